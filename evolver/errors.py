@@ -1,0 +1,23 @@
+"""What can go wrong in the evolver, each as one sentence plus what to do next.
+
+EvolverError
+  BudgetTooSmall    the budget does not even cover the humans and the proof
+  NothingToStartFrom   no human policy survives verification and evaluation
+  ProposerFailed    a proposer could not answer (endpoint down, slow, babbling, out of money)
+"""
+
+
+class EvolverError(Exception):
+    """Base of every error raised by this package."""
+
+
+class BudgetTooSmall(EvolverError):
+    """The budget cannot pay for the human policies and for the proof of one winner."""
+
+
+class NothingToStartFrom(EvolverError):
+    """No human policy could be verified and scored, so nothing can be compared with."""
+
+
+class ProposerFailed(EvolverError):
+    """A proposer gave no candidate; the loop counts it, and goes on with the others."""

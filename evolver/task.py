@@ -1,0 +1,167 @@
+"""What the search asks of a problem: verify a text, score it on windows, say what it is about.
+
+Nothing here knows about serving. `serving_task.py` is the task of this project; any other problem
+whose candidates are texts with named constants can be searched by writing these few methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Split(StrEnum):
+    """Three stretches of time: one to search on, one to choose on, one to prove on."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    SEALED = "sealed"
+
+
+class Tunable(Protocol):
+    """A named constant that a tuner may move within `low .. high`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the constant."""
+
+    @property
+    def value(self) -> float:
+        """What the text gives it."""
+
+    @property
+    def low(self) -> float:
+        """Smallest value it may take."""
+
+    @property
+    def high(self) -> float:
+        """Largest value it may take."""
+
+    @property
+    def integer(self) -> bool:
+        """True when only whole numbers make sense."""
+
+
+class Program(Protocol):
+    """A verified candidate: its canonical text, what it claims and which constants can move."""
+
+    @property
+    def canonical(self) -> str:
+        """The text that is hashed, shown and run; verifying it again changes nothing."""
+
+    @property
+    def claim(self) -> str:
+        """What its author says it does."""
+
+    @property
+    def tunables(self) -> Sequence[Tunable]:
+        """The constants that can move, in a stable order."""
+
+    def digest(self, parameters: Mapping[str, float] | None = None) -> str:
+        """Identity of this text with these parameters (its own when None)."""
+
+    def parameters(self) -> dict[str, float]:
+        """The constants as written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason why a text is no legal candidate, and how to mend it."""
+
+    line: int
+    code: str
+    reason: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A text that verification turned down; at least one reason."""
+
+    refusals: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowResult:
+    """One candidate on one window; a fault (crash, timeout, fuel, ...) makes it the worst case."""
+
+    window: str
+    objective: float  # positive, lower is better
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    fault: str | None = None
+
+
+Results = Mapping[str, WindowResult]
+"""Results of one candidate by window name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One candidate to score on some windows."""
+
+    program: Program
+    parameters: Mapping[str, float]
+    windows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Human:
+    """A policy that people wrote: the search starts from it and must beat it."""
+
+    name: str
+    text: str
+    active: bool = False  # the one that runs now
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One guardrail: did the candidate keep it against the human it is compared with?"""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The problem in words and numbers, for proposers and reports; never request content."""
+
+    title: str
+    objective: str
+    window_lines: tuple[str, ...] = ()
+
+
+class Task(Protocol):
+    """A problem to search.
+
+    `evaluate` never raises because of a candidate: whatever the candidate does comes back as a
+    result with `fault` set. It is deterministic, answers in the order of the jobs and of each
+    job's windows, and may use any number of workers.
+    """
+
+    @property
+    def worst_objective(self) -> float:
+        """Charged for a window on which a candidate crashed, hung or misbehaved."""
+
+    def describe(self) -> Description:
+        """What the problem is."""
+
+    def windows(self, split: Split) -> tuple[str, ...]:
+        """Names of the windows of one split; the leading training windows are the screen."""
+
+    def verify(self, text: str, name: str) -> Program | Refused:
+        """The legal candidate that `text` is, or why it is none."""
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[list[WindowResult]]:
+        """Score each job on each of its windows."""
+
+    def niche(self, program: Program, results: Results) -> tuple[int, ...]:
+        """Which niche of the archive the candidate belongs to, by what it does; fixed bins."""
+
+    def score_lines(self, results: Results) -> tuple[str, ...]:
+        """Where the time went, by cause, one line each: the feedback for proposers."""
+
+    def gates(self, candidate: Results, human: Results) -> tuple[Gate, ...]:
+        """The guardrails of a win, measured on the same windows."""
