@@ -1,0 +1,268 @@
+"""What people, rules and watchdogs decide; each decision and its audit entry commit together."""
+
+from collections.abc import Mapping
+
+from sqlalchemy.orm import Session
+
+from policy_store import audit
+from policy_store.engine import Database
+from policy_store.errors import ForbiddenMove, InvalidInput, NothingLive
+from policy_store.intake import plain_name, required_note
+from policy_store.lifecycle import APPROVED_STATES, State, check_move
+from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, PolicyVersion, Slot
+from policy_store.rows import evidence_digests, find_version, move, version_record
+from policy_store.slots import (
+    check_sequence,
+    current_activation,
+    make_live,
+    next_sequence,
+    previous_good,
+    read_slot,
+    retreat,
+    set_slot,
+    settle,
+    vacate,
+)
+from policy_store.tables import VersionRow
+
+
+class Decisions:
+    """Approving, rejecting, putting live and taking back.
+
+    Every method takes `by` (who decides) and `note` (why; never empty), and raises `InvalidInput`
+    without them, `UnknownPolicy` for a digest it does not find, and `ForbiddenMove` for a step
+    that the lifecycle does not have.
+    """
+
+    _database: Database
+
+    def approve(self, policy: str, by: str, note: str) -> PolicyVersion:
+        """Allow an evaluated policy to go live; also one that was taken back before."""
+        note = required_note(note)
+        with self._database.deciding() as session:
+            row = find_version(session, policy)
+            if row.state in APPROVED_STATES:
+                raise ForbiddenMove(
+                    f"Policy {row.digest[:12]} is {row.state.value}, so it is approved already: "
+                    "activate it."
+                )
+            move(session, row, State.APPROVED)
+            evidence = {"evidence": evidence_digests(session, row.digest)}
+            self._write(session, "approved", by, note, subject=row.digest, details=evidence)
+            return version_record(session, row)
+
+    def reject(self, policy: str, by: str, note: str) -> PolicyVersion:
+        """Decide against a policy; a trial of it ends. What is active is rolled back instead."""
+        note = required_note(note)
+        with self._database.deciding() as session:
+            row = find_version(session, policy)
+            check_move(row.state, State.REJECTED)
+            self._remove(session, row, State.REJECTED, by, note, {})
+            return version_record(session, row)
+
+    def activate(
+        self,
+        policy: str,
+        expected_sequence: int,
+        by: str,
+        note: str,
+        deployment: str = DEFAULT_DEPLOYMENT,
+    ) -> Activation:
+        """Make an approved policy the active one; what was active becomes the last good one.
+
+        Args:
+            expected_sequence: the active slot's sequence that the decision was made on (0: none).
+
+        Raises:
+            StaleDecision: the active slot has changed since.
+        """
+        note, deployment = required_note(note), plain_name(deployment)
+        with self._database.deciding() as session:
+            row = _approved(session, policy)
+            active = read_slot(session, deployment, Alias.ACTIVE)
+            check_sequence(active, expected_sequence)
+            if active.digest == row.digest:
+                raise ForbiddenMove(f"Policy {row.digest[:12]} is active already: nothing to do.")
+            good = previous_good(session, current_activation(session, deployment), {row.digest})
+            now = self._database.clock()
+            live = make_live(session, deployment, row.digest, good, now)
+            if active.digest is not None:
+                settle(session, active.digest, vacant=State.RETIRED)
+            details = {"sequence": live.sequence, "replaces": active.digest}
+            self._write(
+                session, "activated", by, note,
+                subject=row.digest, deployment=deployment, details=details,
+            )  # fmt: skip
+            return live
+
+    def rollback(
+        self,
+        by: str,
+        note: str,
+        deployment: str = DEFAULT_DEPLOYMENT,
+        expected_sequence: int | None = None,
+    ) -> Activation:
+        """Take the active policy back to the previous good one, or to the built-in default.
+
+        Raises:
+            NothingLive: no policy is active.
+            StaleDecision: `expected_sequence` is given and the active slot has changed since.
+        """
+        note = required_note(note)
+        with self._database.deciding() as session:
+            active = read_slot(session, deployment, Alias.ACTIVE)
+            if expected_sequence is not None:
+                check_sequence(active, expected_sequence)
+            if active.digest is None:
+                raise NothingLive(
+                    f"Deployment {deployment} runs the built-in default: there is nothing to take "
+                    "back."
+                )
+            now = self._database.clock()
+            live = retreat(session, deployment, active.digest, now)
+            if live is None:
+                raise NothingLive(f"Deployment {deployment} has no activation to take back.")
+            row = settle(session, active.digest, vacant=State.ROLLED_BACK)
+            if row.state not in APPROVED_STATES:
+                vacate(session, row.digest, now)  # other deployments may keep it as last good
+            details = {"sequence": live.sequence, "restores": live.digest}
+            self._write(
+                session, "rolled_back", by, note,
+                subject=active.digest, deployment=deployment, details=details,
+            )  # fmt: skip
+            return live
+
+    def eject(self, policy: str, by: str, note: str, kind: str = "ERROR") -> PolicyVersion:
+        """Take a misbehaving policy out of every deployment; only a person approves it again.
+
+        Ejected again (many hosts may say so), nothing changes. `kind` is the watchdog's word.
+        """
+        note = required_note(note)
+        with self._database.deciding() as session:
+            row = find_version(session, policy)
+            if row.state is not State.EJECTED:
+                check_move(row.state, State.EJECTED)
+                self._remove(session, row, State.EJECTED, by, note, {"kind": plain_name(kind)})
+            return version_record(session, row)
+
+    def place(
+        self,
+        policy: str,
+        alias: Alias,
+        expected_sequence: int,
+        by: str,
+        note: str,
+        deployment: str = DEFAULT_DEPLOYMENT,
+    ) -> Slot:
+        """Start an approved policy as the shadow or the canary of a deployment.
+
+        Raises:
+            StaleDecision: that slot has changed since it had `expected_sequence`.
+        """
+        note, deployment = required_note(note), plain_name(deployment)
+        with self._database.deciding() as session:
+            row = _approved(session, policy)
+            if row.digest == read_slot(session, deployment, Alias.ACTIVE).digest:
+                raise ForbiddenMove(f"Policy {row.digest[:12]} is active there already.")
+            slot = self._fill(session, _trial(alias), deployment, expected_sequence, row.digest)
+            other = Alias.SHADOW if alias is Alias.CANARY else Alias.CANARY
+            trial = read_slot(session, deployment, other)
+            if trial.digest == row.digest:
+                set_slot(session, trial, None, slot.sequence, self._database.clock())
+            settle(session, row.digest, vacant=row.state)
+            details = {"sequence": slot.sequence, "alias": slot.alias.value}
+            self._write(
+                session, "placed", by, note,
+                subject=row.digest, deployment=deployment, details=details,
+            )  # fmt: skip
+            return slot
+
+    def withdraw(
+        self,
+        alias: Alias,
+        expected_sequence: int,
+        by: str,
+        note: str,
+        deployment: str = DEFAULT_DEPLOYMENT,
+    ) -> Slot:
+        """End a shadow or canary without a verdict on the policy, which stays approved.
+
+        Raises:
+            NothingLive: the slot is empty.
+            StaleDecision: that slot has changed since it had `expected_sequence`.
+        """
+        note = required_note(note)
+        with self._database.deciding() as session:
+            held = read_slot(session, deployment, _trial(alias))
+            if held.digest is None:
+                raise NothingLive(f"Deployment {deployment} has no {alias.value} policy to end.")
+            slot = self._fill(session, alias, deployment, expected_sequence, None)
+            details = {"sequence": slot.sequence, "alias": slot.alias.value}
+            self._write(
+                session, "withdrawn", by, note,
+                subject=held.digest, deployment=deployment, details=details,
+            )  # fmt: skip
+            return slot
+
+    def _fill(
+        self, session: Session, alias: Alias, deployment: str, expected: int, digest: str | None
+    ) -> Slot:
+        held = read_slot(session, deployment, alias)
+        check_sequence(held, expected)
+        sequence = next_sequence(session, deployment)
+        set_slot(session, held, digest, sequence, self._database.clock())
+        if held.digest not in (None, digest):
+            settle(session, str(held.digest), vacant=State.APPROVED)
+        return read_slot(session, deployment, alias)
+
+    def _remove(
+        self,
+        session: Session,
+        row: VersionRow,
+        state: State,
+        by: str,
+        note: str,
+        details: Mapping[str, object],
+    ) -> None:
+        sequences = vacate(session, row.digest, self._database.clock())
+        move(session, row, state)
+        details = {**details, "sequences": sequences}
+        self._write(session, state.value, by, note, subject=row.digest, details=details)
+
+    def _write(
+        self,
+        session: Session,
+        action: str,
+        by: str,
+        note: str,
+        *,
+        subject: str,
+        deployment: str | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        audit.append(
+            session,
+            at=self._database.clock(),
+            actor=by,
+            action=action,
+            subject=subject,
+            deployment=deployment,
+            note=note,
+            details=details,
+        )
+
+
+def _approved(session: Session, policy: str) -> VersionRow:
+    row = find_version(session, policy)
+    if row.state not in APPROVED_STATES:
+        raise ForbiddenMove(
+            f"Policy {row.digest[:12]} is {row.state.value}, and only an approved policy goes "
+            f"live: `evolver policy show {row.digest[:12]}` says what it still needs."
+        )
+    return row
+
+
+def _trial(alias: Alias) -> Alias:
+    if alias not in (Alias.SHADOW, Alias.CANARY):
+        raise InvalidInput(f"{alias} is no trial: place shadow or canary, activate the rest.")
+    return alias

@@ -1,0 +1,80 @@
+"""Everything the store can refuse, as one tree.
+
+    StoreError
+    |- InvalidInput        a name, note, parameter or payload that cannot be kept
+    |- UnknownPolicy       no version has that digest
+    |  `- AmbiguousPolicy  several versions share that prefix
+    |- UnknownRun          no run has that id
+    |- ForbiddenMove       the lifecycle does not allow this step
+    |- StaleDecision       somebody else decided first
+    |- NothingLive         there is no active policy to take back
+    |- DamagedStore        stored bytes no longer match their digest
+    |- StoreUnavailable    the database is locked, missing or not a database
+    |- UnknownSchema       the tables are not ones this version can read
+    `- SnapshotError
+       |- SnapshotMissing  no file there
+       |- SnapshotDamaged  unreadable, or a digest does not match
+       `- SnapshotStale    older than one already seen
+
+Each message is one sentence that says what happened, then what to do next.
+"""
+
+
+class StoreError(Exception):
+    """Base of all refusals of the policy store."""
+
+
+class InvalidInput(StoreError):
+    """A name, note, parameter or payload that the store does not keep."""
+
+
+class UnknownPolicy(StoreError):
+    """No policy version has the digest asked for."""
+
+
+class AmbiguousPolicy(UnknownPolicy):
+    """Several policy versions start with the digits given."""
+
+
+class UnknownRun(StoreError):
+    """No run has the id asked for."""
+
+
+class ForbiddenMove(StoreError):
+    """The lifecycle has no such step from the policy's present state."""
+
+
+class StaleDecision(StoreError):
+    """The decision was made looking at a state that has since changed."""
+
+
+class NothingLive(StoreError):
+    """There is no active policy to take back."""
+
+
+class DamagedStore(StoreError):
+    """Stored bytes no longer match the digest they are filed under."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, is locked for too long, or is not a database."""
+
+
+class UnknownSchema(StoreError):
+    """The database holds tables that this version cannot read."""
+
+
+class SnapshotError(StoreError):
+    """The active snapshot file cannot be used."""
+
+
+class SnapshotMissing(SnapshotError):
+    """There is no snapshot file at the path."""
+
+
+class SnapshotDamaged(SnapshotError):
+    """The snapshot cannot be parsed, or what it carries does not match its digests."""
+
+
+class SnapshotStale(SnapshotError):
+    """The snapshot's sequence is lower than one already seen."""

@@ -1,0 +1,87 @@
+"""What serving hosts say: which policy each runs, and what its watchdog threw out.
+
+A report is kept as it comes, even of a digest that the store does not know: a host that runs
+something else must show. Taking an ejected policy out everywhere is a decision of its own.
+"""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from policy_store import audit
+from policy_store.engine import Database
+from policy_store.intake import plain_digest, plain_name, required_note
+from policy_store.records import DEFAULT_DEPLOYMENT, Ejection, HostReport
+from policy_store.tables import HostEjectionRow, HostRow
+
+
+class Hosts:
+    """Reports of serving hosts."""
+
+    _database: Database
+
+    def report_host(self, report: HostReport) -> None:
+        """Keep a host's latest report; each ejection that is new goes into the audit log.
+
+        Raises:
+            InvalidInput: a name, digest or reason cannot be kept.
+        """
+        key = plain_name(report.deployment), plain_name(report.host)
+        if report.digest is not None:
+            plain_digest(report.digest)
+        with self._database.deciding() as session:
+            row = session.get(HostRow, key)
+            if row is None:
+                row = HostRow(
+                    deployment=key[0],
+                    host=key[1],
+                    sequence=report.sequence,
+                    digest=report.digest,
+                    seen_at=report.seen_at,
+                )
+                session.add(row)
+                session.flush()
+            row.sequence, row.digest = report.sequence, report.digest
+            row.seen_at = report.seen_at
+            for ejection in report.ejections:
+                self._keep_ejection(session, key, ejection)
+
+    def hosts(self, deployment: str = DEFAULT_DEPLOYMENT) -> tuple[HostReport, ...]:
+        """The latest report of each host of a deployment, by name, with all its ejections."""
+        query = select(HostRow).where(HostRow.deployment == deployment).order_by(HostRow.host)
+        with self._database.reading() as session:
+            return tuple(_report(session, row) for row in session.scalars(query).all())
+
+    def _keep_ejection(self, session: Session, key: tuple[str, str], ejection: Ejection) -> None:
+        deployment, host = key
+        if session.get(HostEjectionRow, (*key, ejection.digest, ejection.sequence)) is not None:
+            return
+        session.add(
+            HostEjectionRow(
+                deployment=deployment,
+                host=host,
+                digest=plain_digest(ejection.digest),
+                sequence=ejection.sequence,
+                kind=plain_name(ejection.kind),
+                reason=required_note(ejection.reason),
+                at=ejection.at,
+            )
+        )
+        audit.append(
+            session,
+            at=self._database.clock(),
+            actor=host,
+            action="host_ejected",
+            subject=ejection.digest,
+            deployment=deployment,
+            note=ejection.reason,
+            details={"kind": ejection.kind, "sequence": ejection.sequence},
+        )
+
+
+def _report(session: Session, row: HostRow) -> HostReport:
+    query = select(HostEjectionRow).filter_by(deployment=row.deployment, host=row.host)
+    ejections = tuple(
+        Ejection(each.digest, each.sequence, each.kind, each.reason, each.at)
+        for each in session.scalars(query.order_by(HostEjectionRow.at))
+    )
+    return HostReport(row.host, row.deployment, row.sequence, row.digest, row.seen_at, ejections)

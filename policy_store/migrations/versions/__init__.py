@@ -1,0 +1,1 @@
+"""One module per schema revision; a revision that has shipped is never edited."""

@@ -1,0 +1,181 @@
+"""What the store hands out: plain frozen records, never rows of the database.
+
+Every time is UTC-aware; every digest is 64 lower-case hex digits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from policy_store.lifecycle import State
+
+DEFAULT_DEPLOYMENT = "default"
+
+
+class Origin(StrEnum):
+    """Who wrote a policy."""
+
+    LIBRARY = "library"
+    MUTATOR = "mutator"
+    LLM = "llm"
+    PERSON = "person"
+
+
+class Alias(StrEnum):
+    """The named places a policy can hold in one deployment."""
+
+    ACTIVE = "active"
+    LAST_GOOD = "last_good"
+    CANARY = "canary"
+    SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySource:
+    """A canonical source under its digest; `claim` is what its author says it does."""
+
+    digest: str
+    text: str
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """One policy: a source with its parameters under one version of the contract."""
+
+    digest: str
+    name: str
+    state: State
+    origin: Origin
+    author: str
+    contract_version: int
+    source_digest: str
+    parameters: Mapping[str, float]
+    parents: tuple[str, ...]
+    run: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRecord:
+    """A JSON document of measurements under the digest of its canonical text."""
+
+    digest: str
+    document: Mapping[str, object]
+    attached_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDetails:
+    """All that is kept about one version, its evidence oldest first."""
+
+    version: PolicyVersion
+    source: PolicySource
+    evidence: tuple[EvidenceRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What one alias of one deployment names; `sequence` only grows, 0 means never set.
+
+    `digest` None means nobody: for `active`, the built-in default policy.
+    """
+
+    deployment: str
+    alias: Alias
+    digest: str | None
+    sequence: int
+    changed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What one sequence of a deployment names: a policy (None: built-in default), its fallback."""
+
+    deployment: str
+    sequence: int
+    digest: str | None
+    last_good: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of the audit log; `hash` covers all other fields."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str | None
+    deployment: str | None
+    note: str
+    details: Mapping[str, object]
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerdict:
+    """The result of checking the whole log; `head` is the hash to compare with one kept elsewhere.
+
+    `first_bad` is the sequence of the first entry that is altered, missing or out of place.
+    """
+
+    entries: int
+    head: str
+    first_bad: int | None
+    reason: str
+
+    @property
+    def intact(self) -> bool:
+        """Whether every entry is as it was written."""
+        return self.first_bad is None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One evolution run; `finished_at` and `verdict` are None while it can be resumed."""
+
+    id: str
+    kind: str
+    config: Mapping[str, object]
+    started_at: datetime
+    finished_at: datetime | None
+    verdict: str | None
+    summary: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """One step of a run, in order of `sequence` (1, 2, 3, ... without gaps)."""
+
+    run: str
+    sequence: int
+    kind: str
+    payload: Mapping[str, object]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """A host's watchdog took a policy out; the sequence is the one the host was serving."""
+
+    digest: str
+    sequence: int
+    kind: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """What one serving host last said; `digest` None means that it runs the built-in default."""
+
+    host: str
+    deployment: str
+    sequence: int
+    digest: str | None
+    seen_at: datetime
+    ejections: tuple[Ejection, ...] = ()

@@ -1,0 +1,138 @@
+"""Evolution runs and their events, written as they happen so that a stopped run can go on."""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from policy_store.engine import Database
+from policy_store.errors import InvalidInput, UnknownRun
+from policy_store.intake import json_text, plain_name
+from policy_store.records import Run, RunEvent
+from policy_store.tables import RunEventRow, RunRow
+
+
+class Runs:
+    """Starting, continuing and reading runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start_run(self, kind: str, config: Mapping[str, object]) -> Run:
+        """Begin a run; its configuration must be all that is needed to resume it.
+
+        Raises:
+            InvalidInput: the configuration is not JSON.
+        """
+        row = RunRow(
+            id=uuid.uuid4().hex,
+            kind=plain_name(kind),
+            config=json.loads(json_text(config)),
+            started_at=self._database.clock(),
+        )
+        with self._database.deciding() as session:
+            session.add(row)
+            session.flush()
+            return _run(row)
+
+    def append_event(self, run: str, kind: str, payload: Mapping[str, object]) -> int:
+        """Add the next event; returns its sequence. See `append_events`."""
+        return self.append_events(run, [(kind, payload)])
+
+    def append_events(self, run: str, events: Iterable[tuple[str, Mapping[str, object]]]) -> int:
+        """Add (kind, payload) pairs in order, all or none; returns the last sequence.
+
+        Raises:
+            UnknownRun: no such run.
+            InvalidInput: the run is finished, or a payload is not JSON.
+        """
+        plain = [(plain_name(kind), json.loads(json_text(payload))) for kind, payload in events]
+        with self._database.deciding() as session:
+            _unfinished(session, run)
+            now = self._database.clock()
+            last = _last_sequence(session, run)
+            for kind, payload in plain:
+                last += 1
+                session.add(
+                    RunEventRow(run_id=run, sequence=last, kind=kind, payload=payload, at=now)
+                )
+            return last
+
+    def finish_run(
+        self, run: str, verdict: str, summary: Mapping[str, object] | None = None
+    ) -> Run:
+        """Close a run with a verdict such as `improved` or `no_change`.
+
+        Raises:
+            UnknownRun: no such run.
+            InvalidInput: it is finished already, or the summary is not JSON.
+        """
+        with self._database.deciding() as session:
+            row = _unfinished(session, run)
+            row.finished_at = self._database.clock()
+            row.verdict = plain_name(verdict)
+            row.summary = None if summary is None else json.loads(json_text(summary))
+            session.flush()
+            return _run(row)
+
+    def get_run(self, run: str) -> Run:
+        """One run by its id.
+
+        Raises:
+            UnknownRun: no such run.
+        """
+        with self._database.reading() as session:
+            return _run(_row(session, run))
+
+    def list_runs(self, limit: int = 100) -> tuple[Run, ...]:
+        """Runs, newest first."""
+        query = select(RunRow).order_by(RunRow.started_at.desc(), RunRow.id).limit(limit)
+        with self._database.reading() as session:
+            return tuple(_run(row) for row in session.scalars(query))
+
+    def events(self, run: str, *, after: int = 0, limit: int | None = None) -> tuple[RunEvent, ...]:
+        """Events with a sequence above `after`, in order.
+
+        Raises:
+            UnknownRun: no such run.
+        """
+        query = select(RunEventRow).where(RunEventRow.run_id == run, RunEventRow.sequence > after)
+        with self._database.reading() as session:
+            _row(session, run)
+            rows = session.scalars(query.order_by(RunEventRow.sequence).limit(limit))
+            return tuple(
+                RunEvent(row.run_id, row.sequence, row.kind, row.payload, row.at) for row in rows
+            )
+
+
+def _row(session: Session, run: str) -> RunRow:
+    row = session.get(RunRow, run)
+    if row is None:
+        raise UnknownRun(f"There is no run {run}: check the id that `evolver evolve` printed.")
+    return row
+
+
+def _unfinished(session: Session, run: str) -> RunRow:
+    row = _row(session, run)
+    if row.finished_at is not None:
+        raise InvalidInput(f"Run {run} finished as {row.verdict}: start a new one.")
+    return row
+
+
+def _last_sequence(session: Session, run: str) -> int:
+    query = select(func.max(RunEventRow.sequence)).where(RunEventRow.run_id == run)
+    return session.scalar(query) or 0
+
+
+def _run(row: RunRow) -> Run:
+    return Run(
+        id=row.id,
+        kind=row.kind,
+        config=row.config,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        verdict=row.verdict,
+        summary=row.summary,
+    )

@@ -1,0 +1,127 @@
+"""The policy store: what was proposed, who decided, what is live."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from policy_store.audit import AuditLog
+from policy_store.catalog import Catalog
+from policy_store.decisions import Decisions
+from policy_store.engine import Database, make_engine, store_url, utc_now
+from policy_store.hosts import Hosts
+from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Slot
+from policy_store.rows import find_version, source_record, version_record
+from policy_store.runs import Runs
+from policy_store.schema import ensure_schema
+from policy_store.slots import read_slot
+from policy_store.snapshot import Snapshot, SnapshotPolicy
+from policy_store.tables import ActivationRow
+
+
+class PolicyStore(Catalog, Decisions, Hosts):
+    """One store, safe to use from many threads and processes at once.
+
+    `Catalog` holds what was proposed, `Decisions` what people decided, `Hosts` what serving hosts
+    reported; `runs` and `audit` are the evolution runs and the audit log.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.runs = Runs(database)
+        self.audit = AuditLog(database)
+
+    @classmethod
+    def open(
+        cls, url_or_path: str | os.PathLike[str], clock: Callable[[], datetime] = utc_now
+    ) -> "PolicyStore":
+        """Open the store at a SQLite file path or database URL; a fresh one gets its tables.
+
+        Raises:
+            InvalidInput: not a usable URL.
+            StoreUnavailable: the database cannot be reached or is not one.
+            UnknownSchema: its tables are newer than this version, or not a policy store's.
+        """
+        database = Database(make_engine(store_url(url_or_path)), clock)
+        try:
+            ensure_schema(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._database.close()
+
+    def __enter__(self) -> "PolicyStore":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def slot(self, alias: Alias = Alias.ACTIVE, deployment: str = DEFAULT_DEPLOYMENT) -> Slot:
+        """What an alias names now; its sequence is what the next decision on it must expect."""
+        with self._database.reading() as session:
+            return read_slot(session, deployment, alias)
+
+    def slots(self, deployment: str = DEFAULT_DEPLOYMENT) -> tuple[Slot, ...]:
+        """All four aliases of a deployment, set or not, in one consistent view."""
+        with self._database.reading() as session:
+            return tuple(read_slot(session, deployment, alias) for alias in Alias)
+
+    def activations(
+        self, deployment: str = DEFAULT_DEPLOYMENT, *, after: int = 0, limit: int = 1000
+    ) -> tuple[Activation, ...]:
+        """What each sequence above `after` names, in order: the record that law 9 checks against.
+
+        Sequences used by a shadow or canary alone do not appear.
+        """
+        query = select(ActivationRow).where(
+            ActivationRow.deployment == deployment, ActivationRow.sequence > after
+        )
+        with self._database.reading() as session:
+            rows = session.scalars(query.order_by(ActivationRow.sequence).limit(limit))
+            return tuple(
+                Activation(
+                    row.deployment, row.sequence, row.version_digest, row.good_digest, row.at
+                )
+                for row in rows
+            )
+
+    def snapshot(self, deployment: str = DEFAULT_DEPLOYMENT) -> Snapshot:
+        """What a host of the deployment should run now, for `write_snapshot`.
+
+        Raises:
+            DamagedStore: a policy in it no longer matches its digest.
+        """
+        with self._database.reading() as session:
+            active = read_slot(session, deployment, Alias.ACTIVE)
+            good = read_slot(session, deployment, Alias.LAST_GOOD)
+            return Snapshot(
+                sequence=active.sequence,
+                active=_in_full(session, active.digest),
+                last_good=_in_full(session, good.digest),
+                issued_at=self._database.clock(),
+                deployment=deployment,
+            )
+
+
+def _in_full(session: Session, digest: str | None) -> SnapshotPolicy | None:
+    if digest is None:
+        return None
+    version = version_record(session, find_version(session, digest))
+    return SnapshotPolicy(
+        digest=version.digest,
+        source=source_record(session, version.source_digest).text,
+        parameters=version.parameters,
+        contract_version=version.contract_version,
+    )

@@ -1,0 +1,249 @@
+"""The tables, as typed SQLAlchemy models.
+
+Sources and evidence are filed under the digest of their text and never change. `versions.state`
+and `slots` change only in `decisions`; `activations` and `audit` only grow (triggers made by the
+migration abort anything else). JSON columns hold payloads that no query looks into.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+from policy_store.lifecycle import State
+from policy_store.records import Alias, Origin
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A UTC-aware datetime, also on databases that forget the time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
+        """Store UTC; a naive datetime is an error, because its zone is unknown."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone: pass a UTC-aware datetime.")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
+        """Give UTC back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def checked(kind: type[StrEnum], name: str) -> Enum:
+    """A string column that the database restricts to the members' values."""
+    return Enum(
+        kind,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+Digest = Annotated[str, mapped_column(String(64))]
+Name = Annotated[str, mapped_column(String(80))]
+Moment = Annotated[datetime, mapped_column(UtcDateTime)]
+Payload = Annotated[dict[str, Any], mapped_column(JSON)]
+
+
+class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    """Root of the models; constraint names follow one convention so that migrations find them."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class SourceRow(Base):
+    """A canonical source under the SHA-256 of its text."""
+
+    __tablename__ = "sources"
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    claim: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[Moment]
+
+
+class VersionRow(Base):
+    """A policy under its identity; `parameters` is canonical JSON, covered by that identity."""
+
+    __tablename__ = "versions"
+    __table_args__ = (Index(None, "state", "created_at"),)
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    source_digest: Mapped[Digest] = mapped_column(ForeignKey("sources.digest"), index=True)
+    contract_version: Mapped[int]
+    parameters: Mapped[str] = mapped_column(Text)
+    name: Mapped[Name]
+    origin: Mapped[Origin] = mapped_column(checked(Origin, "origin"))
+    author: Mapped[Name]
+    state: Mapped[State] = mapped_column(checked(State, "state"))
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"), index=True)
+    created_at: Mapped[Moment] = mapped_column(index=True)
+
+
+class ParentRow(Base):
+    """One edge of the lineage: `child` was made from `parent`."""
+
+    __tablename__ = "parents"
+    child: Mapped[Digest] = mapped_column(ForeignKey("versions.digest"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    parent: Mapped[Digest] = mapped_column(ForeignKey("versions.digest"), index=True)
+
+
+class EvidenceRow(Base):
+    """A document of measurements under the SHA-256 of its canonical JSON."""
+
+    __tablename__ = "evidence"
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[Moment]
+
+
+class AttachmentRow(Base):
+    """Which evidence speaks about which version."""
+
+    __tablename__ = "attachments"
+    version_digest: Mapped[Digest] = mapped_column(ForeignKey("versions.digest"), primary_key=True)
+    evidence_digest: Mapped[Digest] = mapped_column(
+        ForeignKey("evidence.digest"), primary_key=True, index=True
+    )
+    attached_at: Mapped[Moment]
+
+
+class RunRow(Base):
+    """One evolution run."""
+
+    __tablename__ = "runs"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[Name]
+    config: Mapped[Payload]
+    started_at: Mapped[Moment] = mapped_column(index=True)
+    finished_at: Mapped[Moment | None] = mapped_column(default=None)
+    verdict: Mapped[Name | None] = mapped_column(default=None)
+    summary: Mapped[Payload | None] = mapped_column(default=None)
+
+
+class RunEventRow(Base):
+    """One step of a run, numbered from 1 without gaps."""
+
+    __tablename__ = "run_events"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[Name]
+    payload: Mapped[Payload]
+    at: Mapped[Moment]
+
+
+class SlotRow(Base):
+    """What one alias of one deployment names now."""
+
+    __tablename__ = "slots"
+    deployment: Mapped[Name] = mapped_column(primary_key=True)
+    alias: Mapped[Alias] = mapped_column(checked(Alias, "alias"), primary_key=True)
+    version_digest: Mapped[Digest | None] = mapped_column(ForeignKey("versions.digest"), index=True)
+    sequence: Mapped[int]
+    changed_at: Mapped[Moment]
+
+
+class ActivationRow(Base):
+    """What each sequence of a deployment names; `good_sequence` chains to what was good before."""
+
+    __tablename__ = "activations"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["deployment", "good_sequence"], ["activations.deployment", "activations.sequence"]
+        ),
+    )
+    deployment: Mapped[Name] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    version_digest: Mapped[Digest | None] = mapped_column(ForeignKey("versions.digest"))
+    good_sequence: Mapped[int | None]
+    good_digest: Mapped[Digest | None] = mapped_column(ForeignKey("versions.digest"))
+    at: Mapped[Moment]
+
+
+class AuditRow(Base):
+    """One line of the audit log; `at` and `details` are kept as the very text that was hashed."""
+
+    __tablename__ = "audit"
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    actor: Mapped[Name]
+    action: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str | None] = mapped_column(String(64), index=True)
+    deployment: Mapped[Name | None]
+    note: Mapped[str] = mapped_column(Text)
+    details: Mapped[str] = mapped_column(Text)
+    previous_hash: Mapped[Digest]
+    hash: Mapped[Digest]
+
+
+class AuditHeadRow(Base):
+    """The one row that says how long the log is: removed last entries show, writers queue on it."""
+
+    __tablename__ = "audit_head"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sequence: Mapped[int]
+    hash: Mapped[Digest]
+
+
+class HostRow(Base):
+    """What one serving host last said."""
+
+    __tablename__ = "hosts"
+    deployment: Mapped[Name] = mapped_column(primary_key=True)
+    host: Mapped[Name] = mapped_column(primary_key=True)
+    sequence: Mapped[int]
+    # No foreign key: a host may run what this store has never heard of, and that must be seen.
+    digest: Mapped[Digest | None]
+    seen_at: Mapped[Moment]
+
+
+class HostEjectionRow(Base):
+    """One ejection by one host; reported again, it is the same row."""
+
+    __tablename__ = "host_ejections"
+    __table_args__ = (
+        ForeignKeyConstraint(["deployment", "host"], ["hosts.deployment", "hosts.host"]),
+    )
+    deployment: Mapped[Name] = mapped_column(primary_key=True)
+    host: Mapped[Name] = mapped_column(primary_key=True)
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[Name]
+    reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[Moment]
