@@ -90,7 +90,8 @@ BACKEND_OF = {("B200", "deepseek-v3"): ("sglang", "trtllm")}
 PCIE_NOTE = (
     "All-reduce over PCIe was measured on one host and depends on its topology: a served "
     "Qwen3-32B on two RTX PRO 6000 was 13 ms a step slower at batch 128, as if all-reduce took "
-    "3 to 4 times as long; on L40S the tables move 2 to 4 GB/s above TP2, 19 at TP2. Calibrate first."
+    "3 to 4 times as long; on L40S the tables move 2 to 4 GB/s above TP2 and 19 at TP2. "
+    "Calibrate first."
 )
 
 

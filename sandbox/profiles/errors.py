@@ -7,9 +7,11 @@ ProfileError
 
 from __future__ import annotations
 
+from sandbox.errors import SandboxError
 
-class ProfileError(Exception):
-    """Root of the tree; each message is one sentence and what to do next."""
+
+class ProfileError(SandboxError):
+    """Root of the profile errors; each message is one sentence and what to do next."""
 
 
 class UnknownProfile(ProfileError):
