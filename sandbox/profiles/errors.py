@@ -1,4 +1,4 @@
-"""The errors that profiles raise on purpose.
+"""The errors that profiles raise on purpose, a branch of `SandboxError`.
 
 ProfileError
 ├── UnknownProfile     no such GPU, model or TP: the message lists what exists
