@@ -176,7 +176,7 @@ def _parse(source: Path, content: bytes) -> Snapshot:
             deployment=_text(body["deployment"]),
             signature=None if body["signature"] is None else _text(body["signature"]),
         )
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise _damaged(source, f"it does not parse, {error}") from error
 
 

@@ -1,0 +1,47 @@
+"""Runs: what is needed to continue one after it was stopped."""
+
+import pytest
+
+from policy_store import PolicyStore
+from policy_store.errors import InvalidInput, UnknownRun
+
+
+def test_a_run_is_read_back_by_another_process(store, store_path):
+    run = store.runs.start_run("evolve", {"seed": 1, "trace": "azure"})
+    assert store.runs.append_event(run.id, "generation", {"best": 0.5}) == 1
+    pairs = [("candidate", {"n": 1}), ("candidate", {"n": 2})]
+    assert store.runs.append_events(run.id, pairs) == 3
+    with PolicyStore.open(store_path) as other:
+        assert other.runs.get_run(run.id) == run
+        events = other.runs.events(run.id, after=1)
+    assert [(event.sequence, dict(event.payload)) for event in events] == [
+        (2, {"n": 1}),
+        (3, {"n": 2}),
+    ]
+
+
+def test_a_bad_event_adds_none_of_its_batch(store):
+    run = store.runs.start_run("evolve", {})
+    with pytest.raises(InvalidInput, match="not JSON"):
+        store.runs.append_events(run.id, [("good", {}), ("bad", {"x": object()})])
+    assert store.runs.events(run.id) == ()
+
+
+def test_a_finished_run_takes_nothing_more(store):
+    run = store.runs.start_run("evolve", {})
+    done = store.runs.finish_run(run.id, "improved", {"gain": 0.07})
+    assert (done.verdict, done.summary) == ("improved", {"gain": 0.07})
+    assert done.finished_at >= done.started_at
+    with pytest.raises(InvalidInput, match="finished as improved"):
+        store.runs.append_event(run.id, "late", {})
+
+
+def test_an_unknown_run_is_named(store):
+    for ask in (store.runs.get_run, store.runs.events):
+        with pytest.raises(UnknownRun, match="no run nowhere"):
+            ask("nowhere")
+
+
+def test_newest_run_first(store):
+    runs = [store.runs.start_run("evolve", {"n": n}) for n in range(3)]
+    assert store.runs.list_runs(limit=2) == (runs[2], runs[1])
