@@ -124,11 +124,11 @@ def _entry(row: AuditRow) -> AuditEntry:
 def _pages(session: Session) -> Iterator[RowMapping | None]:
     """All rows in order; None in place of the first that cannot even be read, and no more."""
     columns = [AuditRow.__table__.c[name] for name in (*HASHED, "hash")]
-    last, size = -(2**63), PAGE
+    everything = select(*columns).order_by(columns[0])
+    query, size = everything, PAGE
     while True:
-        query = select(*columns).where(columns[0] > last).order_by(columns[0]).limit(size)
         try:
-            rows = session.execute(query).mappings().all()
+            rows = session.execute(query.limit(size)).mappings().all()
         except SQLAlchemyError:
             if size == 1:
                 yield None
@@ -138,7 +138,7 @@ def _pages(session: Session) -> Iterator[RowMapping | None]:
         yield from rows
         if len(rows) < size:
             return
-        last = rows[-1]["sequence"]
+        query = everything.where(columns[0] > rows[-1]["sequence"])
 
 
 def _complaint(row: RowMapping | None, expected: int, previous: str) -> str:

@@ -123,9 +123,14 @@ class Decisions:
             if live is None:
                 raise NothingLive(f"Deployment {deployment} has no activation to take back.")
             row = settle(session, active.digest, vacant=State.ROLLED_BACK)
-            if row.state not in APPROVED_STATES:
-                vacate(session, row.digest, now)  # other deployments may keep it as last good
-            details = {"sequence": live.sequence, "restores": live.digest}
+            # Other deployments may keep it as their last good one.
+            gone = row.state not in APPROVED_STATES
+            elsewhere = vacate(session, row.digest, now) if gone else {}
+            details = {
+                "sequence": live.sequence,
+                "restores": live.digest,
+                "elsewhere": elsewhere,
+            }
             self._write(
                 session, "rolled_back", by, note,
                 subject=active.digest, deployment=deployment, details=details,

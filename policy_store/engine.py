@@ -11,10 +11,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -23,6 +29,7 @@ from policy_store.tables import AuditHeadRow
 from sandbox.identity import canonical_json
 
 BUSY_TIMEOUT_MS = 5000
+MIGRATION_LOCK = 0x65766F6C  # any constant; PostgreSQL's advisory locks are plain numbers
 PRAGMAS = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     "PRAGMA journal_mode = WAL",
@@ -75,7 +82,13 @@ def make_engine(url: URL) -> Engine:
     """An engine with the store's settings; creates the folder of a SQLite file."""
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, json_serializer=canonical_json)
+    try:
+        engine = create_engine(url, json_serializer=canonical_json)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise InvalidInput(
+            f"There is no driver here for {url.drivername} databases ({error}): install it, for "
+            "PostgreSQL with `pip install psycopg[binary]`, or give a file path."
+        ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -109,11 +122,14 @@ class Database:
         self.clock = clock
         self.where = engine.url.render_as_string(hide_password=True)
         self._writer = engine.execution_options(deciding=True)
+        self._reader = engine
+        if engine.dialect.name == "postgresql":
+            self._reader = engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One consistent view; nothing is written."""
-        with explained(self.where), Session(self.engine) as session:
+        with explained(self.where), Session(self._reader) as session:
             yield session
 
     @contextmanager
@@ -127,6 +143,8 @@ class Database:
     def migrating(self) -> Iterator[Connection]:
         """A bare connection that holds the write lock, for changes to the schema."""
         with explained(self.where), self._writer.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             yield connection
 
     def close(self) -> None:

@@ -86,6 +86,15 @@ def test_rollback_skips_what_lost_its_approval(store, approved, go_live):
     assert store.rollback(by="ada", note="slow").digest == first
 
 
+def test_a_rejected_policy_deep_in_the_history_is_no_fallback(store, approved, go_live):
+    first, second, third = approved(), approved(), approved()
+    for digest in (first, second, third):
+        go_live(digest)
+    store.reject(first, by="ada", note="no longer")
+    store.rollback(by="ada", note="slow")
+    assert live(store) == (second, None)
+
+
 def test_rolled_back_policy_needs_a_new_approval(store, approved, go_live):
     digest = approved()
     go_live(digest)

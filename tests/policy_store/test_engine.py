@@ -24,6 +24,11 @@ def test_unusable_url_is_refused(url):
         PolicyStore.open(url)
 
 
+def test_a_missing_driver_is_named():
+    with pytest.raises(InvalidInput, match=r"no driver here for oracle\+nothing"):
+        PolicyStore.open("oracle+nothing://host/store")
+
+
 def test_a_path_with_odd_characters_is_a_path(tmp_path):
     path = tmp_path / "50% of #1?" / "store.db"
     PolicyStore.open(path).close()

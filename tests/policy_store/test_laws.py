@@ -49,11 +49,12 @@ def machine_of(template, prepare):
             return self.policies[index % len(self.policies)]
 
         @precondition(lambda self: len(self.policies) < 5)
-        @rule(approve=st.booleans())
-        def arrive(self, approve):
+        @rule(deployment=st.sampled_from([None, "east", "west"]))
+        def arrive(self, deployment):
             self.policies.append(prepare(self.store, len(self.policies)))
-            if approve:
+            if deployment:
                 self.approve(len(self.policies) - 1)
+                self.activate(len(self.policies) - 1, deployment)
 
         @precondition(lambda self: self.policies)
         @rule(index=PICKS)
