@@ -1,0 +1,104 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from sandbox.evidence import (
+    Contender,
+    Effect,
+    Evidence,
+    EvidenceRefused,
+    Gate,
+    GateStatus,
+    Outcome,
+    Role,
+    TimeSplit,
+    WindowEvidence,
+)
+from sandbox.stats import Interval
+
+
+def window(name="w0", sealed=True, candidate=1.25):
+    objective = {Role.CANDIDATE: candidate, Role.ACTIVE: 1.5}
+    metrics = {Role.CANDIDATE: {"ttft_p99_s": 0.1 + 0.2, "tpot_mean_s": math.nan}}
+    return WindowEvidence(name, name, sealed, 60.0, 360.0, 0.8, 7, objective, metrics)
+
+
+@pytest.fixture
+def evidence():
+    time = TimeSplit(1.0, 2.0, 97.0)
+    interval = Interval(0.05, 0.2, 0.12, 0.95, 8)
+    return Evidence(
+        outcome=Outcome.IMPROVED,
+        verdict="12 % faster than the active policy on windows the search did not see.",
+        source_digest="ab" * 32,
+        contenders=(Contender(Role.CANDIDATE, "c", "cd" * 32, time, 420.0),),
+        gates=(Gate("ttft_p99", GateStatus.PASS, "0.30 s against 0.31 s"),),
+        windows=(window(), window("w1", sealed=False)),
+        effects=(Effect(Role.ACTIVE, "objective", True, interval, 0.004),),
+        profile="h100-llama-3.1-8b",
+        cluster="small",
+        simulator_version="1",
+        contract_version=1,
+        fuel_price_ns=2.5,
+        seed=1,
+        loads=(0.5, 0.8, 0.95),
+    )
+
+
+def test_reading_back_gives_the_same_record(evidence):
+    again = Evidence.from_json(evidence.to_json())
+    assert again == evidence
+    assert hash(again) == hash(evidence)
+    assert again.digest == evidence.digest
+
+
+def test_one_digit_makes_another_record(evidence):
+    changed = replace(evidence, windows=(window(candidate=1.2500000000000002), window("w1")))
+    assert changed.digest != evidence.digest
+
+
+def test_a_record_cannot_be_changed(evidence):
+    with pytest.raises(TypeError):
+        evidence.windows[0].metrics[Role.CANDIDATE]["ttft_p99_s"] = 0.0
+
+
+def test_what_was_not_measured_is_null(evidence):
+    document = json.loads(evidence.to_json())
+    assert document["windows"][0]["metrics"]["candidate"]["tpot_mean_s"] is None
+
+
+def test_only_sealed_units_count_as_unseen(evidence):
+    assert evidence.sealed_units == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: d.pop("gates"),
+        lambda d: d.update(note="more"),
+        lambda d: d["gates"][0].update(status="maybe"),
+        lambda d: d["windows"][0].update(sealed="yes"),
+        lambda d: d["windows"][0]["objective"].update(candidate="1.25"),
+        lambda d: d.update(schema=2),
+        lambda d: d.update(seed=None),
+    ],
+)
+def test_a_document_that_says_anything_else_is_refused(evidence, damage):
+    document = json.loads(evidence.to_json())
+    damage(document)
+    with pytest.raises(EvidenceRefused, match="evaluate the policy again"):
+        Evidence.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"schema": NaN}', b"\xff"])
+def test_what_is_no_document_is_refused(text):
+    with pytest.raises(EvidenceRefused):
+        Evidence.from_json(text)
+
+
+def test_lines_say_verdict_interval_gate_and_window(evidence):
+    text = "\n".join(evidence.lines())
+    for words in ("improved: 12 %", "+4.9 .. +18.1 %", "gate ttft_p99: pass", "sealed window w0"):
+        assert words in text
