@@ -19,8 +19,8 @@ class Member:
     """A candidate scored on all training windows.
 
     `score` is the geometric mean over training windows of its objective divided by the best human
-    objective of that window: below 1 beats the best human everywhere on average. `text` is the
-    canonical source; `parameters` may differ from the constants in it after tuning.
+    objective of that window: below 1 beats the best human everywhere on average. `text` is
+    the annotated source; `parameters` may differ from the constants in it after tuning.
     """
 
     digest: str
@@ -37,8 +37,8 @@ class Member:
 
     @property
     def text(self) -> str:
-        """The canonical source."""
-        return self.program.canonical
+        """The source as people and proposers read it."""
+        return self.program.annotated()
 
     @property
     def lines(self) -> int:

@@ -1,8 +1,9 @@
 """What a run may spend, and what it has spent: evaluations, seconds, tokens, dollars.
 
-One evaluation is one candidate on every training window; a screen on one of four windows costs a
-quarter. Counted in window runs, so that the count is exact. What the proof at the end needs is
-set aside from the start: the search stops early enough to pay for it.
+One evaluation is one policy on every training window, a human's or a candidate's; a screen on one
+of four windows costs a quarter. Counted in window runs, so that the count is exact. The limit in
+evaluations is for the search; choosing and proving one winner is a fixed cost beside it. The limit
+in seconds is for everything: the search stops early enough to pay for the proof.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 
 from evolver.errors import BudgetTooSmall
 from evolver.proposer import Cost
+
+UNLIMITED = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Budget:
 
     limits: Limits
     runs_per_evaluation: int
-    reserved_runs: int = 0  # window runs kept for the proof
+    proof_runs: int = 0  # window runs that the proof will take
     clock: Callable[[], float] = time.monotonic
     window_runs: int = 0
     tokens: int = 0
@@ -75,53 +78,43 @@ class Budget:
         self.tokens += cost.tokens_in + cost.tokens_out
         self.price_usd += cost.price_usd
 
-    def runs_left(self) -> int:
-        """Window runs the search may still make; 0 when any limit is reached."""
-        if self._spent_otherwise():
+    def runs_left(self, until: float = 1.0) -> int:
+        """Window runs that may still be made before `share` passes `until`; 0 for none."""
+        if self.share() >= until:
             return 0
         if self.limits.evaluations is None:
-            return 1 << 30
-        allowed = math.floor(self.limits.evaluations * self.runs_per_evaluation)
-        return max(0, allowed - self.reserved_runs - self.window_runs)
+            return UNLIMITED
+        return max(0, math.floor(until * self._allowed_runs() + 1e-9) - self.window_runs)
 
     def share(self) -> float:
         """Share of the search's part of the budget that is spent, by the nearest limit."""
-        shares = [self.seconds / max(self._search_seconds(), 1e-9)]
+        shares = [0.0]
         if self.limits.evaluations is not None:
-            allowed = self.limits.evaluations * self.runs_per_evaluation - self.reserved_runs
-            shares.append(self.window_runs / max(allowed, 1))
+            shares.append(self.window_runs / self._allowed_runs())
+        if self.limits.seconds is not None:
+            shares.append(self.seconds / max(self._search_seconds(self.limits.seconds), 1e-9))
         if self.limits.tokens is not None:
             shares.append(self.tokens / self.limits.tokens)
         if self.limits.price_usd is not None:
             shares.append(self.price_usd / self.limits.price_usd)
         return max(shares)
 
-    def _spent_otherwise(self) -> bool:
-        tokens, price = self.limits.tokens, self.limits.price_usd
-        return (
-            (tokens is not None and self.tokens >= tokens)
-            or (price is not None and self.price_usd >= price)
-            or self.seconds >= self._search_seconds()
-        )
+    def _allowed_runs(self) -> float:
+        return (self.limits.evaluations or math.inf) * self.runs_per_evaluation
 
-    def _search_seconds(self) -> float:
+    def _search_seconds(self, limit_s: float) -> float:
         """Seconds the search may use: the limit less what the proof should take."""
-        if self.limits.seconds is None:
-            return math.inf
         per_run_s = self._running_s / self.window_runs if self.window_runs else 0.0
-        return max(self.limits.seconds - self.reserved_runs * per_run_s, 0.0)
+        return limit_s - self.proof_runs * per_run_s
 
-    def require_runs(self, window_runs: int, purpose: str) -> None:
-        """Pass when the limit in evaluations covers `window_runs` besides the proof.
+    def require(self, evaluations: int, purpose: str) -> None:
+        """Pass when the limit in evaluations covers this many.
 
         Raises:
             BudgetTooSmall: with the number of evaluations that would do.
         """
-        if self.limits.evaluations is None:
-            return
-        needed = (window_runs + self.reserved_runs) / self.runs_per_evaluation
-        if needed > self.limits.evaluations:
+        limit = self.limits.evaluations
+        if limit is not None and evaluations > limit:
             raise BudgetTooSmall(
-                f"{self.limits.evaluations:g} evaluations do not pay for {purpose} and the proof "
-                f"of a winner: allow at least {math.ceil(needed)}."
+                f"{limit:g} evaluations do not pay for {purpose}: allow at least {evaluations + 1}."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evolver.archive import geometric_mean
@@ -33,13 +33,11 @@ class Evaluator:
         self._budget = budget
         self._known: dict[tuple[str, str], WindowResult] = {}
 
-    def missing_runs(self, trials: Iterable[Trial], windows: Sequence[str]) -> int:
-        """How many window runs it would take to score these trials."""
-        return sum(len(self._missing(digest, windows)) for digest in {t.digest for t in trials})
-
-    def affordable(self, trials: Sequence[Trial], windows: Sequence[str]) -> int:
-        """How many of the leading trials the search budget can still pay for."""
-        left, seen = self._budget.runs_left(), set[str]()
+    def affordable(
+        self, trials: Sequence[Trial], windows: Sequence[str], until: float = 1.0
+    ) -> int:
+        """How many of the leading trials the budget can pay for, up to a share of it."""
+        left, seen = self._budget.runs_left(until), set[str]()
         for index, trial in enumerate(trials):
             if trial.digest not in seen:
                 left -= len(self._missing(trial.digest, windows))
@@ -50,10 +48,10 @@ class Evaluator:
 
     def evaluate(self, trials: Sequence[Trial], windows: Sequence[str]) -> list[Results]:
         """Results of each trial on the windows, in order; known ones cost nothing."""
-        pending = {trial.digest: trial for trial in reversed(trials)}
+        pending = {trial.digest: trial for trial in trials}
         jobs = [
             Job(trial.program, trial.parameters, missing)
-            for digest, trial in sorted(pending.items())
+            for digest, trial in pending.items()
             if (missing := self._missing(digest, windows))
         ]
         self._run(jobs)

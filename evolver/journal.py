@@ -1,23 +1,21 @@
 """What happened in a run, as numbered events: for the terminal, the store and a later resume.
 
-| kind | candidate | data |
-|---|---|---|
-| run_started | | title, objective, seed, training, validation, sealed (window names) |
-| human_scored | digest | name, score, objectives |
-| candidate_refused | | proposer, idea, attempt, text, refusals [{line, code, reason, mend}] |
-| candidate_duplicate | digest | proposer, idea, attempt |
-| proposer_failed | | proposer, reason, attempt |
-| candidate_screened | digest | proposer, idea, parents, score, promoted, fault, objectives |
-| candidate_scored | digest | proposer, idea, parents, score, text, parameters, objectives, fault |
-| tuned | digest | parent, parent_score, score, evaluations, parameters |
-| generation_done | digest of best | best_score, best_human, evaluations, seconds, tokens,
-  price_usd, candidates |
-| candidate_chosen | digest | score, human, human_score (on validation windows) |
-| sealed_opened | digest | windows, humans |
-| run_finished | digest or None | outcome, reason, evaluations, seconds |
+    run_started         title, objective, seed, windows {split: [names]}
+    human_scored        name, active, and the fields of candidate_scored
+    candidate_refused   proposer, idea, attempt, text, refusals [{line, code, reason, mend}]
+    candidate_duplicate proposer, idea, attempt
+    proposer_failed     proposer, reason, attempt, left_out (for the rest of the run)
+    candidate_screened  proposer, idea, parents, score, promoted, fault, objectives
+    candidate_scored    proposer, name, idea, parents, score, text, parameters, objectives, fault
+    tuned               of, score_before, tried, and the fields of candidate_scored
+    generation_done     best, best_score, best_human, best_human_score, evaluations, seconds,
+                        share, tokens, price_usd, proposed, refused, duplicates, scored, faulted
+    candidate_chosen    name, score, human, human_score (on the validation windows)
+    sealed_opened       windows, humans
+    run_finished        outcome, reason, gain, low, high, evaluations, seconds
 
-Scores are geometric means relative to the best human of each window: below 1 is better. Except
-for `seconds`, equal runs make equal events.
+`candidate` is the digest that an event is about, if any. Scores are geometric means relative to the
+best human of each window: below 1 is better. Except for `seconds`, equal runs make equal events.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from evolver.archive import Member
 from evolver.task import Refusal, Results
 
 
@@ -99,6 +98,21 @@ class EventList:
 def refusals_as_data(refusals: Sequence[Refusal]) -> list[dict[str, int | str]]:
     """Refusals as plain JSON values."""
     return [{"line": r.line, "code": r.code, "reason": r.reason, "mend": r.mend} for r in refusals]
+
+
+def scored_as_data(member: Member) -> dict[str, object]:
+    """A scored member as plain JSON values."""
+    return {
+        "proposer": member.origin,
+        "name": member.name,
+        "idea": member.idea,
+        "parents": list(member.parents),
+        "score": member.score,
+        "text": member.text,
+        "parameters": dict(member.parameters),
+        "objectives": objectives_as_data(member.results),
+        "fault": first_fault(member.results),
+    }
 
 
 def objectives_as_data(results: Results) -> dict[str, float]:

@@ -41,6 +41,7 @@ class ProposalRequest:
     others: tuple[Member, ...] = ()
     feedback: Feedback = field(default_factory=Feedback)
     rng_seed: int = 0  # differs for each place and try of a run
+    island: int = 0  # of the archive, where the child will live
 
 
 @dataclass(frozen=True, slots=True)

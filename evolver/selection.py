@@ -7,7 +7,6 @@ a normal outcome. Humans count with their own constants and with constants tuned
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,8 +15,8 @@ from evolver.archive import Member
 from evolver.evaluation import Evaluator, Trial, Yardstick
 from evolver.journal import EventKind, Journal, first_fault
 from evolver.task import Gate, Results, Split, Task
+from sandbox.stats import MIN_WINDOWS, log_ratios, paired_bootstrap, relative_gain
 
-ENOUGH_SEALED_WINDOWS = 8
 RESAMPLES = 10_000
 
 
@@ -86,6 +85,7 @@ class Court:
         self.journal.write(
             EventKind.CANDIDATE_CHOSEN,
             chosen.digest,
+            name=chosen.name,
             score=score,
             human=human.name,
             human_score=human_score,
@@ -137,12 +137,14 @@ class Court:
         return [pair for pair in pairs if pair[0].digest in named]
 
     def _effect(self, candidate: Results, rival: Member, theirs: Results) -> Effect:
-        from sandbox.stats import paired_bootstrap
-
-        logs = [math.log(theirs[w].objective / candidate[w].objective) for w in sorted(candidate)]
-        interval = paired_bootstrap(logs, seed=self.seed, resamples=RESAMPLES)
-        low, gain, high = (-math.expm1(-x) for x in (interval.low, interval.mean, interval.high))
-        return Effect(rival, gain, low, high, len(logs))
+        windows = sorted(candidate)
+        ratios = log_ratios(
+            [theirs[w].objective for w in windows], [candidate[w].objective for w in windows]
+        )
+        # One candidate reaches this gate, and it must beat every rival: nothing to correct for.
+        interval = paired_bootstrap(ratios, seed=self.seed, resamples=RESAMPLES)
+        gain, low, high = map(relative_gain, (interval.mean, interval.low, interval.high))
+        return Effect(rival, gain, low, high, len(windows))
 
 
 def _decision(
@@ -155,10 +157,10 @@ def _decision(
     broken = [gate.sentence for gate in gates if not gate.passed]
     if fault is not None:
         return Outcome.NO_CHANGE, f"The candidate failed on sealed window {fault}."
-    if weakest.windows < ENOUGH_SEALED_WINDOWS:
+    if weakest.windows < MIN_WINDOWS:
         return Outcome.NO_CHANGE, (
             f"Not enough evidence: {weakest.windows} sealed windows, "
-            f"{ENOUGH_SEALED_WINDOWS} are needed (gain against {weakest.rival.name} {span})."
+            f"{MIN_WINDOWS} are needed (gain against {weakest.rival.name} {span})."
         )
     if not weakest.low > 0:
         return Outcome.NO_CHANGE, (

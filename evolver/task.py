@@ -49,7 +49,7 @@ class Program(Protocol):
 
     @property
     def canonical(self) -> str:
-        """The text that is hashed, shown and run; verifying it again changes nothing."""
+        """The text that is hashed and run."""
 
     @property
     def claim(self) -> str:
@@ -58,6 +58,9 @@ class Program(Protocol):
     @property
     def tunables(self) -> Sequence[Tunable]:
         """The constants that can move, in a stable order."""
+
+    def annotated(self) -> str:
+        """The text with its claim and the ranges of its constants: verifying it gives it again."""
 
     def digest(self, parameters: Mapping[str, float] | None = None) -> str:
         """Identity of this text with these parameters (its own when None)."""

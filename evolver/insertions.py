@@ -1,0 +1,152 @@
+"""Typical terms put into a policy: as summands, factors, guards, conditions and whole hooks.
+
+Every edit changes the draft in place and says what it did, or gives None when the draft has no
+place for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Sequence
+
+from evolver.draft import Draft, expression, names_in, parsed_function
+from evolver.sites import Site, condition_sites, score_sites, substituted
+from evolver.terms import BY_HOOK, PLACEHOLDERS, PLACEMENT, Term
+
+COST_WEIGHT = (0.01, 10.0)  # new terms start within; costs are seconds, shares or counts
+FACTOR_WEIGHT = (0.1, 10.0)
+WEIGHT_SPAN = 30.0  # a tuner may go so far from the start, up and down
+
+
+def insert_term(draft: Draft, rng: random.Random) -> str | None:
+    """Add a typical term to a score, as a summand or as a factor around it."""
+    pair = _site_and_term(score_sites(draft), rng)
+    if pair is None:
+        return None
+    site, term = pair
+    value = _placed(draft, term, site)
+    if rng.random() < 0.5:
+        weight = _weight(draft, term, COST_WEIGHT, rng)
+        sign = ast.Add() if term.sign > 0 else ast.Sub()
+        site.value = ast.BinOp(site.value, sign, ast.BinOp(weight, ast.Mult(), value))
+        return f"{term.idea} added to {site.function}"
+    weight = _weight(draft, term, FACTOR_WEIGHT, rng)
+    factor = f"1.0 + {weight.id} * ({ast.unparse(value)})"
+    if term.sign > 0:
+        site.value = ast.BinOp(site.value, ast.Mult(), expression(factor))
+    else:
+        site.value = ast.BinOp(site.value, ast.Div(), expression(f"max({factor}, 0.001)"))
+    return f"{site.function} scaled by {term.idea}"
+
+
+def guard(draft: Draft, rng: random.Random) -> str | None:
+    """Multiply a score where a term is above a threshold."""
+    pair = _site_and_term(score_sites(draft), rng)
+    if pair is None:
+        return None
+    site, term = pair
+    value = ast.unparse(_placed(draft, term, site))
+    level = draft.add_constant("LEVEL", _log_uniform(0.05, 5.0, rng), 0.001, 100.0).id
+    factor = draft.add_constant("FACTOR", rng.choice((0.25, 0.5, 2.0, 4.0, 10.0)), 0.05, 50.0).id
+    old = ast.unparse(site.value)
+    site.value = expression(f"({old}) * ({factor} if {value} > {level} else 1.0)")
+    return f"{site.function} guarded by {term.idea}"
+
+
+def join_condition(draft: Draft, rng: random.Random) -> str | None:
+    """Join a typical condition to what a trigger or an admission answers."""
+    sites = [s for s in condition_sites(draft) if s.function in ("admit", "should_reschedule")]
+    pair = _site_and_term([s for s in sites if isinstance(s.statement, ast.Return)], rng)
+    if pair is None:
+        return None
+    site, term = pair
+    joint = ast.And() if rng.random() < 0.5 else ast.Or()
+    site.value = ast.BoolOp(joint, [site.value, _placed(draft, term, site)])
+    return f"{site.function} also asks: {term.idea}"
+
+
+def skip_some(draft: Draft, rng: random.Random) -> str | None:
+    """Leave out of a choice the instances on which a term is above a threshold."""
+    sites = [s for s in score_sites(draft) if s.loops and s.of_kind("Instance")]
+    pair = _site_and_term(sites, rng)
+    if pair is None:
+        return None
+    site, term = pair
+    value = ast.unparse(_placed(draft, term, site))
+    level = draft.add_constant("LIMIT", _log_uniform(0.2, 5.0, rng), 0.01, 100.0).id
+    skip = ast.parse(f"if {value} > {level}:\n    continue").body
+    site.loops[-1].body[:0] = skip
+    return f"{site.function} leaves out instances with much {term.idea}"
+
+
+def new_hook(draft: Draft, rng: random.Random) -> str | None:
+    """Write an expression hook anew from two or three typical terms."""
+    hook = rng.choice(("priority", "priority", "evict", "admit", "route", "route"))
+    second = {"evict": "entry"}.get(hook, "request")
+    terms = rng.sample(BY_HOOK.get(hook, PLACEMENT), 1 if hook == "admit" else rng.choice((2, 3)))
+    parts = [_weighted(draft, term, hook == "admit", rng) for term in terms]
+    names = " and ".join(term.idea for term in terms)
+    if hook == "route":
+        draft.functions[hook] = parsed_function(_ROUTE.format(cost=" ".join(parts)))
+    else:
+        body = " ".join(parts).replace("inst.", "instance.").replace("(inst,", "(instance,")
+        text = f"def {hook}({second}, instance, memory):\n    return {body}"
+        draft.functions[hook] = parsed_function(text)
+    return f"{hook} written anew from {names}"
+
+
+_ROUTE = """
+def route(request, instances, memory):
+    best, least = instances[0].id, INF
+    for inst in instances:
+        cost = {cost}
+        if cost < least:
+            best, least = inst.id, cost
+    return best
+"""
+
+
+def _site_and_term(sites: Sequence[Site], rng: random.Random) -> tuple[Site, Term] | None:
+    """A site with a term whose records are all in scope there."""
+    if not sites:
+        return None
+    site = rng.choice(sites)
+    fitting = [term for term in BY_HOOK.get(site.function, PLACEMENT) if _fits(term, site)]
+    return (site, rng.choice(fitting)) if fitting else None
+
+
+def _fits(term: Term, site: Site) -> bool:
+    needed = names_in(expression(term.text)) & PLACEHOLDERS.keys()
+    return all(site.of_kind(PLACEHOLDERS[name]) for name in needed)
+
+
+def _placed(draft: Draft, term: Term, site: Site) -> ast.expr:
+    """The term with the names of the site and constants of the draft."""
+    names = {
+        name: found[-1] for name, kind in PLACEHOLDERS.items() if (found := site.of_kind(kind))
+    }
+    return substituted(expression(_with_constants(draft, term)), names)
+
+
+def _weighted(draft: Draft, term: Term, plain: bool, rng: random.Random) -> str:
+    text = _with_constants(draft, term)
+    if plain:
+        return text
+    weight = _weight(draft, term, COST_WEIGHT, rng)
+    return f"{'+' if term.sign > 0 else '-'} {weight.id} * ({text})"
+
+
+def _with_constants(draft: Draft, term: Term) -> str:
+    names = {name: draft.add_constant(name, *span).id for name, span in term.constants.items()}
+    return ast.unparse(substituted(expression(term.text), names))
+
+
+def _weight(draft: Draft, term: Term, span: tuple[float, float], rng: random.Random) -> ast.Name:
+    value = _log_uniform(*span, rng)
+    name = "_".join(term.idea.upper().replace("-", " ").split()[:2]) + "_WEIGHT"
+    return draft.add_constant(name, value, value / WEIGHT_SPAN, value * WEIGHT_SPAN)
+
+
+def _log_uniform(low: float, high: float, rng: random.Random) -> float:
+    return float(f"{low * (high / low) ** rng.random():.3g}")
