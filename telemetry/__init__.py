@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from telemetry.capacity import CapacityTrace, as_availability
+    from telemetry.capacity_generator import generate_capacity
     from telemetry.capacity_readers import read_capacity
     from telemetry.errors import TelemetryError
     from telemetry.fit import fit_capacity, fit_file, fit_profile
-    from telemetry.generator import generate, generate_capacity
+    from telemetry.generator import generate
     from telemetry.profile import CapacityProfile, TrafficProfile, load_profile, profile_names
     from telemetry.readers import read_trace
     from telemetry.sparkline import bars, sparkline
@@ -40,7 +41,8 @@ _HOMES = {
     "Trace": "trace", "TraceMeta": "trace", "TrafficProfile": "profile", "Window": "window",
     "as_availability": "capacity", "bars": "sparkline", "concat": "trace", "fit_capacity": "fit",
     "fit_file": "fit", "fit_profile": "fit", "generate": "generator",
-    "generate_capacity": "generator", "load_profile": "profile", "profile_names": "profile",
+    "generate_capacity": "capacity_generator", "load_profile": "profile",
+    "profile_names": "profile",
     "read_capacity": "capacity_readers", "read_trace": "readers", "sparkline": "sparkline",
     "summarise": "window",
 }

@@ -15,6 +15,7 @@ from telemetry.trace import Trace
 
 MINUTE_S = 60.0
 SIXTHS = 6
+SERIES = 60
 TOP_TENANTS = 6
 _MIN_MINUTES = 10
 DAY_S = 86_400.0
@@ -72,6 +73,7 @@ class Dynamics:
         rate_sixths: requests a second in each sixth of the time.
         prompt_sixths, output_sixths: mean tokens in each sixth of the requests.
         *_drift: greatest over smallest of the sixths; None when the smallest is 0.
+        rate_series: requests a second in 60 equal parts of the time, for plots.
     """
 
     per_minute_mean: float | None
@@ -87,7 +89,7 @@ class Dynamics:
     rate_drift: float | None
     prompt_drift: float | None
     output_drift: float | None
-    per_minute: tuple[int, ...]
+    rate_series: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,15 +229,20 @@ def _dynamics(trace: Trace) -> Dynamics:
         np.zeros(0, np.int64))
     mean = float(counts.mean()) if minutes else None
     peak = float(counts.max()) if minutes else None
-    edges = np.linspace(0, trace.span_s, SIXTHS + 1)
-    per_sixth = np.histogram(trace.arrival_s, edges)[0] if trace.span_s > 0 else np.zeros(SIXTHS)
-    rates = tuple(float(count * SIXTHS / max(trace.span_s, 1e-12)) for count in per_sixth)
+    rates = _rates(trace, SIXTHS)
     prompts, outputs = _sixths(trace.prompt_tokens), _sixths(trace.output_tokens)
     return Dynamics(
         mean, peak, peak / mean if mean and peak else None,
         float((counts == 0).mean()) if minutes else None, autocorrelation(counts, 1),
         autocorrelation(counts, 5), autocorrelation(counts, 15), rates, prompts, outputs,
-        _drift(rates), _drift(prompts), _drift(outputs), tuple(int(count) for count in counts))
+        _drift(rates), _drift(prompts), _drift(outputs), _rates(trace, SERIES))
+
+
+def _rates(trace: Trace, parts: int) -> tuple[float, ...]:
+    if trace.span_s <= 0:
+        return (0.0,) * parts
+    counts = np.histogram(trace.arrival_s, np.linspace(0, trace.span_s, parts + 1))[0]
+    return tuple(float(count) * parts / trace.span_s for count in counts)
 
 
 def _sixths(column: NDArray[np.int32]) -> tuple[float, ...]:
@@ -273,7 +280,7 @@ def _describe_traffic(window: Window) -> list[str]:
         f"{_maybe(moves.acf_15)} drift rate {_maybe(moves.rate_drift)} prompt "
         f"{_maybe(moves.prompt_drift)} output {_maybe(moves.output_drift)}",
     ]
-    return [*lines, f"rate           {sparkline(moves.per_minute)}"] if moves.per_minute else lines
+    return [*lines, f"rate           {sparkline(moves.rate_series)}"]
 
 
 def _describe_structure(window: Window) -> list[str]:
