@@ -78,6 +78,7 @@ class Request(Record):
     held_count: int
     preempted_count: int
     moved_count: int
+    keyed_count: int  # times priority() was asked about it before; 0 when it is new here
 
 
 class Instance(Record):
@@ -117,6 +118,9 @@ class Instance(Record):
     step_per_context_s: float
     cached_prefix_tokens: int  # of this request's prompt, present in this instance's prefix cache
     transfer_s: float  # KV transfer from the request's present instance to this one
+    handoff_s: float  # transfer and wait for the best decode instance from here; NaN if unknown
+    tpot_slo_s: float  # tightest among the online requests running here; NaN when none has one
+    grace_s: float  # until its GPUs are taken away; NaN when they stay
     draining: bool
     starting: bool
     preemptions: int  # since the previous control tick
@@ -212,6 +216,7 @@ class Shape(Record):
     kv_capacity_tokens: int
     prefill_tokens_per_s: float
     rate_rps: float  # requests like the window's, sustained
+    class_rate_rps: Annotated[Floats, MAX_CLASSES]  # the same for each class alone, by class_id
     latency_s: float  # of one such request alone
     start_s: float  # process start and weight load
 
