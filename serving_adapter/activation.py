@@ -1,0 +1,141 @@
+"""Makes a policy ready to go live: verify, check identity, compile, smoke-test. Slow; off the loop.
+
+All of it happens before the policy can see a request, so a source that does not verify, is not what
+its digest says, does not compile or fails on synthetic rows never replaces what runs. It runs in a
+thread: compilation then competes with the event loop for the interpreter, and the longest stall
+that a swap causes is a few of Python's thread switch intervals, not the compile time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sandbox import contract
+from sandbox.errors import PolicyFault, SandboxError
+from sandbox.records import new_rows
+from serving_adapter.errors import PolicyUnusable
+
+Rows: TypeAlias = npt.NDArray[np.void]
+Memory: TypeAlias = npt.NDArray[np.float64]
+
+ROUTE_FUEL = 60_000
+SMOKE_SIZES = (1, 2, 16, 64)
+
+
+class Router(Protocol):
+    """The `route` hook of a loaded policy."""
+
+    def route(
+        self, request: Rows, instances: Rows, memory: Memory, rotation: int, fuel: int
+    ) -> int:
+        """The policy's choice, for one request row and some instance rows, both contiguous.
+
+        Raises:
+            sandbox.errors.PolicyFault: it stopped in the middle.
+        """
+        ...
+
+
+def new_memory() -> Memory:
+    """The router scope's memory as it is when a policy enters."""
+    return np.zeros(contract.MEMORY_SLOTS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ready:
+    """A policy that may go live. `router` is None when it leaves `route` to the default."""
+
+    digest: str
+    router: Router | None
+    memory: Memory = field(default_factory=new_memory)
+
+
+Prepare: TypeAlias = Callable[[str, Mapping[str, float] | None], Ready]
+"""Source text and parameters to a ready policy; raises PolicyUnusable."""
+
+
+def prepare_policy(
+    source: str, parameters: Mapping[str, float] | None = None, *, engine: str = "auto"
+) -> Ready:
+    """Verify, load and smoke-test a policy.
+
+    Args:
+        source: the policy's text.
+        parameters: values for its tunables; its own defaults where absent.
+        engine: `compiled`, `interpreted`, or `auto`: compiled where numba is installed.
+
+    Raises:
+        PolicyUnusable: at any of these steps; the message is the first reason.
+    """
+    from sandbox.engine import load_policy
+    from sandbox.frame import Caller
+    from sandbox.verifier import verify
+
+    try:
+        verified = verify(source, "policy")
+        digest = verified.digest(parameters)
+        loaded = load_policy(verified, parameters, engine)
+    except SandboxError as refusal:
+        reason = str(refusal).splitlines()[0]
+        raise PolicyUnusable(f"The policy cannot go live: {reason}") from refusal
+    router: Router | None = Caller(loaded) if "route" in verified.hooks else None
+    if router is not None:
+        smoke_test(router)
+    return Ready(digest, router)
+
+
+def smoke_test(router: Router, fuel: int = ROUTE_FUEL) -> None:
+    """Ask for decisions over synthetic rows: few and many, empty and busy, signals and none.
+
+    Raises:
+        PolicyUnusable: it faults, or picks something that is not there.
+    """
+    memory = new_memory()
+    for size in SMOKE_SIZES:
+        for busy in (False, True):
+            request, rows = _synthetic(size, busy=busy)
+            try:
+                choice = router.route(request, rows, memory, size // 2, fuel)
+            except PolicyFault as fault:
+                raise PolicyUnusable(
+                    f"The policy failed its smoke test: {fault.reason}."
+                ) from fault
+            if not is_valid(choice, rows):
+                raise PolicyUnusable(
+                    f"The policy picked instance {choice} in its smoke test, which is not there: "
+                    "return the id of a row, HOLD or REJECT."
+                )
+
+
+def is_valid(choice: int, rows: Rows) -> bool:
+    """Whether a choice is HOLD, REJECT or the id of one of the rows."""
+    return choice in (contract.HOLD, contract.REJECT) or bool((rows["id"] == choice).any())
+
+
+def _synthetic(size: int, *, busy: bool) -> tuple[Rows, Rows]:
+    """A request and `size` rows with ids that are no positions; idle rows miss their signals."""
+    request = missing_rows(contract.Request, 1)
+    rows = missing_rows(contract.Instance, size)
+    request["seed"], request["prompt_tokens"], request["weight"] = 7, 512, 1.0
+    rows["id"] = 100 + 3 * np.arange(size)
+    if busy:
+        request["predicted_output_tokens"] = 128.0
+        rows["queued_requests"] = rows["running_requests"] = np.arange(size) % 5
+        rows["queued_prompt_tokens"] = rows["context_tokens"] = 700 * (np.arange(size) % 5)
+        rows["kv_capacity_tokens"], rows["kv_used_tokens"] = 100_000, 1_000
+        rows["prefill_tokens_per_s"], rows["step_base_s"] = 20_000.0, 0.006
+        rows["step_per_seq_s"], rows["step_per_context_s"] = 1e-5, 1e-8
+    return request, rows
+
+
+def missing_rows(record: type[contract.Record], count: int) -> Rows:
+    """Rows of a record of scalars in which every field is missing: -1, NaN, False."""
+    rows = new_rows(record, count)
+    for name in rows.dtype.names or ():
+        rows[name] = {"i": -1, "f": np.nan, "b": False}[rows.dtype[name].kind]
+    return rows

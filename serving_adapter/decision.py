@@ -1,0 +1,109 @@
+"""What a routing decision is, and what is kept of the latest ones so that they can be replayed."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sandbox.identity import text_digest
+
+REMEMBERED = 256
+NO_INSTANCE = -3
+
+BUILT_IN_DIGEST = text_digest("evolver built-in: least outstanding requests")
+"""What a decision names when no policy made it."""
+
+
+class Outcome(StrEnum):
+    """What becomes of the request."""
+
+    ROUTED = "routed"
+    HELD = "held"
+    REJECTED = "rejected"
+    NO_ENGINE = "no_engine"
+
+
+class Author(StrEnum):
+    """Who decided, in the order in which they are asked."""
+
+    ACTIVE = "active"
+    LAST_GOOD = "last_good"
+    BUILT_IN = "built_in"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision; every one names the snapshot sequence it was made under.
+
+    Attributes:
+        number: counts this host's decisions from 1.
+        instance_id: the engine, or `contract.HOLD`, `contract.REJECT`, `NO_INSTANCE`.
+        digest: of the policy that decided, `BUILT_IN_DIGEST` when none did.
+        reason: why the active policy did not decide, as fault kinds; empty when it did.
+        duration_s: wall time of the whole decision, fallbacks included.
+    """
+
+    number: int
+    instance_id: int
+    sequence: int
+    digest: str
+    outcome: Outcome
+    author: Author
+    reason: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionInput:
+    """All that a policy was given for one decision, as raw records, and what it answered.
+
+    Attributes:
+        request: one `contract.Request` record.
+        instances: `contract.Instance` records, before rotation.
+        memory: the router scope's float64 values before the call.
+        choice: the returned id; None when it failed with `fault`.
+    """
+
+    number: int
+    sequence: int
+    digest: str
+    request: bytes
+    instances: bytes
+    memory: bytes
+    rotation: int
+    fuel: int
+    choice: int | None
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A policy failed in one decision; it was ejected at once.
+
+    Attributes:
+        kind: `invalid-choice`, or the engine's name for the fault (`fuel`, `index`, ...).
+    """
+
+    sequence: int
+    digest: str
+    kind: str
+    number: int
+
+
+class RecentInputs:
+    """The latest decision inputs, oldest first; the buffer never grows."""
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._kept: deque[DecisionInput] = deque(maxlen=size)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, given: DecisionInput) -> None:
+        """Keep one, dropping the oldest when full."""
+        self._kept.append(given)
+
+    def all(self) -> tuple[DecisionInput, ...]:
+        """Everything kept, oldest first."""
+        return tuple(self._kept)

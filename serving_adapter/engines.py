@@ -1,0 +1,110 @@
+"""The engines behind a gateway: where they are, whether they answer, what their metrics say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from serving_adapter.host import PolicyHost
+from serving_adapter.instances import InstanceFacts
+from serving_adapter.signals import MAX_PAGE_BYTES, EngineSignals, parse_signals
+
+FAILED_SCRAPES = 2
+SCRAPE_TIMEOUT_S = 2.0
+
+_log = logging.getLogger("evolver.gateway")
+
+
+@dataclass(slots=True)
+class Engine:
+    """One engine: its base URL without a trailing slash, and how often it failed in a row."""
+
+    instance_id: int
+    url: str
+    failed_scrapes: int = 0
+
+
+class EngineSet:
+    """Keeps the instance table true to the engines: scrapes them, opens and closes them.
+
+    An engine that takes no connection is closed at once, one that fails `FAILED_SCRAPES` scrapes
+    too; the next scrape that it answers opens it again. Any HTTP answer counts: an engine without
+    metrics is served by own counts alone.
+    """
+
+    def __init__(self, host: PolicyHost, session: aiohttp.ClientSession) -> None:
+        self._host = host
+        self._session = session
+        self._engines: dict[int, Engine] = {}
+
+    def add(self, url: str, facts: InstanceFacts | None = None) -> int:
+        """Route to the engine at `url` from now on; its id."""
+        instance_id = self._host.table.add(facts)
+        self._engines[instance_id] = Engine(instance_id, url.rstrip("/"))
+        return instance_id
+
+    def remove(self, instance_id: int) -> None:
+        """Forget an engine; drain it first."""
+        del self._engines[instance_id]
+        self._host.table.remove(instance_id)
+
+    def url(self, instance_id: int) -> str:
+        """Base URL of an engine."""
+        return self._engines[instance_id].url
+
+    def open_count(self, exclude: frozenset[int] = frozenset()) -> int:
+        """Engines that take requests now."""
+        is_open = self._host.table.is_open
+        return sum(is_open(number) for number in self._engines if number not in exclude)
+
+    def unreachable(self, instance_id: int) -> None:
+        """A request found no connection."""
+        self._failed(instance_id, FAILED_SCRAPES)
+
+    async def run(self, every_s: float, on_change: Callable[[], None]) -> None:
+        """Scrape all engines side by side, for ever; cancel to stop."""
+        while True:
+            await asyncio.gather(*(self.scrape(number) for number in list(self._engines)))
+            on_change()
+            await asyncio.sleep(every_s)
+
+    async def scrape(self, instance_id: int) -> None:
+        """Ask one engine for its signals now."""
+        asked_s = self._host.now_s()
+        try:
+            signals = await self._signals(self._engines[instance_id].url)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            self._failed(instance_id, 1)
+            return
+        engine = self._engines.get(instance_id)
+        if engine is None:
+            return
+        if not self._host.table.is_open(instance_id) and engine.failed_scrapes:
+            _log.info("engine %d answers again", instance_id)
+        engine.failed_scrapes = 0
+        self._host.table.set_open(instance_id, True)
+        self._host.table.scraped(instance_id, signals, asked_s)
+
+    async def _signals(self, url: str) -> EngineSignals:
+        timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
+        async with self._session.get(url + "/metrics", timeout=timeout) as answer:
+            if answer.status != 200:
+                return EngineSignals()
+            page = await answer.content.read(MAX_PAGE_BYTES)
+            # One read returns what has arrived; the page may come in several.
+            while len(page) < MAX_PAGE_BYTES and (more := await answer.content.readany()):
+                page += more
+            return parse_signals(page.decode("utf-8", "replace"))
+
+    def _failed(self, instance_id: int, weight: int) -> None:
+        engine = self._engines.get(instance_id)
+        if engine is None:
+            return
+        engine.failed_scrapes += weight
+        if engine.failed_scrapes >= FAILED_SCRAPES and self._host.table.is_open(instance_id):
+            self._host.table.set_open(instance_id, False)
+            _log.warning("engine %d does not answer", instance_id)

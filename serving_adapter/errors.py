@@ -1,0 +1,48 @@
+"""Every error that the serving adapter raises on purpose.
+
+    AdapterError
+    |- BadBody             a request body that is no OpenAI request: answered with 400
+    |- PolicyUnusable      a policy that does not load, or fails its smoke test: the old one stays
+    |- SnapshotRefused     a snapshot older than one seen, ejected before, or not what it says
+    |- EngineFailed        an engine that gave no answer before the first byte: another may be tried
+    |- FleetError          an emulated engine that did not start or stop
+    `- LoadRefused         a load replay that is not bounded, or not aimed at this machine
+
+Each message is one sentence that says what happened, then what to do next; none quotes a request.
+"""
+
+
+class AdapterError(Exception):
+    """Root of the tree; catching it catches everything the adapter raises on purpose."""
+
+
+class BadBody(AdapterError):
+    """The body is no JSON object, or a field has a type the API does not have."""
+
+
+class PolicyUnusable(AdapterError):
+    """The policy was refused by the verifier, did not compile, or failed its smoke test."""
+
+
+class SnapshotRefused(AdapterError):
+    """The snapshot may not go live on this host."""
+
+
+class EngineFailed(AdapterError):
+    """The engine refused the connection, broke it, or answered 5xx before the first byte.
+
+    Attributes:
+        unreachable: no connection could be made, so it is pointless to send it more.
+    """
+
+    def __init__(self, message: str, *, unreachable: bool = False) -> None:
+        super().__init__(message)
+        self.unreachable = unreachable
+
+
+class FleetError(AdapterError):
+    """An emulated engine did not come up in time, or is gone."""
+
+
+class LoadRefused(AdapterError):
+    """The load replay is too large, too long, or aimed at another machine."""

@@ -1,0 +1,152 @@
+"""What a gateway knows of a request: numbers only, read off the body and dropped with it.
+
+Names that a client chose (user, session) become 62-bit numbers under a key drawn when the process
+starts, so they can be compared but not read back. Prompt tokens follow the rule of
+`openai_api.py`; the cached prefix is estimated as what the session's previous call left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from serving_adapter.openai_api import Body, estimate_prompt_tokens, max_output_tokens
+
+MAX_SESSIONS = 10_000
+PREFIX_CHARS = 512
+SESSION_HEADER = "x-session-id"
+TENANT_HEADER = "x-tenant-id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """One request as the policy may see it; -1 and NaN mean missing.
+
+    Attributes:
+        arrived_s: on the host's clock.
+        max_output_tokens: the client's limit, -1 without one.
+        cached_tokens: of the prompt, estimated to be cached on `last_instance`.
+    """
+
+    arrived_s: float
+    prompt_tokens: int
+    max_output_tokens: int = -1
+    predicted_output_tokens: float = math.nan
+    predicted_output_error: float = math.nan
+    stream: bool = False
+    tenant: int = 0
+    session: int = -1
+    turn: int = 0
+    last_instance: int = -1
+    cached_tokens: int = 0
+    prefix_key: int = -1
+    weight: float = 1.0
+    online: bool = True
+
+
+@dataclass(slots=True)
+class _Session:
+    turns: int = 0
+    last_instance: int = -1
+    context_tokens: int = 0
+
+
+class LengthPredictor:
+    """Predicts an answer's length as the running mean of past answers, with its measured error."""
+
+    def __init__(self, memory: int = 200) -> None:
+        self._rate = 1.0 / memory
+        self._seen = 0
+        self._mean = math.nan
+        self._error_squared = math.nan
+
+    def learn(self, output_tokens: int) -> None:
+        """One answer has ended with that many tokens."""
+        self._seen += 1
+        rate = max(self._rate, 1.0 / self._seen)
+        if self._seen == 1:
+            self._mean, self._error_squared = float(output_tokens), 0.0
+            return
+        miss = output_tokens - self._mean
+        self._error_squared += rate * (miss * miss - self._error_squared)
+        self._mean += rate * miss
+
+    def predict(self, limit_tokens: int) -> tuple[float, float]:
+        """Predicted tokens under the client's limit (-1: none), and relative standard error."""
+        if self._seen < 2 or self._mean <= 0:
+            return math.nan, math.nan
+        tokens = self._mean if limit_tokens < 0 else min(self._mean, float(limit_tokens))
+        return tokens, math.sqrt(self._error_squared) / self._mean
+
+
+class FactReader:
+    """Reads `RequestFacts` and remembers, per session, where its previous call went."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+        self._sessions: OrderedDict[int, _Session] = OrderedDict()
+        self.lengths = LengthPredictor()
+
+    def read(self, body: Body, headers: Mapping[str, str], now_s: float) -> RequestFacts:
+        """The facts of one request.
+
+        Raises:
+            BadBody: a length limit is not a whole number.
+        """
+        limit = max_output_tokens(body)
+        limit_tokens = -1 if limit is None else limit
+        predicted, error = self.lengths.predict(limit_tokens)
+        prompt_tokens = estimate_prompt_tokens(body)
+        session = self._number(headers.get(SESSION_HEADER))
+        known = self._sessions.get(session, _Session())
+        return RequestFacts(
+            arrived_s=now_s,
+            prompt_tokens=prompt_tokens,
+            max_output_tokens=limit_tokens,
+            predicted_output_tokens=predicted,
+            predicted_output_error=error,
+            stream=body.get("stream") is True,
+            tenant=max(0, self._number(headers.get(TENANT_HEADER) or body.get("user"))),
+            session=session,
+            turn=known.turns,
+            last_instance=known.last_instance,
+            cached_tokens=min(known.context_tokens, prompt_tokens),
+            prefix_key=self._number(_opening(body)),
+        )
+
+    def ended(self, facts: RequestFacts, instance_id: int, output_tokens: int) -> None:
+        """Remember a request that was answered in full."""
+        self.lengths.learn(output_tokens)
+        if facts.session < 0:
+            return
+        known = self._sessions.setdefault(facts.session, _Session())
+        known.turns += 1
+        known.last_instance = instance_id
+        known.context_tokens = facts.prompt_tokens + output_tokens
+        self._sessions.move_to_end(facts.session)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+
+    def _number(self, text: object) -> int:
+        """A name as a number, -1 for none."""
+        if not isinstance(text, str) or not text:
+            return -1
+        digest = hashlib.blake2b(
+            text.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key
+        ).digest()
+        return int.from_bytes(digest, "big") >> 2
+
+
+def _opening(body: Body) -> str | None:
+    """The first characters of the prompt, to be hashed at once."""
+    messages = body.get("messages")
+    prompt = body.get("prompt")
+    if isinstance(messages, list) and messages and isinstance(messages[0], dict):
+        prompt = messages[0].get("content")
+    if isinstance(prompt, list):
+        return repr(prompt[: PREFIX_CHARS // 4])[:PREFIX_CHARS]
+    return prompt[:PREFIX_CHARS] if isinstance(prompt, str) else None

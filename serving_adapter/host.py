@@ -1,0 +1,181 @@
+"""The policy host: keeps the live policy, swaps it, never goes back, and decides with it.
+
+A swap is prepared off the event loop and is then one assignment on it, between two decisions.
+Sequences only rise; a policy that was ejected stays out until a higher sequence arrives. Nothing
+here needs a database, a web framework or, with the interpreted engine, numba.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from policy_store.errors import SnapshotError
+from policy_store.snapshot import Snapshot, SnapshotPolicy, read_snapshot
+from serving_adapter.activation import ROUTE_FUEL, Prepare, Ready, prepare_policy
+from serving_adapter.deciding import Decider, Live
+from serving_adapter.decision import Decision, DecisionInput, Fault
+from serving_adapter.errors import AdapterError, SnapshotRefused
+from serving_adapter.exposition import Registry
+from serving_adapter.facts import RequestFacts
+from serving_adapter.host_metrics import HostMetrics
+from serving_adapter.instances import InstanceTable
+
+_log = logging.getLogger("evolver.host")
+
+
+class PolicyHost:
+    """Decides with the live policy. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        table: InstanceTable,
+        *,
+        registry: Registry | None = None,
+        prepare: Prepare = prepare_policy,
+        on_fault: Callable[[Fault], None] = lambda _: None,
+        fuel: int = ROUTE_FUEL,
+        router: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.table = table
+        self.metrics = HostMetrics(registry or Registry())
+        self._prepare = prepare
+        self._clock = clock
+        self._started_s = clock()
+        self._swapping = asyncio.Lock()
+        self._named: str | None = None
+        self._decider = Decider(table, self.metrics, on_fault, self.now_s, fuel=fuel, router=router)
+
+    @property
+    def live(self) -> Live:
+        """What decides now; immutable."""
+        return self._decider.live
+
+    @property
+    def recent(self) -> tuple[DecisionInput, ...]:
+        """The latest decision inputs, oldest first."""
+        return self._decider.recent.all()
+
+    def route(
+        self, facts: RequestFacts, *, exclude: frozenset[int] = frozenset(), held_count: int = 0
+    ) -> Decision:
+        """Decide where a request goes now. Never raises for a policy's fault.
+
+        Args:
+            facts: what is known of the request.
+            exclude: engines that already failed this request.
+            held_count: how often it was held before.
+        """
+        return self._decider.route(facts, exclude, held_count)
+
+    def fallback(
+        self, facts: RequestFacts, reason: str, exclude: frozenset[int] = frozenset()
+    ) -> Decision:
+        """The built-in decision, where no policy is to decide; `reason` says why."""
+        return self._decider.fallback(facts, reason, exclude)
+
+    def now_s(self) -> float:
+        """Seconds since this host started; never goes back."""
+        return self._clock() - self._started_s
+
+    async def swap(
+        self, source: str, sequence: int, parameters: Mapping[str, float] | None = None
+    ) -> Live:
+        """Put a policy live under a sequence; what ran becomes its last good.
+
+        Raises:
+            SnapshotRefused: the sequence is not above the present one.
+            PolicyUnusable: the policy does not load; what runs stays.
+        """
+        async with self._swapping:
+            self._check_sequence(sequence)
+            ready = await self._ready(source, parameters)
+            before = self.live
+            return self._assign(Live(sequence, ready, before.active or before.last_good))
+
+    async def apply(self, snapshot: Snapshot) -> bool:
+        """Follow a snapshot; False when it is the one that runs already.
+
+        Raises:
+            SnapshotRefused: older than what runs, or another policy under the same sequence.
+            PolicyUnusable: its active policy does not load; what runs stays.
+        """
+        async with self._swapping:
+            if snapshot.sequence == self.live.sequence and snapshot.digest == self._named:
+                return False
+            self._check_sequence(snapshot.sequence)
+            last_good = await self._ready_or_none(snapshot.last_good)
+            active = await self._ready_policy(snapshot.active)
+            self._assign(Live(snapshot.sequence, active, last_good))
+            return True
+
+    async def follow(self, path: Path, poll_s: float = 0.1) -> None:
+        """Apply the snapshot file whenever it changes; cancel to stop. Never raises for a file."""
+        seen: tuple[int, int, int] | None = None
+        while True:
+            stamp = _stamp(path)
+            if stamp is not None and stamp != seen:
+                seen = stamp
+                await self._try_file(path)
+            await asyncio.sleep(poll_s)
+
+    async def _try_file(self, path: Path) -> None:
+        try:
+            snapshot = await asyncio.to_thread(read_snapshot, path, self.live.sequence)
+            await self.apply(snapshot)
+        except (AdapterError, SnapshotError) as refusal:
+            self.metrics.refused(type(refusal).__name__)
+            _log.warning("snapshot refused: %s", refusal)
+
+    def _check_sequence(self, sequence: int) -> None:
+        if sequence <= self.live.sequence:
+            raise SnapshotRefused(
+                f"Sequence {sequence} is not above {self.live.sequence}, which runs: "
+                "have the store issue a new one."
+            )
+
+    async def _ready(self, source: str, parameters: Mapping[str, float] | None) -> Ready:
+        return await asyncio.to_thread(self._prepare, source, parameters)
+
+    async def _ready_policy(self, policy: SnapshotPolicy | None) -> Ready | None:
+        if policy is None:
+            return None
+        ready = await self._ready(policy.source, policy.parameters)
+        if ready.digest != policy.digest:
+            raise SnapshotRefused(
+                f"The snapshot's policy is {ready.digest[:12]} here, not {policy.digest[:12]}: "
+                "approve it again under this version."
+            )
+        return ready
+
+    async def _ready_or_none(self, policy: SnapshotPolicy | None) -> Ready | None:
+        """The last good policy; one that no longer loads must not keep the active one out."""
+        present = self.live
+        for ready in (present.active, present.last_good):
+            if policy is not None and ready is not None and ready.digest == policy.digest:
+                return ready
+        try:
+            return await self._ready_policy(policy)
+        except AdapterError as refusal:
+            _log.warning("last good policy unusable: %s", refusal)
+            return None
+
+    def _assign(self, live: Live) -> Live:
+        self._decider.live = live
+        self._named = live.active.digest if live.active else None
+        self.metrics.swapped(live.sequence, live.digest)
+        _log.info("live: sequence %d, policy %s", live.sequence, live.digest[:12])
+        return live
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced; None while there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size

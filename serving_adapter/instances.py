@@ -1,0 +1,321 @@
+"""The live instance table: one contract `Instance` row per engine, kept current in place.
+
+Three sources write it: what the operator declares of an engine (`InstanceFacts`), what the gateway
+does itself (dispatch, first token, further tokens, finish; counted at once), and what a scrape of
+the engine's metrics says (`signal_age_s` old). A scrape replaces queue, batch and KV figures, and
+own dispatches made after it was asked for are added again. What nobody tells stays missing.
+Every per-decision cost is over rows, never over requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from sandbox import contract
+from sandbox.records import new_rows
+from serving_adapter.activation import missing_rows
+from serving_adapter.facts import RequestFacts
+from serving_adapter.signals import EngineSignals
+
+Rows = npt.NDArray[np.void]
+Ints = npt.NDArray[np.int64]
+
+NOT_FILLED = frozenset(
+    {
+        "prefill_backlog_tokens",
+        "longest_context_tokens",
+        "transfer_s",
+        "speculation_depth",
+        "acceptance",
+        "offline_share",
+        "finetune_share",
+        "knob_token_budget",
+        "knob_speculation",
+        "knob_offline_share",
+        "knob_finetune_share",
+    }
+)
+"""Fields of `Instance` that no door built on this table fills, ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFacts:
+    """What is declared of one engine; -1 or NaN where it is not known.
+
+    The names are those of `sandbox.contract.Instance`; rates and step times are in real seconds,
+    so an engine on a scaled clock is declared as that much faster.
+    """
+
+    role: int = contract.MIXED
+    pool: int = 0
+    tp: int = 1
+    pp: int = 1
+    node: int = -1
+    zone: int = -1
+    length_low_tokens: int = 0
+    length_high_tokens: int = 2**31
+    share: float = 1.0
+    kv_capacity_tokens: int = -1
+    max_num_seqs: int = -1
+    token_budget: int = -1
+    prefill_tokens_per_s: float = math.nan
+    step_base_s: float = math.nan
+    step_per_seq_s: float = math.nan
+    step_per_context_s: float = math.nan
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One request dispatched to one engine, until it is finished."""
+
+    instance_id: int
+    facts: RequestFacts
+    dispatched_s: float
+    latest_token_s: float = math.nan
+    done_tokens: int = 0
+
+    @property
+    def remaining_tokens(self) -> float:
+        """Predicted tokens still to come; 0 without a prediction."""
+        predicted = self.facts.predicted_output_tokens
+        return 0.0 if math.isnan(predicted) else max(0.0, predicted - self.done_tokens)
+
+
+@dataclass(slots=True)
+class _Engine:
+    """What the table remembers of one engine besides its row."""
+
+    position: int
+    open: bool = True
+    signals_s: float = math.nan
+    preemptions: int = -1
+    waiting: OrderedDict[Flight, None] = field(default_factory=OrderedDict)
+    tenants: dict[int, int] = field(default_factory=dict)
+
+
+class InstanceTable:
+    """The rows that `route` sees, and the events that change them. Not thread-safe: one loop."""
+
+    def __init__(self) -> None:
+        self._rows = new_rows(contract.Instance, 0)
+        self._engines: dict[int, _Engine] = {}
+        self._next_id = 0
+        self._signals_s: npt.NDArray[np.float64] = np.zeros(0)
+        self._waiting_since_s: npt.NDArray[np.float64] = np.zeros(0)
+
+    def __len__(self) -> int:
+        return len(self._engines)
+
+    def add(self, facts: InstanceFacts | None = None) -> int:
+        """A new engine, open for requests; its id is never used again."""
+        row = _missing_row()
+        for known in fields(InstanceFacts):
+            row[known.name] = getattr(facts or InstanceFacts(), known.name)
+        row["id"] = self._next_id
+        self._engines[self._next_id] = _Engine(len(self._rows))
+        self._rows = np.concatenate([self._rows, row])
+        self._signals_s = np.append(self._signals_s, np.nan)
+        self._waiting_since_s = np.append(self._waiting_since_s, np.nan)
+        self._next_id += 1
+        return self._next_id - 1
+
+    def remove(self, instance_id: int) -> None:
+        """Forget an engine; its flights may still report and are ignored."""
+        gone = self._engines.pop(instance_id).position
+        self._rows = np.delete(self._rows, gone)
+        self._signals_s = np.delete(self._signals_s, gone)
+        self._waiting_since_s = np.delete(self._waiting_since_s, gone)
+        for engine in self._engines.values():
+            engine.position -= engine.position > gone
+
+    def set_open(self, instance_id: int, is_open: bool) -> None:
+        """Offer an engine to policies, or keep it from them (unreachable)."""
+        if instance_id in self._engines:
+            self._engines[instance_id].open = is_open
+
+    def set_draining(self, instance_id: int, draining: bool) -> None:
+        """A draining engine finishes what it has and is offered to nobody."""
+        if instance_id in self._engines:
+            self._rows["draining"][self._engines[instance_id].position] = draining
+
+    def is_open(self, instance_id: int) -> bool:
+        """Whether the engine takes new requests now."""
+        engine = self._engines.get(instance_id)
+        return engine is not None and engine.open and not self._rows["draining"][engine.position]
+
+    def row(self, instance_id: int) -> np.void:
+        """The row of one engine, as it stands; a view."""
+        row: np.void = self._rows[self._engines[instance_id].position]
+        return row
+
+    def outstanding(self, rows: Rows) -> Ints:
+        """Requests queued and running per row, a missing figure counting nothing."""
+        total: Ints = np.maximum(rows["queued_requests"], 0) + np.maximum(
+            rows["running_requests"], 0
+        )
+        return total
+
+    def offered(self, facts: RequestFacts, now_s: float, exclude: frozenset[int]) -> Rows:
+        """Rows of open engines as this request sees them; contiguous, order not yet rotated."""
+        self._refresh(facts, now_s)
+        places = [
+            engine.position
+            for instance_id, engine in self._engines.items()
+            if instance_id not in exclude and self.is_open(instance_id)
+        ]
+        return self._rows if len(places) == len(self._rows) else self._rows[places]
+
+    def _refresh(self, facts: RequestFacts, now_s: float) -> None:
+        rows = self._rows
+        rows["signal_age_s"] = now_s - self._signals_s
+        waited_s = now_s - self._waiting_since_s
+        rows["oldest_wait_s"] = np.where(np.isnan(waited_s), 0.0, waited_s)
+        running, context = rows["running_requests"], rows["context_tokens"]
+        rows["mean_context_tokens"] = context / np.maximum(running, 1)
+        step_s = (
+            rows["step_base_s"]
+            + rows["step_per_seq_s"] * running
+            + rows["step_per_context_s"] * context
+        )
+        rows["decode_tokens_per_s"] = np.maximum(running, 1) / step_s
+        used = np.where(rows["kv_used_tokens"] < 0, np.nan, rows["kv_used_tokens"])
+        rows["kv_predicted_tokens"] = used + rows["predicted_remaining_tokens"]
+        rows["cached_prefix_tokens"] = 0
+        for engine in self._engines.values():
+            rows["tenant_requests"][engine.position] = engine.tenants.get(facts.tenant, 0)
+        previous = self._engines.get(facts.last_instance)
+        if previous is not None:
+            rows["cached_prefix_tokens"][previous.position] = facts.cached_tokens
+
+    def dispatch(self, instance_id: int, facts: RequestFacts, now_s: float) -> Flight:
+        """A request goes to an engine."""
+        flight = Flight(instance_id, facts, now_s)
+        engine = self._engines.get(instance_id)
+        if engine is None:
+            return flight
+        self._queue(engine, flight, 1)
+        engine.waiting[flight] = None
+        engine.tenants[facts.tenant] = engine.tenants.get(facts.tenant, 0) + 1
+        self._add(engine, "predicted_remaining_tokens", flight.remaining_tokens)
+        self._note_tenants(engine, flight, online=0)
+        self._note_waiting(engine)
+        return flight
+
+    def tokens(self, flight: Flight, count: int, now_s: float) -> None:
+        """The first, or further, tokens of a request came back."""
+        engine = self._engines.get(flight.instance_id)
+        if engine is None or count < 1:
+            return
+        if flight.done_tokens == 0:
+            self._started(engine, flight)
+        else:
+            place, gap_s = engine.position, now_s - flight.latest_token_s
+            self._rows["step_time_s"][place] = gap_s / count
+        before = flight.remaining_tokens
+        flight.done_tokens += count
+        flight.latest_token_s = now_s
+        self._grow(engine, count)
+        self._add(engine, "predicted_remaining_tokens", flight.remaining_tokens - before)
+
+    def finish(self, flight: Flight) -> None:
+        """A request has left its engine: answered, failed or abandoned."""
+        engine = self._engines.get(flight.instance_id)
+        if engine is None:
+            return
+        if flight in engine.waiting:
+            del engine.waiting[flight]
+            self._queue(engine, flight, -1)
+            self._note_waiting(engine)
+        else:
+            self._add(engine, "running_requests", -1)
+            self._add(engine, "decoding_requests", -1)
+            self._grow(engine, -flight.facts.prompt_tokens - flight.done_tokens)
+        left = engine.tenants.get(flight.facts.tenant, 1) - 1
+        engine.tenants[flight.facts.tenant] = left
+        if left <= 0:
+            del engine.tenants[flight.facts.tenant]
+        self._add(engine, "predicted_remaining_tokens", -flight.remaining_tokens)
+        self._note_tenants(engine, flight, online=-1)
+
+    def scraped(self, instance_id: int, signals: EngineSignals, asked_s: float) -> None:
+        """Replace an engine's figures by what it said when asked at `asked_s`."""
+        engine = self._engines.get(instance_id)
+        if engine is None:
+            return
+        later = [flight for flight in engine.waiting if flight.dispatched_s >= asked_s]
+        row = self._rows[engine.position]
+        if signals.waiting >= 0:
+            row["queued_requests"] = signals.waiting + len(later)
+        if signals.running >= 0:
+            row["running_requests"] = signals.running
+        if signals.kv_capacity_tokens >= 0:
+            row["kv_capacity_tokens"] = signals.kv_capacity_tokens
+        if not math.isnan(signals.kv_usage) and row["kv_capacity_tokens"] >= 0:
+            row["kv_used_tokens"] = round(signals.kv_usage * int(row["kv_capacity_tokens"]))
+        if signals.preemptions >= 0:
+            row["preemptions"] = max(0, signals.preemptions - max(engine.preemptions, 0))
+            engine.preemptions = signals.preemptions
+        self._signals_s[engine.position] = asked_s
+
+    def _started(self, engine: _Engine, flight: Flight) -> None:
+        engine.waiting.pop(flight, None)
+        # After a scrape the engine may have counted this request as running already.
+        if self._rows["queued_requests"][engine.position] > 0:
+            self._queue(engine, flight, -1)
+            self._add(engine, "running_requests", 1)
+        else:
+            self._add(engine, "queued_prompt_tokens", -flight.facts.prompt_tokens)
+        self._add(engine, "decoding_requests", 1)
+        self._grow(engine, flight.facts.prompt_tokens)
+        self._note_waiting(engine)
+
+    def _queue(self, engine: _Engine, flight: Flight, sign: int) -> None:
+        self._add(engine, "queued_requests", sign)
+        self._add(engine, "queued_prompt_tokens", sign * flight.facts.prompt_tokens)
+
+    def _grow(self, engine: _Engine, tokens: int) -> None:
+        self._add(engine, "context_tokens", tokens)
+        if self._rows["kv_used_tokens"][engine.position] >= 0:
+            self._add(engine, "kv_used_tokens", tokens)
+
+    def _add(self, engine: _Engine, name: str, change: float) -> None:
+        column = self._rows[name]
+        column[engine.position] = max(0, column[engine.position] + change)
+
+    def _note_tenants(self, engine: _Engine, flight: Flight, *, online: int) -> None:
+        self._rows["tenant_count"][engine.position] = len(engine.tenants)
+        if not flight.facts.online:
+            self._add(engine, "offline_requests", 1 if online == 0 else -1)
+
+    def _note_waiting(self, engine: _Engine) -> None:
+        oldest = next(iter(engine.waiting), None)
+        since_s = math.nan if oldest is None else oldest.dispatched_s
+        self._waiting_since_s[engine.position] = since_s
+
+
+_KNOWN_ZERO = (
+    "queued_requests",
+    "queued_prompt_tokens",
+    "running_requests",
+    "decoding_requests",
+    "context_tokens",
+    "predicted_remaining_tokens",
+    "tenant_requests",
+    "tenant_count",
+    "offline_requests",
+    "cached_prefix_tokens",
+    "speculation_depth",
+)
+
+
+def _missing_row() -> Rows:
+    """One row in which everything is missing but the counts this table keeps itself."""
+    row = missing_rows(contract.Instance, 1)
+    for name in _KNOWN_ZERO:
+        row[name] = 0
+    return row

@@ -1,0 +1,101 @@
+"""One line per request for telemetry: times, token counts and outcome, never text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from serving_adapter.decision import Decision
+from serving_adapter.facts import RequestFacts
+
+
+class RequestOutcome(StrEnum):
+    """How a request ended; every request ends exactly once."""
+
+    OK = "ok"
+    CLIENT_ERROR = "client_error"  # the engine answered 4xx
+    ENGINE_ERROR = "engine_error"  # the engine answered 5xx, or none answered
+    BROKEN = "broken"  # the engine stopped in mid-answer
+    ABANDONED = "abandoned"  # the client went away
+    REJECTED = "rejected"  # the policy refused it
+    NO_ENGINE = "no_engine"  # none takes requests
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """What telemetry keeps of one request.
+
+    Attributes:
+        arrived_unix_s: wall-clock time of arrival.
+        endpoint: `chat`, `completions`, `embeddings` or `models`.
+        prompt_tokens: by the engine's usage when `usage` is true, else estimated.
+        output_tokens: by the engine's usage when `usage` is true, else counted events.
+        waited_s: until it was sent to the engine that answered; holds and retries included.
+        ttft_s, e2e_s: from arrival; NaN when there was none.
+        sequence, digest, instance_id: of the last decision; -1 and empty without one.
+    """
+
+    arrived_unix_s: float
+    endpoint: str
+    outcome: RequestOutcome
+    status: int
+    stream: bool
+    prompt_tokens: int
+    output_tokens: int
+    usage: bool
+    tenant: int
+    session: int
+    attempts: int
+    instance_id: int
+    sequence: int
+    digest: str
+    waited_s: float
+    ttft_s: float
+    e2e_s: float
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request while it is in the gateway; times are on the host's clock."""
+
+    endpoint: str
+    arrived_unix_s: float
+    facts: RequestFacts
+    failed: frozenset[int] = frozenset()
+    attempts: int = 0
+    decisions: list[Decision] = field(default_factory=list)
+    sent_s: float = math.nan
+    first_token_s: float = math.nan
+    outcome: RequestOutcome = RequestOutcome.ABANDONED
+    status: int = 0
+    prompt_tokens: int = -1
+    output_tokens: int = 0
+    usage: bool = False
+
+    def ended(self, outcome: RequestOutcome, status: int) -> None:
+        """Set how it ended."""
+        self.outcome, self.status = outcome, status
+
+    def record(self, now_s: float) -> RequestRecord:
+        """The line for telemetry, at the end."""
+        facts, last = self.facts, self.decisions[-1] if self.decisions else None
+        return RequestRecord(
+            arrived_unix_s=self.arrived_unix_s,
+            endpoint=self.endpoint,
+            outcome=self.outcome,
+            status=self.status,
+            stream=facts.stream,
+            prompt_tokens=self.prompt_tokens if self.prompt_tokens >= 0 else facts.prompt_tokens,
+            output_tokens=self.output_tokens,
+            usage=self.usage,
+            tenant=facts.tenant,
+            session=facts.session,
+            attempts=self.attempts,
+            instance_id=last.instance_id if last else -1,
+            sequence=last.sequence if last else -1,
+            digest=last.digest if last else "",
+            waited_s=self.sent_s - facts.arrived_s,
+            ttft_s=self.first_token_s - facts.arrived_s,
+            e2e_s=now_s - facts.arrived_s,
+        )

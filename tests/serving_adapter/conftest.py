@@ -1,0 +1,165 @@
+"""Servers on loopback, a fast emulated engine, and policies that are one word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from sandbox import contract, frame
+from sandbox.errors import PolicyFault
+from sandbox.identity import policy_digest
+from serving_adapter.activation import Memory, Prepare, Ready, Rows
+from serving_adapter.emulator import Emulator, EmulatorSettings
+from serving_adapter.engine_model import EngineSettings
+from serving_adapter.errors import PolicyUnusable
+from serving_adapter.exposition import Registry
+from serving_adapter.gateway import Gateway, GatewaySettings
+from serving_adapter.host import PolicyHost
+from serving_adapter.instances import InstanceTable
+from serving_adapter.request_log import RequestRecord
+from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
+
+MODEL = "tiny"
+Serve = Callable[[web.Application], Awaitable[str]]
+
+
+class FlatTimes:
+    """1 ms a step and 10 us a prompt token, whatever else."""
+
+    def step_ps(self, chunks: Iterable[tuple[int, int]], batch: int, context_tokens: int) -> int:
+        return 1_000_000_000 + 10_000_000 * sum(tokens for tokens, _ in chunks)
+
+
+def _new_emulator(time_scale: float = 10.0, **limits: int) -> Emulator:
+    return Emulator(
+        EmulatorSettings(MODEL, FlatTimes(), EngineSettings(**limits), time_scale=time_scale)
+    )
+
+
+@dataclass
+class WordRouter:
+    """A policy whose source is one word."""
+
+    word: str
+    calls: int = 0
+
+    def route(
+        self, request: Rows, instances: Rows, memory: Memory, rotation: int, fuel: int
+    ) -> int:
+        self.calls += 1
+        memory[0] += 1
+        if self.word.startswith("faulty"):
+            raise PolicyFault("route", frame.FUEL, "it ran out of fuel")
+        if self.word.startswith("crash"):
+            raise ZeroDivisionError("in the engine")
+        special = {"hold": contract.HOLD, "reject": contract.REJECT, "invalid": 999_999}
+        if self.word in special:
+            return special[self.word]
+        ids = [int(number) for number in instances["id"]]
+        return {"first": min, "last": max}.get(self.word.split("-")[0], min)(ids)
+
+
+def prepare_word(source: str, parameters: Mapping[str, float] | None = None) -> Ready:
+    if source == "unusable":
+        raise PolicyUnusable("The policy cannot go live: it is a test.")
+    digest = policy_digest(source, parameters or {}, contract.CONTRACT_VERSION)
+    return Ready(digest, None if source == "no-route" else WordRouter(source))
+
+
+def _word_digest(word: str) -> str:
+    return policy_digest(word, {}, contract.CONTRACT_VERSION)
+
+
+@pytest.fixture
+def new_emulator() -> Callable[..., Emulator]:
+    """Makes emulated engines that serve the model `tiny`, fast."""
+    return _new_emulator
+
+
+@pytest.fixture
+def word_digest() -> Callable[[str], str]:
+    """The digest of a one-word policy."""
+    return _word_digest
+
+
+@pytest.fixture
+def new_host() -> Callable[..., PolicyHost]:
+    """Makes hosts of one-word policies over some engines that nobody runs."""
+
+    def build(engines: int = 3, **options: object) -> PolicyHost:
+        table = InstanceTable()
+        for _ in range(engines):
+            table.add()
+        return PolicyHost(table, **{"prepare": prepare_word, **options})
+
+    return build
+
+
+@dataclass
+class Stand:
+    """A gateway in front of engines, and what it reported."""
+
+    gateway: Gateway
+    url: str
+    client: aiohttp.ClientSession
+    records: list[RequestRecord] = field(default_factory=list)
+
+    @property
+    def host(self) -> PolicyHost:
+        return self.gateway.host
+
+    def ask(self, **fields: object) -> aiohttp.client._RequestContextManager:
+        body = {"model": MODEL, "prompt": [1, 2, 3], "max_tokens": 4, **fields}
+        return self.client.post(self.url + "/v1/completions", json=body)
+
+    async def recorded(self, count: int) -> list[RequestRecord]:
+        """A record is written just after its last byte left."""
+        while len(self.records) < count:
+            await asyncio.sleep(0.001)
+        return self.records
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Serves applications on loopback ports; gives their base URLs."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(app: web.Application) -> str:
+            runner = new_runner(app, shutdown_timeout_s=0.1)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, LOOPBACK, 0).start()
+            return f"http://{LOOPBACK}:{bound_port(runner)}"
+
+        yield start
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def stand(serve: Serve, client: aiohttp.ClientSession) -> Callable[..., Awaitable[Stand]]:
+    """Builds a gateway in front of engine URLs."""
+
+    async def build(*engines: str, prepare: Prepare = prepare_word, **settings: float) -> Stand:
+        registry, records = Registry(), []
+        host = PolicyHost(InstanceTable(), registry=registry, prepare=prepare)
+        gateway = Gateway(
+            host,
+            dict.fromkeys(engines),
+            registry,
+            settings=GatewaySettings(**{"scrape_s": 0.05, **settings}),
+            on_request=records.append,
+        )
+        return Stand(gateway, await serve(gateway.application()), client, records)
+
+    return build
