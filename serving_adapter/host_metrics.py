@@ -51,6 +51,10 @@ class HostMetrics:
         """A snapshot did not go live; `reason` is the name of an error class."""
         self._refused.inc(reason)
 
+    def refusals(self, reason: str) -> int:
+        """Snapshots refused so far for that reason."""
+        return int(self._refused.value(reason))
+
     def ejected(self, kind: str, sequence: int, digest: str) -> None:
         """A policy was thrown out; `digest` is of what decides now."""
         self._faults.inc(kind)

@@ -15,9 +15,7 @@ def events_of(raw: bytes) -> list[str]:
     return [event.removeprefix("data: ") for event in raw.decode().strip().split("\n\n")]
 
 
-async def test_a_chat_stream_has_a_role_the_tokens_the_usage_and_an_end(
-    serve, client, new_emulator
-):
+async def test_a_chat_stream_has_role_tokens_usage_and_end(serve, client, new_emulator):
     url = await serve(new_emulator().application())
     body = {
         "model": MODEL,

@@ -1,5 +1,6 @@
 """Counting tokens of answers that arrive in arbitrary pieces."""
 
+import itertools
 import json
 
 import pytest
@@ -18,7 +19,7 @@ def test_where_the_stream_is_cut_does_not_matter(cuts):
     stream = CHUNK * 3 + USAGE + DONE
     meter = AnswerMeter(streamed=True)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    seen = sum(meter.feed(stream[a:b]) for a, b in zip(edges, edges[1:], strict=False))
+    seen = sum(meter.feed(stream[a:b]) for a, b in itertools.pairwise(edges))
     meter.close()
     assert (seen, meter.output_tokens, meter.prompt_tokens, meter.from_usage) == (3, 2, 9, True)
 
