@@ -1,0 +1,302 @@
+"""Lowering of expressions: each construct's plain checked form, as text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sandbox import cost, reductions
+from sandbox.calls import Comprehension, arranged
+from sandbox.kinds import BOOL, FLOAT, INT, NOTHING, TABLE, Kind, hooks, join, tools
+from sandbox.writer import Block
+
+if TYPE_CHECKING:
+    from sandbox.lowering import Lowering
+
+Typed = tuple[str, Kind]
+
+_INTEGER = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "floordiv_int",
+    ast.Mod: "mod_int",
+}  # fmt: skip
+_FLOAT = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
+_COMPARISONS = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+}  # fmt: skip
+
+
+def lowered(writer: Lowering, node: ast.expr) -> str:
+    """Text of an expression in its own kind."""
+    return _HANDLERS[type(node)](writer, node)
+
+
+def as_kind(text: str, kind: Kind, wanted: Kind) -> str:
+    """Text of a number as another kind."""
+    if kind == wanted or wanted not in (INT, FLOAT):
+        return text
+    return f"int({text})" if wanted == INT else f"float({text})"
+
+
+def _constant(writer: Lowering, node: ast.Constant) -> str:
+    return repr(node.value)
+
+
+def _name(writer: Lowering, node: ast.Name) -> str:
+    name = writer.variable(node.id)
+    if name != node.id or node.id in writer.inference.locals_of(writer.name):
+        return f"v_{name}"
+    return writer.constant(node.id)
+
+
+def _attribute(writer: Lowering, node: ast.Attribute) -> str:
+    owner = writer.value(node.value)
+    if writer.kind(node).name == "rows":
+        owner = writer.saved(owner)
+        return f"filled({owner}.{node.attr}, {owner}.n_{node.attr})"
+    return f"{owner}.{node.attr}"
+
+
+def _subscript(writer: Lowering, node: ast.Subscript) -> str:
+    owner_kind = writer.kind(node.value)
+    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    owner, *indices = writer.values(
+        [node.value, *parts], [None, *([INT] * len(parts))]
+    )
+    if owner_kind == TABLE:
+        return f"cell(frame, {owner}, {', '.join(indices)})"
+    function = "pick_turned" if owner_kind == Kind("rows", "Instance") else "pick"
+    return f"{function}(frame, {owner}, {indices[0]})"
+
+
+def _bin_op(writer: Lowering, node: ast.BinOp) -> str:
+    left, right = writer.values([node.left, node.right], [None, None])
+    text, _ = arithmetic(
+        writer, node.op, (left, writer.kind(node.left)), (right, writer.kind(node.right))
+    )
+    return text
+
+
+def arithmetic(writer: Lowering, operator: ast.operator, left: Typed, right: Typed) -> Typed:
+    """`left operator right` and its kind."""
+    if isinstance(operator, ast.Pow):
+        return _power(writer, left, int(right[0]))
+    if isinstance(operator, ast.Div):
+        return f"div(frame, {as_kind(*left, FLOAT)}, {as_kind(*right, FLOAT)})", FLOAT
+    kind = FLOAT if FLOAT in (left[1], right[1]) else INT
+    a, b = as_kind(*left, kind), as_kind(*right, kind)
+    if kind == INT:
+        return f"{_INTEGER[type(operator)]}(frame, {a}, {b})", INT
+    if isinstance(operator, ast.FloorDiv | ast.Mod):
+        function = "floordiv_float" if isinstance(operator, ast.FloorDiv) else "mod_float"
+        return f"{function}(frame, {a}, {b})", FLOAT
+    return f"({a} {_FLOAT[type(operator)]} {b})", FLOAT
+
+
+def _power(writer: Lowering, base: Typed, exponent: int) -> Typed:
+    kind = FLOAT if base[1] == FLOAT else INT
+    writer.spend(exponent)
+    if exponent == 0:
+        return ("1.0" if kind == FLOAT else "1"), kind
+    factor = writer.saved(as_kind(*base, kind))
+    text = factor
+    for _ in range(exponent - 1):
+        text = f"({text} * {factor})" if kind == FLOAT else f"mul(frame, {text}, {factor})"
+    return text, kind
+
+
+def _unary_op(writer: Lowering, node: ast.UnaryOp) -> str:
+    if isinstance(node.op, ast.Not):
+        return f"(not {writer.truth(node.operand)})"
+    kind = writer.kind(node)
+    text = writer.value(node.operand, kind)
+    if isinstance(node.op, ast.UAdd):
+        return text
+    if isinstance(node.operand, ast.Constant) or kind == FLOAT:
+        return f"(-{text})"
+    return f"sub(frame, 0, {text})"
+
+
+def _bool_op(writer: Lowering, node: ast.BoolOp) -> str:
+    """and, or: plain when no later operand emits lines, else a chain of branches."""
+    kind = writer.kind(node)
+    plain = kind == BOOL
+    blocks: list[tuple[Block, str]] = []
+    for value in node.values:
+        with writer.nested() as block:
+            text = writer.truth(value) if plain else writer.value(value, kind)
+        blocks.append((block, text))
+    head, first = blocks[0]
+    writer.block.lines.extend(head.lines)
+    writer.spend(head.units, head.extra)
+    word = "and" if isinstance(node.op, ast.And) else "or"
+    if plain and not any(block.lines for block, _ in blocks[1:]):
+        for block, _ in blocks[1:]:
+            writer.spend(block.units, block.extra)
+        return f"({f' {word} '.join(text for _, text in blocks)})"
+    name = writer.temporary()
+    writer.emit(f"{name} = {first}")
+    zero = {BOOL: "", INT: " != 0", FLOAT: " != 0.0"}[kind]
+    test = f"{name}{zero}" if word == "and" else f"not ({name}{zero})"
+    for block, text in blocks[1:]:
+        block.lines.append(f"{name} = {text}")
+        writer.place_branches(test, block, Block())
+    return name
+
+
+def _compare(writer: Lowering, node: ast.Compare) -> str:
+    if isinstance(node.ops[0], ast.In | ast.NotIn):
+        return _member(writer, node)
+    operands = [node.left, *node.comparators]
+    kind = writer.kind(operands[0])
+    for operand in operands[1:]:
+        kind = join(kind, writer.kind(operand))
+    texts = writer.values(operands, [kind] * len(operands))
+    parts = [texts[0]]
+    for operator, text in zip(node.ops, texts[1:], strict=True):
+        parts += [_COMPARISONS[type(operator)], text]
+    return f"({' '.join(parts)})"
+
+
+def _member(writer: Lowering, node: ast.Compare) -> str:
+    choices = node.comparators[0]
+    elements = choices.elts if isinstance(choices, ast.Tuple | ast.List) else []
+    kind = writer.kind(node.left)
+    for element in elements:
+        kind = join(kind, writer.kind(element))
+    first, *texts = writer.values([node.left, *elements], [kind] * (len(elements) + 1))
+    subject = writer.saved(first)
+    inside = isinstance(node.ops[0], ast.In)
+    if not texts:
+        return "False" if inside else "True"
+    operator, word = ("==", " or ") if inside else ("!=", " and ")
+    return f"({word.join(f'{subject} {operator} {text}' for text in texts)})"
+
+
+def _if_exp(writer: Lowering, node: ast.IfExp) -> str:
+    kind = writer.kind(node)
+    test = writer.truth(node.test)
+    with writer.nested() as body:
+        first = writer.value(node.body, kind)
+    with writer.nested() as orelse:
+        second = writer.value(node.orelse, kind)
+    if not body.lines and not orelse.lines:
+        writer.spend(max(body.units, orelse.units), max(body.extra, orelse.extra))
+        return f"({first} if {test} else {second})"
+    name = writer.temporary()
+    body.lines.append(f"{name} = {first}")
+    orelse.lines.append(f"{name} = {second}")
+    writer.place_branches(test, body, orelse)
+    return name
+
+
+def _call(writer: Lowering, node: ast.Call) -> str:
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    if name in writer.program.functions:
+        return _own(writer, node, name)
+    if name in tools():
+        return _tool(writer, node, name)
+    return _BUILTINS[name](writer, node)
+
+
+def _own(writer: Lowering, node: ast.Call, name: str) -> str:
+    names = [argument.arg for argument in writer.program.functions[name].args.args]
+    arguments = arranged(node, names) or []
+    kinds = [writer.inference.variables[name, parameter] for parameter in names]
+    texts = writer.values(arguments, kinds)
+    writer.spend(1, writer.worst[f"f_{name}"])
+    text = f"f_{name}({', '.join(['frame', 'P', *texts])})"
+    result = hooks()[name].result if name in hooks() else writer.inference.results.get(name)
+    return text if result != NOTHING else text
+
+
+def _tool(writer: Lowering, node: ast.Call, name: str) -> str:
+    signature = tools()[name]
+    arguments = arranged(node, [parameter for parameter, _ in signature.parameters]) or []
+    kinds = [kind for _, kind in signature.parameters]
+    if name == "clip":
+        kinds = [writer.kind(node)] * 3
+    texts = writer.values(arguments, kinds)
+    extra = cost.AT_RUN_TIME.get(name, 0)
+    if name == "order":
+        texts[1], most = size(writer, arguments[1], texts[1])
+        extra = cost.order_cost(most)
+    writer.spend(cost.FIXED.get(name, 1), extra)
+    return f"{name}(frame, {', '.join(texts)})"
+
+
+def size(writer: Lowering, node: ast.expr, text: str) -> tuple[str, int]:
+    """A size and the most it can be; held to that where a hook's cost is limited."""
+    most = writer.bounds.interval(node)[1]
+    if most is not None:
+        return text, max(most, 0)
+    limit = cost.UNKNOWN_TURNS
+    return (f"bounded(frame, {text}, {limit})" if writer.capped else text), limit
+
+
+def _zeros(writer: Lowering, node: ast.Call) -> str:
+    texts = writer.values(node.args, [INT] * len(node.args))
+    most = 1
+    for place, argument in enumerate(node.args):
+        texts[place], limit = size(writer, argument, texts[place])
+        most *= limit
+    writer.spend(1, cost.scratch_cost(most))
+    function = "vector" if len(texts) == 1 else "table"
+    return f"{function}(frame, {', '.join(texts)})"
+
+
+def _abs(writer: Lowering, node: ast.Call) -> str:
+    kind = writer.kind(node)
+    text = writer.value(node.args[0], kind)
+    return f"abs({text})" if kind == FLOAT else f"absolute_int(frame, {text})"
+
+
+def _len(writer: Lowering, node: ast.Call) -> str:
+    argument = node.args[0]
+    if isinstance(argument, Comprehension):
+        return reductions.count(writer, argument)
+    if isinstance(argument, ast.Attribute) and writer.kind(argument).name == "rows":
+        return f"{writer.value(argument.value)}.n_{argument.attr}"
+    return f"len({writer.value(argument)})"
+
+
+def _to_int(function: str) -> Callable[[Lowering, ast.Call], str]:
+    def handler(writer: Lowering, node: ast.Call) -> str:
+        argument = node.args[0]
+        if writer.kind(argument) == FLOAT:
+            return f"{function}(frame, {writer.value(argument)})"
+        return writer.value(argument, INT)
+
+    return handler
+
+
+def _to_float(writer: Lowering, node: ast.Call) -> str:
+    return writer.value(node.args[0], FLOAT)
+
+
+def _to_bool(writer: Lowering, node: ast.Call) -> str:
+    return writer.truth(node.args[0])
+
+
+def _extreme(writer: Lowering, node: ast.Call) -> str:
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    if len(node.args) == 1:
+        return reductions.extreme(writer, node, name)
+    kind = writer.kind(node)
+    first, *others = writer.values(node.args, [kind] * len(node.args))
+    for text in others:
+        first = f"{name}2({first}, {text})"
+    return first
+
+
+_BUILTINS: dict[str, Callable[[Lowering, ast.Call], str]] = {
+    "abs": _abs, "len": _len, "int": _to_int("to_int"), "round": _to_int("round_int"),
+    "float": _to_float, "bool": _to_bool, "min": _extreme, "max": _extreme, "zeros": _zeros,
+    "sum": reductions.total, "any": reductions.any_all, "all": reductions.any_all,
+}  # fmt: skip
+
+_HANDLERS: dict[type[ast.expr], Callable[..., str]] = {
+    ast.Constant: _constant, ast.Name: _name, ast.Attribute: _attribute,
+    ast.Subscript: _subscript, ast.BinOp: _bin_op, ast.UnaryOp: _unary_op,
+    ast.BoolOp: _bool_op, ast.Compare: _compare, ast.IfExp: _if_exp, ast.Call: _call,
+}  # fmt: skip

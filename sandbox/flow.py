@@ -1,0 +1,106 @@
+"""Paths through a function: every variable is set before it is read, every path returns."""
+
+from __future__ import annotations
+
+import ast
+
+from sandbox.inference import Inference
+from sandbox.kinds import NOTHING, UNKNOWN
+from sandbox.program import Program
+
+Names = frozenset[str]
+
+
+def check_flow(program: Program, inference: Inference) -> None:
+    """Refuse reads that may come before the assignment, and paths without an answer."""
+    for name in program.order:
+        function = program.functions[name]
+        flow = _Flow(program, inference.locals_of(name))
+        start = frozenset(argument.arg for argument in function.args.args)
+        end = flow.block(function.body, start)
+        result = inference.results.get(name, UNKNOWN)
+        if end is not None and result not in (NOTHING, UNKNOWN):
+            program.refuse(
+                function, "no-return", f"A path through {name} ends without an answer.",
+                f"End {name} with a return of {result}.",
+            )  # fmt: skip
+
+
+class _Flow:
+    def __init__(self, program: Program, local: set[str]) -> None:
+        self.program = program
+        self.local = local
+        self.loops = 0
+
+    def block(self, body: list[ast.stmt], known: Names) -> Names | None:
+        """Names that are surely set after a block; None when it is never left at its end."""
+        state: Names | None = known
+        for statement in body:
+            if state is None:
+                return None
+            state = self._statement(statement, state)
+        return state
+
+    def _statement(self, node: ast.stmt, known: Names) -> Names | None:
+        if isinstance(node, ast.If):
+            self.reads(node.test, known)
+            ends = [self.block(node.body, known), self.block(node.orelse, known)]
+            open_ends = [end for end in ends if end is not None]
+            return frozenset.intersection(*open_ends) if open_ends else None
+        if isinstance(node, ast.For):
+            self.reads(node.iter, known)
+            self.loops += 1
+            self.block(node.body, known | _targets(node.target))
+            self.loops -= 1
+            return known
+        if isinstance(node, ast.Break | ast.Continue) and not self.loops:
+            self.program.refuse(node, "syntax", "This is outside a loop.", "Remove it.")
+        if isinstance(node, ast.Return | ast.Break | ast.Continue):
+            if isinstance(node, ast.Return) and node.value is not None:
+                self.reads(node.value, known)
+            return None
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self.reads(child, known)
+        if isinstance(node, ast.AugAssign):
+            self.reads_name(node.target, known)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        return known.union(*(_targets(target) for target in targets)) if targets else known
+
+    def reads(self, node: ast.expr, known: Names) -> None:
+        """Check every variable that an expression reads."""
+        if isinstance(node, ast.GeneratorExp | ast.ListComp):
+            for generator in node.generators:
+                self.reads(generator.iter, known)
+                known = known | _targets(generator.target)
+                for test in generator.ifs:
+                    self.reads(test, known)
+            self.reads(node.elt, known)
+            return
+        if isinstance(node, ast.Lambda):
+            own = frozenset(argument.arg for argument in node.args.args)
+            self.reads(node.body, known | own)
+            return
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            self.reads_name(node, known)
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self.reads(child, known)
+            elif isinstance(child, ast.keyword):
+                self.reads(child.value, known)
+
+    def reads_name(self, node: ast.expr, known: Names) -> None:
+        """Check one variable."""
+        if isinstance(node, ast.Name) and node.id in self.local and node.id not in known:
+            self.program.refuse(
+                node, "maybe-unassigned", f"{node.id} may be read before it is set.",
+                "Set it before the if or the loop.",
+            )  # fmt: skip
+
+
+def _targets(node: ast.expr) -> Names:
+    return frozenset(
+        name.id
+        for name in ast.walk(node)
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+    )

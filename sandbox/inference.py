@@ -1,0 +1,471 @@
+"""Kind inference: the kind of every expression and variable, joined to a fixed point.
+
+The first passes only widen kinds; when none changes any more, a last pass notes refusals and
+keeps the kind of each expression for the lowering. See `kinds` for what makes this sound.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from sandbox import calls
+from sandbox.kinds import (
+    BOOL, CONFLICT, FLOAT, FLOATS, INT, NOTHING, NUMBERS, SEQUENCES, TABLE, UNKNOWN, VECTOR,
+    Kind, constants, fields, fits, hooks, join, tools,
+)  # fmt: skip
+from sandbox.program import BUILTINS, Program, closest
+
+Element = Kind | tuple["Element", ...]
+MAX_PASSES = 40
+
+
+class Inference:
+    """Kinds of one program. `expressions` and `variables` are complete after `run`."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.expressions: dict[ast.expr, Kind] = {}
+        self.variables: dict[tuple[str, str], Kind] = {}
+        self.results: dict[str, Kind] = {}
+        self.fields_read: dict[str, set[str]] = {name: set() for name in program.functions}
+        self.function = ""
+        self.reporting = False
+        self._changed = False
+        self._locals: dict[str, set[str]] = {
+            name: _assigned_names(node) for name, node in program.functions.items()
+        }
+        self._scopes: list[dict[str, str]] = []
+        self._unique: dict[tuple[int, str], str] = {}
+
+    def run(self) -> None:
+        """Infer every function; refusals go to the program."""
+        self._check_parameters()
+        for name in self.program.hooks:
+            for parameter, kind in hooks()[name].parameters:
+                self.variables[name, parameter] = kind
+            self.results[name] = hooks()[name].result
+        for _ in range(MAX_PASSES):
+            self._changed = False
+            self._pass()
+            if not self._changed:
+                break
+        self.reporting = True
+        self._pass()
+
+    def _check_parameters(self) -> None:
+        for function in self.program.functions.values():
+            for argument in function.args.args:
+                if argument.arg in self.program.constants or argument.arg in constants():
+                    self.program.refuse(
+                        argument, "constant-write", f"{argument.arg} is a constant.",
+                        "Use another name.",
+                    )  # fmt: skip
+
+    def _pass(self) -> None:
+        for name in reversed(self.program.order):
+            self.function = name
+            self._block(self.program.functions[name].body)
+
+    def refuse(self, node: ast.AST, code: str, reason: str, mend: str) -> Kind:
+        """Note a refusal in the last pass; CONFLICT, so that nothing is said twice."""
+        if self.reporting:
+            self.program.refuse(node, code, reason, mend)
+        return CONFLICT
+
+    def _block(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            self._statement(statement)
+
+    def _statement(self, node: ast.stmt) -> None:
+        handler = _STATEMENTS.get(type(node))
+        if handler is None:
+            what = type(node).__name__
+            self.refuse(node, "not-allowed", f"{what} may not stand here.", "Remove it.")
+        else:
+            handler(self, node)
+
+    def _assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            if isinstance(target, ast.Tuple):
+                self._assign_tuple(target, node.value)
+            else:
+                self.store(target, self.infer(node.value))
+
+    def _assign_tuple(self, target: ast.Tuple, value: ast.expr) -> None:
+        if not isinstance(value, ast.Tuple) or len(value.elts) != len(target.elts):
+            self.refuse(
+                target, "tuple", "Both sides need the same number of values.",
+                "Write a, b = x, y.",
+            )  # fmt: skip
+            return
+        for part, element in zip(target.elts, value.elts, strict=True):
+            self.store(part, self.infer(element))
+
+    def _aug_assign(self, node: ast.AugAssign) -> None:
+        left = self.infer(node.target)
+        self.store(node.target, self.arithmetic(node, node.op, left, self.infer(node.value)))
+        if isinstance(node.op, ast.Pow):
+            self._exponent(node, node.value)
+
+    def store(self, target: ast.expr, kind: Kind) -> None:
+        """Join a kind into a variable, or check that it may be stored in an array."""
+        if isinstance(target, ast.Name):
+            self._store_name(target, kind)
+        elif isinstance(target, ast.Subscript):
+            place = self.infer(target)
+            owner = self.expressions.get(target.value) if self.reporting else None
+            if owner is not None and owner not in (VECTOR, TABLE, CONFLICT):
+                self.refuse(
+                    target, "read-only", "Only memory and zeros() can be written to.",
+                    "Use a toolkit function such as set_share().",
+                )  # fmt: skip
+            elif place in NUMBERS and kind not in NUMBERS | {UNKNOWN, CONFLICT}:
+                self.refuse(target, "kind", f"{kind} is no number.", "Store numbers in arrays.")
+        elif isinstance(target, ast.Attribute):
+            self.refuse(
+                target, "record-write", "Records cannot be written to.",
+                "Use a toolkit function such as keep_plan() or set_token_budget().",
+            )  # fmt: skip
+        else:
+            self.refuse(target, "target", "This cannot be assigned to.", "Use plain names.")
+
+    def _store_name(self, target: ast.Name, kind: Kind) -> None:
+        name = self.variable(target.id)
+        if target.id in self.program.constants or target.id in constants():
+            self.refuse(
+                target, "constant-write", f"{target.id} is a constant.", "Use another name."
+            )
+            return
+        if kind == NOTHING:
+            self.refuse(
+                target, "none", "None is no value here.", "Use -1, INF or a flag variable."
+            )
+            return
+        before = self.variables.get((self.function, name), UNKNOWN)
+        if before in (NOTHING, CONFLICT) or kind == CONFLICT:
+            return
+        after = join(before, kind)
+        if after == CONFLICT:
+            self.refuse(
+                target, "mixed-kinds", f"{target.id} is {before} here and {kind} there.",
+                "Use two variables.",
+            )  # fmt: skip
+        elif after != before:
+            self.variables[self.function, name] = after
+            self._changed = True
+
+    def locals_of(self, function: str) -> set[str]:
+        """Parameters and assigned names of a function."""
+        return self._locals[function]
+
+    def unique_name(self, node: ast.AST, name: str) -> str:
+        """The unique name of a comprehension's or lambda's own variable."""
+        return self._unique[id(node), name]
+
+    def variable(self, name: str) -> str:
+        """The unique name of a variable where the inference stands: comprehensions have scopes."""
+        for scope in reversed(self._scopes):
+            if name in scope:
+                return scope[name]
+        return name
+
+    def open_scope(self, node: ast.AST, names: list[str]) -> None:
+        """Enter a comprehension or lambda whose variables are its own."""
+        scope = {}
+        for name in names:
+            key = (id(node), name)
+            self._unique.setdefault(key, f"{name}__{len(self._unique)}")
+            scope[name] = self._unique[key]
+        self._scopes.append(scope)
+
+    def close_scope(self) -> None:
+        """Leave it."""
+        self._scopes.pop()
+
+    def store_variable(self, name: str, kind: Kind) -> None:
+        """Join a kind into a lambda's parameter."""
+        self._store_name(ast.Name(name, ast.Store()), kind)
+
+    def pass_argument(self, function: str, parameter: str, argument: ast.expr) -> None:
+        """Join an argument's kind into a helper's parameter."""
+        self.pass_kind(function, parameter, self.infer(argument), argument)
+
+    def pass_kind(self, function: str, parameter: str, kind: Kind, node: ast.expr) -> None:
+        """Join a kind into a helper's parameter; `node` is where a refusal points."""
+        before = self.variables.get((function, parameter), UNKNOWN)
+        if kind in (CONFLICT, UNKNOWN):
+            return
+        after = join(before, kind)
+        if after == CONFLICT or kind == NOTHING:
+            self.refuse(
+                node, "mixed-kinds", f"{parameter} of {function} is {before} here, {kind} there.",
+                "Write one helper for each.",
+            )  # fmt: skip
+        elif after != before:
+            self.variables[function, parameter] = after
+            self._changed = True
+
+    def _if(self, node: ast.If) -> None:
+        self.condition(node.test)
+        self._block(node.body)
+        self._block(node.orelse)
+
+    def _for(self, node: ast.For) -> None:
+        self.store_element(node.target, calls.element(self, node.iter))
+        self._block(node.body)
+
+    def store_element(self, target: ast.expr, element: Element) -> None:
+        """Give a loop's target what its iterable yields."""
+        if isinstance(target, ast.Tuple) and isinstance(element, tuple):
+            if len(target.elts) == len(element):
+                for part, kind in zip(target.elts, element, strict=True):
+                    self.store_element(part, kind)
+                return
+        elif isinstance(target, ast.Name) and isinstance(element, Kind):
+            self._store_name(target, element)
+            return
+        if element != CONFLICT:
+            self.refuse(
+                target, "loop-target", "The loop's names do not match what it yields.",
+                "Write for i, row in enumerate(rows).",
+            )  # fmt: skip
+
+    def _return(self, node: ast.Return) -> None:
+        kind = NOTHING if node.value is None else self.infer(node.value)
+        if self.function in hooks():
+            wanted = hooks()[self.function].result
+            exact = wanted == BOOL or kind == BOOL
+            if kind not in (UNKNOWN, CONFLICT) and (
+                not fits(kind, wanted) or (exact and kind != wanted)
+            ):
+                self.refuse(
+                    node, "return-kind", f"{self.function} returns {wanted}, not {kind}.",
+                    _RETURN_MENDS[wanted],
+                )  # fmt: skip
+            return
+        before = self.results.get(self.function, UNKNOWN)
+        after = join(before, kind)
+        if after == CONFLICT and CONFLICT not in (before, kind):
+            self.refuse(
+                node, "return-kind", f"{self.function} returns {before} here and {kind} there.",
+                "Return one kind.",
+            )  # fmt: skip
+        elif after != before:
+            self.results[self.function] = after
+            self._changed = True
+
+    def _expression(self, node: ast.Expr) -> None:
+        if isinstance(node.value, ast.Call):
+            self.infer(node.value)
+        elif not (isinstance(node.value, ast.Constant) and node.value.value is None):
+            self.refuse(node, "no-effect", "This line does nothing.", "Assign it or remove it.")
+
+    def condition(self, node: ast.expr) -> None:
+        """A test: any number, true unless zero."""
+        kind = self.infer(node)
+        if kind not in NUMBERS | {UNKNOWN, CONFLICT}:
+            self.refuse(node, "condition", f"{kind} is neither true nor false.", "Compare numbers.")
+
+    def number(self, node: ast.expr) -> Kind:
+        """Kind of an expression that has to be a number."""
+        kind = self.infer(node)
+        if kind in NUMBERS or kind in (UNKNOWN, CONFLICT):
+            return kind
+        return self.refuse(node, "kind", f"A number is needed, this is {kind}.", "Use a field.")
+
+    def integer(self, node: ast.expr, what: str) -> None:
+        """Check an expression that has to be an integer."""
+        kind = self.number(node)
+        if kind not in (INT, UNKNOWN, CONFLICT):
+            self.refuse(node, "integer", f"{what} is {kind}, not int.", "Write int(...).")
+
+    def infer(self, node: ast.expr) -> Kind:
+        """The kind of an expression."""
+        handler = _EXPRESSIONS.get(type(node))
+        if handler is None:
+            what = type(node).__name__
+            return self.refuse(
+                node, "not-allowed", f"{what} may not stand here.", "Use numbers and names."
+            )
+        kind = handler(self, node)
+        if self.reporting:
+            self.expressions[node] = kind
+        return kind
+
+    def _constant(self, node: ast.Constant) -> Kind:
+        if node.value is None:
+            return NOTHING
+        return BOOL if isinstance(node.value, bool) else INT if isinstance(node.value, int) else FLOAT
+
+    def _name(self, node: ast.Name) -> Kind:
+        name = self.variable(node.id)
+        if name != node.id or node.id in self._locals[self.function]:
+            return self.variables.get((self.function, name), UNKNOWN)
+        if node.id in self.program.constants:
+            return INT if self.program.constants[node.id].integer else FLOAT
+        if node.id in constants():
+            return INT if isinstance(constants()[node.id], int) else FLOAT
+        known = [*self._locals[self.function], *self.program.constants, *constants()]
+        if node.id in BUILTINS or node.id in tools() or node.id in self.program.functions:
+            return self.refuse(node, "function-value", f"{node.id} is a function.", "Call it.")
+        mend = closest(node.id, known) or "Define it, or use a record's field."
+        return self.refuse(node, "unknown-name", f"There is no {node.id}.", mend)
+
+    def _attribute(self, node: ast.Attribute) -> Kind:
+        if isinstance(node.value, ast.Name) and node.value.id not in self.variables_here():
+            return self.infer(node.value)
+        owner = self.infer(node.value)
+        if owner in (UNKNOWN, CONFLICT):
+            return owner
+        if owner.name != "record":
+            return self.refuse(
+                node, "attribute", f"{owner} has no fields.", "Only records have fields."
+            )
+        known = fields()[owner.record]
+        if node.attr not in known:
+            mend = closest(node.attr, list(known)) or f"See {owner.record} in the contract."
+            return self.refuse(
+                node, "unknown-field", f"{owner.record} has no field {node.attr}.", mend
+            )
+        self.fields_read[self.function].add(f"{owner.record.removeprefix('New')}.{node.attr}")
+        return known[node.attr]
+
+    def variables_here(self) -> set[str]:
+        """Names that are variables where the inference stands."""
+        scoped = {name for scope in self._scopes for name in scope}
+        return self._locals[self.function] | scoped
+
+    def _subscript(self, node: ast.Subscript) -> Kind:
+        owner = self.infer(node.value)
+        index = node.slice
+        parts = index.elts if isinstance(index, ast.Tuple) else [index]
+        for part in parts:
+            self.integer(part, "The index")
+            if isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.USub):
+                self.refuse(
+                    part, "negative-index", "Negative indices are not allowed.",
+                    "Count from the start: rows[len(rows) - 1].",
+                )  # fmt: skip
+        if owner in (UNKNOWN, CONFLICT):
+            return owner
+        if len(parts) == (2 if owner == TABLE else 1):
+            if owner.name == "rows":
+                return Kind("record", owner.record)
+            if owner in SEQUENCES or owner == TABLE:
+                return FLOAT
+        return self.refuse(
+            node, "subscript", f"{owner} cannot be indexed like this.",
+            "Write rows[i], memory[i], or a[i, j] of zeros(n, m).",
+        )  # fmt: skip
+
+    def _bin_op(self, node: ast.BinOp) -> Kind:
+        kind = self.arithmetic(node, node.op, self.infer(node.left), self.infer(node.right))
+        if isinstance(node.op, ast.Pow):
+            self._exponent(node, node.right)
+        return kind
+
+    def _exponent(self, node: ast.AST, exponent: ast.expr) -> None:
+        value = exponent.value if isinstance(exponent, ast.Constant) else None
+        if type(value) is not int or not 0 <= value <= 8:
+            mend = "Write sqrt(x)." if value == 0.5 else "Use exp(b * log(a)), or 0 .. 8."
+            self.refuse(node, "power", "** needs a constant exponent 0 .. 8.", mend)
+
+    def arithmetic(self, node: ast.AST, operator: ast.operator, left: Kind, right: Kind) -> Kind:
+        """Kind of `left operator right`."""
+        for kind in (left, right):
+            if kind not in NUMBERS | {UNKNOWN, CONFLICT}:
+                return self.refuse(
+                    node, "kind", f"There is no arithmetic on {kind}.", "Use its numeric fields."
+                )
+        if CONFLICT in (left, right):
+            return CONFLICT
+        if isinstance(operator, ast.Div):
+            return FLOAT
+        if UNKNOWN in (left, right):
+            return UNKNOWN
+        if isinstance(operator, ast.Pow):
+            return FLOAT if left == FLOAT else INT
+        return FLOAT if FLOAT in (left, right) else INT
+
+    def _unary_op(self, node: ast.UnaryOp) -> Kind:
+        if isinstance(node.op, ast.Not):
+            self.condition(node.operand)
+            return BOOL
+        kind = self.number(node.operand)
+        return INT if kind == BOOL else kind
+
+    def _bool_op(self, node: ast.BoolOp) -> Kind:
+        result = UNKNOWN
+        for value in node.values:
+            self.condition(value)
+            result = join(result, self.infer(value))
+        return result
+
+    def _compare(self, node: ast.Compare) -> Kind:
+        operands = [node.left, *node.comparators]
+        for operator, operand in zip(node.ops, node.comparators, strict=True):
+            if isinstance(operator, ast.In | ast.NotIn):
+                if len(node.ops) > 1 or not isinstance(operand, ast.Tuple | ast.List):
+                    return self.refuse(
+                        node, "in", "in needs a tuple of numbers.", "Write x in (MIXED, DECODE)."
+                    )
+                operands = [node.left, *operand.elts]
+            elif isinstance(operator, ast.Is | ast.IsNot):
+                return self.refuse(
+                    node, "none", "is compares objects.", "Compare numbers with == or is_missing."
+                )
+        for operand in operands:
+            self.number(operand)
+        return BOOL
+
+    def _if_exp(self, node: ast.IfExp) -> Kind:
+        self.condition(node.test)
+        first, second = self.infer(node.body), self.infer(node.orelse)
+        kind = join(first, second)
+        if kind == CONFLICT and CONFLICT not in (first, second):
+            self.refuse(
+                node, "mixed-kinds", f"This is {first} or {second}.", "Give both the same kind."
+            )
+        return kind
+
+    def _call(self, node: ast.Call) -> Kind:
+        return calls.call(self, node)
+
+
+_RETURN_MENDS = {
+    INT: "Return an integer, with int(...) if need be.",
+    FLOAT: "Return a number.",
+    BOOL: "Return True, False or a comparison.",
+    NOTHING: "Write return alone, and fill the record that is passed in.",
+}
+
+_STATEMENTS: dict[type[ast.stmt], Callable[..., None]] = {
+    ast.Assign: Inference._assign, ast.AugAssign: Inference._aug_assign, ast.If: Inference._if,
+    ast.For: Inference._for, ast.Return: Inference._return, ast.Expr: Inference._expression,
+    ast.Pass: lambda self, node: None, ast.Break: lambda self, node: None,
+    ast.Continue: lambda self, node: None,
+}  # fmt: skip
+
+_EXPRESSIONS: dict[type[ast.expr], Callable[..., Kind]] = {
+    ast.Constant: Inference._constant, ast.Name: Inference._name,
+    ast.Attribute: Inference._attribute, ast.Subscript: Inference._subscript,
+    ast.BinOp: Inference._bin_op, ast.UnaryOp: Inference._unary_op,
+    ast.BoolOp: Inference._bool_op, ast.Compare: Inference._compare, ast.IfExp: Inference._if_exp,
+    ast.Call: Inference._call,
+}  # fmt: skip
+
+
+def _assigned_names(function: ast.FunctionDef) -> set[str]:
+    """Parameters and every name that a statement of the function assigns."""
+    names = {argument.arg for argument in function.args.args}
+    inner = {
+        id(name)
+        for node in ast.walk(function)
+        if isinstance(node, ast.comprehension)
+        for name in ast.walk(node.target)
+    }
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in inner:
+            names.add(node.id)
+    return names

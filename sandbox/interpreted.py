@@ -1,0 +1,187 @@
+"""The interpreted engine: the same lowered code under RestrictedPython, in plain Python.
+
+For hosts without numba, and the reference that the compiled engine is tested against. A hook is
+a ctypes callback of the native type, so a simulator or host cannot tell the engines apart. Policy
+code gets light objects with plain numbers, the functions it may name, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from RestrictedPython import compile_restricted_exec
+
+from sandbox import arithmetic, contract, toolkit
+from sandbox.frame import FRAME, INDEX, NATIVE, OTHER
+from sandbox.kinds import Kind, hooks
+from sandbox.records import records
+from sandbox.source import PolicySource
+from sandbox.views import Light, View, view_of
+
+_OFFSETS = {name: (FRAME.fields or {})[name][1] for name in FRAME.names or ()}
+_WRITTEN = {"new_plan", "moves", "entries", "branches", "cluster"}
+
+
+class CallState:
+    """What lowered code sees of a frame."""
+
+    __slots__ = ("fuel", "rotation", "scratch_used", "status", "value")
+
+    def __init__(self, fuel: int, rotation: int) -> None:
+        self.fuel = fuel
+        self.rotation = rotation
+        self.status = 0
+        self.scratch_used = 0
+        self.value = 0.0
+
+
+def _read_attribute(owner: Any, name: str) -> Any:  # noqa: ANN401  # a number, list or record
+    if not isinstance(owner, Light):
+        raise TypeError("Only records have fields.")
+    return getattr(owner, name)
+
+
+def _read_item(owner: Any, index: int) -> Any:  # noqa: ANN401  # a number or a record
+    if type(owner) is not list or type(index) is not int:
+        raise TypeError("Only lists are indexed.")
+    return owner[index]
+
+
+def _scope() -> dict[str, Any]:
+    """Names of lowered code: functions, never modules."""
+    scope: dict[str, Any] = {
+        "__builtins__": {},
+        "__name__": "policy",
+        "_getattr_": _read_attribute,
+        "_getitem_": _read_item,
+        "_getiter_": lambda values: values,
+        "INF": toolkit.INF,
+        "EMPTY": INDEX,
+        **{builtin.__name__: builtin for builtin in (abs, float, int, len, range)},
+    }
+    for module in (arithmetic, toolkit):
+        for name, value in vars(module).items():
+            if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
+                scope[name] = value
+    return scope
+
+
+@dataclass(frozen=True, slots=True)
+class InterpretedPolicy:
+    """A `LoadedPolicy` in plain Python; keeps its callbacks alive."""
+
+    source: PolicySource
+    digest: str
+    parameters: npt.NDArray[np.float64]
+    callbacks: Mapping[str, Any]
+    engine: str = "interpreted"
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """Hooks it has."""
+        return frozenset(self.callbacks)
+
+    def address(self, hook: str) -> int:
+        """Address of a hook's callback."""
+        return ctypes.cast(self.callbacks[hook], ctypes.c_void_p).value or 0
+
+    def with_parameters(self, parameters: Mapping[str, float]) -> InterpretedPolicy:
+        """The same code with other parameters."""
+        return replace(
+            self,
+            digest=self.source.digest(parameters),
+            parameters=self.source.vector(parameters),
+        )
+
+
+def interpret_policy(
+    source: PolicySource, parameters: Mapping[str, float] | None = None
+) -> InterpretedPolicy:
+    """Callbacks for every hook of a verified source.
+
+    Raises:
+        ParametersRefused: a parameter is unknown or out of its range.
+    """
+    values = source.vector(parameters)
+    scope = _scope()
+    compiled = compile_restricted_exec(source.lowered, f"<policy {source.name}>")
+    exec(compiled.code, scope)  # noqa: S102  # verified, restricted, and without builtins
+    callbacks = {
+        hook: NATIVE(_entry(scope[f"h_{hook}"], hook, len(source.tunables)))
+        for hook in source.hooks
+    }
+    return InterpretedPolicy(source, source.digest(parameters), values, callbacks)
+
+
+Entry = Callable[[Any, Any, int], int]
+
+
+def _entry(function: Callable[..., int], hook: str, parameters: int) -> Entry:
+    arguments = [_Argument(name, kind, hook) for name, kind in hooks()[hook].parameters]
+
+    def entry(answer: Any, _error: Any, address: int) -> int:
+        state = CallState(_integer(address, "fuel"), _integer(address, "rotation"))
+        values = [argument.read(address) for argument in arguments]
+        vector = _floats(_integer(address, "parameters"), parameters)
+        failed = False
+        try:
+            answer[0] = function(state, list(vector), *values)
+        except Exception:
+            # The kind of fault is in the state; nothing else may cross into native code.
+            failed = True
+            state.status = state.status or OTHER
+        for argument, value in zip(arguments, values, strict=True):
+            argument.write(address, value)
+        _leave(address, state)
+        return int(failed)
+
+    return entry
+
+
+class _Argument:
+    """One argument of a hook: where the frame has it, and whether it is written back."""
+
+    def __init__(self, name: str, kind: Kind, hook: str) -> None:
+        self.name = name
+        self.rows = kind.name == "rows"
+        self.memory = kind.name == "vector"
+        self.written = name in _WRITTEN or (hook == "tune" and name == "instance")
+        record = records().get(kind.record.removeprefix("New"))
+        self.view: View | None = view_of(record) if record else None
+
+    def read(self, address: int) -> Any:  # noqa: ANN401  # a light object or a list
+        place = _integer(address, self.name)
+        if self.view is None:
+            return list(_floats(place, contract.MEMORY_SLOTS))
+        if self.rows:
+            return self.view.read_rows(place, _integer(address, f"n_{self.name}"))
+        return self.view.read(place)
+
+    def write(self, address: int, value: Any) -> None:  # noqa: ANN401  # as read
+        place = _integer(address, self.name)
+        if self.view is None:
+            _floats(place, contract.MEMORY_SLOTS)[:] = value
+        elif self.written and self.rows:
+            self.view.write_rows(place, value)
+        elif self.written:
+            self.view.write(place, value)
+
+
+def _integer(address: int, name: str) -> int:
+    return ctypes.c_int64.from_address(address + _OFFSETS[name]).value
+
+
+def _floats(address: int, count: int) -> Any:  # noqa: ANN401  # a ctypes array
+    return (ctypes.c_double * count).from_address(address) if count else []
+
+
+def _leave(address: int, state: CallState) -> None:
+    for name in ("fuel", "status", "scratch_used"):
+        ctypes.c_int64.from_address(address + _OFFSETS[name]).value = getattr(state, name)
+    ctypes.c_double.from_address(address + _OFFSETS["value"]).value = state.value

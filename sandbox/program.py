@@ -1,0 +1,224 @@
+"""A policy's module level: its constants, hooks and helpers, and who calls whom."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from dataclasses import dataclass, field
+
+from sandbox import kinds
+from sandbox.errors import Refusal
+from sandbox.source import Tunable
+
+BUILTINS = frozenset(
+    {"abs", "all", "any", "bool", "enumerate", "float", "int", "len", "max", "min", "range",
+     "reversed", "round", "sorted", "sum", "zeros", "zip"}
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Program:
+    """What a policy defines, by name and in order of definition."""
+
+    tree: ast.Module
+    constants: dict[str, Tunable] = field(default_factory=dict)
+    functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    calls: dict[str, list[str]] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def drop_unused(self) -> None:
+        """Forget helpers no hook reaches and constants nothing reads."""
+        reached = set().union(*(self.reached_from(hook) for hook in self.hooks))
+        self.functions = {key: node for key, node in self.functions.items() if key in reached}
+        self.order = [name for name in self.order if name in reached]
+        self.calls = {name: self.calls[name] for name in self.functions}
+        read = {
+            node.id
+            for function in self.functions.values()
+            for node in ast.walk(function)
+            if isinstance(node, ast.Name)
+        }
+        self.constants = {key: value for key, value in self.constants.items() if key in read}
+
+    @property
+    def hooks(self) -> list[str]:
+        """Hooks it defines, in the contract's order."""
+        return [name for name in kinds.hooks() if name in self.functions]
+
+    def reached_from(self, hook: str) -> set[str]:
+        """The hook and every function it may call."""
+        reached, pending = set(), [hook]
+        while pending:
+            name = pending.pop()
+            if name not in reached:
+                reached.add(name)
+                pending.extend(self.calls[name])
+        return reached
+
+    def refuse(self, node: ast.AST, code: str, reason: str, mend: str) -> None:
+        """Note one refusal at a node's line, each only once."""
+        refusal = Refusal(getattr(node, "lineno", 1), code, reason, mend)
+        if refusal not in self.refusals:
+            self.refusals.append(refusal)
+
+
+def closest(name: str, known: list[str]) -> str:
+    """Words for the names most like this one."""
+    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def read_program(
+    tree: ast.Module, ranges: dict[int, tuple[str, str] | None]
+) -> Program:
+    """Constants, hooks and helpers of a module; refusals are left in the program."""
+    program = Program(tree)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            _read_function(program, node)
+        elif isinstance(node, ast.Assign):
+            _read_constant(program, node, ranges)
+        elif not isinstance(node, ast.Pass):
+            program.refuse(
+                node, "module-statement", "A policy holds constants and functions only.",
+                "Move this into a function.",
+            )  # fmt: skip
+    _find_calls(program)
+    if not program.hooks:
+        known = [closest(name, list(kinds.hooks())) for name in program.functions]
+        mend = next((words for words in known if words), "Define route, schedule or another.")
+        program.refuse(tree, "no-hook", "The policy defines none of the contract's hooks.", mend)
+    return program
+
+
+def _read_function(program: Program, node: ast.FunctionDef) -> None:
+    name = node.name
+    if name in program.functions or name in program.constants:
+        program.refuse(node, "redefined", f"{name} is defined twice.", "Rename one of them.")
+    taken = name in kinds.tools() or name in BUILTINS or name in kinds.constants()
+    if taken:
+        program.refuse(
+            node, "shadows", f"{name} is a function of the toolkit.", "Choose another name."
+        )
+    names = [arg.arg for arg in node.args.args]
+    if name in kinds.hooks():
+        wanted = [parameter for parameter, _ in kinds.hooks()[name].parameters]
+        if names != wanted:
+            program.refuse(
+                node, "parameters", f"{name} has other parameters in the contract.",
+                f"Write def {name}({', '.join(wanted)}):.",
+            )  # fmt: skip
+    program.functions[name] = node
+
+
+def _read_constant(
+    program: Program, node: ast.Assign, ranges: dict[int, tuple[str, str] | None]
+) -> None:
+    target = node.targets[0]
+    if len(node.targets) != 1 or not isinstance(target, ast.Name):
+        program.refuse(
+            node, "constant", "Only NAME = number may stand here.", "Write one constant a line."
+        )
+        return
+    name = target.id
+    if not name.isupper():
+        program.refuse(
+            node, "constant", f"{name} is not UPPER_CASE.", "Write module constants in upper case."
+        )
+    if name in program.constants or name in program.functions or name in kinds.constants():
+        program.refuse(node, "redefined", f"{name} is defined already.", "Rename it.")
+    value = literal(node.value)
+    if value is None:
+        program.refuse(
+            node, "constant", f"{name} is not a plain number.",
+            "Write a number; compute with other constants inside a function.",
+        )  # fmt: skip
+        return
+    line = node.end_lineno or node.lineno
+    program.constants[name] = _tunable(program, node, name, value, line in ranges, ranges.get(line))
+
+
+def literal(node: ast.expr) -> float | None:
+    """The number that an expression of literals is; None if it is no such number."""
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        value = literal(node.operand)
+        return None if value is None else -value if isinstance(node.op, ast.USub) else value
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div | ast.Add | ast.Sub):
+        left, right = literal(node.left), literal(node.right)
+        if left is None or right is None or (isinstance(node.op, ast.Div) and right == 0):
+            return None
+        if isinstance(node.op, ast.Mult):
+            value = left * right
+        elif isinstance(node.op, ast.Div):
+            value = left / right
+        else:
+            value = left + right if isinstance(node.op, ast.Add) else left - right
+        return value if -(2**53) <= value <= 2**53 or isinstance(value, float) else None
+    return None
+
+
+def _tunable(
+    program: Program, node: ast.Assign, name: str, value: float, marked: bool,
+    written: tuple[str, str] | None,
+) -> Tunable:  # fmt: skip
+    whole = isinstance(value, int)
+    low, high = sorted((value / 4, value * 4))
+    if whole:
+        low, high = float(-(-value // 4)) if value > 0 else value * 4, max(value * 4, value // 4)
+    if marked:
+        bounds = [_number(text) for text in written] if written else [None]
+        if None in bounds or not bounds[0] <= value <= bounds[1]:  # type: ignore[operator]  # None is ruled out
+            program.refuse(
+                node, "tune-range", f"The tune range of {name} cannot be used.",
+                "Write # tune: low .. high with low <= value <= high.",
+            )  # fmt: skip
+        else:
+            low, high = bounds[0], bounds[1]  # type: ignore[assignment]  # None is ruled out
+            whole = whole and isinstance(low, int) and isinstance(high, int)
+    if not abs(value) < 1e300:
+        program.refuse(node, "number", f"{name} is too large.", "Use INF where it is meant.")
+    return Tunable(name, float(value), float(low), float(high), whole)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = literal(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return value if value is not None and abs(value) < 1e300 else None
+
+
+def _find_calls(program: Program) -> None:
+    for name, function in program.functions.items():
+        called = [
+            name.id
+            for node in ast.walk(function)
+            for name in (
+                [node.func, *(keyword.value for keyword in node.keywords)]
+                if isinstance(node, ast.Call)
+                else []
+            )
+            if isinstance(name, ast.Name)
+        ]
+        program.calls[name] = [other for other in called if other in program.functions]
+    done: dict[str, bool] = {}
+    for name in program.functions:
+        _visit(program, name, done)
+
+
+def _visit(program: Program, name: str, done: dict[str, bool]) -> None:
+    """Depth-first order, callees first; a function met again while open calls itself."""
+    if name in done:
+        if not done[name]:
+            program.refuse(
+                program.functions[name], "recursion", f"{name} calls itself.", "Write a loop."
+            )
+        return
+    done[name] = False
+    for other in program.calls[name]:
+        _visit(program, other, done)
+    done[name] = True
+    program.order.append(name)

@@ -1,0 +1,217 @@
+"""The first gate: textual limits, parsing, and an allow-list of syntax and names.
+
+Everything that is not allowed here is refused by absence; the tables below only give the common
+refusals their own words.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+
+from sandbox import canonical
+from sandbox.errors import PolicyRefused, Refusal
+
+MAX_BYTES, MAX_LINES, MAX_COLUMNS = 16_384, 400, 200
+MAX_BRACKETS, MAX_DEPTH, MAX_NODES, MAX_LOOPS = 24, 48, 6_000, 4
+INT_LIMIT = 2**53
+
+_CONTROL = re.compile(r"[^\n\t\x20-\x7e]")
+_TUNE = re.compile(r"#\s*tune:\s*(\S+)\s*\.\.\s*(\S+?)\s*$")
+
+_ALLOWED: tuple[type[ast.AST], ...] = (
+    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.AugAssign, ast.AnnAssign,
+    ast.For, ast.If, ast.Break, ast.Continue, ast.Pass, ast.Return, ast.Expr,
+    ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.keyword,
+    ast.Attribute, ast.Subscript, ast.Name, ast.Constant, ast.Tuple, ast.Lambda,
+    ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.List,
+    ast.expr_context, ast.boolop, ast.unaryop,
+    ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow,
+    ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot,
+)  # fmt: skip
+
+_REFUSED: dict[type[ast.AST], tuple[str, str, str]] = {
+    ast.While: ("while", "while has no bound.", "Write for ... in range(n)."),
+    ast.Import: ("import", "Imports are not allowed.", "The toolkit is already in scope."),
+    ast.ImportFrom: ("import", "Imports are not allowed.", "The toolkit is already in scope."),
+    ast.ClassDef: ("class", "Classes are not allowed.", "Write helper functions."),
+    ast.Try: ("try", "Exceptions cannot be caught.", "Test before you divide or index."),
+    ast.Raise: ("raise", "Exceptions cannot be raised.", "Return a safe answer."),
+    ast.Assert: ("assert", "assert is not allowed.", "Write an if."),
+    ast.Dict: ("dict", "Dictionaries are not allowed.", "Use zeros(n) and integer keys."),
+    ast.Set: ("set", "Sets are not allowed.", "Use zeros(n) as flags."),
+    ast.JoinedStr: ("string", "Strings are not allowed.", "Use numbers."),
+    ast.NamedExpr: ("walrus", ":= is not allowed.", "Assign on a line of its own."),
+    ast.Global: ("global", "global is not allowed.", "Keep state in memory[i]."),
+    ast.Nonlocal: ("global", "nonlocal is not allowed.", "Keep state in memory[i]."),
+    ast.Slice: ("slice", "Slices are not allowed.", "Loop over range(low, high)."),
+    ast.Starred: ("star", "Starred expressions are not allowed.", "Write each value."),
+}
+
+
+def parse(text: str) -> ast.Module:
+    """The syntax tree of a text that passed the textual limits and the allow-list.
+
+    Raises:
+        PolicyRefused: it did not.
+    """
+    _stop_if(list(_text_refusals(text)))
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        line = error.lineno or 1
+        raise PolicyRefused([_syntax(line, error.msg)]) from None
+    except (ValueError, RecursionError, MemoryError):
+        raise PolicyRefused([_syntax(1, "too deeply nested or too large a number")]) from None
+    _stop_if(_size_refusals(tree))
+    tree = canonical.stripped(tree)
+    _stop_if(list(_node_refusals(tree)))
+    return tree
+
+
+def tune_ranges(text: str) -> dict[int, tuple[str, str] | None]:
+    """`# tune: low .. high` comments by line, None where one cannot be read."""
+    found: dict[int, tuple[str, str] | None] = {}
+    for token in _tokens(text):
+        if token.type == tokenize.COMMENT and "tune:" in token.string:
+            match = _TUNE.match(token.string)
+            found[token.start[0]] = (match.group(1), match.group(2)) if match else None
+    return found
+
+
+def _tokens(text: str) -> Iterator[tokenize.TokenInfo]:
+    return tokenize.generate_tokens(io.StringIO(text).readline)
+
+
+def _stop_if(refusals: list[Refusal]) -> None:
+    if refusals:
+        raise PolicyRefused(sorted(refusals, key=lambda refusal: refusal.line)[:20])
+
+
+def _syntax(line: int, message: str) -> Refusal:
+    return Refusal(line, "syntax", f"This is not Python: {message}.", "Correct the syntax.")
+
+
+def _text_refusals(text: str) -> Iterator[Refusal]:
+    if len(text) > MAX_BYTES:
+        yield Refusal(1, "too-long", f"The text is over {MAX_BYTES} bytes.", "Shorten it.")
+        return
+    bad = _CONTROL.search(text)
+    if bad:
+        line = text.count("\n", 0, bad.start()) + 1
+        yield Refusal(
+            line, "character", "The text may hold printable ASCII only.", "Retype this line."
+        )
+    lines = text.split("\n")
+    if len(lines) > MAX_LINES:
+        yield Refusal(MAX_LINES, "too-long", f"There are over {MAX_LINES} lines.", "Shorten it.")
+    for number, line_text in enumerate(lines, 1):
+        if len(line_text) > MAX_COLUMNS:
+            yield Refusal(
+                number, "too-long", f"The line is over {MAX_COLUMNS} columns.", "Break it."
+            )
+    if not bad:
+        yield from _bracket_refusals(text)
+
+
+def _bracket_refusals(text: str) -> Iterator[Refusal]:
+    depth = 0
+    try:
+        for token in _tokens(text):
+            if token.type != tokenize.OP:
+                continue
+            depth += (token.string in "([{") - (token.string in ")]}")
+            if depth > MAX_BRACKETS:
+                reason = f"Brackets are nested over {MAX_BRACKETS} deep."
+                yield Refusal(token.start[0], "too-deep", reason, "Use variables.")
+                return
+    except (tokenize.TokenError, SyntaxError):
+        yield _syntax(1, "a bracket or string is not closed, or indentation is uneven")
+
+
+def _size_refusals(tree: ast.Module) -> list[Refusal]:
+    count, loops = 0, 0
+    pending: list[tuple[ast.AST, int, int]] = [(tree, 0, 0)]
+    while pending:
+        node, depth, loops = pending.pop()
+        count += 1
+        line = getattr(node, "lineno", 1)
+        if depth > MAX_DEPTH:
+            return [Refusal(line, "too-deep", "The code is nested too deeply.", "Use variables.")]
+        if count > MAX_NODES:
+            return [Refusal(line, "too-long", "There is too much code.", "Shorten it.")]
+        if isinstance(node, ast.For | ast.comprehension):
+            loops += 1
+            if loops > MAX_LOOPS:
+                reason = f"Loops are nested over {MAX_LOOPS} deep."
+                return [Refusal(line, "too-deep", reason, "Flatten them.")]
+        pending.extend((child, depth + 1, loops) for child in ast.iter_child_nodes(node))
+    return []
+
+
+def _node_refusals(tree: ast.Module) -> Iterator[Refusal]:
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 1)
+        if type(node) in _REFUSED:
+            yield Refusal(line, *_REFUSED[type(node)])
+        elif not isinstance(node, _ALLOWED):
+            what = type(node).__name__
+            yield Refusal(
+                line, "not-allowed", f"{what} is not part of the language.", "Write it plainly."
+            )
+        else:
+            yield from _detail_refusals(node, line)
+    yield from _string_refusals(tree)
+
+
+def _detail_refusals(node: ast.AST, line: int) -> Iterator[Refusal]:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield from _number_refusals(node.value, line)
+    elif isinstance(node, ast.FunctionDef):
+        yield from _name_refusals(node.name, line)
+        if node.decorator_list or getattr(node, "type_params", None):
+            yield Refusal(line, "decorator", "Decorators are not allowed.", "Remove it.")
+    elif isinstance(node, ast.arguments):
+        if node.vararg or node.kwarg or node.kwonlyargs or node.posonlyargs or node.defaults:
+            yield Refusal(
+                _line_of_arguments(node), "parameters", "Parameters are plain names.",
+                "Remove defaults, stars and markers, and pass every argument.",
+            )  # fmt: skip
+    elif isinstance(node, ast.Name):
+        yield from _name_refusals(node.id, line)
+    elif isinstance(node, ast.arg):
+        yield from _name_refusals(node.arg, line)
+    elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+        yield Refusal(line, "unknown-field", "No field starts with _.", "Use a record's fields.")
+    elif isinstance(node, ast.For) and node.orelse:
+        yield Refusal(line, "loop-else", "A loop has no else here.", "Use a flag.")
+    elif isinstance(node, ast.comprehension) and node.is_async:
+        yield Refusal(line, "not-allowed", "async is not allowed.", "Remove it.")
+
+
+def _line_of_arguments(node: ast.arguments) -> int:
+    parts = [*node.posonlyargs, *node.args, *node.kwonlyargs, node.vararg, node.kwarg]
+    return next((part.lineno for part in parts if part is not None), 1)
+
+
+def _number_refusals(value: float, line: int) -> Iterator[Refusal]:
+    if isinstance(value, int) and value > INT_LIMIT:
+        yield Refusal(line, "number", "The integer is beyond 2**53.", "Use a smaller one.")
+    elif isinstance(value, float) and value - value != 0.0:
+        yield Refusal(line, "number", "The number is infinite.", "Write INF.")
+
+
+def _name_refusals(name: str, line: int) -> Iterator[Refusal]:
+    if "__" in name:
+        yield Refusal(line, "name", "Names do not contain __.", "Choose another name.")
+
+
+def _string_refusals(tree: ast.Module) -> Iterator[Refusal]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or type(node.value) in (int, float, bool):
+            continue
+        if node.value is not None:
+            yield Refusal(node.lineno, "string", "Only docstrings may be strings.", "Use numbers.")

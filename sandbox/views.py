@@ -1,0 +1,138 @@
+"""Light views of rows for the interpreted engine: plain Python numbers in slotted objects.
+
+Values are copied in from memory and, for the records that a policy's toolkit calls write, copied
+back; no numpy scalar and no pointer ever reaches policy code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sandbox import contract
+from sandbox.records import dtype_of, records
+
+_CODES = {"i": "q", "f": "d", "b": "?"}
+
+
+class Light:
+    """Base of the light objects: attributes are exactly a record's fields."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How one record is read from memory and written back.
+
+    Attributes:
+        kind: its class of light objects.
+        layout: every scalar of the record, sub-arrays flattened, with padding.
+        build: light object from an iterator over the scalars.
+        scalars: the scalars of a light object, in the same order.
+    """
+
+    kind: type[Light]
+    layout: struct.Struct
+    build: Callable[[Iterator[Any]], Any]
+    scalars: Callable[[Any], Iterator[Any]]
+
+    def read(self, address: int) -> Any:  # noqa: ANN401  # a light object of a generated class
+        """The row at an address."""
+        data = ctypes.string_at(address, self.layout.size)
+        return self.build(iter(self.layout.unpack(data)))
+
+    def read_rows(self, address: int, count: int) -> list[Any]:
+        """Rows at an address."""
+        data = ctypes.string_at(address, self.layout.size * count)
+        return [self.build(iter(values)) for values in self.layout.iter_unpack(data)]
+
+    def write(self, address: int, row: Any) -> None:  # noqa: ANN401  # as above
+        """Copy a light object back to its row."""
+        data = self.layout.pack(*self.scalars(row))
+        ctypes.memmove(address, data, len(data))
+
+    def write_rows(self, address: int, rows: Sequence[Any]) -> None:
+        """Copy rows back."""
+        for place, row in enumerate(rows):
+            self.write(address + place * self.layout.size, row)
+
+
+@functools.cache
+def view_of(record: type[contract.Record]) -> View:
+    """The view of a record."""
+    dtype = dtype_of(record)
+    kind = type(record.__name__, (Light,), {"__slots__": tuple(dtype.names or ())})
+    return View(
+        kind,
+        struct.Struct("=" + "".join(_format(dtype))),
+        functools.partial(_build, kind, _parts(dtype)),
+        functools.partial(_scalars, _parts(dtype)),
+    )
+
+
+Part = tuple[str, int, "View | None"]
+
+
+def _parts(dtype: np.dtype[np.void]) -> list[Part]:
+    """Fields of a dtype: name, number of elements (-1 for a scalar), view of each element."""
+    parts: list[Part] = []
+    for name in dtype.names or ():
+        field = dtype[name]
+        count = field.shape[0] if field.shape else -1
+        inner = _record_of(field.base) if field.base.names else None
+        parts.append((name, count, view_of(inner) if inner else None))
+    return parts
+
+
+@functools.cache
+def _by_dtype() -> dict[str, type[contract.Record]]:
+    return {str(dtype_of(record)): record for record in records().values()}
+
+
+def _record_of(dtype: np.dtype[np.void]) -> type[contract.Record]:
+    return _by_dtype()[str(dtype)]
+
+
+def _format(dtype: np.dtype[np.void]) -> Iterator[str]:
+    """struct codes of a dtype, its padding written out."""
+    place = 0
+    for name in dtype.names or ():
+        field, offset = (dtype.fields or {})[name][:2]
+        yield "x" * (offset - place)
+        repeat = field.shape[0] if field.shape else 1
+        base = field.base
+        code = "".join(_format(base)) if base.names else _CODES[base.kind]
+        yield code * repeat
+        place = offset + field.itemsize
+    yield "x" * (dtype.itemsize - place)
+
+
+def _build(kind: type[Light], parts: list[Part], values: Iterator[Any]) -> Light:
+    row = kind()
+    for name, count, inner in parts:
+        if count < 0:
+            setattr(row, name, next(values))
+        elif inner is None:
+            setattr(row, name, [next(values) for _ in range(count)])
+        else:
+            setattr(row, name, [inner.build(values) for _ in range(count)])
+    return row
+
+
+def _scalars(parts: list[Part], row: Light) -> Iterator[Any]:
+    for name, count, inner in parts:
+        value = getattr(row, name)
+        if count < 0:
+            yield value
+        elif inner is None:
+            yield from value
+        else:
+            for one in value:
+                yield from inner.scalars(one)
