@@ -53,6 +53,8 @@ class CapacityTrace:
     up: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "span_s", float(self.span_s))
+        object.__setattr__(self, "gap_s", float(self.gap_s))
         for name, dtype in _DTYPES.items():
             column = np.array(getattr(self, name), dtype=dtype)
             column.flags.writeable = False

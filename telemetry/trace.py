@@ -93,6 +93,8 @@ class Trace:
     tenants: tuple[str, ...] = ("t0",)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "span_s", float(self.span_s))
+        object.__setattr__(self, "block_tokens", int(self.block_tokens))
         for name, dtype in _DTYPES.items():
             object.__setattr__(self, name, _frozen(name, getattr(self, name), dtype))
         _validate(self)
@@ -209,7 +211,7 @@ class Trace:
     def load(cls, path: str | Path) -> Trace:
         """Read what `save` wrote; a damaged or foreign file raises `TraceError`."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(str(stored["head"]))
                 columns = {name: stored[name] for name in _DTYPES}
             if head["schema"] != _SCHEMA:
@@ -218,7 +220,8 @@ class Trace:
             meta = TraceMeta(**{**head["meta"], "notes": tuple(head["meta"]["notes"])})
             return cls(meta=meta, span_s=head["span_s"], block_tokens=head["block_tokens"],
                        tenants=tuple(head["tenants"]), **columns)
-        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OSError, EOFError,
+                zipfile.BadZipFile) as error:
             raise TraceError(f"{path} is not a saved trace ({type(error).__name__}); "
                              "read the original file again.") from error
 

@@ -16,7 +16,7 @@ HOUR_S = 3600.0
 _HELIOS_START = "time,total_job_num,running_job_num,pending_job_num,"
 _HELIOS_IDLE = "idle_gpu_num"
 _HOURLY_START = "hour,"
-_DLRM_HEADER = (
+DLRM_HEADER = (
     "instance_sn", "role", "app_name", "cpu_request", "cpu_limit", "gpu_request", "gpu_limit",
     "rdma_request", "rdma_limit", "memory_request", "memory_limit", "disk_request", "disk_limit",
     "max_instance_per_node", "creation_time", "scheduled_time", "deletion_time")
@@ -74,7 +74,7 @@ def read_hourly(
 def read_dlrm(source: Source) -> CapacityTrace:
     """Read births and deaths of instances that ask for a GPU; blank times lie outside the log."""
     lines, cells = csv_columns(source, ["gpu_request", "creation_time", "deletion_time"],
-                               _DLRM_HEADER)
+                               DLRM_HEADER)
     wants = floats(source.label, lines, "gpu_request", cells["gpu_request"]) > 0
     births = floats(source.label, lines, "creation_time", cells["creation_time"], blank=0.0)
     deaths = floats(source.label, lines, "deletion_time", cells["deletion_time"],
@@ -117,5 +117,5 @@ HOURLY = CapacityFormat(
 DLRM = CapacityFormat(
     name="dlrm", title="Alibaba DLRM instances (CSV)", kind="demand",
     clock="seconds from the start of the log",
-    recognises=lambda source: source.begins_with(_DLRM_HEADER), read=read_dlrm,
+    recognises=lambda source: source.begins_with(DLRM_HEADER), read=read_dlrm,
     source="https://github.com/alibaba/clusterdata", licence="not stated for that folder")

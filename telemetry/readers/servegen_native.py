@@ -135,7 +135,9 @@ def _clients(source: Source) -> dict[int, _Client]:
         else:
             client.lengths = _marginals(member)
     whole = {key: client for key, client in clients.items() if client.pieces}
-    if not whole or any(not client.lengths for client in whole.values()):
+    active = [client for client in whole.values() if any(piece[1] > 0 for piece in client.pieces)]
+    if not whole or any(not client.lengths.get(name) for client in active
+                        for name in ("input_tokens", "output_tokens")):
         raise FormatError(f"{source.label} lacks a chunk-N-trace.csv or its chunk-N-dataset.json; "
                           "pack both files of every client.")
     return whole
