@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 """Fields of each record with their types, from the contract."""
 
 MAX_CLAIM_WORDS = 60
+COLUMNS = 96
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ class Draft:
     def text(self) -> str:
         """The source, without constants and helpers that nothing uses."""
         used = self.reachable(set(self.hooks))
-        lines = [ast.unparse(ast.Expr(ast.Constant(_shortened(self.claim)))), ""]
+        lines = ['"""' + _shortened(self.claim) + '"""', ""]
         lines += [c.line(name) for name, c in self.constants.items() if name in used]
         for name, function in self.functions.items():
             if name in used:
@@ -236,5 +238,8 @@ def _without_docstring(function: ast.FunctionDef) -> ast.FunctionDef:
 
 
 def _shortened(claim: str) -> str:
-    words = claim.split()
-    return " ".join(words[:MAX_CLAIM_WORDS]) + (" ..." if len(words) > MAX_CLAIM_WORDS else "")
+    """The claim as it can stand in a docstring: plain characters, short lines, not too long."""
+    plain = claim.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
+    words = plain.split()
+    kept = " ".join(words[:MAX_CLAIM_WORDS]) + (" ..." if len(words) > MAX_CLAIM_WORDS else "")
+    return textwrap.fill(kept, COLUMNS)

@@ -29,14 +29,14 @@ def insert_term(draft: Draft, rng: random.Random) -> str | None:
     if rng.random() < 0.5:
         weight = _weight(draft, term, COST_WEIGHT, rng)
         sign = ast.Add() if term.sign > 0 else ast.Sub()
-        site.value = ast.BinOp(site.value, sign, ast.BinOp(weight, ast.Mult(), value))
+        site.put(ast.BinOp(site.value, sign, ast.BinOp(weight, ast.Mult(), value)))
         return f"{term.idea} added to {site.function}"
     weight = _weight(draft, term, FACTOR_WEIGHT, rng)
-    factor = f"1.0 + {weight.id} * ({ast.unparse(value)})"
+    factor = f"1.0 + {weight.id} * {value.id}"
     if term.sign > 0:
-        site.value = ast.BinOp(site.value, ast.Mult(), expression(factor))
+        site.put(ast.BinOp(site.value, ast.Mult(), expression(factor)))
     else:
-        site.value = ast.BinOp(site.value, ast.Div(), expression(f"max({factor}, 0.001)"))
+        site.put(ast.BinOp(site.value, ast.Div(), expression(f"max({factor}, 0.001)")))
     return f"{site.function} scaled by {term.idea}"
 
 
@@ -46,11 +46,11 @@ def guard(draft: Draft, rng: random.Random) -> str | None:
     if pair is None:
         return None
     site, term = pair
-    value = ast.unparse(_placed(draft, term, site))
+    value = _placed(draft, term, site).id
     level = draft.add_constant("LEVEL", _log_uniform(0.05, 5.0, rng), 0.001, 100.0).id
     factor = draft.add_constant("FACTOR", rng.choice((0.25, 0.5, 2.0, 4.0, 10.0)), 0.05, 50.0).id
     old = ast.unparse(site.value)
-    site.value = expression(f"({old}) * ({factor} if {value} > {level} else 1.0)")
+    site.put(expression(f"({old}) * ({factor} if {value} > {level} else 1.0)"))
     return f"{site.function} guarded by {term.idea}"
 
 
@@ -62,7 +62,7 @@ def join_condition(draft: Draft, rng: random.Random) -> str | None:
         return None
     site, term = pair
     joint = ast.And() if rng.random() < 0.5 else ast.Or()
-    site.value = ast.BoolOp(joint, [site.value, _placed(draft, term, site)])
+    site.put(ast.BoolOp(joint, [site.value, _placed(draft, term, site)]))
     return f"{site.function} also asks: {term.idea}"
 
 
@@ -73,38 +73,69 @@ def skip_some(draft: Draft, rng: random.Random) -> str | None:
     if pair is None:
         return None
     site, term = pair
-    value = ast.unparse(_placed(draft, term, site))
+    value = _placed(draft, term, site).id
     level = draft.add_constant("LIMIT", _log_uniform(0.2, 5.0, rng), 0.01, 100.0).id
-    skip = ast.parse(f"if {value} > {level}:\n    continue").body
-    site.loops[-1].body[:0] = skip
+    site.insert(ast.parse(f"if {value} > {level}:\n    continue").body[0])
     return f"{site.function} leaves out instances with much {term.idea}"
 
 
 def new_hook(draft: Draft, rng: random.Random) -> str | None:
-    """Write an expression hook anew from two or three typical terms."""
+    """Write an expression hook anew from one to three typical terms."""
     hook = rng.choice(("priority", "priority", "evict", "admit", "route", "route"))
-    second = {"evict": "entry"}.get(hook, "request")
     terms = rng.sample(BY_HOOK.get(hook, PLACEMENT), 1 if hook == "admit" else rng.choice((2, 3)))
-    parts = [_weighted(draft, term, hook == "admit", rng) for term in terms]
     names = " and ".join(term.idea for term in terms)
-    if hook == "route":
-        draft.functions[hook] = parsed_function(_ROUTE.format(cost=" ".join(parts)))
+    if hook == "admit":
+        text = _ADMIT.format(condition=_with_constants(draft, terms[0]))
     else:
-        body = " ".join(parts).replace("inst.", "instance.").replace("(inst,", "(instance,")
-        text = f"def {hook}({second}, instance, memory):\n    return {body}"
-        draft.functions[hook] = parsed_function(text)
+        lines, total = _weighted_sum(draft, terms, rng)
+        indent = "\n        " if hook == "route" else "\n    "
+        text = _TEMPLATES[hook].format(lines=indent.join(lines), total=total)
+    function = parsed_function(text)
+    inst = "inst" if hook == "route" else "instance"
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and node.id == "inst":
+            node.id = inst
+    draft.functions[hook] = function
     return f"{hook} written anew from {names}"
 
 
-_ROUTE = """
+_ADMIT = """
+def admit(request, instance, memory):
+    return {condition}
+"""
+
+_TEMPLATES = {
+    "route": """
 def route(request, instances, memory):
     best, least = instances[0].id, INF
     for inst in instances:
-        cost = {cost}
+        {lines}
+        cost = {total}
         if cost < least:
             best, least = inst.id, cost
     return best
-"""
+""",
+    "priority": """
+def priority(request, instance, memory):
+    {lines}
+    return {total}
+""",
+    "evict": """
+def evict(entry, instance, memory):
+    {lines}
+    return {total}
+""",
+}
+
+
+def _weighted_sum(draft: Draft, terms: Sequence[Term], rng: random.Random) -> tuple[list[str], str]:
+    """Lines that compute the weighted terms, and the expression that adds them up."""
+    lines, total = [], ""
+    for name, term in zip(("first", "second", "third"), terms, strict=False):
+        weight = _weight(draft, term, COST_WEIGHT, rng)
+        lines.append(f"{name} = {weight.id} * ({_with_constants(draft, term)})")
+        total += f" {'+' if term.sign > 0 else '-'} {name}"
+    return lines, total.strip().removeprefix("+ ")
 
 
 def _site_and_term(sites: Sequence[Site], rng: random.Random) -> tuple[Site, Term] | None:
@@ -121,20 +152,13 @@ def _fits(term: Term, site: Site) -> bool:
     return all(site.of_kind(PLACEHOLDERS[name]) for name in needed)
 
 
-def _placed(draft: Draft, term: Term, site: Site) -> ast.expr:
-    """The term with the names of the site and constants of the draft."""
+def _placed(draft: Draft, term: Term, site: Site) -> ast.Name:
+    """A variable for the term, assigned on the line before the site."""
     names = {
         name: found[-1] for name, kind in PLACEHOLDERS.items() if (found := site.of_kind(kind))
     }
-    return substituted(expression(_with_constants(draft, term)), names)
-
-
-def _weighted(draft: Draft, term: Term, plain: bool, rng: random.Random) -> str:
-    text = _with_constants(draft, term)
-    if plain:
-        return text
-    weight = _weight(draft, term, COST_WEIGHT, rng)
-    return f"{'+' if term.sign > 0 else '-'} {weight.id} * ({text})"
+    value = substituted(expression(_with_constants(draft, term)), names)
+    return site.name_before(draft.fresh("extra"), value)
 
 
 def _with_constants(draft: Draft, term: Term) -> str:

@@ -12,7 +12,7 @@ from evolver.edits import Edit
 from evolver.proposer import Proposal, ProposalRequest
 from evolver.tuner import axes_of
 
-MAX_LINES = 150
+MAX_LINES, MAX_COLUMNS = 150, 200  # a person will read it
 EDITS = (1, 1, 1, 2, 2, 3)  # how many at once, drawn evenly
 CONSTANTS_ONLY = 0.1  # share of proposals that move constants and nothing else
 DRAWS = 12  # operators tried for one edit before giving up
@@ -60,7 +60,11 @@ class Mutator:
             done += [change] if change else []
             lenders += [lender] if lender else []
         text = _claimed(draft, done)
-        if not done or text.count("\n") > MAX_LINES:
+        if (
+            not done
+            or text.count("\n") > MAX_LINES
+            or len(max(text.split("\n"), key=len)) > MAX_COLUMNS
+        ):
             return None
         parents = tuple(dict.fromkeys([request.parent.digest, *lenders]))
         return Proposal(text, self.name, "; ".join(done), parents)
@@ -109,17 +113,26 @@ class Mutator:
 
 
 def _splice(draft: Draft, donor: Draft, rng: random.Random) -> str | None:
-    way = rng.choice(("hook", "expression", "blend"))
-    if way == "hook":
-        hooks = splice.hooks_to_take(draft, donor)
-        if not hooks:
-            return None
-        hook = rng.choice(hooks)
-        splice.take_hook(draft, donor, hook)
-        return f"took {hook} from: {_first_sentence(donor.claim)}"
-    if way == "blend" and "route" in draft.functions and "route" in donor.functions:
-        return splice.blend_routes(draft, donor, "route", rng)
-    return splice.graft_somewhere(draft, donor, rng)
+    """Graft from the donor in the first of three ways, in random order, that finds a place."""
+    for way in rng.sample((_take_hook, _blend, splice.graft_somewhere), 3):
+        change = way(draft, donor, rng)
+        if change is not None:
+            return change
+    return None
+
+
+def _take_hook(draft: Draft, donor: Draft, rng: random.Random) -> str | None:
+    hooks = splice.hooks_to_take(draft, donor)
+    if not hooks:
+        return None
+    hook = rng.choice(hooks)
+    splice.take_hook(draft, donor, hook)
+    return f"took {hook} from: {_first_sentence(donor.claim)}"
+
+
+def _blend(draft: Draft, donor: Draft, rng: random.Random) -> str | None:
+    hooks = [h for h in ("route", "route_decode") if h in draft.functions and h in donor.functions]
+    return splice.blend_routes(draft, donor, rng.choice(hooks), rng) if hooks else None
 
 
 def _claimed(draft: Draft, done: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from evolver.draft import Draft, Kinds, expression, locals_of, names_in
@@ -16,13 +16,14 @@ SCORED_KINDS = frozenset({"Request", "Instance", "Entry", "Running", "Branch"})
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An expression in its place; `value` may be replaced.
+    """An expression in its place.
 
     `records` are the single records in scope there by name, with their kinds.
     """
 
     function: str
     statement: ast.Assign | ast.Return | ast.If
+    block: list[ast.stmt]
     records: Kinds
     before: tuple[ast.stmt, ...]  # what surely ran before in this turn, oldest first
     loops: tuple[ast.For, ...]  # around it, outermost first
@@ -34,12 +35,22 @@ class Site:
         found = statement.test if isinstance(statement, ast.If) else statement.value
         return found if found is not None else ast.Constant(0)
 
-    @value.setter
-    def value(self, value: ast.expr) -> None:
+    def put(self, value: ast.expr) -> None:
+        """Replace the expression."""
         if isinstance(self.statement, ast.If):
             self.statement.test = value
         else:
             self.statement.value = value
+
+    def insert(self, statement: ast.stmt) -> None:
+        """Put a statement on the line before."""
+        place = next(i for i, other in enumerate(self.block) if other is self.statement)
+        self.block.insert(place, statement)
+
+    def name_before(self, name: str, value: ast.expr) -> ast.Name:
+        """Assign a value to a local variable on the line before, and refer to it."""
+        self.insert(ast.Assign([ast.Name(name, ast.Store())], value))
+        return ast.Name(name, ast.Load())
 
     def of_kind(self, kind: str) -> list[str]:
         """Names of the records of one kind in scope."""
@@ -94,17 +105,17 @@ def _sites(draft: Draft) -> Iterator[Site]:
     for name, kinds in draft.kinds().items():
         function = draft.functions[name]
         records = {a.arg: kinds[a.arg] for a in function.args.args if a.arg in kinds}
-        yield from _walk(function.body, kinds, Site(name, _NOWHERE, _single(records), (), ()))
+        yield from _walk(function.body, kinds, Site(name, _NOWHERE, [], _single(records), (), ()))
 
 
 _NOWHERE = ast.Return(None)
 
 
-def _walk(body: Sequence[ast.stmt], kinds: Kinds, here: Site) -> Iterator[Site]:
+def _walk(body: list[ast.stmt], kinds: Kinds, here: Site) -> Iterator[Site]:
     """The statements of a block as sites; `here` says what is in scope where it begins."""
     for statement in body:
         if isinstance(statement, ast.Assign | ast.Return | ast.If):
-            yield replace(here, statement=statement)
+            yield replace(here, statement=statement, block=body)
         if isinstance(statement, ast.For):
             names = _single({n: kinds[n] for n in names_in(statement.target) if n in kinds})
             inside = replace(
@@ -125,9 +136,11 @@ def _is_score(site: Site) -> bool:
     statement = site.statement
     if isinstance(statement, ast.If) or _is_logical(site.value) or not _per_request(site):
         return False
+    if isinstance(site.value, ast.Name | ast.Tuple) or _is_identity(site.value):
+        return False
     if isinstance(statement, ast.Return):
         helper = site.function not in HOOKS_WITHOUT_SCORE
-        return helper and not isinstance(site.value, ast.Constant | ast.Name)
+        return helper and not isinstance(site.value, ast.Constant)
     target = statement.targets[0]
     return isinstance(target, ast.Name) and any(_compares(loop, target.id) for loop in site.loops)
 
@@ -143,6 +156,10 @@ def _is_logical(node: ast.expr) -> bool:
     negated = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
     boolean = isinstance(node, ast.Constant) and isinstance(node.value, bool)
     return negated or boolean or isinstance(node, ast.Compare | ast.BoolOp | ast.Tuple)
+
+
+def _is_identity(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "id"
 
 
 def _per_request(site: Site) -> bool:

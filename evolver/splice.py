@@ -63,15 +63,18 @@ def graft(target: Draft, donor: Draft, place: Site, rng: random.Random) -> str |
     carried = carry(target, donor, names_in(value) & (donor.constants.keys() | donor.functions))
     # Renamed in one step, so that no new name is taken for an old one.
     value = substituted(value, {**carried, **names})
-    way = rng.choice(("instead", "added", "factor"))
+    way = rng.choice(("instead", "added", "multiplied"))
     if way == "instead":
-        place.value = value
+        place.put(value)
+        return f"score of {site.function} in the place of {place.function}'s"
+    weight = target.add_constant("MIX", *WEIGHT)
+    grafted = _times(weight, place.name_before(target.fresh("other"), value))
+    if way == "added":
+        place.put(ast.BinOp(place.value, ast.Add(), grafted))
     else:
-        weight = target.add_constant("MIX", *WEIGHT)
-        grafted = _times(weight, value)
-        whole = grafted if way == "added" else ast.BinOp(ast.Constant(1.0), ast.Add(), grafted)
-        place.value = ast.BinOp(place.value, ast.Add() if way == "added" else ast.Mult(), whole)
-    return f"score of {site.function} {way} in {place.function}"
+        factor = ast.BinOp(ast.Constant(1.0), ast.Add(), grafted)
+        place.put(ast.BinOp(place.value, ast.Mult(), factor))
+    return f"score of {site.function} {way} to {place.function}"
 
 
 def graft_somewhere(target: Draft, donor: Draft, rng: random.Random) -> str | None:

@@ -1,0 +1,180 @@
+"""The search task of this project: policies for LLM serving, scored by the simulator.
+
+Candidates are verified here and scored in locked-down processes of a worker pool; nothing of a
+candidate runs in this process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from evolver.task import (
+    Description,
+    Gate,
+    Job,
+    Program,
+    Refusal,
+    Refused,
+    Results,
+    Split,
+    WindowResult,
+)
+from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
+
+GOODPUT_SLACK = 0.02  # smooth goodput may be lower by so much
+TTFT_SLACK = 0.05  # p99 time to first token may be longer by so much
+
+_SCOPES = (
+    frozenset({"route", "route_decode"}),
+    frozenset({"priority", "admit", "evict", "prewarm", "branches", "tune"}),
+    frozenset({"should_reschedule", "schedule", "migrate"}),
+)
+_CAUSES = (
+    ("scheduling_s", "time spent in planners"),
+    ("reconfiguration_s", "time spent reconfiguring"),
+    ("serving_s", "time spent serving"),
+    ("queue_mean_s", "mean wait in queues"),
+    ("ttft_mean_s", "mean time to first token"),
+    ("ttft_p99_s", "p99 time to first token"),
+    ("tpot_mean_s", "mean time per output token"),
+    ("e2e_p99_s", "p99 end to end"),
+    ("slo_attainment", "share of requests within their targets"),
+    ("smooth_goodput", "smooth goodput"),
+    ("preemptions", "preemptions"),
+    ("reconfigurations", "reconfigurations"),
+    ("rejected", "rejected requests"),
+    ("unfinished", "unfinished requests"),
+    ("fuel_per_decision", "fuel per decision"),
+)
+
+
+class Pool(Protocol):
+    """What this task needs of `sandbox.worker.WorkerPool`."""
+
+    def evaluate(self, jobs: Sequence[tuple[Candidate, Sequence[str]]]) -> list[list[WindowScore]]:
+        """Scores of each job, one per window, in order; never raises for a candidate."""
+
+
+class ServingTask:
+    """Search for serving policies on named windows.
+
+    Args:
+        pool: scores candidates on windows by name.
+        windows: names of the windows of each split, the shortest training windows first.
+        description: objective and windows in words and numbers.
+    """
+
+    worst_objective: float = WORST_OBJECTIVE_S
+
+    def __init__(
+        self, pool: Pool, windows: Mapping[Split, Sequence[str]], description: Description
+    ) -> None:
+        self._pool = pool
+        self._windows = {split: tuple(windows.get(split, ())) for split in Split}
+        self._description = description
+
+    def describe(self) -> Description:
+        """Objective and windows, in words and numbers."""
+        return self._description
+
+    def windows(self, split: Split) -> tuple[str, ...]:
+        """Names of the windows of one split."""
+        return self._windows[split]
+
+    def verify(self, text: str, name: str) -> Program | Refused:
+        """The verified policy, or the verifier's words."""
+        from sandbox.verifier import PolicyRefused, verify
+
+        try:
+            return verify(text, name)
+        except PolicyRefused as refused:
+            reasons = refused.refusals
+            return Refused(tuple(Refusal(r.line, r.code, r.reason, r.mend) for r in reasons))
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[list[WindowResult]]:
+        """Scores from the pool; any fault is passed on and counts as the worst case."""
+        batch = [
+            (Candidate(job.program.annotated(), dict(job.parameters)), job.windows) for job in jobs
+        ]
+        return [[_result(score) for score in scores] for scores in self._pool.evaluate(batch)]
+
+    def niche(self, program: Program, results: Results) -> tuple[int, ...]:
+        """Scopes it has hooks in; fuel, reconfigurations and busiest share in fixed bins."""
+        hooks = set(getattr(program, "hooks", ()))
+        scopes = sum(1 << bit for bit, scope in enumerate(_SCOPES) if hooks & scope)
+        fuel = _mean(results, "fuel_per_decision")
+        moves = _mean(results, "reconfigurations")
+        busiest = _mean(results, "busiest_share")
+        return (scopes, _octave(fuel) // 2, _octave(moves), math.floor(10 * min(busiest, 1.0)))
+
+    def score_lines(self, results: Results) -> tuple[str, ...]:
+        """Where the time went: each measured cause, its mean and its worst window."""
+        lines = []
+        for metric, words in _CAUSES:
+            values = {w: r.metrics[metric] for w, r in results.items() if _known(r, metric)}
+            if values:
+                better_high = metric in ("slo_attainment", "smooth_goodput")
+                worst = (min if better_high else max)(sorted(values), key=values.__getitem__)
+                mean = math.fsum(values.values()) / len(values)
+                lines.append(f"{words}: {mean:.4g} (worst {values[worst]:.4g} in {worst})")
+        return tuple(lines)
+
+    def gates(self, candidate: Results, human: Results) -> tuple[Gate, ...]:
+        """Smooth goodput, p99 time to first token and rejected requests against a human's."""
+        goodput = _change(candidate, human, "smooth_goodput")
+        ttft = _change(candidate, human, "ttft_p99_s")
+        rejected = _total(candidate, "rejected") - _total(human, "rejected")
+        return (
+            Gate("smooth_goodput", goodput >= -GOODPUT_SLACK, f"Smooth goodput {goodput:+.1%}."),
+            Gate("ttft_p99_s", ttft <= TTFT_SLACK, f"p99 time to first token {ttft:+.1%}."),
+            Gate("rejected", rejected <= 0, f"Rejected requests {rejected:+g}."),
+        )
+
+
+def _result(score: WindowScore) -> WindowResult:
+    fault = score.fault
+    if fault is None and score.faults:
+        fault = f"{score.faults} faulty decisions"
+    return WindowResult(score.window, score.objective, dict(score.metrics), fault)
+
+
+def _known(result: WindowResult, metric: str) -> bool:
+    return math.isfinite(result.metrics.get(metric, math.nan))
+
+
+def _values(results: Results, metric: str) -> Iterable[float]:
+    return (r.metrics[metric] for _, r in sorted(results.items()) if _known(r, metric))
+
+
+def _total(results: Results, metric: str) -> float:
+    return math.fsum(_values(results, metric))
+
+
+def _mean(results: Results, metric: str) -> float:
+    values = list(_values(results, metric))
+    return math.fsum(values) / len(values) if values else 0.0
+
+
+def _change(candidate: Results, human: Results, metric: str) -> float:
+    """Relative change of the mean over the windows on which both were measured.
+
+    A window that only the human's policy has a value for is no excuse: the change is then -1 or
+    infinite, whichever breaks the gate (a metric nobody has changes by nothing).
+    """
+    measured = [w for w in sorted(human) if _known(human[w], metric)]
+    if not measured:
+        return 0.0
+    if any(not _known(candidate[w], metric) for w in measured):
+        return math.inf if metric == "ttft_p99_s" else -1.0
+    before = math.fsum(human[w].metrics[metric] for w in measured)
+    after = math.fsum(candidate[w].metrics[metric] for w in measured)
+    if before == 0:
+        return 0.0 if after == 0 else math.inf
+    return after / before - 1.0
+
+
+def _octave(value: float) -> int:
+    """0 for less than one, then one bin for each doubling."""
+    return math.floor(math.log2(value)) + 1 if value >= 1 else 0
