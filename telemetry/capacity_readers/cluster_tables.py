@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from telemetry.capacity import CapacityTrace, of_counts
-from telemetry.capacity_readers.form import MAX_NODES, CapacityFormat, lives
+from telemetry.capacity_readers.form import MAX_NODES, CapacityFormat, lives, safe_model
 from telemetry.errors import FormatError, ReadError, RowError
 from telemetry.readers.azure import wall_clock_s
 from telemetry.readers.rows import csv_columns, floats
@@ -53,7 +53,7 @@ def read_hourly(
     models = [name for name in header[1:] if gpu_model in (None, name)]
     if not models:
         raise FormatError(f"There is no GPU model {gpu_model!r} in the table; give gpu_model= one "
-                          f"of {', '.join(header[1:])}.")
+                          f"of {', '.join(map(safe_model, header[1:]))}.")
     hours = floats(source.label, lines, "hour", cells["hour"])
     if len(hours) < 2 or np.any(np.diff(hours) <= 0):
         raise ReadError(f"{source.label} has hours that do not rise; sort it first.")
@@ -67,7 +67,7 @@ def read_hourly(
     note = (f"GPUs requested by active jobs are read as demand in nodes of {node_gpus}; the first "
             "and last day are distorted by the edges of the job log.")
     return of_counts(HOURLY.meta(source, note), HOURLY.kind, [times] * len(models), counts,
-                     span_s=float(times[-1]) + HOUR_S, gap_s=HOUR_S, models=models,
+                     span_s=float(times[-1]) + HOUR_S, gap_s=HOUR_S, models=[safe_model(name) for name in models],
                      model=list(range(len(models))), gpus=[node_gpus] * len(models))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,11 @@ class CapacityFormat:
         """The record of origin for one file."""
         return TraceMeta(name=source.name, format=self.name, clock=self.clock, source=self.source,
                          licence=self.licence).noting(*notes)
+
+
+def safe_model(name: str) -> str:
+    """A GPU model's name as written when it is plain, else ``any``: a file chose these bytes."""
+    return name if re.fullmatch(r"[A-Za-z0-9-]{1,32}", name, re.ASCII) else "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from telemetry.capacity import CapacityTrace
-from telemetry.capacity_readers.form import CapacityFormat
+from telemetry.capacity_readers.form import CapacityFormat, safe_model
 from telemetry.errors import ReadError, RowError
 from telemetry.readers.source import Json, Source, parse_json
 from telemetry.trace import opaque_codes
@@ -89,20 +89,16 @@ def _of_probes(
              f"{sum(not probe.created for probe in probes)} nodes were never created: their size "
              "is taken as 1 GPU." if not all(probe.created for probe in probes) else "",
              f"{unknown} lines of other kinds were passed over." if unknown else "")
-    models = list(dict.fromkeys(_safe_model(probe.model) for probe in probes))
+    models = list(dict.fromkeys(safe_model(probe.model) for probe in probes))
     events = [(time, at, up) for at, probe in enumerate(probes) for time, up in probe.events]
     return CapacityTrace.of(
         TOAD.meta(source, *notes), TOAD.kind, span_s=span_s, gap_s=0.0,
         initial_up=np.zeros(len(probes), np.bool_), models=models,
         gpus=[probe.gpus for probe in probes],
-        model=[models.index(_safe_model(probe.model)) for probe in probes],
+        model=[models.index(safe_model(probe.model)) for probe in probes],
         zone=opaque_codes([probe.zone for probe in probes]),
         time_s=[event[0] for event in events], node=[event[1] for event in events],
         up=[event[2] for event in events])
-
-
-def _safe_model(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9-]{1,32}", name, re.ASCII) else "any"
 
 
 def read_infinitehbd(source: Source) -> CapacityTrace:

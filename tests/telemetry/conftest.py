@@ -1,4 +1,4 @@
-"""Fixtures for telemetry: the reference data when it is there, and small files in native formats."""
+"""Fixtures: the reference data when it is there, and small files in native formats."""
 
 from __future__ import annotations
 

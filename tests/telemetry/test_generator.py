@@ -32,7 +32,7 @@ def test_rate_burstiness_and_lengths_are_near_the_profile(name):
         medians = [getattr(mix, column)[12] for part in profile.segments for mix in part]
         seen = getattr(whole, column)
         assert min(medians) <= seen.p50 <= max(medians)
-        assert seen.max <= max(getattr(mix, column)[-1] for part in profile.segments for mix in part)
+        assert seen.max <= max(getattr(m, column)[-1] for part in profile.segments for m in part)
     assert sum(shares) == pytest.approx(1.0, abs=0.01)
 
 
@@ -81,7 +81,7 @@ def test_the_rate_scale_scales_arrivals():
     {"span_s": 1, "n": 1}, {"n": 0}, {"span_s": -1.0}, {"rate_scale": 0.0}, {"n": 10**9},
     {"span_s": float("inf")}])
 def test_a_length_without_sense_is_refused(wrong):
-    with pytest.raises(ProfileError, match="Give|give"):
+    with pytest.raises(ProfileError, match=r"Give|give"):
         generate(load_profile(SMALL), **wrong)
 
 

@@ -9,7 +9,7 @@ from telemetry.window import summarise
 
 VERBATIM = ["azure2023_code", "azure2023_conv", "mooncake_conversation", "mooncake_synthetic",
             "lmsys_arena_vtc", "servegen_onoff_m-small"]
-OTHER = ["agentic_coding_weka", "lmcache_agent_trace", "alibaba_genai_qps",
+OTHER = ["lmcache_agent_trace", "alibaba_genai_qps",
          "servegen_native_onoff_m-small"]
 
 
