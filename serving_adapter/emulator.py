@@ -25,7 +25,7 @@ from serving_adapter.engine_metrics import EngineMetrics
 from serving_adapter.engine_model import PICOSECONDS, EngineModel, EngineSettings, StepTimes
 from serving_adapter.exposition import CONTENT_TYPE
 from serving_adapter.generation import Answer, Wanted, read_wanted
-from serving_adapter.openai_api import SSE_DONE, read_body, sse_event
+from serving_adapter.openai_api import SSE_DONE, read_body
 from serving_adapter.web_server import MAX_BODY_BYTES, openai_error, openai_errors
 
 SSE_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
@@ -139,7 +139,7 @@ class Emulator:
         await answer.advance()
         await response.prepare(request)
         async for events in answer.events():
-            await response.write(b"".join(map(sse_event, events)))
+            await response.write(events)
         await response.write(SSE_DONE)
         await response.write_eof()
         return response

@@ -56,6 +56,10 @@ class EngineSet:
         """Base URL of an engine."""
         return self._engines[instance_id].url
 
+    def ids(self) -> tuple[int, ...]:
+        """Every engine, in the order it was added."""
+        return tuple(self._engines)
+
     def open_count(self, exclude: frozenset[int] = frozenset()) -> int:
         """Engines that take requests now."""
         is_open = self._host.table.is_open
@@ -68,7 +72,7 @@ class EngineSet:
     async def run(self, every_s: float, on_change: Callable[[], None]) -> None:
         """Scrape all engines side by side, for ever; cancel to stop."""
         while True:
-            await asyncio.gather(*(self.scrape(number) for number in list(self._engines)))
+            await asyncio.gather(*(self.scrape(number) for number in self.ids()))
             on_change()
             await asyncio.sleep(every_s)
 

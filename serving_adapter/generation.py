@@ -9,12 +9,18 @@ from typing import Any
 
 from serving_adapter.engine_model import Generation
 from serving_adapter.errors import BadBody
-from serving_adapter.openai_api import Body, count_of, estimate_prompt_tokens, max_output_tokens
+from serving_adapter.openai_api import (
+    Body,
+    count_of,
+    estimate_prompt_tokens,
+    max_output_tokens,
+    sse_event,
+)
 
 DEFAULT_CHAT_TOKENS = 128
 DEFAULT_COMPLETION_TOKENS = 16
 WORDS = (
-    "the", "engine", "writes", "one", "plain", "word", "for", "each", "token", "that", "it",
+    "this", "engine", "writes", "one", "plain", "word", "for", "each", "token", "that", "it",
     "would", "have", "made", "and", "nothing", "more",
 )  # fmt: skip
 
@@ -101,19 +107,29 @@ class Answer:
         while not self._generation.finished:
             await self.advance()
 
-    async def events(self) -> AsyncIterator[list[dict[str, Any]]]:
-        """Chunks to stream, those that are ready together in one list; call after `advance`."""
+    async def events(self) -> AsyncIterator[bytes]:
+        """The stream without its end mark, what is ready together in one piece."""
         sent, total = 0, self.wanted.output_tokens
-        if self.wanted.chat:
-            yield [self._chunk({"delta": {"role": "assistant", "content": ""}}, None)]
+        opening = {"delta": {"role": "assistant", "content": ""}}
+        news = sse_event(self._chunk(opening, None)) if self.wanted.chat else b""
+        head, tail = self._around_a_word()
         while sent < total:
             done = self._generation.done_tokens
             if done == sent:
                 done = await self.advance()
-            yield [self._token(index, index == total - 1) for index in range(sent, done)]
-            sent = done
+            middle = range(sent, min(done, total - 1))
+            news += b"".join(head + _word(index).encode() + tail for index in middle)
+            if done == total:
+                news += sse_event(self._token(total - 1, self.wanted.finish_reason))
+            yield news
+            sent, news = done, b""
         if self.wanted.include_usage:
-            yield [self._frame(choices=[], usage=self._usage())]
+            yield sse_event(self._frame(choices=[], usage=self._usage()))
+
+    def _around_a_word(self) -> tuple[bytes, bytes]:
+        # Encoding every token as JSON anew would be most of an emulated engine's work.
+        head, tail = sse_event(self._token(0, None)).rsplit(WORDS[0].encode(), 1)
+        return head, tail
 
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
@@ -124,10 +140,10 @@ class Answer:
         body["object"] = "chat.completion" if self.wanted.chat else "text_completion"
         return {**body, "usage": self._usage()}
 
-    def _token(self, index: int, last: bool) -> dict[str, Any]:
+    def _token(self, index: int, finish_reason: str | None) -> dict[str, Any]:
         word = _word(index)
         choice = {"delta": {"content": word}} if self.wanted.chat else {"text": word}
-        return self._chunk(choice, self.wanted.finish_reason if last else None)
+        return self._chunk(choice, finish_reason)
 
     def _chunk(self, choice: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
         whole = {"index": 0, **choice, "logprobs": None, "finish_reason": finish_reason}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,23 +25,6 @@ from serving_adapter.signals import EngineSignals
 
 Rows = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
-
-NOT_FILLED = frozenset(
-    {
-        "prefill_backlog_tokens",
-        "longest_context_tokens",
-        "transfer_s",
-        "speculation_depth",
-        "acceptance",
-        "offline_share",
-        "finetune_share",
-        "knob_token_budget",
-        "knob_speculation",
-        "knob_offline_share",
-        "knob_finetune_share",
-    }
-)
-"""Fields of `Instance` that no door built on this table fills, ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +53,35 @@ class InstanceFacts:
     step_per_context_s: float = math.nan
 
 
+FILLED = frozenset(
+    {
+        *(known.name for known in fields(InstanceFacts)),
+        "id",
+        "signal_age_s",
+        "queued_requests",
+        "queued_prompt_tokens",
+        "running_requests",
+        "decoding_requests",
+        "context_tokens",
+        "mean_context_tokens",
+        "predicted_remaining_tokens",
+        "oldest_wait_s",
+        "kv_used_tokens",
+        "kv_predicted_tokens",
+        "step_time_s",
+        "decode_tokens_per_s",
+        "cached_prefix_tokens",
+        "draining",
+        "starting",
+        "preemptions",
+        "tenant_requests",
+        "tenant_count",
+        "offline_requests",
+    }
+)
+"""Fields of `Instance` that a door built on this table can fill; the others are always missing."""
+
+
 @dataclass(slots=True, eq=False)
 class Flight:
     """One request dispatched to one engine, until it is finished."""
@@ -91,11 +104,8 @@ class _Engine:
     """What the table remembers of one engine besides its row."""
 
     position: int
-    open: bool = True
-    signals_s: float = math.nan
     preemptions: int = -1
     waiting: OrderedDict[Flight, None] = field(default_factory=OrderedDict)
-    tenants: dict[int, int] = field(default_factory=dict)
 
 
 class InstanceTable:
@@ -103,10 +113,13 @@ class InstanceTable:
 
     def __init__(self) -> None:
         self._rows = new_rows(contract.Instance, 0)
+        self._columns = _columns_of(self._rows)
         self._engines: dict[int, _Engine] = {}
         self._next_id = 0
+        self._open: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._signals_s: npt.NDArray[np.float64] = np.zeros(0)
         self._waiting_since_s: npt.NDArray[np.float64] = np.zeros(0)
+        self._tenants: dict[int, dict[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._engines)
@@ -119,6 +132,8 @@ class InstanceTable:
         row["id"] = self._next_id
         self._engines[self._next_id] = _Engine(len(self._rows))
         self._rows = np.concatenate([self._rows, row])
+        self._columns = _columns_of(self._rows)
+        self._open = np.append(self._open, True)
         self._signals_s = np.append(self._signals_s, np.nan)
         self._waiting_since_s = np.append(self._waiting_since_s, np.nan)
         self._next_id += 1
@@ -128,25 +143,33 @@ class InstanceTable:
         """Forget an engine; its flights may still report and are ignored."""
         gone = self._engines.pop(instance_id).position
         self._rows = np.delete(self._rows, gone)
+        self._columns = _columns_of(self._rows)
+        self._open = np.delete(self._open, gone)
         self._signals_s = np.delete(self._signals_s, gone)
         self._waiting_since_s = np.delete(self._waiting_since_s, gone)
         for engine in self._engines.values():
             engine.position -= engine.position > gone
+        for counts in self._tenants.values():
+            counts.pop(instance_id, None)
 
     def set_open(self, instance_id: int, is_open: bool) -> None:
         """Offer an engine to policies, or keep it from them (unreachable)."""
         if instance_id in self._engines:
-            self._engines[instance_id].open = is_open
+            self._open[self._engines[instance_id].position] = is_open
 
     def set_draining(self, instance_id: int, draining: bool) -> None:
         """A draining engine finishes what it has and is offered to nobody."""
         if instance_id in self._engines:
-            self._rows["draining"][self._engines[instance_id].position] = draining
+            self._columns["draining"][self._engines[instance_id].position] = draining
 
     def is_open(self, instance_id: int) -> bool:
         """Whether the engine takes new requests now."""
         engine = self._engines.get(instance_id)
-        return engine is not None and engine.open and not self._rows["draining"][engine.position]
+        return engine is not None and bool(self._offer()[engine.position])
+
+    def _offer(self) -> npt.NDArray[np.bool_]:
+        offered: npt.NDArray[np.bool_] = self._open & ~self._columns["draining"]
+        return offered
 
     def row(self, instance_id: int) -> np.void:
         """The row of one engine, as it stands; a view."""
@@ -163,34 +186,33 @@ class InstanceTable:
     def offered(self, facts: RequestFacts, now_s: float, exclude: frozenset[int]) -> Rows:
         """Rows of open engines as this request sees them; contiguous, order not yet rotated."""
         self._refresh(facts, now_s)
-        places = [
-            engine.position
-            for instance_id, engine in self._engines.items()
-            if instance_id not in exclude and self.is_open(instance_id)
-        ]
-        return self._rows if len(places) == len(self._rows) else self._rows[places]
+        offered = self._offer()
+        for instance_id in exclude & self._engines.keys():
+            offered[self._engines[instance_id].position] = False
+        return self._rows if offered.all() else self._rows[offered]
 
     def _refresh(self, facts: RequestFacts, now_s: float) -> None:
-        rows = self._rows
-        rows["signal_age_s"] = now_s - self._signals_s
-        waited_s = now_s - self._waiting_since_s
-        rows["oldest_wait_s"] = np.where(np.isnan(waited_s), 0.0, waited_s)
-        running, context = rows["running_requests"], rows["context_tokens"]
-        rows["mean_context_tokens"] = context / np.maximum(running, 1)
-        step_s = (
-            rows["step_base_s"]
-            + rows["step_per_seq_s"] * running
-            + rows["step_per_context_s"] * context
-        )
-        rows["decode_tokens_per_s"] = np.maximum(running, 1) / step_s
-        used = np.where(rows["kv_used_tokens"] < 0, np.nan, rows["kv_used_tokens"])
-        rows["kv_predicted_tokens"] = used + rows["predicted_remaining_tokens"]
-        rows["cached_prefix_tokens"] = 0
-        for engine in self._engines.values():
-            rows["tenant_requests"][engine.position] = engine.tenants.get(facts.tenant, 0)
+        """Write the columns that depend on the time or on the request that asks."""
+        of = self._columns
+        np.subtract(now_s, self._signals_s, out=of["signal_age_s"])
+        # fmax takes the number where the other is NaN: nobody waits, so the wait is zero.
+        np.fmax(now_s - self._waiting_since_s, 0.0, out=of["oldest_wait_s"])
+        running, context = of["running_requests"], of["context_tokens"]
+        batch = np.maximum(running, 1)
+        np.divide(context, batch, out=of["mean_context_tokens"])
+        step_s = of["step_base_s"] + of["step_per_seq_s"] * running
+        step_s += of["step_per_context_s"] * context
+        np.divide(batch, step_s, out=of["decode_tokens_per_s"])
+        used = of["kv_used_tokens"]
+        of["kv_predicted_tokens"][:] = used + of["predicted_remaining_tokens"]
+        of["kv_predicted_tokens"][used < 0] = math.nan
+        of["cached_prefix_tokens"][:] = 0
         previous = self._engines.get(facts.last_instance)
         if previous is not None:
-            rows["cached_prefix_tokens"][previous.position] = facts.cached_tokens
+            of["cached_prefix_tokens"][previous.position] = facts.cached_tokens
+        of["tenant_requests"][:] = 0
+        for instance_id, count in self._tenants.get(facts.tenant, {}).items():
+            of["tenant_requests"][self._engines[instance_id].position] = count
 
     def dispatch(self, instance_id: int, facts: RequestFacts, now_s: float) -> Flight:
         """A request goes to an engine."""
@@ -200,9 +222,8 @@ class InstanceTable:
             return flight
         self._queue(engine, flight, 1)
         engine.waiting[flight] = None
-        engine.tenants[facts.tenant] = engine.tenants.get(facts.tenant, 0) + 1
         self._add(engine, "predicted_remaining_tokens", flight.remaining_tokens)
-        self._note_tenants(engine, flight, online=0)
+        self._note_tenant(engine, flight, 1)
         self._note_waiting(engine)
         return flight
 
@@ -215,7 +236,7 @@ class InstanceTable:
             self._started(engine, flight)
         else:
             place, gap_s = engine.position, now_s - flight.latest_token_s
-            self._rows["step_time_s"][place] = gap_s / count
+            self._columns["step_time_s"][place] = gap_s / count
         before = flight.remaining_tokens
         flight.done_tokens += count
         flight.latest_token_s = now_s
@@ -235,12 +256,8 @@ class InstanceTable:
             self._add(engine, "running_requests", -1)
             self._add(engine, "decoding_requests", -1)
             self._grow(engine, -flight.facts.prompt_tokens - flight.done_tokens)
-        left = engine.tenants.get(flight.facts.tenant, 1) - 1
-        engine.tenants[flight.facts.tenant] = left
-        if left <= 0:
-            del engine.tenants[flight.facts.tenant]
         self._add(engine, "predicted_remaining_tokens", -flight.remaining_tokens)
-        self._note_tenants(engine, flight, online=-1)
+        self._note_tenant(engine, flight, -1)
 
     def scraped(self, instance_id: int, signals: EngineSignals, asked_s: float) -> None:
         """Replace an engine's figures by what it said when asked at `asked_s`."""
@@ -265,7 +282,7 @@ class InstanceTable:
     def _started(self, engine: _Engine, flight: Flight) -> None:
         engine.waiting.pop(flight, None)
         # After a scrape the engine may have counted this request as running already.
-        if self._rows["queued_requests"][engine.position] > 0:
+        if self._columns["queued_requests"][engine.position] > 0:
             self._queue(engine, flight, -1)
             self._add(engine, "running_requests", 1)
         else:
@@ -280,22 +297,36 @@ class InstanceTable:
 
     def _grow(self, engine: _Engine, tokens: int) -> None:
         self._add(engine, "context_tokens", tokens)
-        if self._rows["kv_used_tokens"][engine.position] >= 0:
+        if self._columns["kv_used_tokens"][engine.position] >= 0:
             self._add(engine, "kv_used_tokens", tokens)
 
     def _add(self, engine: _Engine, name: str, change: float) -> None:
-        column = self._rows[name]
+        column = self._columns[name]
         column[engine.position] = max(0, column[engine.position] + change)
 
-    def _note_tenants(self, engine: _Engine, flight: Flight, *, online: int) -> None:
-        self._rows["tenant_count"][engine.position] = len(engine.tenants)
+    def _note_tenant(self, engine: _Engine, flight: Flight, sign: int) -> None:
+        """Count a tenant's requests here, and how many tenants there are."""
+        tenant, instance_id = flight.facts.tenant, flight.instance_id
+        counts = self._tenants.setdefault(tenant, {})
+        before = counts.get(instance_id, 0)
+        counts[instance_id] = before + sign
+        if counts[instance_id] <= 0:
+            del counts[instance_id]
+            if not counts:
+                del self._tenants[tenant]
+        self._add(engine, "tenant_count", (before + sign > 0) - (before > 0))
         if not flight.facts.online:
-            self._add(engine, "offline_requests", 1 if online == 0 else -1)
+            self._add(engine, "offline_requests", sign)
 
     def _note_waiting(self, engine: _Engine) -> None:
         oldest = next(iter(engine.waiting), None)
         since_s = math.nan if oldest is None else oldest.dispatched_s
         self._waiting_since_s[engine.position] = since_s
+
+
+def _columns_of(rows: Rows) -> dict[str, npt.NDArray[Any]]:
+    """Views of every column; making one costs more than using it."""
+    return {name: rows[name] for name in rows.dtype.names or ()}
 
 
 _KNOWN_ZERO = (
@@ -309,7 +340,6 @@ _KNOWN_ZERO = (
     "tenant_count",
     "offline_requests",
     "cached_prefix_tokens",
-    "speculation_depth",
 )
 
 
