@@ -67,8 +67,9 @@ def read_hourly(
     note = (f"GPUs requested by active jobs are read as demand in nodes of {node_gpus}; the first "
             "and last day are distorted by the edges of the job log.")
     return of_counts(HOURLY.meta(source, note), HOURLY.kind, [times] * len(models), counts,
-                     span_s=float(times[-1]) + HOUR_S, gap_s=HOUR_S, models=[safe_model(name) for name in models],
-                     model=list(range(len(models))), gpus=[node_gpus] * len(models))
+                     span_s=float(times[-1]) + HOUR_S, gap_s=HOUR_S,
+                     models=[safe_model(name) for name in models], model=list(range(len(models))),
+                     gpus=[node_gpus] * len(models))
 
 
 def read_dlrm(source: Source) -> CapacityTrace:
