@@ -1,0 +1,79 @@
+"""A small proposal request, as the search would make one."""
+
+from dataclasses import dataclass, replace
+
+from evolver.archive import Member
+from evolver.proposer import Attempt, Feedback, ProposalRequest
+from evolver.task import Refusal, WindowResult
+
+
+@dataclass(frozen=True)
+class Tunable:
+    name: str
+    value: float
+    low: float
+    high: float
+    integer: bool
+
+
+@dataclass(frozen=True)
+class Program:
+    canonical: str
+    claim: str = ""
+    tunables: tuple = (Tunable("KNEE", 0.85, 0.5, 0.99, False), Tunable("TOP", 4, 1, 16, True))
+
+    def annotated(self):
+        return self.canonical
+
+    def digest(self, parameters=None):
+        return "d" * 64
+
+    def parameters(self):
+        return {t.name: t.value for t in self.tunables}
+
+
+SOURCE = (
+    '"""First instance below the knee."""\nKNEE = 0.85\nTOP = 4\n\n'
+    "def route(request, instances, memory):\n    return instances[0].id\n"
+)
+
+
+def member(text=SOURCE, score=0.97, digest="a" * 64):
+    results = {
+        "t1": WindowResult("t1", 2.5, {"ttft_p99_s": 0.8125, "rejected": 3.0}),
+        "t0": WindowResult("t0", 1e6, {"ttft_p99_s": float("nan")}, "timeout"),
+    }
+    return Member(
+        digest=digest,
+        name="best",
+        program=Program(text),
+        parameters={"KNEE": 0.8123456, "TOP": 5.0},
+        results=results,
+        score=score,
+        niche=(0,),
+        origin="mutator",
+        idea="",
+        parents=(),
+        generation=3,
+    )
+
+
+def request(*attempts, **feedback):
+    parts = {
+        "objective_text": "Geometric mean over windows of mean end-to-end seconds.",
+        "window_lines": ("requests 12000, rate_rps 8.25", "prompt_tokens: mean 1024.5"),
+        "score_lines": ("queueing 41 %, prefill 22 %, decode 37 %",),
+        "tried_and_failed": ("Hold when all instances are busy.",),
+    }
+    other = member(SOURCE.replace("0].id", "1].id"), 1.0, "b" * 64)
+    return ProposalRequest(
+        member(), (other,), Feedback(attempts=attempts, **(parts | feedback)), rng_seed=5
+    )
+
+
+def refused(text=SOURCE):
+    refusal = Refusal(6, "unknown-field", "Instance has no field load.", "Use queued_requests.")
+    return Attempt(text, (refusal,))
+
+
+__all__ = ["SOURCE", "Attempt", "member", "refused", "replace", "request"]
