@@ -7,14 +7,23 @@ author wrote.
 from __future__ import annotations
 
 import ast
+import textwrap
 
 MAX_NAME = 40
 
 
 def claim_of(text: str) -> str:
-    """The module's docstring: printable, on at most 1,000 characters; empty without one."""
+    """The module's docstring: printable, at most 1,000 characters; empty without one."""
     claim = ast.get_docstring(ast.parse(text)) or ""
-    return "".join(c if c == "\n" or " " <= c <= "~" else " " for c in claim).strip()[:1000]
+    lines = "".join(c if c == "\n" or " " <= c <= "~" else " " for c in claim)[:1000].splitlines()
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 100) or [""]]
+    return "\n".join(line.rstrip() for line in wrapped).strip()
+
+
+def docstring(claim: str) -> str:
+    """Source text of a docstring that reads back as the claim."""
+    escaped = claim.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"""{escaped}"""'
 
 
 def stripped(tree: ast.Module) -> ast.Module:

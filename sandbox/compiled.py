@@ -79,20 +79,20 @@ def table(frame: Any, n: int, m: int) -> Any:
     return array
 
 
-def random01(frame: Any, seed: int, k: int) -> float:
+def random01(seed: int, k: int) -> float:
     """The toolkit's random01 in 64-bit arithmetic."""
-    z = mix64(mix64(np.uint64(seed)) + np.uint64(k + 1) * GOLDEN)
+    z = _mix64(_mix64(np.uint64(seed)) + np.uint64(k + 1) * GOLDEN)
     return float(z >> np.uint64(11)) * 2.0**-53
 
 
-def mix64(z: Any) -> Any:
-    """The toolkit's mix64 in 64-bit arithmetic."""
+def _mix64(z: Any) -> Any:
+    """The toolkit's _mix64 in 64-bit arithmetic."""
     z = (z ^ (z >> np.uint64(30))) * MIX_1
     z = (z ^ (z >> np.uint64(27))) * MIX_2
     return z ^ (z >> np.uint64(31))
 
 
-_OWN = (frame_at, floats_at, row_at, rows_at, vector, table, random01, mix64)
+_OWN = (frame_at, floats_at, row_at, rows_at, vector, table, random01, _mix64)
 _CONSTANTS: dict[str, Any] = {
     "FRAME": frame.FRAME,
     "GOLDEN": np.uint64(0x9E37_79B9_7F4A_7C15),

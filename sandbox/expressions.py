@@ -222,7 +222,7 @@ def _tool(writer: Lowering, node: ast.Call, name: str) -> str:
         texts[1], most = size(writer, arguments[1], texts[1])
         extra = cost.order_cost(most)
     writer.spend(cost.FIXED.get(name, 1), extra)
-    return f"{name}(frame, {', '.join(texts)})"
+    return f"{name}({', '.join(['frame', *texts] if signature.framed else texts)})"
 
 
 def size(writer: Lowering, node: ast.expr, text: str) -> tuple[str, int]:

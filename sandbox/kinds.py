@@ -67,6 +67,7 @@ class Signature:
     name: str
     parameters: tuple[tuple[str, Kind], ...]
     result: Kind
+    framed: bool = False  # takes the frame first, which the lowering adds
 
 
 def _kind_of(hint: object) -> Kind:
@@ -130,7 +131,7 @@ def tools() -> dict[str, Signature]:
         for name, value in vars(toolkit).items()
         if inspect.isfunction(value)
         and value.__module__ == toolkit.__name__
-        and next(iter(inspect.signature(value).parameters)) == "frame"
+        and not name.startswith("_")
     }
 
 
@@ -148,11 +149,11 @@ def constants() -> dict[str, float]:
 def _signature(name: str, function: object) -> Signature:
     hints = get_type_hints(function, include_extras=True)
     result = _kind_of(hints.pop("return", None))
-    hints.pop("frame", None)
+    framed = hints.pop("frame", None) is not None
     parameters = tuple(
         (key, NEW_PLAN if key == "new_plan" else _kind_of(hint)) for key, hint in hints.items()
     )
-    return Signature(name, parameters, result)
+    return Signature(name, parameters, result, framed)
 
 
 ROW_CAPACITY = {

@@ -6,7 +6,6 @@ docstrings and unused definitions. The docstring is carried beside it, as a clai
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from sandbox.canonical import docstring
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.errors import ParametersRefused
 from sandbox.identity import policy_digest
@@ -83,7 +83,7 @@ class PolicySource:
     def annotated(self) -> str:
         """The canonical text with docstring and `# tune:` comments: reads back without loss."""
         ranges = {tunable.name: tunable for tunable in self.tunables}
-        lines = [ast.unparse(ast.Expr(ast.Constant(self.claim)))] if self.claim else []
+        lines = [docstring(self.claim)] if self.claim else []
         for line in self.canonical.splitlines():
             tunable = ranges.get(line.split(" = ")[0])
             lines.append(f"{line}{_tune_comment(tunable)}" if tunable else line)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from sandbox import canonical
 from sandbox.errors import PolicyRefused, Refusal
 
-MAX_BYTES, MAX_LINES, MAX_COLUMNS = 16_384, 400, 200
+MAX_BYTES, MAX_LINES = 16_384, 400
 MAX_BRACKETS, MAX_DEPTH, MAX_NODES, MAX_LOOPS = 24, 48, 6_000, 4
 INT_LIMIT = 2**53
 
@@ -58,7 +58,7 @@ def parse(text: str) -> ast.Module:
     Raises:
         PolicyRefused: it did not.
     """
-    _stop_if(list(_text_refusals(text)))
+    check_text(text)
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
@@ -70,6 +70,15 @@ def parse(text: str) -> ast.Module:
     tree = canonical.stripped(tree)
     _stop_if(list(_node_refusals(tree)))
     return tree
+
+
+def check_text(text: str) -> None:
+    """Hold a text to the textual limits.
+
+    Raises:
+        PolicyRefused: it breaks one.
+    """
+    _stop_if(list(_text_refusals(text)))
 
 
 def tune_ranges(text: str) -> dict[int, tuple[str, str] | None]:
@@ -105,14 +114,8 @@ def _text_refusals(text: str) -> Iterator[Refusal]:
         yield Refusal(
             line, "character", "The text may hold printable ASCII only.", "Retype this line."
         )
-    lines = text.split("\n")
-    if len(lines) > MAX_LINES:
+    if text.count("\n") >= MAX_LINES:
         yield Refusal(MAX_LINES, "too-long", f"There are over {MAX_LINES} lines.", "Shorten it.")
-    for number, line_text in enumerate(lines, 1):
-        if len(line_text) > MAX_COLUMNS:
-            yield Refusal(
-                number, "too-long", f"The line is over {MAX_COLUMNS} columns.", "Break it."
-            )
     if not bad:
         yield from _bracket_refusals(text)
 
@@ -158,10 +161,8 @@ def _node_refusals(tree: ast.Module) -> Iterator[Refusal]:
         if type(node) in _REFUSED:
             yield Refusal(line, *_REFUSED[type(node)])
         elif not isinstance(node, _ALLOWED):
-            what = type(node).__name__
-            yield Refusal(
-                line, "not-allowed", f"{what} is not part of the language.", "Write it plainly."
-            )
+            reason = f"{type(node).__name__} is not part of the language."
+            yield Refusal(line, "not-allowed", reason, "Write it plainly.")
         else:
             yield from _detail_refusals(node, line)
     yield from _string_refusals(tree)

@@ -35,22 +35,22 @@ _GOLDEN = 0x9E37_79B9_7F4A_7C15
 _LENGTH_LIMIT = 2_147_483_648
 
 
-def is_missing(frame: Frame, x: float) -> bool:
+def is_missing(x: float) -> bool:
     """True for NaN, which is how a missing signal reads."""
     return x != x
 
 
-def sqrt(frame: Frame, x: float) -> float:
+def sqrt(x: float) -> float:
     """Square root; 0 below 0."""
     return math.sqrt(x) if not x < 0.0 else 0.0
 
 
-def exp(frame: Frame, x: float) -> float:
+def exp(x: float) -> float:
     """Exponential; x is held to -700 .. 700."""
     return math.exp(min(max(x, -700.0), 700.0)) if x == x else x
 
 
-def log(frame: Frame, x: float) -> float:
+def log(x: float) -> float:
     """Natural logarithm; -745 at or below 0."""
     if x != x or x == math.inf:
         return x
@@ -69,27 +69,27 @@ def ceil(frame: Frame, x: float) -> int:
     return -floor(frame, -x)
 
 
-def clip(frame: Frame, x: float, low: float, high: float) -> float:
+def clip(x: float, low: float, high: float) -> float:
     """low if x < low, high if x > high, else x."""
     if x < low:
         return low
     return high if x > high else x
 
 
-def ratio(frame: Frame, a: float, b: float, otherwise: float) -> float:
+def ratio(a: float, b: float, otherwise: float) -> float:
     """a / b, or `otherwise` when b is zero or either is NaN."""
     if a != a or b != b or b == 0.0:
         return otherwise
     return a / b
 
 
-def random01(frame: Frame, seed: int, k: int) -> float:
+def random01(seed: int, k: int) -> float:
     """Uniform in [0, 1), the k-th draw of a seed: equal wherever it runs."""
-    z = mix64((mix64(seed & _MASK) + (k + 1) * _GOLDEN) & _MASK)
+    z = _mix64((_mix64(seed & _MASK) + (k + 1) * _GOLDEN) & _MASK)
     return float(z >> 11) * 2.0**-53
 
 
-def mix64(z: int) -> int:
+def _mix64(z: int) -> int:
     """SplitMix64's finaliser on 64 bits (Steele, Lea and Flood, 2014)."""
     z = ((z ^ (z >> 30)) * 0xBF58_476D_1CE4_E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D0_49BB_1331_11EB) & _MASK
@@ -109,13 +109,13 @@ def order(frame: Frame, values: Floats, n: int) -> NewFloats:
         source[i] = float(i)
     width = 1
     while width < n:
-        merge_runs(values, source, target, n, width)
+        _merge_runs(values, source, target, n, width)
         source, target = target, source
         width *= 2
     return source
 
 
-def merge_runs(values: Floats, source: Floats, target: NewFloats, n: int, width: int) -> None:
+def _merge_runs(values: Floats, source: Floats, target: NewFloats, n: int, width: int) -> None:
     """One pass of a merge sort: neighbouring sorted runs of `width` positions become one."""
     for start in range(0, n, 2 * width):
         middle = min(start + width, n)
@@ -134,8 +134,7 @@ def merge_runs(values: Floats, source: Floats, target: NewFloats, n: int, width:
                 left += 1
 
 
-def step_time_s(
-    frame: Frame, instance: Instance, batch: float, context_tokens: float
+def step_time_s(instance: Instance, batch: float, context_tokens: float
 ) -> float:
     """Modelled decode step of this instance at another batch size and total context."""
     return float(
@@ -145,7 +144,7 @@ def step_time_s(
     )
 
 
-def prefill_time_s(frame: Frame, instance: Instance, tokens: float) -> float:
+def prefill_time_s(instance: Instance, tokens: float) -> float:
     """Modelled time to compute that many prompt tokens alone; infinite without a speed."""
     if instance.prefill_tokens_per_s > 0.0:
         return float(tokens / instance.prefill_tokens_per_s)
@@ -165,8 +164,8 @@ def completion_s(frame: Frame, request: Request, instance: Instance) -> float:
         output = 256.0
     batch = float(instance.running_requests) + 1.0
     context = float(instance.context_tokens) + float(request.prompt_tokens)
-    step = step_time_s(frame, instance, batch, context)
-    return prefill_time_s(frame, instance, max(own, 0.0) + waiting) + max(output, 1.0) * step
+    step = step_time_s(instance, batch, context)
+    return prefill_time_s(instance, max(own, 0.0) + waiting) + max(output, 1.0) * step
 
 
 def find_shape(frame: Frame, cluster: Cluster, pool: int, tp: int, pp: int) -> int:
@@ -199,15 +198,15 @@ def switch_cost_s(frame: Frame, cluster: Cluster, plan: Plan, new_plan: Plan) ->
     charge(frame, 2 * new_plan.n_replicas * (plan.n_replicas + new_plan.n_replicas))
     for k in range(new_plan.n_replicas):
         replica = new_plan.replicas[k]
-        earlier = count_like(new_plan, replica, k)
-        if earlier >= count_like(plan, replica, plan.n_replicas):
+        earlier = _count_like(new_plan, replica, k)
+        if earlier >= _count_like(plan, replica, plan.n_replicas):
             shape = find_shape(frame, cluster, replica.pool, replica.tp, replica.pp)
             if shape >= 0 and cluster.shapes[shape].start_s > longest:
                 longest = cluster.shapes[shape].start_s
     return longest
 
 
-def count_like(plan: Plan, replica: Replica, first: int) -> int:
+def _count_like(plan: Plan, replica: Replica, first: int) -> int:
     """How many of a plan's first replicas have this one's pool, TP and PP."""
     count = 0
     for k in range(first):
@@ -280,7 +279,7 @@ def keep_plan(frame: Frame, new_plan: Plan, plan: Plan) -> None:
     """Copy the present plan into new_plan and say that nothing changes."""
     charge(frame, 16 * plan.n_replicas)
     for k in range(plan.n_replicas):
-        copy_replica(plan.replicas[k], new_plan.replicas[k])
+        _copy_replica(plan.replicas[k], new_plan.replicas[k])
     new_plan.n_replicas = plan.n_replicas
     new_plan.keep = True
 
@@ -290,11 +289,11 @@ def drop_replica(frame: Frame, new_plan: Plan, index: int) -> None:
     require(frame, 0 <= index < new_plan.n_replicas, INDEX)
     charge(frame, 16 * new_plan.n_replicas)
     for k in range(index, new_plan.n_replicas - 1):
-        copy_replica(new_plan.replicas[k + 1], new_plan.replicas[k])
+        _copy_replica(new_plan.replicas[k + 1], new_plan.replicas[k])
     new_plan.n_replicas -= 1
 
 
-def copy_replica(source: Replica, target: Replica) -> None:
+def _copy_replica(source: Replica, target: Replica) -> None:
     """Copy every field; plain assignment would alias in one engine and copy in the other."""
     target.pool = source.pool
     target.tp = source.tp
@@ -319,7 +318,7 @@ def want_gpus(frame: Frame, cluster: Cluster, pool: int, count: int) -> None:
     cluster.pools[pool].wanted = count
 
 
-def add_move(frame: Frame, moves: Moves, running: Running, instance_id: int) -> bool:
+def add_move(moves: Moves, running: Running, instance_id: int) -> bool:
     """Choose a migration; False when the list is full."""
     index = moves.n_rows
     if index >= MAX_RUNNING:
@@ -331,22 +330,22 @@ def add_move(frame: Frame, moves: Moves, running: Running, instance_id: int) -> 
     return True
 
 
-def bring_in(frame: Frame, entry: Entry) -> None:
+def bring_in(entry: Entry) -> None:
     """Bring this prefix or adapter in early."""
     entry.wanted = True
 
 
-def prune(frame: Frame, branch: Branch) -> None:
+def prune(branch: Branch) -> None:
     """Stop this parallel sample."""
     branch.pruned = True
 
 
-def set_token_budget(frame: Frame, instance: Instance, tokens: int) -> None:
+def set_token_budget(instance: Instance, tokens: int) -> None:
     """Ask for a token budget per step, held to 16 .. 65,536."""
     instance.knob_token_budget = max(16, min(tokens, 65_536))
 
 
-def set_speculation(frame: Frame, instance: Instance, depth: int) -> None:
+def set_speculation(instance: Instance, depth: int) -> None:
     """Ask for a speculation depth, held to 0 .. 16."""
     instance.knob_speculation = max(0, min(depth, 16))
 

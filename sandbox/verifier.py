@@ -41,7 +41,7 @@ def verify(text: str, name: str = "policy") -> PolicySource:
     _check_restricted(lowered)
     _stop_if_refused(program)
     tree = canonical.keep(tree, {*program.functions, *program.constants})
-    return PolicySource(
+    source = PolicySource(
         name=name,
         canonical=canonical.text_of(tree),
         claim=canonical.claim_of(text),
@@ -52,6 +52,8 @@ def verify(text: str, name: str = "policy") -> PolicySource:
         fields_read=frozenset().union(*inference.fields_read.values()),
         lowered=lowered,
     )
+    syntax.check_text(source.annotated())
+    return source
 
 
 def _stop_if_refused(program: Program) -> None:
