@@ -300,14 +300,11 @@ def failure_of(error: Exception, settings: ModelSettings) -> ModelFailed:
         )
     status = _status(error, chain)
     if status is None or status >= 500:
-        detail = (
-            _not_a_completion(settings)
-            if status is None
-            else (
-                f"{place} answers with server error {status}; try again later or name another model."
-            )
+        if status is None:
+            return EndpointFailing(_not_a_completion(settings))
+        return EndpointFailing(
+            f"{place} answers with server error {status}; try again later or name another model."
         )
-        return EndpointFailing(detail)
     return _client_error(status, error, chain, settings)
 
 

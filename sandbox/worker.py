@@ -88,6 +88,7 @@ class WorkerPool:
         score: dotted path of the scorer, see `sandbox.worker_main.Scorer`.
         prepare: dotted path of a function of the payload, run once before any child exists.
         search_path: folders to import scorer and payload from, besides what is installed.
+        keep: idle children that keep their compiled policy for further parameters.
 
     Not for use from several threads at once.
     """
@@ -102,6 +103,7 @@ class WorkerPool:
         score: str = SERVING_SCORER,
         prepare: str = "",
         search_path: Sequence[str] = (),
+        keep: int = 8,
     ) -> None:
         if workers < 1 or deadline_s <= 0:
             raise ValueError("A pool needs at least one worker and a positive deadline.")
@@ -111,6 +113,7 @@ class WorkerPool:
         self._payload = payload
         self._workers = workers
         self._deadline_s = deadline_s
+        self._keep = max(keep, 1)
         self._warm: WarmProcess | None = None
         self._idle: list[Child] = []  # least recently used first
         self._layers: tuple[Layer, ...] = ()
@@ -224,7 +227,7 @@ class WorkerPool:
             if child.source_digest == source_digest and not fresh:
                 self._idle.remove(child)
                 return child
-        while len(self._idle) >= self._workers:
+        while len(self._idle) >= self._keep:
             self._end(self._idle.pop(0))
         return self._warm_process().fork(source_digest)
 

@@ -29,6 +29,7 @@ from sandbox import wire
 from sandbox.scores import Candidate, WindowScore, score_as_json
 from sandbox.worker_lockdown import Limits, lock_down
 
+REFUSALS = frozenset({"PolicyRefused", "ParametersRefused"})  # by name: not every scorer has them
 Scorer = Callable[[Any, Candidate, Sequence[str], dict[str, Any]], list[WindowScore]]
 
 
@@ -129,7 +130,7 @@ def _answer(
     except MemoryError:
         return {"fault": "memory", "detail": "MemoryError"}
     except Exception as error:
-        refused = any(kind.__name__ == "PolicyRefused" for kind in type(error).__mro__)
+        refused = any(kind.__name__ in REFUSALS for kind in type(error).__mro__)
         return {"fault": "refused" if refused else "crash", "detail": _place(error)}
 
 
