@@ -59,7 +59,7 @@ def admit(request, instance, memory):
 
 def evict(entry, instance, memory):
     # In order of value: offline that nobody waits for, online by age, what queued work will use.
-    recent = 1.0 / (1.0 + max(entry.age_s, 0.0))
+    recent = ratio(1.0, 1.0 + max(entry.age_s, 0.0), 0.0)
     if entry.users > 0:
         return 2.0 + entry.users
     if entry.online:
