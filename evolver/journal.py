@@ -15,7 +15,8 @@
     run_finished        outcome, reason, gain, low, high, evaluations, seconds
 
 `candidate` is the digest that an event is about, if any. Scores are geometric means relative to the
-best human of each window: below 1 is better. Except for `seconds`, equal runs make equal events.
+best human of each window: below 1 is better. Except for `seconds` (and
+`share` under a limit in seconds), equal runs make equal events.
 """
 
 from __future__ import annotations

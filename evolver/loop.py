@@ -10,16 +10,10 @@ from dataclasses import dataclass, field
 from evolver.archive import Archive, ArchiveSettings, Member
 from evolver.budget import Budget, Limits
 from evolver.candidates import Candidate, Intake, Tally, seed_for
+from evolver.chronicle import Chronicle
 from evolver.evaluation import Evaluator
 from evolver.founders import Founders, score_humans, tune_humans
-from evolver.journal import (
-    EventKind,
-    EventSink,
-    Journal,
-    first_fault,
-    objectives_as_data,
-    scored_as_data,
-)
+from evolver.journal import EventSink, Journal, first_fault
 from evolver.proposer import Feedback, ProposalRequest, Proposer
 from evolver.selection import Court, Verdict
 from evolver.task import Human, Results, Split, Task
@@ -90,6 +84,7 @@ class Search:
         self._task, self._humans, self._settings = task, tuple(humans), settings
         self._training = task.windows(Split.TRAINING)
         self._journal = Journal(sinks)
+        self._chronicle = Chronicle(self._journal)
         self._budget = Budget(limits, len(self._training), self._proof_runs())
         self._evaluator = Evaluator(task, self._budget)
         self._intake = Intake(
@@ -108,7 +103,7 @@ class Search:
 
     def run(self) -> RunResult:
         """Score the humans, search until the budget ends, choose a winner and prove it."""
-        self._begin()
+        self._chronicle.started(self._task, self._settings.seed)
         self._founders = self._found()
         while self._goes_on():
             self.generation()
@@ -123,7 +118,8 @@ class Search:
         self._tune_best_of(newcomers)
         self._archive.migrate(self._journal.generation)
         self._barren = 0 if candidates else self._barren + 1
-        self._report()
+        best, human = self._archive.best(), self._founders.best
+        self._chronicle.generation_done(best, human, self._budget, self._intake.tally)
 
     def _found(self) -> Founders:
         """The humans on every island, the best of them with tuned constants too."""
@@ -184,7 +180,8 @@ class Search:
         going_on = promising[: max(1, round(self._settings.promote * len(screened)))]
         promoted = [candidate for candidate, _ in going_on]
         for candidate, result in screened:
-            self._note_screened(candidate, result, candidate in promoted)
+            self._intake.tally.faulted += first_fault(result) is not None
+            self._chronicle.screened(candidate, result, score(result), candidate in promoted)
         return promoted
 
     def _promising(self, candidate: Candidate, results: Results) -> bool:
@@ -205,11 +202,19 @@ class Search:
             member = self._founders.bench.member(
                 candidate.trial, results, proposal.proposer, proposal.idea, proposal.parents
             )
-            self._note_scored(member, request.parent)
+            self._count(member, request.parent)
             if first_fault(results) is None:
                 self._archive.add(member, request.island)
                 newcomers.append((member, request.island))
         return newcomers
+
+    def _count(self, member: Member, parent: Member) -> None:
+        self._intake.tally.scored += 1
+        self._intake.tally.faulted += first_fault(member.results) is not None
+        self._chronicle.scored(member)
+        if member.score >= parent.score:
+            change = member.score / parent.score - 1
+            self._failed_ideas.appendleft(f"{member.idea} ({change:+.1%} against its parent)")
 
     def _tune_best_of(self, newcomers: Sequence[tuple[Member, int]]) -> None:
         """Tune the best newcomer if it is among the best of all, within the tuner's share."""
@@ -237,7 +242,7 @@ class Search:
             self._settings.seed,
         )
         verdict = court.judge(self._finalists())
-        self._note_finished(verdict, evaluations)
+        self._chronicle.finished(verdict, evaluations, self._budget.seconds)
         return RunResult(
             verdict,
             tuple(self._archive.members()),
@@ -264,74 +269,6 @@ class Search:
         humans = len(self._humans) + self._settings.tuned_humans
         chosen = (humans + self._settings.finalists) * len(self._task.windows(Split.VALIDATION))
         return chosen + (humans + 1) * len(self._task.windows(Split.SEALED))
-
-    def _begin(self) -> None:
-        description = self._task.describe()
-        self._journal.write(
-            EventKind.RUN_STARTED,
-            title=description.title,
-            objective=description.objective,
-            seed=self._settings.seed,
-            windows={split.value: list(self._task.windows(split)) for split in Split},
-        )
-
-    def _note_screened(self, candidate: Candidate, results: Results, promoted: bool) -> None:
-        fault = first_fault(results)
-        self._intake.tally.faulted += fault is not None
-        self._journal.write(
-            EventKind.CANDIDATE_SCREENED,
-            candidate.trial.digest,
-            proposer=candidate.proposal.proposer,
-            idea=candidate.proposal.idea,
-            parents=list(candidate.proposal.parents),
-            score=self._founders.bench.yardstick.score(results),
-            promoted=promoted,
-            fault=fault,
-            objectives=objectives_as_data(results),
-        )
-
-    def _note_scored(self, member: Member, parent: Member) -> None:
-        self._intake.tally.scored += 1
-        self._intake.tally.faulted += first_fault(member.results) is not None
-        if member.score >= parent.score:
-            change = member.score / parent.score - 1
-            self._failed_ideas.appendleft(f"{member.idea} ({change:+.1%} against its parent)")
-        self._journal.write(EventKind.CANDIDATE_SCORED, member.digest, **scored_as_data(member))
-
-    def _report(self) -> None:
-        best, human, tally = self._archive.best(), self._founders.best, self._intake.tally
-        self._journal.write(
-            EventKind.GENERATION_DONE,
-            best.digest,
-            best=best.name,
-            best_score=best.score,
-            best_human=human.name,
-            best_human_score=human.score,
-            evaluations=self._budget.evaluations,
-            seconds=self._budget.seconds,
-            share=self._budget.share(),
-            tokens=self._budget.tokens,
-            price_usd=self._budget.price_usd,
-            proposed=tally.proposed,
-            refused=tally.refused,
-            duplicates=tally.duplicates,
-            scored=tally.scored,
-            faulted=tally.faulted,
-        )
-
-    def _note_finished(self, verdict: Verdict, evaluations: float) -> None:
-        effect = verdict.effect
-        self._journal.write(
-            EventKind.RUN_FINISHED,
-            verdict.winner.digest if verdict.winner else None,
-            outcome=verdict.outcome.value,
-            reason=verdict.reason,
-            gain=effect.gain if effect else None,
-            low=effect.low if effect else None,
-            high=effect.high if effect else None,
-            evaluations=evaluations,
-            seconds=self._budget.seconds,
-        )
 
 
 def _fingerprint(member: Member) -> tuple[float, ...]:

@@ -1,0 +1,169 @@
+"""The loop on a problem without serving: determinism, budgets, worst cases, honest verdicts."""
+
+import pytest
+
+from evolver.budget import Limits
+from evolver.errors import BudgetTooSmall, NothingToStartFrom, ProposerFailed
+from evolver.journal import EventKind, EventList
+from evolver.loop import Search, SearchSettings
+from evolver.proposer import Proposal
+from evolver.selection import Outcome
+from evolver.task import Human
+
+
+def run(task, proposers, humans, evaluations=150, seed=1, sinks=(), **settings):
+    settings = SearchSettings(seed=seed, **settings)
+    return Search(task, proposers, humans, Limits(evaluations=evaluations), settings, sinks).run()
+
+
+def test_a_better_structure_is_found_and_proved(bowls, lines, humans):
+    result = run(bowls(), [lines], humans)
+    assert result.verdict.outcome is Outcome.IMPROVED
+    assert result.verdict.effect.low > 0
+
+
+def test_same_seed_same_events_whatever_the_number_of_workers(bowls, lines, humans):
+    logs = [EventList(), EventList()]
+    for workers, log in zip((1, 4), logs, strict=True):
+        run(bowls(workers=workers), [lines], humans, sinks=[log])
+    one, four = ([_timeless(event) for event in log.events] for log in logs)
+    assert one == four
+
+
+def test_threads_of_proposers_change_nothing(bowls, lines, humans):
+    digests = {run(bowls(), [lines], humans, threads=n).verdict.winner.digest for n in (1, 4)}
+    assert len(digests) == 1
+
+
+def test_another_seed_searches_elsewhere(bowls, lines, humans):
+    tasks = [bowls(), bowls()]
+    for seed, task in enumerate(tasks):
+        run(task, [lines], humans, evaluations=60, seed=seed)
+    assert tasks[0].runs != tasks[1].runs
+
+
+def test_nothing_is_simulated_twice(bowls, lines, humans):
+    task = bowls()
+    run(task, [lines], humans)
+    assert len(task.runs) == len(set(task.runs))
+
+
+@pytest.mark.parametrize("evaluations", [10, 37, 100])
+def test_evaluations_are_never_overdrawn(bowls, lines, humans, evaluations):
+    task = bowls()
+    result = run(task, [lines], humans, evaluations=evaluations)
+    training = [window for _, window in task.runs if window.startswith("training")]
+    assert len(training) <= evaluations * 4
+    assert result.evaluations == len(training) / 4
+
+
+def test_too_small_a_budget_is_refused_with_what_would_do(bowls, lines, humans):
+    with pytest.raises(BudgetTooSmall, match="allow at least 3"):
+        run(bowls(), [lines], humans, evaluations=1)
+
+
+def test_a_candidate_that_fails_on_held_out_windows_cannot_win(bowls, constantly, humans):
+    class CrashingImprovement:
+        name = "crashing"
+
+        def propose(self, request):
+            text = f"ALPHA = 3\nBETA = 7\nGAMMA = 1\nCRASH = {request.rng_seed % 9}"
+            return Proposal(text, self.name, "gamed", (request.parent.digest,))
+
+    result = run(bowls(), [CrashingImprovement()], humans)
+    assert result.members[0].origin in ("crashing", "tuner")
+    assert result.verdict.outcome is Outcome.NO_CHANGE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_alone_is_no_change(bowls, constantly, seed):
+    task, perfect = bowls(noise=0.05), Human("perfect", "ALPHA = 3\nBETA = 7")
+    result = run(task, [constantly("SHAKE")], [perfect], evaluations=120, seed=seed)
+    assert result.verdict.outcome is Outcome.NO_CHANGE
+
+
+def test_few_sealed_windows_are_not_enough_evidence(bowls, lines, humans):
+    verdict = run(bowls(sealed=5), [lines], humans).verdict
+    assert verdict.outcome is Outcome.NO_CHANGE
+    assert "Not enough evidence" in verdict.reason
+
+
+def test_sealed_windows_are_opened_once_for_one_candidate(bowls, lines, humans):
+    log, task = EventList(), bowls()
+    result = run(task, [lines], humans, sinks=[log])
+    opened = {digest for digest, window in task.runs if window.startswith("sealed")}
+    humans_known = {event.candidate for event in log.of(EventKind.HUMAN_SCORED)}
+    humans_tuned = {event.candidate for event in log.of(EventKind.TUNED) if not event.generation}
+    assert len(log.of(EventKind.SEALED_OPENED)) == 1
+    assert opened - humans_known - humans_tuned == {result.verdict.winner.digest}
+
+
+def test_humans_are_tuned_before_the_search(bowls, lines, humans):
+    log = EventList()
+    run(bowls(), [lines], humans, sinks=[log])
+    tuned = [event for event in log.of(EventKind.TUNED) if event.generation == 0]
+    assert {event.data["of"] for event in tuned} == {"plain", "better"}
+    assert all(event.data["score"] < event.data["score_before"] for event in tuned)
+
+
+def test_only_constants_left_to_gain_is_no_change(bowls, humans):
+    class Silent:
+        name = "silent"
+
+        def propose(self, request):
+            return None
+
+    result = run(bowls(), [Silent()], humans)
+    assert result.verdict.outcome is Outcome.NO_CHANGE
+    assert result.tally.proposed == 0
+
+
+def test_a_dead_proposer_is_left_out_and_the_others_go_on(bowls, lines, humans):
+    class Dead:
+        name = "dead"
+
+        def propose(self, request):
+            raise ProposerFailed("The endpoint does not answer: check its address.")
+
+    log = EventList()
+    result = run(bowls(), [Dead(), lines], humans, sinks=[log])
+    failures = log.of(EventKind.PROPOSER_FAILED)
+    assert failures[-1].data["left_out"]
+    assert result.verdict.outcome is Outcome.IMPROVED
+
+
+def test_refusals_come_back_to_the_proposer(bowls, humans):
+    seen = []
+
+    class Stubborn:
+        name = "stubborn"
+
+        def propose(self, request):
+            seen.append([refusal.code for refusal in request.feedback.refusals])
+            return Proposal("nonsense", self.name, "", (request.parent.digest,))
+
+    run(bowls(), [Stubborn()], humans, batch=1, tries=3, barren=1)
+    assert seen == [[], ["syntax"], ["syntax"]]
+
+
+def test_seconds_end_a_run(bowls, lines, humans):
+    settings = SearchSettings(barren=10**9)
+    result = Search(bowls(), [lines], humans, Limits(seconds=0.3), settings).run()
+    assert result.generations >= 1
+
+
+def test_the_same_human_counts_once_and_refused_ones_are_reported(bowls, lines, humans):
+    log = EventList()
+    run(bowls(), [lines], [*humans, Human("again", "ALPHA = 9"), Human("bad", "?")], sinks=[log])
+    assert len(log.of(EventKind.HUMAN_SCORED)) == 2
+    assert log.of(EventKind.CANDIDATE_REFUSED)[0].data["idea"] == "bad"
+
+
+def test_without_a_working_human_there_is_nothing_to_start_from(bowls, lines):
+    with pytest.raises(NothingToStartFrom, match="at least one that works"):
+        run(bowls(), [lines], [Human("bad", "?")])
+
+
+def _timeless(event):
+    data = {key: value for key, value in event.data.items() if key != "seconds"}
+    return (event.sequence, event.kind, event.generation, event.candidate, data)

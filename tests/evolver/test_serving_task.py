@@ -1,0 +1,89 @@
+"""The serving task: refusals as data, faults as worst cases, guardrails that hold."""
+
+import math
+
+import pytest
+
+from evolver import library
+from evolver.serving_task import ServingTask
+from evolver.task import Description, Job, Refused, Split, WindowResult
+from sandbox.scores import WindowScore
+
+
+class FakePool:
+    def __init__(self, score):
+        self.score, self.jobs = score, []
+
+    def evaluate(self, jobs):
+        self.jobs += jobs
+        return [[self.score(window) for window in windows] for _, windows in jobs]
+
+
+def task(score=lambda window: WindowScore(window, 1.0)):
+    return ServingTask(FakePool(score), {Split.TRAINING: ("a", "b")}, Description("t", "o"))
+
+
+def results(**metrics):
+    return {"w": WindowResult("w", 1.0, metrics)}
+
+
+BASE = {"smooth_goodput": 100.0, "ttft_p99_s": 1.0, "rejected": 0.0}
+
+
+def broken(**changes):
+    gates = task().gates(results(**{**BASE, **changes}), results(**BASE))
+    return {gate.name for gate in gates if not gate.passed}
+
+
+def test_a_refusal_keeps_the_words_of_the_verifier():
+    refused = task().verify("import os", "x")
+    assert isinstance(refused, Refused)
+    assert refused.refusals[0].code == "import"
+
+
+def test_a_policy_is_scored_with_its_parameters():
+    serving = task()
+    program = serving.verify(library.read("least_loaded"), "least_loaded")
+    (answer,) = serving.evaluate([Job(program, {"WAITING_WEIGHT": 2.0}, ("a",))])
+    (candidate, windows) = serving._pool.jobs[0]
+    assert answer == [WindowResult("a", 1.0)]
+    assert (candidate.parameters, windows) == ({"WAITING_WEIGHT": 2.0}, ("a",))
+    assert serving.verify(candidate.source_text, "again").digest() == program.digest()
+
+
+def test_faulty_decisions_are_a_fault():
+    serving = task(lambda window: WindowScore(window, 1.0, faults=3))
+    program = serving.verify(library.read("round_robin"), "rr")
+    assert serving.evaluate([Job(program, {}, ("a",))])[0][0].fault == "3 faulty decisions"
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate"),
+    [
+        ({"smooth_goodput": 97.0}, "smooth_goodput"),
+        ({"smooth_goodput": math.nan}, "smooth_goodput"),
+        ({"ttft_p99_s": 1.06}, "ttft_p99_s"),
+        ({"ttft_p99_s": math.nan}, "ttft_p99_s"),
+        ({"rejected": 1.0}, "rejected"),
+    ],
+)
+def test_each_guardrail_can_break(changes, gate):
+    assert broken(**changes) == {gate}
+
+
+def test_small_changes_break_no_guardrail():
+    assert broken(smooth_goodput=98.5, ttft_p99_s=1.04) == set()
+
+
+def test_niches_tell_scopes_apart():
+    serving = task()
+    niches = {
+        serving.niche(serving.verify(library.read(name), name), results(fuel_per_decision=90.0))
+        for name in ("least_loaded", "shortest_predicted_first", "static_plan")
+    }
+    assert len(niches) == 3
+
+
+def test_score_lines_name_the_worst_window():
+    found = {w: WindowResult(w, 1.0, {"ttft_mean_s": t}) for w, t in (("a", 1.0), ("b", 3.0))}
+    assert task().score_lines(found) == ("mean time to first token: 2 (worst 3 in b)",)
