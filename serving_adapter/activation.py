@@ -83,8 +83,7 @@ _WORD = {name: index for index, name in enumerate(frame.FRAME.names or ())}
 
 
 def _address_of(array: npt.NDArray[Any]) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+    return int(array.ctypes.data)
 
 
 def new_memory() -> Memory:

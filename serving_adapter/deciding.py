@@ -31,7 +31,7 @@ from serving_adapter.decision import (
 )
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
-from serving_adapter.instances import InstanceTable
+from serving_adapter.instances import InstanceTable, columns_of
 
 _log = logging.getLogger("evolver.host")
 
@@ -106,6 +106,7 @@ class Decider:
         self._random = random.Random()
         self._decisions = 0
         self._request = _new_request()
+        self._columns = columns_of(self._request)
 
     def route(self, facts: RequestFacts, exclude: frozenset[int], held_count: int) -> Decision:
         """Decide where a request goes now; see `PolicyHost.route`."""
@@ -209,14 +210,13 @@ class Decider:
         return decision
 
     def _fill_request(self, facts: RequestFacts, held_count: int) -> Rows:
-        row = self._request
-        now_s = self._now_s()
-        row["now_s"], row["age_s"] = now_s, now_s - facts.arrived_s
-        row["seed"] = self._random.getrandbits(62)
-        row["held_count"] = held_count
+        of, now_s = self._columns, self._now_s()
+        of["now_s"][0], of["age_s"][0] = now_s, now_s - facts.arrived_s
+        of["seed"][0] = self._random.getrandbits(62)
+        of["held_count"][0] = held_count
         for name in FROM_FACTS:
-            row[name] = getattr(facts, name)
-        return row
+            of[name][0] = getattr(facts, name)
+        return self._request
 
 
 def _new_request() -> Rows:

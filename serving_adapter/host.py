@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from serving_adapter.exposition import Registry
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable
+
+SWAP_SWITCH_INTERVAL_S = 0.0005
 
 _log = logging.getLogger("evolver.host")
 
@@ -46,6 +49,7 @@ class PolicyHost:
         self._prepare = prepare
         self._clock = clock
         self._started_s = clock()
+        self._switch_interval_s = sys.getswitchinterval()
         self._swapping = asyncio.Lock()
         self._named: str | None = None
         self._decider = Decider(table, self.metrics, on_fault, self.now_s, fuel=fuel, router=router)
@@ -139,7 +143,16 @@ class PolicyHost:
             )
 
     async def _ready(self, source: str, parameters: Mapping[str, float] | None) -> Ready:
-        return await asyncio.to_thread(self._prepare, source, parameters)
+        """Prepare in a thread while the event loop keeps its turns.
+
+        Compilation is mostly Python, and the loop waits one switch interval for the interpreter
+        after every system call; ten times shorter turns keep it answering.
+        """
+        sys.setswitchinterval(SWAP_SWITCH_INTERVAL_S)
+        try:
+            return await asyncio.to_thread(self._prepare, source, parameters)
+        finally:
+            sys.setswitchinterval(self._switch_interval_s)
 
     async def _ready_policy(self, policy: SnapshotPolicy | None) -> Ready | None:
         if policy is None:

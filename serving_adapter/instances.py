@@ -113,7 +113,7 @@ class InstanceTable:
 
     def __init__(self) -> None:
         self._rows = new_rows(contract.Instance, 0)
-        self._columns = _columns_of(self._rows)
+        self._columns = columns_of(self._rows)
         self._engines: dict[int, _Engine] = {}
         self._next_id = 0
         self._open: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
@@ -132,7 +132,7 @@ class InstanceTable:
         row["id"] = self._next_id
         self._engines[self._next_id] = _Engine(len(self._rows))
         self._rows = np.concatenate([self._rows, row])
-        self._columns = _columns_of(self._rows)
+        self._columns = columns_of(self._rows)
         self._open = np.append(self._open, True)
         self._signals_s = np.append(self._signals_s, np.nan)
         self._waiting_since_s = np.append(self._waiting_since_s, np.nan)
@@ -143,7 +143,7 @@ class InstanceTable:
         """Forget an engine; its flights may still report and are ignored."""
         gone = self._engines.pop(instance_id).position
         self._rows = np.delete(self._rows, gone)
-        self._columns = _columns_of(self._rows)
+        self._columns = columns_of(self._rows)
         self._open = np.delete(self._open, gone)
         self._signals_s = np.delete(self._signals_s, gone)
         self._waiting_since_s = np.delete(self._waiting_since_s, gone)
@@ -324,7 +324,7 @@ class InstanceTable:
         self._waiting_since_s[engine.position] = since_s
 
 
-def _columns_of(rows: Rows) -> dict[str, npt.NDArray[Any]]:
+def columns_of(rows: Rows) -> dict[str, npt.NDArray[Any]]:
     """Views of every column; making one costs more than using it."""
     return {name: rows[name] for name in rows.dtype.names or ()}
 
