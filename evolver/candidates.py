@@ -146,6 +146,7 @@ class Intake:
         place.turn += 1
         if failure is None:
             return
+        self._budget.spend(failure.cost)
         self._failures[proposer.name] += 1
         self.tally.failed += 1
         self._journal.write(

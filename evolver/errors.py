@@ -6,6 +6,8 @@ EvolverError
   ProposerFailed    a proposer could not answer (endpoint down, slow, babbling, out of money)
 """
 
+from evolver.proposer import Cost
+
 
 class EvolverError(Exception):
     """Base of every error raised by this package."""
@@ -20,4 +22,6 @@ class NothingToStartFrom(EvolverError):
 
 
 class ProposerFailed(EvolverError):
-    """A proposer gave no candidate; the loop counts it, and goes on with the others."""
+    """A proposer gave no candidate; the loop counts it and its `cost`, and goes on."""
+
+    cost: Cost = Cost()

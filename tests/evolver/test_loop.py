@@ -6,7 +6,7 @@ from evolver.budget import Limits
 from evolver.errors import BudgetTooSmall, NothingToStartFrom, ProposerFailed
 from evolver.journal import EventKind, EventList
 from evolver.loop import Search, SearchSettings
-from evolver.proposer import Proposal
+from evolver.proposer import Cost, Proposal
 from evolver.selection import Outcome
 from evolver.task import Human
 
@@ -130,6 +130,19 @@ def test_a_dead_proposer_is_left_out_and_the_others_go_on(bowls, lines, humans):
     failures = log.of(EventKind.PROPOSER_FAILED)
     assert failures[-1].data["left_out"]
     assert result.verdict.outcome is Outcome.IMPROVED
+
+
+def test_what_a_failure_cost_is_counted(bowls, lines, humans):
+    class Babbling:
+        name = "babbling"
+
+        def propose(self, request):
+            failure = ProposerFailed("No policy in the answer: try another model.")
+            failure.cost = Cost(tokens_in=70, tokens_out=30)
+            raise failure
+
+    result = run(bowls(), [Babbling()], humans)
+    assert result.tokens == 100 * result.tally.failed > 0
 
 
 def test_refusals_come_back_to_the_proposer(bowls, humans):
