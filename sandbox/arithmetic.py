@@ -103,35 +103,13 @@ def mod_int(frame: Frame, a: int, b: int) -> int:
 def mod_float(frame: Frame, a: float, b: float) -> float:
     """a % b on floats, with the sign of b; NaN when a is infinite."""
     require(frame, b != 0.0, ZERO_DIVISION)
-    if math.isinf(a) or math.isnan(a) or math.isnan(b):
-        return math.nan
-    rest = math.fmod(a, b)
-    if rest == 0.0:
-        return math.copysign(0.0, b)
-    if (rest < 0.0) != (b < 0.0):
-        rest += b
-    return rest
+    return a % b
 
 
 def floordiv_float(frame: Frame, a: float, b: float) -> float:
     """a // b on floats: the whole number of times b goes into a; NaN when a is infinite."""
-    rest = mod_float(frame, a, b)
-    if math.isnan(rest):
-        return math.nan
-    quotient = (a - rest) / b
-    if math.isinf(quotient) or quotient == 0.0:
-        return quotient
-    whole = _whole(quotient)
-    if quotient - whole > 0.5:
-        whole += 1.0
-    return whole
-
-
-def _whole(x: float) -> float:
-    """Largest whole number not above x, as a float, whatever its size."""
-    if -FLOAT_LIMIT <= x <= FLOAT_LIMIT:
-        return float(math.floor(x))
-    return x
+    require(frame, b != 0.0, ZERO_DIVISION)
+    return a // b
 
 
 def absolute_int(frame: Frame, a: int) -> int:
@@ -150,7 +128,7 @@ def round_int(frame: Frame, x: float) -> int:
     """round(x): to the nearest integer, halves to the even one."""
     require(frame, x == x, NOT_A_NUMBER)
     require(frame, -FLOAT_LIMIT <= x <= FLOAT_LIMIT, OVERFLOW)
-    low = int(math.floor(x))
+    low = math.floor(x)
     rest = x - low
     if rest > 0.5 or (rest == 0.5 and low % 2 == 1):
         low += 1
@@ -227,7 +205,7 @@ def trips(frame: Frame, start: int, stop: int, step: int) -> int:
 
 def reserve(frame: Frame, floats: int) -> int:
     """Take that many floats of the call's scratch; where they start."""
-    require(frame, 0 <= floats, SCRATCH)
+    require(frame, floats >= 0, SCRATCH)
     require(frame, floats <= SCRATCH_LIMIT - frame.scratch_used, SCRATCH)
     charge(frame, 1 + floats // 8)
     start = frame.scratch_used

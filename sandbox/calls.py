@@ -7,8 +7,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sandbox.kinds import (
-    BOOL, CONFLICT, FLOAT, INT, NUMBERS, SEQUENCES, TABLE, UNKNOWN, VECTOR, Kind, Signature, fits,
-    hooks, join, tools,
+    BOOL,
+    CONFLICT,
+    FLOAT,
+    INT,
+    NUMBERS,
+    SEQUENCES,
+    TABLE,
+    UNKNOWN,
+    VECTOR,
+    Kind,
+    Signature,
+    fits,
+    hooks,
+    join,
+    tools,
 )  # fmt: skip
 from sandbox.program import BUILTINS, closest
 

@@ -10,56 +10,75 @@ from __future__ import annotations
 import functools
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import carray, njit
+from numba import njit
 from numba import types as nb
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.numpy_support import carray
 
-from sandbox import arithmetic, contract, frame, toolkit
+from sandbox import arithmetic, contract, toolkit
+from sandbox.arithmetic import SCRATCH_LIMIT, require, reserve
+from sandbox.frame import FRAME, INDEX, SCRATCH, row_dtype
+from sandbox.kernel.cache import use_cache
 from sandbox.kinds import Kind, hooks
-from sandbox.records import dtype_of, records
+from sandbox.records import records
 from sandbox.source import PolicySource
 
-_OPTIONS: dict[str, Any] = {"boundscheck": True, "error_model": "python"}
+_OPTIONS: dict[str, Any] = {
+    "boundscheck": True,
+    "error_model": "python",
+    # Nothing here is called as a Python object, and wrappers take a third of the compile time.
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+_jit: Callable[..., Native] = functools.partial(njit, **_OPTIONS)
 
 
-@intrinsic
-def pointer(typingctx: Any, address: Any) -> Any:
-    """An int64 address as a pointer."""
+Native = Any  # what only the compiler sees: frames, rows, arrays, its own objects
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+_GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)
+_MIX_1 = np.uint64(0xBF58_476D_1CE4_E5B9)
+_MIX_2 = np.uint64(0x94D0_49BB_1331_11EB)
+
+
+def _pointer(_context: Native, _address: Native) -> Native:
+    def generate(_context: Native, builder: Native, _types: Native, values: Native) -> Native:
+        return builder.inttoptr(values[0], cgutils.voidptr_t)
 
     return nb.voidptr(nb.int64), generate
 
 
-def frame_at(address: int) -> Any:
+pointer: Native = intrinsic(_pointer)
+"""An int64 address as a pointer."""
+
+
+def frame_at(address: int) -> Native:
     """The frame at an address."""
     return carray(pointer(address), 1, FRAME)[0]
 
 
-def floats_at(address: int, count: int) -> Any:
+def floats_at(address: int, count: int) -> Native:
     """Floats at an address."""
     return carray(pointer(address), count, np.float64)
 
 
-def row_at(address: int, dtype: Any) -> Any:
+def row_at(address: int, dtype: Native) -> Native:
     """The row at an address."""
     return carray(pointer(address), 1, dtype)[0]
 
 
-def rows_at(address: int, count: int, dtype: Any) -> Any:
+def rows_at(address: int, count: int, dtype: Native) -> Native:
     """Rows at an address."""
     return carray(pointer(address), count, dtype)
 
 
-def vector(frame: Any, n: int) -> Any:
+def vector(frame: Native, n: int) -> Native:
     """zeros(n) in the frame's scratch."""
     start = reserve(frame, n)
     array = carray(pointer(frame.scratch + 8 * start), n, np.float64)
@@ -68,7 +87,7 @@ def vector(frame: Any, n: int) -> Any:
     return array
 
 
-def table(frame: Any, n: int, m: int) -> Any:
+def table(frame: Native, n: int, m: int) -> Native:
     """zeros(n, m) in the frame's scratch."""
     require(frame, 0 <= n <= SCRATCH_LIMIT and 1 <= m <= SCRATCH_LIMIT, SCRATCH)
     start = reserve(frame, n * m)
@@ -81,35 +100,27 @@ def table(frame: Any, n: int, m: int) -> Any:
 
 def random01(seed: int, k: int) -> float:
     """The toolkit's random01 in 64-bit arithmetic."""
-    z = _mix64(_mix64(np.uint64(seed)) + np.uint64(k + 1) * GOLDEN)
+    z = _mix64(_mix64(np.uint64(seed)) + np.uint64(k + 1) * _GOLDEN)
     return float(z >> np.uint64(11)) * 2.0**-53
 
 
-def _mix64(z: Any) -> Any:
+def _mix64(z: Native) -> Native:
     """The toolkit's _mix64 in 64-bit arithmetic."""
-    z = (z ^ (z >> np.uint64(30))) * MIX_1
-    z = (z ^ (z >> np.uint64(27))) * MIX_2
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
     return z ^ (z >> np.uint64(31))
 
 
+
 _OWN = (frame_at, floats_at, row_at, rows_at, vector, table, random01, _mix64)
-_CONSTANTS: dict[str, Any] = {
-    "FRAME": frame.FRAME,
-    "GOLDEN": np.uint64(0x9E37_79B9_7F4A_7C15),
-    "MIX_1": np.uint64(0xBF58_476D_1CE4_E5B9),
-    "MIX_2": np.uint64(0x94D0_49BB_1331_11EB),
-    "EMPTY": frame.INDEX,
-    "carray": carray,
-    "pointer": pointer,
-    "np": np,
-}
 
 
 @functools.cache
 def namespace() -> dict[str, Any]:
     """Everything lowered code may name, as compiled functions that see each other."""
-    scope: dict[str, Any] = {**vars(frame), **vars(arithmetic), **vars(toolkit), **_CONSTANTS}
-    scope |= {f"D_{name}": dtype_of(record) for name, record in records().items()}
+    use_cache()
+    scope: dict[str, Any] = {**vars(arithmetic), **vars(toolkit), **globals(), "EMPTY": INDEX}
+    scope |= {f"D_{name}": row_dtype(name) for name in records()}
     functions: dict[str, Callable[..., Any]] = {}
     for module in (arithmetic, toolkit):
         functions |= {
@@ -120,7 +131,7 @@ def namespace() -> dict[str, Any]:
     functions |= {function.__name__: function for function in _OWN}
     for name, function in functions.items():
         copy = types.FunctionType(function.__code__, scope, name)
-        scope[name] = njit(copy, cache=True, **_OPTIONS)
+        scope[name] = _jit(cache=True)(copy)
     return scope
 
 
@@ -154,26 +165,24 @@ class CompiledPolicy:
 
 
 def compile_policy(
-    source: PolicySource, parameters: Mapping[str, float] | None = None
+    source: PolicySource,
+    parameters: Mapping[str, float] | None = None,
+    only: Collection[str] | None = None,
 ) -> CompiledPolicy:
-    """Machine code of every hook of a verified source: about 0.2 s a hook.
+    """Machine code of a verified source's hooks, or of `only` some: about 0.2 s a hook.
 
     Raises:
         ParametersRefused: a parameter is unknown or out of its range.
     """
     values = source.vector(parameters)
     scope = dict(namespace())
-    exec(compile(_with_entries(source), f"<policy {source.name}>", "exec"), scope)  # noqa: S102  # verified
+    code_object = compile(_with_entries(source), f"<policy {source.name}>", "exec")
+    exec(code_object, scope)  # noqa: S102  # verified, and only ever compiled
     for name in [key for key in scope if key.startswith("f_")]:
-        scope[name] = njit(scope[name], **_OPTIONS)
+        scope[name] = _jit()(scope[name])
     code, addresses = [], {}
-    for hook in source.hooks:
-        native = njit(
-            nb.int64(nb.int64),
-            no_cpython_wrapper=True,
-            no_cfunc_wrapper=True,
-            **_OPTIONS,
-        )(scope[f"h_{hook}"])
+    for hook in source.hooks if only is None else [h for h in source.hooks if h in only]:
+        native = _jit(nb.int64(nb.int64))(scope[f"h_{hook}"])
         compiled = native.overloads[(nb.int64,)]
         addresses[hook] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
         code.append(native)

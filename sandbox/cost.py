@@ -8,6 +8,7 @@ toolkit functions charge what their work grows with, and a fixed part here.
 from __future__ import annotations
 
 import ast
+import math
 
 from sandbox import contract
 from sandbox.kinds import FLOATS, ROW_CAPACITY, Kind, constants
@@ -83,8 +84,8 @@ class Bounds:
     def _name(self, name: str) -> Interval:
         if name in self.tunables and self.tunables[name].integer:
             return int(self.tunables[name].low), int(self.tunables[name].high)
-        value = constants().get(name)
-        return (value, value) if isinstance(value, int) else (None, None)
+        value = constants().get(name, math.inf)
+        return (int(value), int(value)) if math.isfinite(value) else (None, None)
 
     def _call(self, name: str, arguments: list[ast.expr]) -> Interval:
         if name == "len" and len(arguments) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, Protocol
 
 import numpy as np
@@ -55,8 +55,9 @@ def load_policy(
     source: PolicySource,
     parameters: Mapping[str, float] | None = None,
     engine: EngineName = "auto",
+    only: Collection[str] | None = None,
 ) -> LoadedPolicy:
-    """Make a policy callable.
+    """Make a policy callable, or `only` some of its hooks.
 
     Raises:
         ParametersRefused: a parameter is unknown or out of its range.
@@ -67,9 +68,9 @@ def load_policy(
     if engine == "interpreted":
         from sandbox.interpreted import interpret_policy
 
-        return interpret_policy(source, parameters)
+        return interpret_policy(source, parameters, only)
     if not importlib.util.find_spec("numba"):
         raise EngineUnavailable("The compiled engine needs numba: use engine='interpreted'.")
     from sandbox.compiled import compile_policy
 
-    return compile_policy(source, parameters)
+    return compile_policy(source, parameters, only)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandbox import cost, reductions
 from sandbox.calls import Comprehension, arranged
-from sandbox.kinds import BOOL, FLOAT, INT, NOTHING, TABLE, Kind, hooks, join, tools
+from sandbox.kinds import BOOL, FLOAT, INT, TABLE, Kind, join, tools
 from sandbox.writer import Block
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def as_kind(text: str, kind: Kind, wanted: Kind) -> str:
     return f"int({text})" if wanted == INT else f"float({text})"
 
 
-def _constant(writer: Lowering, node: ast.Constant) -> str:
+def _constant(_writer: Lowering, node: ast.Constant) -> str:
     return repr(node.value)
 
 
@@ -205,9 +205,7 @@ def _own(writer: Lowering, node: ast.Call, name: str) -> str:
     kinds = [writer.inference.variables[name, parameter] for parameter in names]
     texts = writer.values(arguments, kinds)
     writer.spend(1, writer.worst[f"f_{name}"])
-    text = f"f_{name}({', '.join(['frame', 'P', *texts])})"
-    result = hooks()[name].result if name in hooks() else writer.inference.results.get(name)
-    return text if result != NOTHING else text
+    return f"f_{name}({', '.join(['frame', 'P', *texts])})"
 
 
 def _tool(writer: Lowering, node: ast.Call, name: str) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sandbox import contract
 from sandbox.errors import PolicyFault
-from sandbox.records import dtype_of
+from sandbox.records import dtype_of, records
 
 if TYPE_CHECKING:
     from sandbox.engine import LoadedPolicy
@@ -229,11 +229,6 @@ def address_of(array: npt.NDArray[np.generic]) -> int:
     return int(array.ctypes.data)
 
 
-def check_rows(record: type[contract.Record], rows: Rows) -> None:
-    """Refuse rows that have another layout than the record's.
-
-    Raises:
-        ValueError: the dtype differs.
-    """
-    if rows.dtype != dtype_of(record):
-        raise ValueError(f"These rows are not {record.__name__} rows: use records.new_rows.")
+def row_dtype(record: str) -> np.dtype[np.void]:
+    """Layout of a record's rows, by the record's name."""
+    return dtype_of(records()[record])  # type: ignore[arg-type]  # mypy: an instance's __hash__

@@ -9,12 +9,24 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from sandbox import calls
+from sandbox import calls, operators
 from sandbox.kinds import (
-    BOOL, CONFLICT, FLOAT, FLOATS, INT, NOTHING, NUMBERS, SEQUENCES, TABLE, UNKNOWN, VECTOR,
-    Kind, constants, fields, fits, hooks, join, tools,
+    BOOL,
+    CONFLICT,
+    FLOAT,
+    INT,
+    NOTHING,
+    NUMBERS,
+    TABLE,
+    UNKNOWN,
+    VECTOR,
+    Kind,
+    constants,
+    fits,
+    hooks,
+    join,
 )  # fmt: skip
-from sandbox.program import BUILTINS, Program, closest
+from sandbox.program import Program
 
 Element = Kind | tuple["Element", ...]
 MAX_PASSES = 40
@@ -104,9 +116,10 @@ class Inference:
 
     def _aug_assign(self, node: ast.AugAssign) -> None:
         left = self.infer(node.target)
-        self.store(node.target, self.arithmetic(node, node.op, left, self.infer(node.value)))
+        right = self.infer(node.value)
+        self.store(node.target, operators.arithmetic(self, node, node.op, left, right))
         if isinstance(node.op, ast.Pow):
-            self._exponent(node, node.value)
+            operators.exponent(self, node, node.value)
 
     def store(self, target: ast.expr, kind: Kind) -> None:
         """Join a kind into a variable, or check that it may be stored in an array."""
@@ -261,6 +274,9 @@ class Inference:
         elif not (isinstance(node.value, ast.Constant) and node.value.value is None):
             self.refuse(node, "no-effect", "This line does nothing.", "Assign it or remove it.")
 
+    def _nothing(self, _node: ast.stmt) -> None:
+        """A statement without values."""
+
     def condition(self, node: ast.expr) -> None:
         """A test: any number, true unless zero."""
         kind = self.infer(node)
@@ -282,7 +298,7 @@ class Inference:
 
     def infer(self, node: ast.expr) -> Kind:
         """The kind of an expression."""
-        handler = _EXPRESSIONS.get(type(node))
+        handler = operators.HANDLERS.get(type(node))
         if handler is None:
             what = type(node).__name__
             return self.refuse(
@@ -293,144 +309,10 @@ class Inference:
             self.expressions[node] = kind
         return kind
 
-    def _constant(self, node: ast.Constant) -> Kind:
-        if node.value is None:
-            return NOTHING
-        return BOOL if isinstance(node.value, bool) else INT if isinstance(node.value, int) else FLOAT
-
-    def _name(self, node: ast.Name) -> Kind:
-        name = self.variable(node.id)
-        if name != node.id or node.id in self._locals[self.function]:
-            return self.variables.get((self.function, name), UNKNOWN)
-        if node.id in self.program.constants:
-            return INT if self.program.constants[node.id].integer else FLOAT
-        if node.id in constants():
-            return INT if isinstance(constants()[node.id], int) else FLOAT
-        known = [*self._locals[self.function], *self.program.constants, *constants()]
-        if node.id in BUILTINS or node.id in tools() or node.id in self.program.functions:
-            return self.refuse(node, "function-value", f"{node.id} is a function.", "Call it.")
-        mend = closest(node.id, known) or "Define it, or use a record's field."
-        return self.refuse(node, "unknown-name", f"There is no {node.id}.", mend)
-
-    def _attribute(self, node: ast.Attribute) -> Kind:
-        if isinstance(node.value, ast.Name) and node.value.id not in self.variables_here():
-            return self.infer(node.value)
-        owner = self.infer(node.value)
-        if owner in (UNKNOWN, CONFLICT):
-            return owner
-        if owner.name != "record":
-            return self.refuse(
-                node, "attribute", f"{owner} has no fields.", "Only records have fields."
-            )
-        known = fields()[owner.record]
-        if node.attr not in known:
-            mend = closest(node.attr, list(known)) or f"See {owner.record} in the contract."
-            return self.refuse(
-                node, "unknown-field", f"{owner.record} has no field {node.attr}.", mend
-            )
-        self.fields_read[self.function].add(f"{owner.record.removeprefix('New')}.{node.attr}")
-        return known[node.attr]
-
     def variables_here(self) -> set[str]:
         """Names that are variables where the inference stands."""
         scoped = {name for scope in self._scopes for name in scope}
         return self._locals[self.function] | scoped
-
-    def _subscript(self, node: ast.Subscript) -> Kind:
-        owner = self.infer(node.value)
-        index = node.slice
-        parts = index.elts if isinstance(index, ast.Tuple) else [index]
-        for part in parts:
-            self.integer(part, "The index")
-            if isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.USub):
-                self.refuse(
-                    part, "negative-index", "Negative indices are not allowed.",
-                    "Count from the start: rows[len(rows) - 1].",
-                )  # fmt: skip
-        if owner in (UNKNOWN, CONFLICT):
-            return owner
-        if len(parts) == (2 if owner == TABLE else 1):
-            if owner.name == "rows":
-                return Kind("record", owner.record)
-            if owner in SEQUENCES or owner == TABLE:
-                return FLOAT
-        return self.refuse(
-            node, "subscript", f"{owner} cannot be indexed like this.",
-            "Write rows[i], memory[i], or a[i, j] of zeros(n, m).",
-        )  # fmt: skip
-
-    def _bin_op(self, node: ast.BinOp) -> Kind:
-        kind = self.arithmetic(node, node.op, self.infer(node.left), self.infer(node.right))
-        if isinstance(node.op, ast.Pow):
-            self._exponent(node, node.right)
-        return kind
-
-    def _exponent(self, node: ast.AST, exponent: ast.expr) -> None:
-        value = exponent.value if isinstance(exponent, ast.Constant) else None
-        if type(value) is not int or not 0 <= value <= 8:
-            mend = "Write sqrt(x)." if value == 0.5 else "Use exp(b * log(a)), or 0 .. 8."
-            self.refuse(node, "power", "** needs a constant exponent 0 .. 8.", mend)
-
-    def arithmetic(self, node: ast.AST, operator: ast.operator, left: Kind, right: Kind) -> Kind:
-        """Kind of `left operator right`."""
-        for kind in (left, right):
-            if kind not in NUMBERS | {UNKNOWN, CONFLICT}:
-                return self.refuse(
-                    node, "kind", f"There is no arithmetic on {kind}.", "Use its numeric fields."
-                )
-        if CONFLICT in (left, right):
-            return CONFLICT
-        if isinstance(operator, ast.Div):
-            return FLOAT
-        if UNKNOWN in (left, right):
-            return UNKNOWN
-        if isinstance(operator, ast.Pow):
-            return FLOAT if left == FLOAT else INT
-        return FLOAT if FLOAT in (left, right) else INT
-
-    def _unary_op(self, node: ast.UnaryOp) -> Kind:
-        if isinstance(node.op, ast.Not):
-            self.condition(node.operand)
-            return BOOL
-        kind = self.number(node.operand)
-        return INT if kind == BOOL else kind
-
-    def _bool_op(self, node: ast.BoolOp) -> Kind:
-        result = UNKNOWN
-        for value in node.values:
-            self.condition(value)
-            result = join(result, self.infer(value))
-        return result
-
-    def _compare(self, node: ast.Compare) -> Kind:
-        operands = [node.left, *node.comparators]
-        for operator, operand in zip(node.ops, node.comparators, strict=True):
-            if isinstance(operator, ast.In | ast.NotIn):
-                if len(node.ops) > 1 or not isinstance(operand, ast.Tuple | ast.List):
-                    return self.refuse(
-                        node, "in", "in needs a tuple of numbers.", "Write x in (MIXED, DECODE)."
-                    )
-                operands = [node.left, *operand.elts]
-            elif isinstance(operator, ast.Is | ast.IsNot):
-                return self.refuse(
-                    node, "none", "is compares objects.", "Compare numbers with == or is_missing."
-                )
-        for operand in operands:
-            self.number(operand)
-        return BOOL
-
-    def _if_exp(self, node: ast.IfExp) -> Kind:
-        self.condition(node.test)
-        first, second = self.infer(node.body), self.infer(node.orelse)
-        kind = join(first, second)
-        if kind == CONFLICT and CONFLICT not in (first, second):
-            self.refuse(
-                node, "mixed-kinds", f"This is {first} or {second}.", "Give both the same kind."
-            )
-        return kind
-
-    def _call(self, node: ast.Call) -> Kind:
-        return calls.call(self, node)
 
 
 _RETURN_MENDS = {
@@ -443,18 +325,8 @@ _RETURN_MENDS = {
 _STATEMENTS: dict[type[ast.stmt], Callable[..., None]] = {
     ast.Assign: Inference._assign, ast.AugAssign: Inference._aug_assign, ast.If: Inference._if,
     ast.For: Inference._for, ast.Return: Inference._return, ast.Expr: Inference._expression,
-    ast.Pass: lambda self, node: None, ast.Break: lambda self, node: None,
-    ast.Continue: lambda self, node: None,
+    ast.Pass: Inference._nothing, ast.Break: Inference._nothing, ast.Continue: Inference._nothing,
 }  # fmt: skip
-
-_EXPRESSIONS: dict[type[ast.expr], Callable[..., Kind]] = {
-    ast.Constant: Inference._constant, ast.Name: Inference._name,
-    ast.Attribute: Inference._attribute, ast.Subscript: Inference._subscript,
-    ast.BinOp: Inference._bin_op, ast.UnaryOp: Inference._unary_op,
-    ast.BoolOp: Inference._bool_op, ast.Compare: Inference._compare, ast.IfExp: Inference._if_exp,
-    ast.Call: Inference._call,
-}  # fmt: skip
-
 
 def _assigned_names(function: ast.FunctionDef) -> set[str]:
     """Parameters and every name that a statement of the function assigns."""

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import ctypes
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from RestrictedPython import compile_restricted_exec
+from RestrictedPython.compile import compile_restricted_exec
 
 from sandbox import arithmetic, contract, toolkit
+from sandbox.errors import EngineUnavailable
 from sandbox.frame import FRAME, INDEX, NATIVE, OTHER
 from sandbox.kinds import Kind, hooks
-from sandbox.records import records
 from sandbox.source import PolicySource
 from sandbox.views import Light, View, view_of
 
-_OFFSETS = {name: (FRAME.fields or {})[name][1] for name in FRAME.names or ()}
+_OFFSETS: dict[str, int] = {name: place[1] for name, place in (FRAME.fields or {}).items()}
+Value = Any  # a number, a light object or a list of either
 _WRITTEN = {"new_plan", "moves", "entries", "branches", "cluster"}
 
 
@@ -41,13 +42,13 @@ class CallState:
         self.value = 0.0
 
 
-def _read_attribute(owner: Any, name: str) -> Any:  # noqa: ANN401  # a number, list or record
+def _read_attribute(owner: Value, name: str) -> Value:
     if not isinstance(owner, Light):
         raise TypeError("Only records have fields.")
     return getattr(owner, name)
 
 
-def _read_item(owner: Any, index: int) -> Any:  # noqa: ANN401  # a number or a record
+def _read_item(owner: Value, index: int) -> Value:
     if type(owner) is not list or type(index) is not int:
         raise TypeError("Only lists are indexed.")
     return owner[index]
@@ -66,9 +67,11 @@ def _scope() -> dict[str, Any]:
         **{builtin.__name__: builtin for builtin in (abs, float, int, len, range)},
     }
     for module in (arithmetic, toolkit):
-        for name, value in vars(module).items():
-            if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
-                scope[name] = value
+        scope |= {
+            name: value
+            for name, value in vars(module).items()
+            if isinstance(value, types.FunctionType) and value.__module__ == module.__name__
+        }
     return scope
 
 
@@ -101,9 +104,11 @@ class InterpretedPolicy:
 
 
 def interpret_policy(
-    source: PolicySource, parameters: Mapping[str, float] | None = None
+    source: PolicySource,
+    parameters: Mapping[str, float] | None = None,
+    only: Collection[str] | None = None,
 ) -> InterpretedPolicy:
-    """Callbacks for every hook of a verified source.
+    """Callbacks for a verified source's hooks, or for `only` some.
 
     Raises:
         ParametersRefused: a parameter is unknown or out of its range.
@@ -111,10 +116,13 @@ def interpret_policy(
     values = source.vector(parameters)
     scope = _scope()
     compiled = compile_restricted_exec(source.lowered, f"<policy {source.name}>")
+    if compiled.code is None:
+        raise EngineUnavailable("RestrictedPython refused the lowered code: verify it again.")
     exec(compiled.code, scope)  # noqa: S102  # verified, restricted, and without builtins
     callbacks = {
         hook: NATIVE(_entry(scope[f"h_{hook}"], hook, len(source.tunables)))
         for hook in source.hooks
+        if only is None or hook in only
     }
     return InterpretedPolicy(source, source.digest(parameters), values, callbacks)
 
@@ -125,7 +133,7 @@ Entry = Callable[[Any, Any, int], int]
 def _entry(function: Callable[..., int], hook: str, parameters: int) -> Entry:
     arguments = [_Argument(name, kind, hook) for name, kind in hooks()[hook].parameters]
 
-    def entry(answer: Any, _error: Any, address: int) -> int:
+    def entry(answer: Value, _error: Value, address: int) -> int:
         state = CallState(_integer(address, "fuel"), _integer(address, "rotation"))
         values = [argument.read(address) for argument in arguments]
         vector = _floats(_integer(address, "parameters"), parameters)
@@ -152,10 +160,10 @@ class _Argument:
         self.rows = kind.name == "rows"
         self.memory = kind.name == "vector"
         self.written = name in _WRITTEN or (hook == "tune" and name == "instance")
-        record = records().get(kind.record.removeprefix("New"))
+        record = kind.record.removeprefix("New")
         self.view: View | None = view_of(record) if record else None
 
-    def read(self, address: int) -> Any:  # noqa: ANN401  # a light object or a list
+    def read(self, address: int) -> Value:
         place = _integer(address, self.name)
         if self.view is None:
             return list(_floats(place, contract.MEMORY_SLOTS))
@@ -163,7 +171,7 @@ class _Argument:
             return self.view.read_rows(place, _integer(address, f"n_{self.name}"))
         return self.view.read(place)
 
-    def write(self, address: int, value: Any) -> None:  # noqa: ANN401  # as read
+    def write(self, address: int, value: Value) -> None:
         place = _integer(address, self.name)
         if self.view is None:
             _floats(place, contract.MEMORY_SLOTS)[:] = value
@@ -177,7 +185,7 @@ def _integer(address: int, name: str) -> int:
     return ctypes.c_int64.from_address(address + _OFFSETS[name]).value
 
 
-def _floats(address: int, count: int) -> Any:  # noqa: ANN401  # a ctypes array
+def _floats(address: int, count: int) -> Value:
     return (ctypes.c_double * count).from_address(address) if count else []
 
 

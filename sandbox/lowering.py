@@ -16,7 +16,16 @@ from sandbox import expressions, reductions
 from sandbox.cost import Bounds
 from sandbox.inference import Inference
 from sandbox.kinds import (
-    BOOL, FLOAT, INT, NOTHING, PLANNER_HOOKS, TABLE, UNKNOWN, Kind, constants, hooks,
+    BOOL,
+    FLOAT,
+    INT,
+    NOTHING,
+    PLANNER_HOOKS,
+    TABLE,
+    UNKNOWN,
+    Kind,
+    constants,
+    hooks,
 )  # fmt: skip
 from sandbox.program import Program
 from sandbox.writer import Block, Writer, render
@@ -26,7 +35,12 @@ class Lowering(Writer):
     """Lowers one function, as the hook a host calls or as a helper other functions call."""
 
     def __init__(
-        self, program: Program, inference: Inference, name: str, as_hook: bool, worst: dict[str, int]
+        self,
+        program: Program,
+        inference: Inference,
+        name: str,
+        as_hook: bool,
+        worst: dict[str, int],
     ) -> None:
         super().__init__()
         self.program = program
@@ -225,7 +239,8 @@ class Lowering(Writer):
             return
         text = self.value(node.value, self.result)
         give = {INT: "give_int", FLOAT: "give", BOOL: "give_flag"}
-        self.emit(f"return {give[self.result]}(frame, {text})" if self.as_hook else f"return {text}")
+        given = f"{give[self.result]}(frame, {text})" if self.as_hook else text
+        self.emit(f"return {given}")
 
 
 def converted(text: str, kind: Kind, wanted: Kind | None) -> str:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from sandbox import kinds
 from sandbox.errors import Refusal
 from sandbox.source import Tunable
+
+Ranges = dict[int, tuple[str, str] | None]  # `# tune:` comments by line
+LARGEST = 1e300
 
 BUILTINS = frozenset(
     {"abs", "all", "any", "bool", "enumerate", "float", "int", "len", "max", "min", "range",
@@ -70,7 +77,7 @@ def closest(name: str, known: list[str]) -> str:
 
 
 def read_program(
-    tree: ast.Module, ranges: dict[int, tuple[str, str] | None]
+    tree: ast.Module, ranges: Ranges
 ) -> Program:
     """Constants, hooks and helpers of a module; refusals are left in the program."""
     program = Program(tree)
@@ -113,7 +120,7 @@ def _read_function(program: Program, node: ast.FunctionDef) -> None:
 
 
 def _read_constant(
-    program: Program, node: ast.Assign, ranges: dict[int, tuple[str, str] | None]
+    program: Program, node: ast.Assign, ranges: Ranges
 ) -> None:
     target = node.targets[0]
     if len(node.targets) != 1 or not isinstance(target, ast.Name):
@@ -135,52 +142,65 @@ def _read_constant(
             "Write a number; compute with other constants inside a function.",
         )  # fmt: skip
         return
-    line = node.end_lineno or node.lineno
-    program.constants[name] = _tunable(program, node, name, value, line in ranges, ranges.get(line))
+    program.constants[name] = _tunable(program, node, name, value, ranges)
 
 
 def literal(node: ast.expr) -> float | None:
     """The number that an expression of literals is; None if it is no such number."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return node.value
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+    if isinstance(node, ast.Constant) and type(node.value) is not bool:
+        return node.value if isinstance(node.value, int | float) else None
+    if isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
         value = literal(node.operand)
-        return None if value is None else -value if isinstance(node.op, ast.USub) else value
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div | ast.Add | ast.Sub):
+        return None if value is None else _SIGNS[type(node.op)](value)
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         left, right = literal(node.left), literal(node.right)
         if left is None or right is None or (isinstance(node.op, ast.Div) and right == 0):
             return None
-        if isinstance(node.op, ast.Mult):
-            value = left * right
-        elif isinstance(node.op, ast.Div):
-            value = left / right
-        else:
-            value = left + right if isinstance(node.op, ast.Add) else left - right
-        return value if -(2**53) <= value <= 2**53 or isinstance(value, float) else None
+        value = _OPERATORS[type(node.op)](left, right)
+        too_large = type(value) is int and abs(value) > 2**53
+        return None if too_large else value
     return None
 
 
+_SIGNS: dict[type[ast.unaryop], Callable[[float], float]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
 def _tunable(
-    program: Program, node: ast.Assign, name: str, value: float, marked: bool,
-    written: tuple[str, str] | None,
-) -> Tunable:  # fmt: skip
+    program: Program, node: ast.Assign, name: str, value: float, ranges: Ranges
+) -> Tunable:
+    line = node.end_lineno or node.lineno
     whole = isinstance(value, int)
     low, high = sorted((value / 4, value * 4))
     if whole:
-        low, high = float(-(-value // 4)) if value > 0 else value * 4, max(value * 4, value // 4)
-    if marked:
-        bounds = [_number(text) for text in written] if written else [None]
-        if None in bounds or not bounds[0] <= value <= bounds[1]:  # type: ignore[operator]  # None is ruled out
+        low, high = float(math.ceil(low)), float(math.floor(high))
+    if line in ranges:
+        bounds = _bounds(ranges[line])
+        if bounds is None or not bounds[0] <= value <= bounds[1]:
             program.refuse(
                 node, "tune-range", f"The tune range of {name} cannot be used.",
                 "Write # tune: low .. high with low <= value <= high.",
             )  # fmt: skip
         else:
-            low, high = bounds[0], bounds[1]  # type: ignore[assignment]  # None is ruled out
+            low, high = bounds
             whole = whole and isinstance(low, int) and isinstance(high, int)
-    if not abs(value) < 1e300:
+    if not abs(value) < LARGEST:
         program.refuse(node, "number", f"{name} is too large.", "Use INF where it is meant.")
     return Tunable(name, float(value), float(low), float(high), whole)
+
+
+def _bounds(written: tuple[str, str] | None) -> tuple[float, float] | None:
+    numbers = [_number(text) for text in written or ()]
+    low, high = numbers if len(numbers) == 2 else (None, None)
+    return None if low is None or high is None else (low, high)
 
 
 def _number(text: str) -> float | None:
@@ -188,7 +208,7 @@ def _number(text: str) -> float | None:
         value = literal(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return value if value is not None and abs(value) < 1e300 else None
+    return value if value is not None and abs(value) < LARGEST else None
 
 
 def _find_calls(program: Program) -> None:
@@ -207,6 +227,27 @@ def _find_calls(program: Program) -> None:
     done: dict[str, bool] = {}
     for name in program.functions:
         _visit(program, name, done)
+
+
+def check_writers(program: Program) -> None:
+    """Refuse toolkit functions that write into an argument another hook does not have."""
+    for hook in program.hooks:
+        for name in program.reached_from(hook):
+            for node in ast.walk(program.functions[name]):
+                tool = node.func.id if _is_named_call(node) else ""
+                if kinds.WRITERS.get(tool, hook) != hook:
+                    program.refuse(
+                        node, "wrong-hook", f"{tool} has no effect in {hook}.",
+                        f"Call it from {kinds.WRITERS[tool]} only.",
+                    )  # fmt: skip
+
+
+def _is_named_call(node: ast.AST) -> TypeGuard[_NamedCall]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+class _NamedCall(ast.Call):
+    func: ast.Name
 
 
 def _visit(program: Program, name: str, done: dict[str, bool]) -> None:

@@ -234,7 +234,7 @@ def count(writer: Lowering, node: Comprehension) -> str:
     """len([... for ...])."""
     name = writer.temporary()
     writer.emit(f"{name} = 0")
-    over(writer, node, lambda text, kind: writer.emit(f"{name} = {name} + 1"))
+    over(writer, node, lambda *_: writer.emit(f"{name} = {name} + 1"))
     return name
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import math
 import re
 import tokenize
 from collections.abc import Iterator
@@ -169,7 +170,7 @@ def _node_refusals(tree: ast.Module) -> Iterator[Refusal]:
 
 
 def _detail_refusals(node: ast.AST, line: int) -> Iterator[Refusal]:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         yield from _number_refusals(node.value, line)
     elif isinstance(node, ast.FunctionDef):
         yield from _name_refusals(node.name, line)
@@ -201,7 +202,7 @@ def _line_of_arguments(node: ast.arguments) -> int:
 def _number_refusals(value: float, line: int) -> Iterator[Refusal]:
     if isinstance(value, int) and value > INT_LIMIT:
         yield Refusal(line, "number", "The integer is beyond 2**53.", "Use a smaller one.")
-    elif isinstance(value, float) and value - value != 0.0:
+    elif value == math.inf:
         yield Refusal(line, "number", "The number is infinite.", "Write INF.")
 
 

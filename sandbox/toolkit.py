@@ -61,7 +61,7 @@ def floor(frame: Frame, x: float) -> int:
     """Largest integer not above x; raises on NaN and beyond 2**53."""
     require(frame, x == x, NOT_A_NUMBER)
     require(frame, -9_007_199_254_740_992.0 <= x <= 9_007_199_254_740_992.0, OVERFLOW)
-    return int(math.floor(x))
+    return math.floor(x)
 
 
 def ceil(frame: Frame, x: float) -> int:
@@ -134,8 +134,7 @@ def _merge_runs(values: Floats, source: Floats, target: NewFloats, n: int, width
                 left += 1
 
 
-def step_time_s(instance: Instance, batch: float, context_tokens: float
-) -> float:
+def step_time_s(instance: Instance, batch: float, context_tokens: float) -> float:
     """Modelled decode step of this instance at another batch size and total context."""
     return float(
         instance.step_base_s
@@ -151,7 +150,7 @@ def prefill_time_s(instance: Instance, tokens: float) -> float:
     return math.inf if tokens > 0.0 else 0.0
 
 
-def completion_s(frame: Frame, request: Request, instance: Instance) -> float:
+def completion_s(request: Request, instance: Instance) -> float:
     """Predicted time to this request's last token if it goes there now.
 
     Prefill of what is queued, what is running and its own uncached prompt; then its predicted
@@ -165,7 +164,8 @@ def completion_s(frame: Frame, request: Request, instance: Instance) -> float:
     batch = float(instance.running_requests) + 1.0
     context = float(instance.context_tokens) + float(request.prompt_tokens)
     step = step_time_s(instance, batch, context)
-    return prefill_time_s(instance, max(own, 0.0) + waiting) + max(output, 1.0) * step
+    decode: float = max(output, 1.0) * step
+    return prefill_time_s(instance, max(own, 0.0) + waiting) + decode
 
 
 def find_shape(frame: Frame, cluster: Cluster, pool: int, tp: int, pp: int) -> int:

@@ -15,7 +15,7 @@ from sandbox.errors import PolicyRefused, Refusal
 from sandbox.flow import check_flow
 from sandbox.inference import Inference
 from sandbox.kinds import PLANNER_HOOKS
-from sandbox.program import Program, read_program
+from sandbox.program import Program, check_writers, read_program
 from sandbox.source import PolicySource
 
 __all__ = ["PolicyRefused", "Refusal", "verify"]
@@ -33,6 +33,7 @@ def verify(text: str, name: str = "policy") -> PolicySource:
     program.drop_unused()
     inference = Inference(program)
     inference.run()
+    check_writers(program)
     _stop_if_refused(program)
     check_flow(program, inference)
     _stop_if_refused(program)
@@ -66,13 +67,13 @@ def _check_costs(program: Program, costs: dict[str, int]) -> None:
         if hook not in PLANNER_HOOKS and units > cost.REQUEST_HOOK_LIMIT:
             program.refuse(
                 program.functions[hook], "cost",
-                f"{hook} may cost {units:,} units of fuel; {cost.REQUEST_HOOK_LIMIT:,} is the most.",
+                f"{hook} may cost {units:,} of {cost.REQUEST_HOOK_LIMIT:,} units of fuel.",
                 "Use fewer or shorter loops, or compute in schedule().",
             )  # fmt: skip
 
 
 def _check_restricted(lowered: str) -> None:
-    from RestrictedPython import compile_restricted_exec
+    from RestrictedPython.compile import compile_restricted_exec
 
     errors = compile_restricted_exec(ast.parse(lowered)).errors
     if errors:

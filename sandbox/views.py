@@ -9,16 +9,19 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sandbox import contract
-from sandbox.records import dtype_of, records
+from sandbox.frame import row_dtype
+from sandbox.records import records
 
 _CODES = {"i": "q", "f": "d", "b": "?"}
+
+
+Row = Any  # a light object of a generated class
 
 
 class Light:
@@ -43,7 +46,7 @@ class View:
     build: Callable[[Iterator[Any]], Any]
     scalars: Callable[[Any], Iterator[Any]]
 
-    def read(self, address: int) -> Any:  # noqa: ANN401  # a light object of a generated class
+    def read(self, address: int) -> Row:
         """The row at an address."""
         data = ctypes.string_at(address, self.layout.size)
         return self.build(iter(self.layout.unpack(data)))
@@ -53,7 +56,7 @@ class View:
         data = ctypes.string_at(address, self.layout.size * count)
         return [self.build(iter(values)) for values in self.layout.iter_unpack(data)]
 
-    def write(self, address: int, row: Any) -> None:  # noqa: ANN401  # as above
+    def write(self, address: int, row: Row) -> None:
         """Copy a light object back to its row."""
         data = self.layout.pack(*self.scalars(row))
         ctypes.memmove(address, data, len(data))
@@ -65,10 +68,10 @@ class View:
 
 
 @functools.cache
-def view_of(record: type[contract.Record]) -> View:
-    """The view of a record."""
-    dtype = dtype_of(record)
-    kind = type(record.__name__, (Light,), {"__slots__": tuple(dtype.names or ())})
+def view_of(record: str) -> View:
+    """The view of a record, by name."""
+    dtype = row_dtype(record)
+    kind = type(record, (Light,), {"__slots__": tuple(dtype.names or ())})
     return View(
         kind,
         struct.Struct("=" + "".join(_format(dtype))),
@@ -92,19 +95,23 @@ def _parts(dtype: np.dtype[np.void]) -> list[Part]:
 
 
 @functools.cache
-def _by_dtype() -> dict[str, type[contract.Record]]:
-    return {str(dtype_of(record)): record for record in records().values()}
+def _by_dtype() -> dict[str, str]:
+    return {str(row_dtype(name)): name for name in records()}
 
 
-def _record_of(dtype: np.dtype[np.void]) -> type[contract.Record]:
+def _record_of(dtype: np.dtype[np.void]) -> str:
     return _by_dtype()[str(dtype)]
+
+
+def _fields(dtype: np.dtype[np.void]) -> Mapping[str, Any]:
+    return dtype.fields or {}
 
 
 def _format(dtype: np.dtype[np.void]) -> Iterator[str]:
     """struct codes of a dtype, its padding written out."""
     place = 0
     for name in dtype.names or ():
-        field, offset = (dtype.fields or {})[name][:2]
+        field, offset = _fields(dtype)[name][:2]
         yield "x" * (offset - place)
         repeat = field.shape[0] if field.shape else 1
         base = field.base
