@@ -1,0 +1,190 @@
+"""A cluster file: which model runs on which GPUs, how engines are set, what is promised."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sandbox.errors import SandboxError
+
+Positive = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+
+
+class ClusterError(SandboxError):
+    """A cluster file that cannot be used; the message names the entry."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PoolSpec(_Part):
+    """GPUs of one type in one zone.
+
+    Attributes:
+        gpu: a GPU type that profiles exist for.
+        count: GPUs when nothing is missing; a capacity trace takes some away and gives them back.
+        node_size: GPUs per node; the GPU type's usual one when left out.
+        zone: code of the place.
+        spot: may be taken away; capacity traces apply to spot pools, or to all if none is spot.
+    """
+
+    gpu: str
+    count: int = Field(ge=1, le=512)
+    node_size: int | None = Field(default=None, ge=1, le=16)
+    zone: int = Field(default=0, ge=0, le=1000)
+    spot: bool = False
+
+
+class ReplicaSpec(_Part):
+    """`count` equal replicas of the starting plan."""
+
+    pool: int = Field(ge=0)
+    tp: int = Field(ge=1, le=16)
+    count: int = Field(default=1, ge=1, le=64)
+
+
+class EngineSpec(_Part):
+    """Engine settings under vLLM's names."""
+
+    max_num_batched_tokens: int = Field(default=2048, ge=16, le=16_384)
+    max_num_seqs: int = Field(default=256, ge=1, le=1024)
+    enable_prefix_caching: bool = True
+
+
+class SloSpec(_Part):
+    """What a class of requests is promised, in seconds."""
+
+    ttft_s: Positive = 2.0
+    tpot_s: Positive = 0.1
+    e2e_s: Positive = 60.0
+
+
+class TickSpec(_Part):
+    """How often things are looked at; each is the end of a macro-step."""
+
+    monitoring_s: Positive = 10.0
+    rekey_s: Positive = 0.25
+    hold_s: Positive = 0.05
+    max_hold_s: Positive = 5.0
+
+
+class RouterSpec(_Part):
+    """Router processes and how old their view of the engines may be."""
+
+    count: int = Field(default=2, ge=1, le=16)
+    signal_age_s: NotNegative = 0.05
+
+
+class SwitchSpec(_Part):
+    """What a reconfiguration takes.
+
+    Attributes:
+        start_s: process start, graph capture and warm-up of an engine.
+        load_share: share of the host link that weight loading reaches.
+        drain_s: running requests of a replica that goes may finish this long.
+        grace_s: notice before a GPU is taken away.
+    """
+
+    start_s: NotNegative = 20.0
+    load_share: Positive = 0.5
+    drain_s: NotNegative = 30.0
+    grace_s: NotNegative = 30.0
+
+
+class PredictorSpec(_Part):
+    """Stated error model of the output-length predictor: unbiased, log-normal.
+
+    Attributes:
+        sigma: standard deviation of the log error; None: policies get no prediction.
+    """
+
+    sigma: float | None = Field(default=0.5, ge=0, le=3)
+
+
+class PriceSpec(_Part):
+    """What a decision costs.
+
+    Attributes:
+        fuel_ns: scheduling time per unit of fuel.
+        decision_fuel: most fuel of a per-request hook.
+        planner_s: most time of a planner-scope hook.
+    """
+
+    fuel_ns: Positive = 2.0
+    decision_fuel: int = Field(default=60_000, ge=100, le=10_000_000)
+    planner_s: Positive = 2.0
+
+
+class ClusterSpec(_Part):
+    """One cluster; see the attributes of its parts."""
+
+    name: str = Field(default="cluster", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    model: str
+    pool: tuple[PoolSpec, ...] = Field(min_length=1, max_length=16)
+    replica: tuple[ReplicaSpec, ...] = ()
+    engine: EngineSpec = EngineSpec()
+    slo: SloSpec = SloSpec()
+    offline_slo: SloSpec = SloSpec(ttft_s=600.0, tpot_s=1.0, e2e_s=3600.0)
+    tick: TickSpec = TickSpec()
+    router: RouterSpec = RouterSpec()
+    switch: SwitchSpec = SwitchSpec()
+    predictor: PredictorSpec = PredictorSpec()
+    price: PriceSpec = PriceSpec()
+
+    @model_validator(mode="after")
+    def _replicas_have_pools(self) -> ClusterSpec:
+        for entry in self.replica:
+            if entry.pool >= len(self.pool):
+                raise ValueError(f"replica names pool {entry.pool}; pools are 0 to {len(self.pool) - 1}")
+        return self
+
+    def describe(self) -> str:
+        """One line for people."""
+        pools = " + ".join(f"{p.count} x {p.gpu}{' spot' if p.spot else ''}" for p in self.pool)
+        return f"{self.name}: {self.model} on {pools}"
+
+
+def cluster_names() -> tuple[str, ...]:
+    """Names of the clusters that ship."""
+    shipped = files("sandbox") / "clusters"
+    return tuple(sorted(f.name[:-5] for f in shipped.iterdir() if f.name.endswith(".toml")))
+
+
+def load_cluster(name_or_path: str) -> ClusterSpec:
+    """A shipped cluster by name, or a TOML file.
+
+    Raises:
+        ClusterError: no such cluster, or an entry is wrong; says which.
+    """
+    if name_or_path in cluster_names():
+        text = (files("sandbox") / "clusters" / f"{name_or_path}.toml").read_text()
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise ClusterError(
+                f"There is no cluster {name_or_path!r}; give a TOML file or one of: "
+                f"{', '.join(cluster_names())}."
+            )
+        text = path.read_text()
+    return parse_cluster(text)
+
+
+def parse_cluster(text: str) -> ClusterSpec:
+    """A cluster from TOML text."""
+    try:
+        return ClusterSpec.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ClusterError(f"The cluster file is not TOML: {error}; mend that line.") from None
+    except ValidationError as error:
+        raise ClusterError(f"The cluster file is wrong: {_first(error.errors())}.") from None
+
+
+def _first(errors: list[Any]) -> str:
+    place = ".".join(str(part) for part in errors[0]["loc"]) or "the file"
+    return f"{place}: {errors[0]['msg']}"

@@ -1,0 +1,72 @@
+"""Where the kernel's machine code is kept: keyed by all sources, so that no caller goes stale.
+
+numba's own cache looks at one file at a time and would keep a caller whose callee changed. The key
+here covers every source the kernel is made of, the toolchain and the processor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+from sandbox.home import home
+
+KEPT = 4  # older generations of machine code beside the present one
+_SANDBOX = Path(__file__).resolve().parent.parent
+_SOURCES = ("abi.py", "contract.py", "frame.py", "records.py")
+
+
+def kernel_digest() -> str:
+    """Names the machine code: sources, numba, llvmlite, Python and processor."""
+    import llvmlite
+    import numba
+
+    digest = hashlib.sha256()
+    for path in (*sorted((_SANDBOX / "kernel").glob("*.py")), *(_SANDBOX / s for s in _SOURCES)):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    parts = (numba.__version__, llvmlite.__version__, sys.version, platform.machine(), _cpu())
+    digest.update("|".join(parts).encode())
+    return digest.hexdigest()[:16]
+
+
+def _cpu() -> str:
+    from llvmlite import binding
+
+    return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+
+
+def cache_directory() -> Path:
+    """Beside the package when that can be written, else under EVOLVER_HOME; made if missing."""
+    key = kernel_digest()
+    beside = _SANDBOX / "kernel" / "__numba__"
+    for root in (beside, home() / "cache" / "numba"):
+        try:
+            (root / key).mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(root / key, os.W_OK):
+            _forget_old(root)
+            return root / key
+    raise OSError(
+        f"Neither {beside} nor {home() / 'cache'} can be written; set EVOLVER_HOME to a directory "
+        "that can."
+    )
+
+
+def _forget_old(root: Path) -> None:
+    """Delete the machine code of sources long gone."""
+    import shutil
+
+    generations = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in generations[1 + KEPT :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def use_cache() -> None:
+    """Point numba at the directory; before the first kernel function is defined."""
+    from numba import config
+
+    config.CACHE_DIR = str(cache_directory())

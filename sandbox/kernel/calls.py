@@ -1,0 +1,109 @@
+"""Asking the policy: one call per hook, with its fuel, its faults and the default's answer instead.
+
+A hook that raises, runs out of fuel or answers outside its range is a fault: it is counted, and the
+default policy answers this decision. Fuel spent is time: its price in picoseconds comes back too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sandbox.abi import FAILED, call_hook
+from sandbox.contract import MEMORY_SLOTS
+from sandbox.kernel.jit import kernel
+from sandbox.kernel.state import Sim
+from sandbox.kernel.views import fill_instance, fill_request
+
+# positions in `Sim.hooks`; the second half of that array holds the default policy's addresses
+HOOKS = (
+    "should_reschedule", "schedule", "route", "route_decode", "priority", "migrate", "admit",
+    "evict", "prewarm", "branches", "tune",
+)  # fmt: skip
+# what this simulator asks for; the others come with what they decide about
+CALLED = ("should_reschedule", "schedule", "route", "priority", "admit")
+DEFAULT_HOOKS = len(HOOKS)
+TRIGGER, PLANNER, ROUTE = 0, 1, 2
+PRIORITY, ADMIT = 4, 6
+INVALID_DECISION = 100  # fault kind beside the frame's own status codes
+_FLOATS_BYTES = 8
+
+
+@kernel
+def note_fault(s: Sim, hook: int, kind: int) -> None:
+    """Count a faulty decision; the first one is kept for the report."""
+    totals = s.totals[0]
+    totals.faults += 1
+    if totals.first_fault == 0:
+        totals.first_fault = kind
+        totals.fault_hook = hook
+
+
+@kernel
+def _call(s: Sim, row: int, fuel: int, memory: int) -> int:
+    frame = s.frame[0]
+    frame.fuel = fuel
+    frame.status = 0
+    frame.memory = memory
+    frame.parameters = s.hook_parameters[row]
+    frame.scratch_used = 0
+    return call_hook(s.hooks[row], s.frame.ctypes.data)
+
+
+@kernel
+def ask(s: Sim, hook: int, fuel: int, memory: int) -> int:
+    """Call one hook of the policy on the frame; FAILED after a fault, which is counted."""
+    answer = _call(s, hook, fuel, memory)
+    frame = s.frame[0]
+    spent = fuel - max(frame.fuel, 0)
+    s.totals[0].fuel += spent
+    s.totals[0].decisions += 1
+    if answer == FAILED:
+        note_fault(s, hook, max(frame.status, 1))
+    return answer
+
+
+@kernel
+def ask_default(s: Sim, hook: int, fuel: int, memory: int) -> int:
+    """The default policy's answer to the same question; it costs no simulated time."""
+    return _call(s, DEFAULT_HOOKS + hook, fuel, memory)
+
+
+@kernel
+def spent_ps(s: Sim, fuel: int) -> int:
+    """Scheduling time of the latest call, which was given `fuel`."""
+    return (fuel - max(s.frame[0].fuel, 0)) * s.settings[0].fuel_ps
+
+
+@kernel
+def engine_memory(s: Sim, i: int) -> int:
+    """Address of the policy's engine-scope memory of instance `i`."""
+    return s.engine_memory.ctypes.data + i * MEMORY_SLOTS * _FLOATS_BYTES
+
+
+@kernel
+def _show_engine(s: Sim, i: int, r: int, now: int) -> None:
+    fill_request(s, r, now)
+    fill_instance(s, i, s.settings[0].routers + 1, 0, now)
+
+
+@kernel
+def ask_priority(s: Sim, i: int, r: int, now: int) -> float:
+    """Queue place of a request on an instance, lower first; the default is arrival order."""
+    if not s.settings[0].has_priority:
+        return 0.0
+    _show_engine(s, i, r, now)
+    fuel = s.settings[0].route_fuel
+    answer = ask(s, PRIORITY, fuel, engine_memory(s, i))
+    s.requests[r].keyed += 1
+    if answer == FAILED or np.isnan(s.frame[0].value):
+        return 0.0
+    return s.frame[0].value
+
+
+@kernel
+def ask_admit(s: Sim, i: int, r: int) -> bool:
+    """May the head of the queue run now? A faulty answer is yes."""
+    _show_engine(s, i, r, s.totals[0].now)
+    if ask(s, ADMIT, s.settings[0].route_fuel, engine_memory(s, i)) == FAILED:
+        return True
+    return s.frame[0].value != 0.0

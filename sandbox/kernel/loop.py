@@ -1,0 +1,249 @@
+"""The event loop: one clock, four sources of events, one order for equal times."""
+
+from __future__ import annotations
+
+from sandbox.kernel.calls import ask_priority
+from sandbox.kernel.engine import begin, end_step, interrupt, rekey_queue
+from sandbox.kernel.hardware import engine_ready, integrate, remove_engine
+from sandbox.kernel.heaps import pop_event
+from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.plans import (
+    after_capacity,
+    capacity_event,
+    carry_out,
+    lose_engine,
+    make_plan,
+    monitor,
+    plan_ready,
+    start_pending,
+    valid_plan,
+)
+from sandbox.kernel.routing import arrive, deliver, rebuild_views, retry_held
+from sandbox.kernel.state import (
+    ACTIVE,
+    ARRIVAL,
+    CAPACITY,
+    DISPATCH,
+    DRAINED,
+    IDLE,
+    LEAVING,
+    MONITOR,
+    NEVER,
+    NOTHING,
+    PLAN_READY,
+    READY,
+    REKEY,
+    RETRY,
+    REVEAL,
+    STARTING,
+    STEP_END,
+    Sim,
+)
+
+
+@entry
+def start(s: Sim) -> int:
+    """Carry out the starting plan in `new_plan`, or the default planner's; ready at time 0."""
+    if s.new_plan[0].n_replicas == 0:
+        make_plan(s, 0)
+    if not valid_plan(s):
+        return 0
+    carry_out(s, 0, 1)
+    return 1
+
+
+@kernel
+def _next_arrival(s: Sim) -> int:
+    """When the next open arrival is due; in backlog mode a period waits for the one before."""
+    totals = s.totals[0]
+    if totals.next_arrival >= len(s.requests):
+        return NEVER
+    q = s.requests[totals.next_arrival]
+    if not s.settings[0].backlog:
+        return q.arrival
+    if q.period <= totals.period:
+        return totals.now
+    if totals.outstanding == 0:
+        totals.period = q.period
+        return totals.now
+    return NEVER
+
+
+@kernel
+def _skip_revealed(s: Sim) -> None:
+    totals = s.totals[0]
+    while totals.next_arrival < len(s.requests) and s.requests[totals.next_arrival].after >= 0:
+        totals.next_arrival += 1
+
+
+@kernel
+def _work_left(s: Sim) -> bool:
+    totals = s.totals[0]
+    return totals.outstanding > 0 or totals.next_arrival < len(s.requests)
+
+
+@kernel
+def _next_event(s: Sim) -> tuple[int, int]:
+    """(time, kind) of what happens next."""
+    totals, limits = s.totals[0], s.settings[0]
+    at, kind = _next_arrival(s), ARRIVAL
+    if totals.next_capacity < len(s.capacity):
+        t = s.capacity[totals.next_capacity].at
+        if t < at or (t == at and kind > CAPACITY):
+            at, kind = t, CAPACITY
+    if totals.instance_events > 0:
+        t = s.instances[s.instance_heap[0]].event_at
+        if t < at or (t == at and kind > STEP_END):
+            at, kind = t, STEP_END
+    if totals.events > 0:
+        event = s.events[0]
+        if event.at < at or (event.at == at and kind > event.kind):
+            at, kind = event.at, event.kind
+    if totals.held > 0:
+        t = max(totals.next_retry, totals.now)
+        if t < at or (t == at and kind > RETRY):
+            at, kind = t, RETRY
+    if limits.has_priority and totals.next_rekey < at:
+        at, kind = totals.next_rekey, REKEY
+    if totals.next_monitor < at:
+        at, kind = totals.next_monitor, MONITOR
+    return at, kind
+
+
+@kernel
+def _rekey(s: Sim, now: int) -> None:
+    s.totals[0].next_rekey = now + s.settings[0].rekey
+    for i in range(len(s.instances)):
+        inst = s.instances[i]
+        if inst.state != ACTIVE or inst.waiting == 0:
+            continue
+        r = inst.wait_head
+        while r >= 0:
+            s.requests[r].priority = ask_priority(s, i, r, now)
+            r = s.requests[r].list_next
+        rekey_queue(s, i)
+        inst.refused = -1
+        if inst.mode == IDLE:
+            begin(s, i, now)
+
+
+@kernel
+def _step_end(s: Sim, now: int) -> None:
+    i = s.instance_heap[0]
+    inst = s.instances[i]
+    finished = end_step(s, i, now)
+    if inst.state == LEAVING and inst.running == 0:
+        remove_engine(s, i, now)
+        start_pending(s, now, 0)
+    else:
+        begin(s, i, now)
+    if finished > 0 and s.totals[0].held > 0:
+        retry_held(s, now)
+
+
+@kernel
+def _engine_event(s: Sim, kind: int, i: int, instance_id: int, now: int) -> None:
+    """Ready or drained; an event of an engine that is gone means nothing."""
+    inst = s.instances[i]
+    if inst.id != instance_id:
+        return
+    if kind == READY and inst.state == STARTING:
+        engine_ready(s, i, now)
+        s.totals[0].last_switch = now - s.totals[0].switch_from
+        rebuild_views(s)
+        retry_held(s, now)
+    elif kind == DRAINED and inst.state == LEAVING:
+        lose_engine(s, i, now)
+        start_pending(s, now, 0)
+
+
+@kernel
+def _general_event(s: Sim, kind: int, now: int) -> None:
+    event = s.events[0]
+    a, b = event.a, event.b
+    pop_event(s)
+    if kind == DISPATCH:
+        deliver(s, a, b, now)
+    elif kind == REVEAL:
+        arrive(s, b, now)
+    elif kind == PLAN_READY:
+        plan_ready(s, now)
+        retry_held(s, now)
+    else:
+        _engine_event(s, kind, a, b, now)
+
+
+@kernel
+def _capacity(s: Sim, now: int) -> None:
+    totals = s.totals[0]
+    while totals.next_capacity < len(s.capacity) and s.capacity[totals.next_capacity].at == now:
+        event = s.capacity[totals.next_capacity]
+        totals.next_capacity += 1
+        capacity_event(s, event.gpu, event.what, now)
+    after_capacity(s, now)
+
+
+@kernel
+def _arrival(s: Sim, now: int) -> None:
+    totals = s.totals[0]
+    r = totals.next_arrival
+    totals.next_arrival += 1
+    totals.outstanding += 1
+    _skip_revealed(s)
+    arrive(s, r, now)
+
+
+@kernel
+def _ask_idle(s: Sim, now: int) -> None:
+    """Engines that idle before a queue the policy did not admit ask again."""
+    for i in range(len(s.instances)):
+        inst = s.instances[i]
+        if inst.state == ACTIVE and inst.waiting > 0:
+            inst.refused = -1
+            interrupt(s, i, now)
+
+
+@kernel
+def _handle(s: Sim, kind: int, now: int) -> None:
+    totals, limits = s.totals[0], s.settings[0]
+    if kind == STEP_END:
+        _step_end(s, now)
+    elif kind == ARRIVAL:
+        _arrival(s, now)
+    elif kind == CAPACITY:
+        _capacity(s, now)
+    elif kind == RETRY:
+        totals.next_retry = now + limits.hold_tick
+        retry_held(s, now)
+    elif kind == REKEY:
+        _rekey(s, now)
+    elif kind == MONITOR:
+        totals.next_monitor = now + limits.monitor
+        monitor(s, now)
+        if limits.has_admit:
+            _ask_idle(s, now)
+    else:
+        _general_event(s, kind, now)
+
+
+@entry
+def run(s: Sim, most_events: int) -> int:
+    """Handle up to `most_events` events; 0 when the simulation is over, 1 when there is more."""
+    totals = s.totals[0]
+    if totals.next_arrival == 0:
+        _skip_revealed(s)
+    for _ in range(most_events):
+        if not _work_left(s):
+            break
+        at, kind = _next_event(s)
+        if kind == NOTHING or at >= NEVER or at > s.settings[0].stop:
+            break
+        totals.now = at
+        totals.handled += 1
+        _handle(s, kind, at)
+    else:
+        return 1
+    end = totals.last_finish if not _work_left(s) else min(s.settings[0].stop, totals.now)
+    integrate(s, max(end, totals.integrated))
+    return 0
+

@@ -1,0 +1,238 @@
+"""Routers: each has its own stale view of the instances, asks the policy, holds or dispatches."""
+
+from __future__ import annotations
+
+from sandbox.abi import FAILED
+from sandbox.contract import DECODE, HOLD, MEMORY_SLOTS, REJECT
+from sandbox.kernel.calls import (
+    INVALID_DECISION,
+    ROUTE,
+    ask,
+    ask_default,
+    ask_priority,
+    note_fault,
+    spent_ps,
+)
+from sandbox.kernel.engine import enqueue, interrupt
+from sandbox.kernel.heaps import push_event
+from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.ledger import note_arrival, reject_request
+from sandbox.kernel.prefix import make_room, matching_blocks
+from sandbox.kernel.state import (
+    ACTIVE,
+    BLOCK_TOKENS,
+    DECIDING,
+    DISPATCH,
+    HELD,
+    Sim,
+)
+from sandbox.kernel.views import fill_instance, fill_request, seconds
+
+MOST_RETRIES = 64
+
+
+@kernel
+def rebuild_views(s: Sim) -> None:
+    """The set of routable instances changed: every router starts a new table."""
+    for k in range(s.settings[0].routers):
+        n = 0
+        for i in range(len(s.instances)):
+            inst = s.instances[i]
+            if inst.state == ACTIVE and inst.role != DECODE:
+                s.router_slots[k, n] = i
+                s.router_seen[k, n] = -1
+                n += 1
+        s.router_counts[k] = n
+
+
+@kernel
+def _refresh(s: Sim, k: int, now: int) -> None:
+    age = s.settings[0].signal_age
+    for j in range(s.router_counts[k]):
+        if s.router_seen[k, j] < 0 or now - s.router_seen[k, j] >= age:
+            fill_instance(s, s.router_slots[k, j], k, j, now)
+            s.router_seen[k, j] = now
+
+
+@kernel
+def _show_request(s: Sim, k: int, r: int, now: int) -> None:
+    """The parts of the view that belong to this request."""
+    q = s.requests[r]
+    for j in range(s.router_counts[k]):
+        row, i = s.router_rows[k, j], s.router_slots[k, j]
+        row.signal_age_s = seconds(now - s.router_seen[k, j])
+        row.tenant_requests = s.tenant_load[i, q.tenant]
+        if s.settings[0].has_prefixes:
+            make_room(s, i, now)
+            blocks = matching_blocks(s, i, r)
+            row.cached_prefix_tokens = blocks * s.settings[0].block_tokens
+
+
+@kernel
+def _copy_fitting(s: Sim, k: int, r: int) -> int:
+    """Rows that could hold the prompt, copied behind the routers' own; how many."""
+    spare = s.settings[0].routers
+    n = 0
+    for j in range(s.router_counts[k]):
+        inst = s.instances[s.router_slots[k, j]]
+        limit = min(inst.blocks_total * BLOCK_TOKENS, s.shapes[inst.shape].limit_tokens)
+        if s.requests[r].prompt < limit:
+            s.router_rows[spare, n] = s.router_rows[k, j]
+            s.router_slots[spare, n] = s.router_slots[k, j]
+            n += 1
+    return n
+
+
+@kernel
+def _present(s: Sim, k: int, r: int) -> int:
+    """Point the frame at the rows the policy may choose from; the table they are in."""
+    table = k
+    n = s.router_counts[k]
+    fitting = _copy_fitting(s, k, r)
+    if fitting < n:
+        table, n = s.settings[0].routers, fitting
+    frame = s.frame[0]
+    frame.instances = s.router_rows[table].ctypes.data
+    frame.n_instances = n
+    frame.rotation = (s.requests[r].order + k) % max(n, 1)
+    return table
+
+
+@kernel
+def _row_of(s: Sim, table: int, instance_id: int) -> int:
+    for j in range(s.frame[0].n_instances):
+        if s.router_rows[table, j].id == instance_id:
+            return j
+    return -1
+
+
+@kernel
+def _hold(s: Sim, r: int, now: int) -> None:
+    totals, q = s.totals[0], s.requests[r]
+    if q.hold_since < 0:
+        q.hold_since = now
+    q.state = HELD
+    q.held += 1
+    q.list_next = -1
+    q.list_prev = totals.held_tail
+    if totals.held_tail >= 0:
+        s.requests[totals.held_tail].list_next = r
+    else:
+        totals.held_head = r
+    totals.held_tail = r
+    totals.held += 1
+
+
+@kernel
+def _unhold(s: Sim) -> int:
+    totals = s.totals[0]
+    r = totals.held_head
+    totals.held_head = s.requests[r].list_next
+    if totals.held_head >= 0:
+        s.requests[totals.held_head].list_prev = -1
+    else:
+        totals.held_tail = -1
+    totals.held -= 1
+    return r
+
+
+@kernel
+def _dispatch(s: Sim, k: int, table: int, j: int, r: int, now: int, cost: int) -> None:
+    """Send the request on its way; the router itself counts it at once."""
+    totals, q = s.totals[0], s.requests[r]
+    start = max(now, s.router_free[k])
+    s.router_free[k] = start + cost
+    totals.deciding_ps += cost
+    i = s.router_slots[table, j]
+    q.state = DECIDING
+    q.router = k
+    row = s.router_rows[table, j]
+    cached = row.cached_prefix_tokens
+    for x in range(s.router_counts[k]):
+        if s.router_slots[k, x] == i:
+            row = s.router_rows[k, x]
+    row.queued_requests += 1
+    row.queued_prompt_tokens += q.prompt - cached
+    if q.predicted == q.predicted:
+        row.predicted_remaining_tokens += q.predicted
+    overhead = s.shapes[s.instances[i].shape].request_overhead
+    q.instance = i
+    q.queued_at = s.instances[i].id
+    push_event(s, start + cost + overhead, DISPATCH, i, r)
+
+
+@entry
+def decide(s: Sim, r: int, now: int) -> int:
+    """Ask where a request goes, and send it, hold it or refuse it."""
+    q = s.requests[r]
+    k = q.order % s.settings[0].routers
+    _refresh(s, k, now)
+    _show_request(s, k, r, now)
+    table = _present(s, k, r)
+    if s.frame[0].n_instances == 0:
+        if s.router_counts[k] > 0:
+            reject_request(s, r, now)
+        else:
+            _hold(s, r, now)
+        return 0
+    fill_request(s, r, now)
+    fuel = s.settings[0].route_fuel
+    memory = s.router_memory.ctypes.data + k * MEMORY_SLOTS * 8
+    overdue = q.hold_since >= 0 and now - q.hold_since >= s.settings[0].max_hold
+    answer = FAILED
+    cost = 0
+    if not overdue:
+        answer = ask(s, ROUTE, fuel, memory)
+        cost = spent_ps(s, fuel)
+    if answer == HOLD:
+        s.totals[0].deciding_ps += cost
+        _hold(s, r, now)
+        return 0
+    if answer == REJECT:
+        reject_request(s, r, now)
+        return 0
+    j = -1
+    if answer != FAILED:
+        j = _row_of(s, table, answer)
+        if j < 0:
+            note_fault(s, ROUTE, INVALID_DECISION)
+    if j < 0:
+        spare = s.router_memory.ctypes.data + s.settings[0].routers * MEMORY_SLOTS * 8
+        j = max(_row_of(s, table, ask_default(s, ROUTE, fuel, spare)), 0)
+    _dispatch(s, k, table, j, r, now, cost)
+    return 0
+
+
+@kernel
+def arrive(s: Sim, r: int, now: int) -> None:
+    """A request enters the system."""
+    q = s.requests[r]
+    q.entered = now
+    if q.after < 0:
+        q.workflow_start = now
+    note_arrival(s, r, now)
+    decide(s, r, now)
+
+
+@entry
+def deliver(s: Sim, i: int, r: int, now: int) -> int:
+    """A dispatched request reaches its engine, or must be routed anew if that is gone."""
+    inst, q = s.instances[i], s.requests[r]
+    if inst.state != ACTIVE or inst.id != q.queued_at:
+        decide(s, r, now)
+        return 0
+    q.queued_at = now
+    q.priority = ask_priority(s, i, r, now)
+    if enqueue(s, i, r, now):
+        interrupt(s, i, now)
+    return 0
+
+
+@entry
+def retry_held(s: Sim, now: int) -> int:
+    """Ask again about held requests, oldest first, at most MOST_RETRIES."""
+    if s.router_counts[0] == 0:
+        return 0
+    for _ in range(min(s.totals[0].held, MOST_RETRIES)):
+        decide(s, _unhold(s), now)
+    return 0

@@ -1,0 +1,232 @@
+"""The simulator's memory: one structured array per kind of thing, all times int64 picoseconds.
+
+Every kernel function takes the whole `Sim` tuple; nothing else is shared. Rows are addressed by
+index, -1 means none. Linked lists and heaps are threaded through the rows themselves, so nothing
+is allocated while the simulation runs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+PS_PER_S = 1_000_000_000_000
+NEVER = np.int64(2**62)
+MAX_GPUS_PER_REPLICA = 16
+BLOCK_TOKENS = 16
+HISTOGRAM_BINS = 160  # lengths in eighth-octave bins, for p95 at a monitoring point
+
+# request states
+WAITING_ARRIVAL, DECIDING, HELD, QUEUED, RUNNING, FINISHED, REJECTED = range(7)
+# instance states
+UNUSED, STARTING, ACTIVE, LEAVING = range(4)
+# what an instance is computing
+IDLE, STEP, RUN = range(3)
+# event kinds; equal times are handled in this order, then by (instance, request)
+(
+    CAPACITY, STEP_END, READY, DRAINED, PLAN_READY, DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY,
+    ASK_AGAIN, MONITOR, NOTHING,
+) = range(13)  # fmt: skip
+
+REQUEST = np.dtype(
+    [
+        ("arrival", "i8"), ("entered", "i8"), ("first", "i8"), ("finish", "i8"),
+        ("think", "i8"), ("hold_since", "i8"), ("order", "i8"), ("seed", "i8"),
+        ("enter_count", "i8"), ("heap_seq", "i8"), ("block_start", "i8"),
+        ("workflow_start", "i8"), ("queued_at", "i8"), ("workflow_served", "f8"),
+        ("predicted", "f8"), ("predicted_error", "f8"), ("weight", "f8"),
+        ("priority", "f8"), ("heap_key", "f8"),
+        ("prompt", "i4"), ("output", "i4"), ("tenant", "i4"), ("session", "i4"),
+        ("turn", "i4"), ("class_id", "i4"), ("after", "i4"), ("child", "i4"),
+        ("sibling", "i4"), ("workflow_done", "i4"), ("period", "i4"),
+        ("state", "i4"), ("instance", "i4"), ("done", "i4"), ("computed", "i4"),
+        ("target", "i4"), ("chunk", "i4"), ("blocks", "i4"), ("block_count", "i4"),
+        ("held_blocks", "i4"), ("router", "i4"), ("last_instance", "i4"), ("held", "i4"),
+        ("preempted", "i4"), ("moved", "i4"), ("keyed", "i4"),
+        ("heap_child", "i4"), ("heap_next", "i4"), ("heap_prev", "i4"),
+        ("list_next", "i4"), ("list_prev", "i4"), ("fill_next", "i4"),
+        ("online", "?"), ("decoding", "?"),
+    ],
+    align=True,
+)  # fmt: skip
+
+INSTANCE = np.dtype(
+    [
+        ("id", "i8"), ("state", "i4"), ("role", "i4"), ("pool", "i4"), ("shape", "i4"),
+        ("tp", "i4"), ("pp", "i4"), ("gpus", "i4"), ("node", "i4"), ("zone", "i4"),
+        ("replica", "i4"), ("length_low", "i8"), ("length_high", "i8"), ("share", "f8"),
+        ("gpu", "i4", (MAX_GPUS_PER_REPLICA,)),
+        ("ready_at", "i8"), ("event_at", "i8"), ("event_pos", "i4"),
+        ("mode", "i4"), ("started", "i8"), ("ends", "i8"), ("steps", "i8"), ("base", "i8"),
+        ("slope", "i8"), ("attention", "i8"), ("last_step", "i8"), ("busy", "i8"),
+        ("count", "i8"), ("decoding", "i8"), ("context", "i8"), ("entered_context", "i8"),
+        ("bins", "i8", (BLOCK_TOKENS,)),
+        ("wait_root", "i4"), ("wait_head", "i4"), ("wait_tail", "i4"), ("waiting", "i8"),
+        ("waiting_prompt", "i8"), ("done_root", "i4"), ("run_head", "i4"), ("run_tail", "i4"),
+        ("running", "i8"), ("fill_head", "i4"), ("fill_tail", "i4"), ("filling", "i8"),
+        ("backlog", "i8"), ("fill_context", "i8"), ("blocks_total", "i8"), ("blocks_used", "i8"),
+        ("blocks_cached", "i8"), ("cache_head", "i4"), ("cache_tail", "i4"),
+        ("predicted", "f8"), ("predicted_kv", "f8"), ("offline", "i8"),
+        ("token_budget", "i8"), ("max_seqs", "i8"), ("preemptions", "i8"),
+        ("finished", "i8"), ("finished_tick", "i8"), ("refused", "i4"), ("refused_finished", "i8"),
+        ("leaves_at", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+
+POOL = np.dtype(
+    [
+        ("gpu_type", "i8"), ("node_size", "i8"), ("zone", "i8"), ("first_gpu", "i8"),
+        ("gpus", "i8"), ("spot", "?"), ("price", "f8"), ("memory", "f8"), ("flops", "f8"),
+        ("bandwidth", "f8"), ("link", "f8"), ("load", "f8"), ("present", "i8"), ("free", "i8"),
+        ("leaving", "i8"), ("leave_at", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+
+GPU = np.dtype(
+    [("pool", "i4"), ("node", "i4"), ("present", "?"), ("instance", "i4"), ("leave_at", "i8")],
+    align=True,
+)
+
+SHAPE = np.dtype(
+    [
+        ("pool", "i8"), ("tp", "i8"), ("pp", "i8"), ("gpus", "i8"), ("kv_tokens", "i8"),
+        ("kv_blocks", "i8"), ("limit_tokens", "i8"), ("start", "i8"), ("step_overhead", "i8"),
+        ("request_overhead", "i8"), ("attention_prefix", "i8"), ("attention_chunk", "i8"),
+        ("attention_linear", "i8"), ("prefill_rate", "f8"), ("decode_base", "f8"),
+        ("decode_per_seq", "f8"),
+    ],
+    align=True,
+)  # fmt: skip
+
+# what happens to a GPU: announced to go, gone, back
+ANNOUNCE, DOWN, UP = range(3)
+CAPACITY_EVENT = np.dtype([("at", "i8"), ("gpu", "i4"), ("what", "i4")], align=True)
+
+EVENT = np.dtype([("at", "i8"), ("kind", "i4"), ("a", "i4"), ("b", "i4")], align=True)
+
+CLASS_STATS = np.dtype(
+    [
+        ("arrived", "i8"), ("last_arrival", "i8"), ("gaps", "i8"), ("gap_sum", "f8"),
+        ("gap_square", "f8"), ("prompt_sum", "f8"), ("finished", "i8"), ("output_sum", "f8"),
+        ("queue_sum", "f8"), ("ttft_sum", "f8"), ("tpot_sum", "f8"), ("e2e_sum", "f8"),
+        ("attained", "i8"), ("rejected", "i8"), ("preempted", "i8"), ("cached_sum", "f8"),
+        ("prompt_bins", "i8", (HISTOGRAM_BINS,)), ("output_bins", "i8", (HISTOGRAM_BINS,)),
+        ("forecast", "f8"), ("forecast_error", "f8"), ("prompt_ewma", "f8"), ("output_ewma", "f8"),
+    ],
+    align=True,
+)  # fmt: skip
+
+SETTINGS = np.dtype(
+    [
+        ("block_tokens", "i8"), ("monitor", "i8"), ("rekey", "i8"), ("hold_tick", "i8"),
+        ("max_hold", "i8"), ("signal_age", "i8"), ("stop", "i8"), ("grace", "i8"),
+        ("drain", "i8"), ("fuel_ps", "i8"), ("route_fuel", "i8"), ("plan_fuel", "i8"),
+        ("routers", "i8"), ("token_budget", "i8"), ("max_seqs", "i8"), ("backlog", "?"),
+        ("macro", "?"), ("debug", "?"), ("kv_bytes", "f8"), ("weight_bytes", "f8"),
+        ("ttft_slo", "f8", (8,)), ("tpot_slo", "f8", (8,)), ("e2e_slo", "f8", (8,)),
+        ("nominal_prompt", "f8"), ("nominal_output", "f8"), ("has_prefixes", "?"),
+        ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
+        ("prefix_cache", "?"),
+    ],
+    align=True,
+)  # fmt: skip
+
+TOTALS = np.dtype(
+    [
+        ("now", "i8"), ("next_id", "i8"), ("next_arrival", "i8"), ("next_capacity", "i8"),
+        ("events", "i8"), ("instance_events", "i8"), ("plan_due", "i8"), ("planning", "?"),
+        ("outstanding", "i8"), ("period", "i8"), ("held_head", "i4"), ("held_tail", "i4"),
+        ("held", "i8"), ("next_retry", "i8"), ("next_monitor", "i8"), ("next_rekey", "i8"),
+        ("integrated", "i8"), ("gpus_present", "i8"), ("gpus_loading", "i8"),
+        ("gpus_working", "i8"), ("gpu_ps", "f8"), ("loading_ps", "f8"), ("blocked_ps", "f8"),
+        ("price_usd", "f8"), ("planning_ps", "i8"), ("deciding_ps", "i8"), ("decisions", "i8"),
+        ("fuel", "i8"), ("plans", "i8"), ("plan_fuel", "i8"), ("reconfigurations", "i8"),
+        ("faults", "i8"), ("first_fault", "i8"), ("fault_hook", "i8"), ("faulty_plans", "i8"),
+        ("last_plan", "i8"), ("last_switch", "i8"), ("switch_from", "i8"),
+        ("last_capacity", "i8"), ("rate_at_plan", "f8"), ("finished", "i8"), ("rejected", "i8"),
+        ("preemptions", "i8"), ("steps", "i8"), ("handled", "i8"), ("last_finish", "i8"),
+        ("first_arrival", "i8"), ("last_monitor", "i8"), ("capacity_changed", "?"),
+        ("feasible", "?"), ("busy_at_monitor", "i8"), ("cached_tokens", "i8"),
+        ("prompt_tokens", "i8"), ("broken", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+
+Rows = NDArray[np.void]
+
+
+class Sim(NamedTuple):
+    """Everything one simulation reads and writes.
+
+    Attributes:
+        settings: one SETTINGS row; constant during a run.
+        totals: one TOTALS row; the clock, counters and integrals.
+        requests: one REQUEST row per request of the trace, in arrival order.
+        instances: INSTANCE rows, as many as may be alive at once, reused after an engine is gone.
+        pools, gpus, shapes: the hardware; shapes are the replicas that fit it.
+        step_tokens: (shapes, tokens + 1) picoseconds of a step by its tokens.
+        step_batch, step_context, step_mixed: (shapes, batch + 1), decode tables of the profile.
+        capacity: CAPACITY_EVENT rows, ascending in time.
+        events: heap storage of EVENT rows.
+        instance_heap: heap of instance indices by `event_at`.
+        block_ids: prefix blocks of all requests, chained.
+        block_refs, block_next, block_prev: (instances, blocks) prefix cache, see prefix.py.
+        tenant_load: (instances, tenants) queued and running requests.
+        class_stats: CLASS_STATS rows since the previous monitoring point.
+        router_rows: (routers + 2, instances) contract Instance records: each router's stale view,
+            then the rows that fit one request, then the one row that engine hooks see.
+        router_slots: (routers + 1, instances) instance index of each row.
+        router_seen: when each row was refreshed, -1 for never.
+        router_counts: rows filled, per router.
+        router_free: when each router has finished its present decision.
+        router_memory, engine_memory, planner_memory: policy memory by scope.
+        request_row, window, cluster, plan, new_plan: single contract records.
+        frame: one FRAME row for hook calls.
+        hooks: native addresses in HOOKS order, the policy's and then the default's.
+        hook_parameters: address of the parameters that belong to each.
+        scratch: SCRATCH_FLOATS floats.
+        links: native addresses of the kernel's entries.
+    """
+
+    settings: Rows
+    totals: Rows
+    requests: Rows
+    instances: Rows
+    pools: Rows
+    gpus: Rows
+    shapes: Rows
+    step_tokens: NDArray[np.int64]
+    step_batch: NDArray[np.int64]
+    step_context: NDArray[np.int64]
+    step_mixed: NDArray[np.int64]
+    capacity: Rows
+    events: Rows
+    instance_heap: NDArray[np.int64]
+    block_ids: NDArray[np.int32]
+    block_refs: NDArray[np.int32]
+    block_next: NDArray[np.int32]
+    block_prev: NDArray[np.int32]
+    tenant_load: NDArray[np.int32]
+    class_stats: Rows
+    router_rows: Rows
+    router_slots: NDArray[np.int64]
+    router_seen: NDArray[np.int64]
+    router_counts: NDArray[np.int64]
+    router_free: NDArray[np.int64]
+    router_memory: NDArray[np.float64]
+    engine_memory: NDArray[np.float64]
+    planner_memory: NDArray[np.float64]
+    request_row: Rows
+    window: Rows
+    cluster: Rows
+    plan: Rows
+    new_plan: Rows
+    frame: Rows
+    hooks: NDArray[np.int64]
+    hook_parameters: NDArray[np.int64]
+    scratch: NDArray[np.float64]
+    links: NDArray[np.int64]

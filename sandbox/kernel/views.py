@@ -1,0 +1,161 @@
+"""Fills the contract's records from the simulator's state: what a policy sees, never the future."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.runs import blocks_at, steps_done
+from sandbox.kernel.state import (
+    BLOCK_TOKENS,
+    LEAVING,
+    NEVER,
+    PS_PER_S,
+    RUN,
+    STARTING,
+    Sim,
+)
+
+
+@kernel
+def seconds(ps: int) -> float:
+    """Picoseconds as seconds."""
+    return ps / PS_PER_S
+
+
+@kernel
+def fill_request(s: Sim, r: int, now: int) -> None:
+    """One REQUEST row as the contract's Request, into `request_row`."""
+    q, v, limits = s.requests[r], s.request_row[0], s.settings[0]
+    done = q.done
+    if q.decoding:
+        done += s.instances[q.instance].count - q.enter_count
+    v.now_s = seconds(now)
+    v.age_s = seconds(now - q.entered)
+    v.seed = q.seed
+    v.prompt_tokens = q.prompt
+    v.predicted_output_tokens = q.predicted
+    v.predicted_output_error = q.predicted_error
+    v.done_tokens = done
+    v.class_id = q.class_id
+    v.tenant = q.tenant
+    v.weight = q.weight
+    v.online = q.online
+    v.ttft_slo_s = limits.ttft_slo[q.class_id]
+    v.tpot_slo_s = limits.tpot_slo[q.class_id]
+    v.e2e_slo_s = limits.e2e_slo[q.class_id]
+    v.deadline_s = limits.e2e_slo[q.class_id] - v.age_s
+    v.session = q.session
+    v.turn = q.turn
+    v.last_instance = q.last_instance
+    v.prefix_key = -1
+    if q.block_count > 0:
+        v.prefix_key = s.block_ids[q.block_start]
+    v.workflow = q.session
+    v.workflow_done_calls = q.workflow_done
+    v.workflow_age_s = seconds(now - q.workflow_start)
+    v.workflow_served_s = q.workflow_served
+    v.workflow_remaining_s = np.nan
+    v.workflow_horizon_s = np.nan
+    v.branch = 0
+    v.branch_count = 1
+    v.held_count = q.held
+    v.preempted_count = q.preempted
+    v.keyed_count = q.keyed
+    v.moved_count = q.moved
+
+
+@kernel
+def _longest_context(s: Sim, i: int) -> int:
+    inst = s.instances[i]
+    longest = 0
+    r = inst.run_head
+    while r >= 0:
+        q = s.requests[r]
+        context = q.computed
+        if q.decoding:
+            context = q.prompt + q.done + inst.count - q.enter_count
+        longest = max(longest, context)
+        r = q.list_next
+    return longest
+
+
+@kernel
+def _fill_identity(s: Sim, i: int, table: int, j: int) -> None:
+    inst, shape = s.instances[i], s.shapes[s.instances[i].shape]
+    v = s.router_rows[table, j]
+    v.id = inst.id
+    v.role = inst.role
+    v.pool = inst.pool
+    v.tp = inst.tp
+    v.pp = inst.pp
+    v.node = inst.node
+    v.zone = inst.zone
+    v.length_low_tokens = inst.length_low
+    v.length_high_tokens = inst.length_high
+    v.share = inst.share
+    v.kv_capacity_tokens = inst.blocks_total * BLOCK_TOKENS
+    v.max_num_seqs = inst.max_seqs
+    v.token_budget = inst.token_budget
+    v.prefill_tokens_per_s = shape.prefill_rate
+    v.step_base_s = shape.decode_base
+    v.step_per_seq_s = shape.decode_per_seq
+    v.draining = inst.state == LEAVING
+    v.starting = inst.state == STARTING
+    v.speculation_depth = 0
+    v.acceptance = np.nan
+    v.offline_share = 1.0
+    v.finetune_share = 0.0
+    v.knob_token_budget = -1
+    v.knob_speculation = -1
+    v.knob_offline_share = np.nan
+    v.knob_finetune_share = np.nan
+
+
+@entry
+def fill_instance(s: Sim, i: int, table: int, j: int, now: int) -> int:
+    """One INSTANCE row as the contract's Instance at `now`, into row `j` of a table."""
+    inst, v = s.instances[i], s.router_rows[table, j]
+    _fill_identity(s, i, table, j)
+    k = steps_done(s, i, now)
+    context = inst.context + k * inst.decoding
+    used = blocks_at(s, i, now)
+    v.signal_age_s = 0.0
+    v.queued_requests = inst.waiting
+    v.queued_prompt_tokens = inst.waiting_prompt
+    v.running_requests = inst.running
+    v.decoding_requests = inst.decoding
+    v.prefill_backlog_tokens = inst.backlog
+    v.context_tokens = context + inst.fill_context
+    v.mean_context_tokens = (context + inst.fill_context) / max(inst.running, 1)
+    v.longest_context_tokens = 0
+    if s.settings[0].needs_longest:
+        v.longest_context_tokens = _longest_context(s, i) + k
+    progress = context - inst.entered_context
+    v.predicted_remaining_tokens = max(inst.predicted - progress, 0.0)
+    v.kv_used_tokens = used * BLOCK_TOKENS
+    v.kv_predicted_tokens = used * BLOCK_TOKENS + v.predicted_remaining_tokens
+    v.oldest_wait_s = 0.0
+    if inst.wait_head >= 0:
+        v.oldest_wait_s = seconds(now - s.requests[inst.wait_head].queued_at)
+    v.step_per_context_s = seconds(s.step_context[inst.shape, max(inst.decoding, 1)])
+    step = seconds(inst.last_step)
+    if inst.mode == RUN:
+        step = seconds(inst.base + inst.slope * context)
+    v.step_time_s = step
+    alone = v.step_base_s + v.step_per_seq_s * inst.decoding + v.step_per_context_s * context
+    v.decode_tokens_per_s = inst.decoding / alone
+    v.preemptions = inst.preemptions
+    v.offline_requests = inst.offline
+    v.cached_prefix_tokens = 0
+    v.transfer_s = 0.0
+    v.handoff_s = np.nan
+    v.tpot_slo_s = np.nan
+    if inst.running > inst.offline:
+        v.tpot_slo_s = s.settings[0].tpot_slo[1]
+    v.grace_s = np.nan
+    if inst.leaves_at != NEVER:
+        v.grace_s = seconds(max(inst.leaves_at - now, 0))
+    v.tenant_requests = 0
+    v.tenant_count = 0
+    return 0

@@ -1,0 +1,212 @@
+"""What a run was worth: latencies, goodput, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.cluster import ClusterSpec, SloSpec
+from sandbox.hardware import Hardware
+from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
+from sandbox.simulation import Outcome, Setup
+from telemetry.trace import Trace
+
+PENALTY = 10.0  # a request that never ends counts this many unloaded times, plus its age
+_QUANTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0}
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Measurements of one policy on one trace; seconds unless the name says otherwise.
+
+    Attributes:
+        latencies: ttft_s, tpot_s, e2e_s, each with mean, p50, p95, p99, of finished requests.
+        numbers: everything else, by the names that replay prints.
+        objective_s: mean end-to-end time where a rejected or unfinished request counts ten times
+            its unloaded time plus its age.
+    """
+
+    latencies: Mapping[str, Mapping[str, float]]
+    numbers: Mapping[str, float]
+    objective_s: float
+
+    def to_json(self) -> dict[str, object]:
+        """Names and numbers; NaN becomes None."""
+        nested = {name: _clean(values) for name, values in self.latencies.items()}
+        return {**nested, **_clean(self.numbers), "objective_s": _number(self.objective_s)}
+
+    def flat(self) -> dict[str, float]:
+        """One level, `ttft_p99_s` style."""
+        flat = dict(self.numbers)
+        for name, values in self.latencies.items():
+            stem = name.removesuffix("_s")
+            flat.update({f"{stem}_{kind}_s": value for kind, value in values.items()})
+        return flat
+
+
+def measure(
+    outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float = 0.0
+) -> Metrics:
+    """Metrics of the requests that entered at or after `warmup_s`."""
+    trace = setup.trace
+    entered = outcome.entered >= 0
+    mine = (outcome.entered >= round(warmup_s * PS_PER_S)) & entered
+    done = mine & (outcome.state == FINISHED)
+    ttft = (outcome.first - outcome.entered)[done] / PS_PER_S
+    e2e = (outcome.finish - outcome.entered)[done] / PS_PER_S
+    steps = np.maximum(trace.output_tokens[done] - 1, 1)
+    tpot = ((outcome.finish - outcome.first)[done] / PS_PER_S) / steps
+    latencies = {"ttft_s": _spread(ttft), "tpot_s": _spread(tpot), "e2e_s": _spread(e2e)}
+    numbers = {
+        **_goodput(outcome, setup, mine, done, ttft, tpot, e2e),
+        **_time_split(outcome),
+        **_counts(outcome, trace, mine, done),
+    }
+    objective = _objective(outcome, setup, hardware, mine, done, e2e)
+    return Metrics(latencies, numbers, objective)
+
+
+def _spread(values: Floats) -> dict[str, float]:
+    if len(values) == 0:
+        return dict.fromkeys(("mean", *_QUANTILES), float("nan"))
+    quantiles = np.percentile(values, list(_QUANTILES.values()))
+    return {"mean": float(values.mean()), **dict(zip(_QUANTILES, map(float, quantiles), strict=True))}
+
+
+def _slo(cluster: ClusterSpec, online: NDArray[np.bool_], field: str) -> Floats:
+    def of(slo: SloSpec) -> float:
+        value: float = getattr(slo, field)
+        return value
+
+    return np.where(online, of(cluster.slo), of(cluster.offline_slo))
+
+
+def _goodput(
+    outcome: Outcome,
+    setup: Setup,
+    mine: NDArray[np.bool_],
+    done: NDArray[np.bool_],
+    ttft: Floats,
+    tpot: Floats,
+    e2e: Floats,
+) -> dict[str, float]:
+    """SLO attainment and smooth goodput (arXiv 2410.14257, token deadlines).
+
+    A reader starts at the TTFT target and takes a token every TPOT target. The time a late token
+    keeps them waiting is taken off the request's tokens, at the reader's pace and not below zero.
+    Tokens between the first and the last are taken as evenly spaced.
+    """
+    trace, online = setup.trace, setup.trace.online[done]
+    first, pace = _slo(setup.cluster, online, "ttft_s"), _slo(setup.cluster, online, "tpot_s")
+    kept = (ttft <= first) & (tpot <= pace) & (e2e <= _slo(setup.cluster, online, "e2e_s"))
+    tokens = trace.output_tokens[done].astype(np.float64)
+    idle = np.maximum(np.maximum(ttft, e2e - pace * (tokens - 1)) - first, 0.0)
+    smooth = np.maximum(tokens - idle / pace, 0.0).sum()
+    span = _span_s(outcome, mine)
+    return {
+        "goodput_rps": float(kept.sum()) / span,
+        "slo_attainment": float(kept.sum()) / max(int(mine.sum()), 1),
+        "smooth_goodput": float(smooth) / span,
+        "throughput_tokens_per_s": float(tokens.sum()) / span,
+    }
+
+
+def _span_s(outcome: Outcome, mine: NDArray[np.bool_]) -> float:
+    """From the first arrival to the last end, at least a microsecond."""
+    if not mine.any():
+        return 1e-6
+    last = max(int(outcome.finish[mine].max()), int(outcome.entered[mine].max()))
+    return max((last - int(outcome.entered[mine].min())) / PS_PER_S, 1e-6)
+
+
+def _time_split(outcome: Outcome) -> dict[str, float]:
+    """The makespan, split exclusively by GPU time.
+
+    Reconfiguring: GPUs that load an engine. Scheduling: GPUs that idle while a plan is computed.
+    Serving: all else. `planning_s` overlaps serving and is not part of the sum.
+    """
+    totals = outcome.totals
+    total_s = float(totals["integrated"]) / PS_PER_S
+    gpu_ps = max(float(totals["gpu_ps"]), 1.0)
+    loading = total_s * float(totals["loading_ps"]) / gpu_ps
+    blocked = total_s * float(totals["blocked_ps"]) / gpu_ps
+    return {
+        "scheduling_s": blocked,
+        "reconfiguration_s": loading,
+        "serving_s": total_s - loading - blocked,
+        "total_s": total_s,
+        "planning_s": float(totals["planning_ps"]) / PS_PER_S,
+        "decision_s": float(totals["deciding_ps"]) / PS_PER_S,
+        "gpu_hours": float(totals["gpu_ps"]) / PS_PER_S / 3600.0,
+        "price_usd": float(totals["price_usd"]),
+    }
+
+
+def _counts(
+    outcome: Outcome, trace: Trace, mine: NDArray[np.bool_], done: NDArray[np.bool_]
+) -> dict[str, float]:
+    totals = outcome.totals
+    rejected = int((mine & (outcome.state == REJECTED)).sum())
+    asked = max(int(totals["prompt_tokens"]), 1)
+    return {
+        "requests": float(mine.sum()),
+        "finished": float(done.sum()),
+        "rejected": float(rejected),
+        "unfinished": float(int(mine.sum()) - int(done.sum()) - rejected),
+        "not_arrived": float(len(trace) - int((outcome.entered >= 0).sum())),
+        "preemptions": float(totals["preemptions"]),
+        "reconfigurations": float(totals["reconfigurations"]),
+        "plans": float(totals["plans"]),
+        "cached_share": float(totals["cached_tokens"]) / asked,
+        "busiest_share": _busiest_share(outcome, done),
+        "fuel_per_decision": float(totals["fuel"]) / max(int(totals["decisions"]), 1),
+        "faults": float(totals["faults"]),
+    }
+
+
+def _busiest_share(outcome: Outcome, done: NDArray[np.bool_]) -> float:
+    """Share of finished requests that the busiest engine served."""
+    engines = outcome.engine[done]
+    if len(engines) == 0:
+        return float("nan")
+    return float(np.bincount(engines).max()) / len(engines)
+
+
+def unloaded_s(trace: Trace, hardware: Hardware) -> Floats:
+    """Time of each request alone on the fastest shape: prefill, then single decode steps."""
+    shapes = hardware.shapes
+    best = np.full(len(trace), np.inf)
+    for k, shape in enumerate(shapes):
+        context = trace.prompt_tokens + 0.5 * trace.output_tokens
+        step = shape["decode_base"] + shape["decode_per_seq"]
+        step = step + hardware.step_context[k, 1] / PS_PER_S * context
+        best = np.minimum(best, trace.prompt_tokens / shape["prefill_rate"] + trace.output_tokens * step)
+    return best
+
+
+def _objective(
+    outcome: Outcome,
+    setup: Setup,
+    hardware: Hardware,
+    mine: NDArray[np.bool_],
+    done: NDArray[np.bool_],
+    e2e: Floats,
+) -> float:
+    lost = mine & ~done
+    if not mine.any():
+        return float("nan")
+    age = (int(outcome.totals["integrated"]) - outcome.entered[lost]) / PS_PER_S
+    charged = PENALTY * unloaded_s(setup.trace, hardware)[lost] + np.maximum(age, 0.0)
+    return float((e2e.sum() + charged.sum()) / mine.sum())
+
+
+def _clean(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

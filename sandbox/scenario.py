@@ -1,0 +1,174 @@
+"""Scenarios: windows of a trace to score policies on, split by time into search, choice and proof.
+
+A window is measured after a warm-up on what came just before it, so no policy starts on an empty
+fleet. Search sees the training windows only, choice the validation windows, and the sealed ones
+are opened once, for one candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.capacity import Pairing
+from sandbox.cluster import ClusterSpec
+from sandbox.engine import LoadedPolicy, load_policy
+from sandbox.frame import FAULTS
+from sandbox.hardware import build_hardware
+from sandbox.kernel.calls import CALLED, INVALID_DECISION
+from sandbox.metrics import measure
+from sandbox.replay import default_policy
+from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
+from sandbox.simulation import Mode, Setup, SimulationError, simulate
+from sandbox.verifier import verify
+from telemetry.trace import Trace
+
+TIMES_E2E = 10.0  # a window is at least this many mean end-to-end times long
+WARMUP_TIMES_E2E = 3.0
+MOST_WINDOWS = 24
+FEWEST_WINDOWS = 6
+TRAINING_SHARE, VALIDATION_SHARE = 0.4, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One window: `trace` starts with `warmup_s` seconds that are run and not measured."""
+
+    name: str
+    trace: Trace
+    cluster: ClusterSpec
+    capacity: Pairing | None
+    warmup_s: float
+    seed: int
+    mode: Mode = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """All windows of a trace by split, each in order of time.
+
+    Attributes:
+        length_s: measured length of each.
+        mean_e2e_s: of the default policy on the whole trace, which set the length.
+        notes: sentences for people.
+    """
+
+    training: tuple[Scenario, ...]
+    validation: tuple[Scenario, ...]
+    sealed: tuple[Scenario, ...]
+    length_s: float
+    mean_e2e_s: float
+    notes: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[Scenario, ...]:
+        """Every window."""
+        return self.training + self.validation + self.sealed
+
+
+def split_windows(
+    trace: Trace,
+    cluster: ClusterSpec,
+    capacity: Pairing | None = None,
+    *,
+    seed: int = 0,
+    mode: Mode = "open",
+) -> Windows:
+    """Cut a trace, already at its load, into windows; 40 % to search, 20 % to choose, 40 % to prove.
+
+    Raises:
+        SimulationError: the trace is too short for even a few windows.
+    """
+    e2e_s = _mean_e2e_s(Setup(trace, cluster, capacity, mode, seed))
+    warmup_s = WARMUP_TIMES_E2E * e2e_s
+    count = min(int((trace.span_s - warmup_s) / (TIMES_E2E * e2e_s)), MOST_WINDOWS)
+    notes: list[str] = []
+    if count < FEWEST_WINDOWS:
+        count = FEWEST_WINDOWS
+        notes.append(
+            f"windows are shorter than {TIMES_E2E:g} mean end-to-end times ({e2e_s:.3g} s): a "
+            "longer trace, a lower load or a smaller cluster gives firmer evidence"
+        )
+    length_s = (trace.span_s - warmup_s) / count
+    if length_s <= 0.0 or len(trace) < 10 * count:
+        raise SimulationError(
+            f"{trace.meta.name} is too short to search and to prove on; give a longer trace, or "
+            "--span-s to continue it with its own generator."
+        )
+    cut = [
+        _window(k, trace, cluster, capacity, warmup_s, length_s, seed, mode) for k in range(count)
+    ]
+    first, second = round(TRAINING_SHARE * count), round((TRAINING_SHARE + VALIDATION_SHARE) * count)
+    return Windows(
+        tuple(cut[:first]), tuple(cut[first:second]), tuple(cut[second:]), length_s, e2e_s, tuple(notes)
+    )
+
+
+def _mean_e2e_s(setup: Setup) -> float:
+    outcome = simulate(setup, default_policy(), default_policy())
+    return measure(outcome, setup, build_hardware(setup.cluster)).objective_s
+
+
+def _window(
+    k: int,
+    trace: Trace,
+    cluster: ClusterSpec,
+    capacity: Pairing | None,
+    warmup_s: float,
+    length_s: float,
+    seed: int,
+    mode: Mode,
+) -> Scenario:
+    start_s = warmup_s + k * length_s
+    stretch = trace.slice(start_s - warmup_s, start_s + length_s)
+    part = None
+    if capacity is not None:
+        # capacity goes on after the window, while what arrived in it is being finished
+        later = min(start_s + 4.0 * length_s, capacity.trace.span_s)
+        part = capacity.slice(start_s - warmup_s, later)
+    return Scenario(f"w{k:02d}", stretch, cluster, part, warmup_s, seed + k, mode)
+
+
+def score(scenario: Scenario, policy: LoadedPolicy) -> WindowScore:
+    """One policy on one window; what cannot be simulated counts as the worst case."""
+    setup = Setup(
+        scenario.trace, scenario.cluster, scenario.capacity, scenario.mode, scenario.seed
+    )
+    outcome = simulate(setup, policy, default_policy())
+    metrics = measure(outcome, setup, build_hardware(setup.cluster), scenario.warmup_s)
+    faults = int(outcome.totals["faults"])
+    objective = metrics.objective_s
+    if not 0.0 < objective < WORST_OBJECTIVE_S:
+        objective = WORST_OBJECTIVE_S
+    return WindowScore(
+        scenario.name, objective, metrics.flat(), faults, fault_name(outcome.totals) if faults else None
+    )
+
+
+def fault_name(totals: Any) -> str:
+    """A short lower-case name of the first fault of a run."""
+    kind = int(totals["first_fault"])
+    if kind == INVALID_DECISION:
+        return "invalid-decision"
+    names = ("fuel", "zero-division", "index", "overflow", "not-a-number", "scratch", "other")
+    return names[kind - 1] if kind in FAULTS else "other"
+
+
+def prepare(payload: Sequence[Scenario]) -> None:
+    """Load the kernel and the default policy, and run one window: what all candidates share."""
+    score(payload[0], default_policy())
+
+
+def score_job(
+    payload: Sequence[Scenario], candidate: Candidate, windows: Sequence[str], kept: dict[str, Any]
+) -> list[WindowScore]:
+    """Score a candidate on windows by name; its compiled policy is kept for other parameters."""
+    by_name = {scenario.name: scenario for scenario in payload}
+    loaded: LoadedPolicy | None = kept.get("policy")
+    if loaded is None:
+        loaded = load_policy(verify(candidate.source_text), engine="compiled", only=CALLED)
+        kept["policy"] = loaded
+    if candidate.parameters is not None:
+        loaded = loaded.with_parameters(candidate.parameters)
+    return [score(by_name[name], loaded) for name in windows]

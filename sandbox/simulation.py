@@ -1,0 +1,328 @@
+"""One simulation: a trace on a cluster under a policy, from arrays in to arrays out.
+
+`build` lays everything out in the kernel's rows, `simulate` runs it, `Outcome` is what happened.
+Nothing here decides anything: times, capacities and prices are in the rows, decisions are hooks'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import contract
+from sandbox.capacity import Pairing, capacity_rows
+from sandbox.cluster import ClusterSpec
+from sandbox.engine import LoadedPolicy
+from sandbox.errors import SandboxError
+from sandbox.frame import FRAME
+from sandbox.hardware import Hardware, build_hardware
+from sandbox.kernel import state
+from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
+from sandbox.records import new_rows
+from telemetry.trace import Trace
+
+Mode = Literal["open", "backlog"]
+LONGEST_S = 4_000_000.0  # int64 picoseconds end at 106 days; half of it keeps sums in range
+EVENTS_PER_CALL = 200_000
+DEFAULT_MEMORY_ROWS = 1
+
+
+class SimulationError(SandboxError):
+    """A simulation that cannot start; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is simulated, apart from the policy.
+
+    Attributes:
+        trace: the requests; capacity: which GPUs are there when, None for always.
+        mode: "open", arrivals at their times; "backlog", each monitoring interval's requests are
+            released together when the previous interval's are done.
+        seed: of the predictor's errors and of `request.seed`.
+        stop_s: end of the run for what has not finished; twice the span by default.
+        macro: False steps every iteration by itself, the reference of macro-stepping.
+    """
+
+    trace: Trace
+    cluster: ClusterSpec
+    capacity: Pairing | None = None
+    mode: Mode = "open"
+    seed: int = 0
+    stop_s: float | None = None
+    macro: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened; arrays are per request of the trace, times in picoseconds, -1 for never.
+
+    Attributes:
+        entered, first, finish: arrival at the router, first and last token.
+        state: FINISHED, REJECTED or where it was when the run ended.
+        preempted, held: how often.
+        engine: which slot of the simulator served it last, -1 for none.
+        totals: counters and integrals of the run, see `state.TOTALS`.
+        gpus: GPUs of the cluster.
+    """
+
+    entered: NDArray[np.int64]
+    first: NDArray[np.int64]
+    finish: NDArray[np.int64]
+    state: NDArray[np.int32]
+    preempted: NDArray[np.int32]
+    held: NDArray[np.int32]
+    engine: NDArray[np.int32]
+    totals: np.void
+    gpus: int
+
+
+def simulate(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> Outcome:
+    """Run to the end.
+
+    Raises:
+        SimulationError: the trace is too long for the clock, or no plan fits the cluster.
+    """
+    from sandbox.kernel.program import Program
+
+    sim = build(setup, policy, default)
+    program = Program(sim)
+    if not program.start():
+        raise SimulationError(
+            f"No plan fits {setup.cluster.name} at the start; give it more GPUs, or take another "
+            "stretch of the capacity file with --capacity-from."
+        )
+    while program.run(EVENTS_PER_CALL):
+        pass
+    totals = sim.totals[0]
+    if totals["broken"]:
+        raise SimulationError("The simulator ran out of event space; shorten the trace.")
+    rows = sim.requests
+    names = ("entered", "first", "finish", "state", "preempted", "held", "instance")
+    return Outcome(*(rows[name].copy() for name in names), totals, len(sim.gpus))
+
+
+def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Sim:
+    """All rows of a simulation at time 0, before its first plan."""
+    trace, cluster = setup.trace, setup.cluster
+    stop_s = setup.stop_s if setup.stop_s is not None else max(2.0 * trace.span_s, 60.0)
+    if setup.mode == "backlog":
+        stop_s = max(stop_s, 20.0 * trace.span_s)
+    if not 0.0 < stop_s <= LONGEST_S:
+        raise SimulationError(
+            f"The clock holds {LONGEST_S:.0f} s and this run needs {stop_s:.0f} s; cut the trace "
+            "with --from and --until."
+        )
+    hardware = build_hardware(cluster)
+    shared = _shares_prefixes(trace, cluster)
+    engines = min(2 * len(hardware.gpus) + 8, 160)
+    capacity = capacity_rows(setup.capacity, hardware.gpus, stop_s, cluster.switch.grace_s)
+    _count_present(hardware)
+    sim = _allocate(setup, hardware, capacity, engines, shared)
+    _fill_settings(sim.settings[0], setup, policy, hardware, stop_s, shared)
+    _fill_requests(sim.requests, setup)
+    _fill_cluster(sim, hardware, cluster)
+    _start_plan(sim, cluster)
+    _connect(sim, policy, default)
+    return sim
+
+
+def _count_present(hardware: Hardware) -> None:
+    for k, pool in enumerate(hardware.pools):
+        present = int((hardware.gpus["present"] & (hardware.gpus["pool"] == k)).sum())
+        pool["present"] = pool["free"] = present
+
+
+def _shares_prefixes(trace: Trace, cluster: ClusterSpec) -> bool:
+    aligned = trace.block_tokens > 0 and trace.block_tokens % BLOCK_TOKENS == 0
+    return aligned and cluster.engine.enable_prefix_caching and len(trace.block_ids) > 0
+
+
+def _allocate(
+    setup: Setup, hardware: Hardware, capacity: state.Rows, engines: int, shared: bool
+) -> state.Sim:
+    trace, routers = setup.trace, setup.cluster.router.count
+    blocks = int(trace.block_ids.max(initial=-1)) + 1 if shared else 1
+    cache = (engines, max(blocks, 1))
+    classes = np.zeros(3, state.CLASS_STATS)
+    classes["last_arrival"] = -1
+    for name in ("forecast", "forecast_error", "prompt_ewma", "output_ewma"):
+        classes[name] = np.nan
+    instances = np.zeros(engines, state.INSTANCE)
+    instances["id"] = instances["replica"] = instances["event_pos"] = -1
+    instances["event_at"] = NEVER
+    return state.Sim(
+        settings=np.zeros(1, state.SETTINGS),
+        totals=_totals(hardware, setup),
+        requests=np.zeros(len(trace), state.REQUEST),
+        instances=instances,
+        pools=hardware.pools,
+        gpus=hardware.gpus,
+        shapes=hardware.shapes,
+        step_tokens=hardware.step_tokens,
+        step_batch=hardware.step_batch,
+        step_context=hardware.step_context,
+        step_mixed=hardware.step_mixed,
+        capacity=capacity,
+        events=np.zeros(len(trace) + 8 * engines + 4096, state.EVENT),
+        instance_heap=np.zeros(engines, np.int64),
+        block_ids=np.array(trace.block_ids if shared else [0], np.int32),
+        block_refs=np.zeros(cache, np.int32),
+        block_next=np.zeros(cache, np.int32),
+        block_prev=np.zeros(cache, np.int32),
+        tenant_load=np.zeros((engines, int(trace.tenant.max(initial=0)) + 1), np.int32),
+        class_stats=classes,
+        router_rows=new_rows(contract.Instance, (routers + 2) * engines).reshape(-1, engines),
+        router_slots=np.zeros((routers + 1, engines), np.int64),
+        router_seen=np.full((routers + 1, engines), -1, np.int64),
+        router_counts=np.zeros(routers + 1, np.int64),
+        router_free=np.zeros(routers, np.int64),
+        router_memory=np.zeros((routers + 1, contract.MEMORY_SLOTS)),
+        engine_memory=np.zeros((engines, contract.MEMORY_SLOTS)),
+        planner_memory=np.zeros((1 + DEFAULT_MEMORY_ROWS, contract.MEMORY_SLOTS)),
+        request_row=new_rows(contract.Request, 1),
+        window=new_rows(contract.Window, 1),
+        cluster=new_rows(contract.Cluster, 1),
+        plan=new_rows(contract.Plan, 1),
+        new_plan=new_rows(contract.Plan, 1),
+        frame=np.zeros(1, FRAME),
+        hooks=np.zeros(22, np.int64),
+        hook_parameters=np.zeros(22, np.int64),
+        scratch=np.zeros(contract.SCRATCH_FLOATS),
+        links=np.zeros(0, np.int64),
+    )
+
+
+def _totals(hardware: Hardware, setup: Setup) -> state.Rows:
+    rows = np.zeros(1, state.TOTALS)
+    row = rows[0]
+    row["held_head"] = row["held_tail"] = row["last_switch"] = row["period"] = -1
+    row["gpus_present"] = int(hardware.gpus["present"].sum())
+    row["next_monitor"] = int(setup.cluster.tick.monitoring_s * PS_PER_S)
+    row["rate_at_plan"], row["feasible"] = np.nan, True
+    return rows
+
+
+def _ps(seconds: float) -> int:
+    return round(seconds * PS_PER_S)
+
+
+def _fill_settings(
+    row: np.void,
+    setup: Setup,
+    policy: LoadedPolicy,
+    hardware: Hardware,
+    stop_s: float,
+    shared: bool,
+) -> None:
+    cluster, tick = setup.cluster, setup.cluster.tick
+    row["block_tokens"] = max(setup.trace.block_tokens, BLOCK_TOKENS)
+    row["monitor"], row["rekey"] = _ps(tick.monitoring_s), _ps(tick.rekey_s)
+    row["hold_tick"], row["max_hold"] = _ps(tick.hold_s), _ps(tick.max_hold_s)
+    row["signal_age"], row["stop"] = _ps(cluster.router.signal_age_s), _ps(stop_s)
+    row["grace"], row["drain"] = _ps(cluster.switch.grace_s), _ps(cluster.switch.drain_s)
+    row["fuel_ps"] = round(cluster.price.fuel_ns * 1000)
+    row["route_fuel"] = cluster.price.decision_fuel
+    row["plan_fuel"] = round(cluster.price.planner_s * 1e9 / cluster.price.fuel_ns)
+    row["routers"] = cluster.router.count
+    row["token_budget"] = cluster.engine.max_num_batched_tokens
+    row["max_seqs"] = cluster.engine.max_num_seqs
+    row["backlog"], row["macro"] = setup.mode == "backlog", setup.macro
+    row["kv_bytes"], row["weight_bytes"] = hardware.kv_bytes, hardware.weight_bytes
+    for c, slo in enumerate((cluster.slo, cluster.slo, cluster.offline_slo)):
+        row["ttft_slo"][c], row["tpot_slo"][c], row["e2e_slo"][c] = slo.ttft_s, slo.tpot_s, slo.e2e_s
+    row["nominal_prompt"], row["nominal_output"] = 1000.0, 200.0
+    row["has_prefixes"] = row["prefix_cache"] = shared
+    row["has_priority"], row["has_admit"] = "priority" in policy.hooks, "admit" in policy.hooks
+    row["needs_longest"] = "Instance.longest_context_tokens" in policy.source.fields_read
+
+
+def _fill_requests(rows: state.Rows, setup: Setup) -> None:
+    trace, n = setup.trace, len(setup.trace)
+    rng = np.random.default_rng([setup.seed, 0x5EED])
+    rows["arrival"] = np.round(trace.arrival_s * PS_PER_S).astype(np.int64)
+    rows["think"] = np.round(trace.think_s * PS_PER_S).astype(np.int64)
+    for name in ("entered", "first", "finish", "hold_since"):
+        rows[name] = -1
+    rows["order"] = np.arange(n)
+    rows["seed"] = rng.integers(0, 2**53, n)
+    rows["predicted"], rows["predicted_error"] = _predictions(setup, rng)
+    rows["weight"] = 1.0
+    rows["prompt"], rows["output"] = trace.prompt_tokens, trace.output_tokens
+    rows["tenant"], rows["session"], rows["turn"] = trace.tenant, trace.session, trace.turn
+    rows["online"], rows["class_id"] = trace.online, np.where(trace.online, 1, 2)
+    rows["block_start"] = trace.block_offsets[:-1]
+    rows["block_count"] = np.diff(trace.block_offsets)
+    rows["period"] = (trace.arrival_s // setup.cluster.tick.monitoring_s).astype(np.int32)
+    for name in ("instance", "last_instance", "list_next", "list_prev", "fill_next"):
+        rows[name] = -1
+    rows["after"] = trace.after
+    rows["child"], rows["sibling"] = _children(trace.after)
+
+
+def _predictions(
+    setup: Setup, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The stated error model: true length times an unbiased log-normal factor."""
+    n, sigma = len(setup.trace), setup.cluster.predictor.sigma
+    if sigma is None:
+        return np.full(n, np.nan), np.full(n, np.nan)
+    noise = np.exp(sigma * rng.standard_normal(n) - 0.5 * sigma * sigma)
+    error = float(np.sqrt(np.expm1(sigma * sigma)))
+    return np.maximum(setup.trace.output_tokens * noise, 1.0), np.full(n, error)
+
+
+def _children(after: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """First child and next sibling of every row, children in row order."""
+    child, sibling = np.full(len(after), -1, np.int32), np.full(len(after), -1, np.int32)
+    for row in np.flatnonzero(after >= 0)[::-1]:
+        parent = after[row]
+        sibling[row] = child[parent]
+        child[parent] = row
+    return child, sibling
+
+
+def _fill_cluster(sim: state.Sim, hardware: Hardware, cluster: ClusterSpec) -> None:
+    """The constant part of the contract's Cluster record."""
+    row = sim.cluster[0]
+    row["weight_bytes"], row["kv_bytes_per_token"] = hardware.weight_bytes, hardware.kv_bytes
+    row["monitoring_s"] = cluster.tick.monitoring_s
+    for pool, spec in zip(hardware.pools, row["pools"], strict=False):
+        for name in ("gpu_type", "node_size", "zone", "spot"):
+            spec[name] = pool[name]
+        spec["price_usd_per_hour"], spec["memory_bytes"] = pool["price"], pool["memory"]
+        spec["flops"], spec["bandwidth_bytes_per_s"] = pool["flops"], pool["bandwidth"]
+        spec["link_bytes_per_s"], spec["load_bytes_per_s"] = pool["link"], pool["load"]
+        spec["outlook"], spec["wanted"] = np.nan, -1
+
+
+def _start_plan(sim: state.Sim, cluster: ClusterSpec) -> None:
+    """The cluster file's own replicas, if it names some, into `new_plan`."""
+    entries = [e for e in cluster.replica for _ in range(e.count)][: contract.MAX_REPLICAS]
+    plan = sim.new_plan[0]
+    plan["n_replicas"] = len(entries)
+    for row, entry in zip(plan["replicas"], entries, strict=False):
+        row["pool"], row["tp"], row["pp"], row["role"] = entry.pool, entry.tp, 1, contract.MIXED
+        row["length_low_tokens"], row["length_high_tokens"] = 0, 2**31
+        row["share"] = 1.0
+        row["instance"] = -1
+
+
+def _connect(sim: state.Sim, policy: LoadedPolicy, default: LoadedPolicy) -> None:
+    """Addresses: of the hooks, and of the rows that every call of a hook sees."""
+    from sandbox.kernel.calls import CALLED, HOOKS
+
+    for k, hook in enumerate(HOOKS):
+        own = policy if hook in policy.hooks else default
+        for row, loaded in ((k, own), (len(HOOKS) + k, default)):
+            if hook in CALLED and hook in loaded.hooks:
+                sim.hooks[row] = loaded.address(hook)
+                sim.hook_parameters[row] = loaded.parameters.ctypes.data
+    frame = sim.frame[0]
+    frame["request"], frame["instance"] = sim.request_row.ctypes.data, sim.router_rows[-1].ctypes.data
+    frame["window"], frame["cluster"] = sim.window.ctypes.data, sim.cluster.ctypes.data
+    frame["plan"], frame["new_plan"] = sim.plan.ctypes.data, sim.new_plan.ctypes.data
+    frame["scratch"] = sim.scratch.ctypes.data
