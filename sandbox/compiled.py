@@ -19,6 +19,8 @@ import numpy.typing as npt
 from numba import njit
 from numba import types as nb
 from numba.core import cgutils
+from numba.core.caching import NullCache
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
@@ -133,6 +135,13 @@ def namespace() -> dict[str, Any]:
         copy = types.FunctionType(function.__code__, scope, name)
         scope[name] = _jit(cache=True)(copy)
     return scope
+
+
+def stop_caching() -> None:
+    """Keep the machine code there is and write none: for processes that may not write files."""
+    for value in namespace().values():
+        if isinstance(value, Dispatcher):
+            value._cache = NullCache()
 
 
 @dataclass(frozen=True, slots=True)

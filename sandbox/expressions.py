@@ -164,8 +164,9 @@ def _member(writer: Lowering, node: ast.Compare) -> str:
     kind = writer.kind(node.left)
     for element in elements:
         kind = join(kind, writer.kind(element))
-    first, *texts = writer.values([node.left, *elements], [kind] * (len(elements) + 1))
-    subject = writer.saved(first)
+    texts = writer.values([node.left, *elements], [kind] * (len(elements) + 1))
+    # Python makes the whole tuple before it compares: an element may stop the policy.
+    subject, *texts = [writer.saved(text) for text in texts]
     inside = isinstance(node.ops[0], ast.In)
     if not texts:
         return "False" if inside else "True"

@@ -261,7 +261,10 @@ def extreme(writer: Lowering, node: ast.Call, name: str) -> str:
         return _keyed(writer, node.args[0], keywords["key"], sign)
     kind = writer.kind(node)
     best, found = writer.temporary(), writer.temporary()
-    writer.emit(f"{best} = {'0' if kind == INT else '0.0'}")
+    start = "0" if kind == INT else "0.0"
+    if "default" in keywords:
+        start = writer.value(keywords["default"], kind)
+    writer.emit(f"{best} = {start}")
     writer.emit(f"{found} = False")
 
     def each(text: str, element: Kind) -> None:
@@ -271,13 +274,7 @@ def extreme(writer: Lowering, node: ast.Call, name: str) -> str:
         writer.block.lines.append([f"{best} = {value}", f"{found} = True"])
 
     over(writer, node.args[0], each)
-    if "default" in keywords:
-        with writer.nested() as body:
-            writer.emit(f"{best} = {writer.value(keywords['default'], kind)}")
-        with writer.nested() as nothing:
-            pass
-        writer.place_branches(f"not {found}", body, nothing)
-    else:
+    if "default" not in keywords:
         writer.emit(f"require(frame, {found}, EMPTY)")
     return best
 

@@ -153,19 +153,27 @@ def prefill_time_s(instance: Instance, tokens: float) -> float:
 def completion_s(request: Request, instance: Instance) -> float:
     """Predicted time to this request's last token if it goes there now.
 
-    Prefill of what is queued, what is running and its own uncached prompt; then its predicted
-    output (256 tokens without a prediction) at the step time of a batch one larger.
+    The wait for a seat when the batch is full (each departure frees one), the prefill of what is
+    queued, running and its own uncached prompt, then its predicted output (256 tokens without a
+    prediction) at the step time of the batch it will be in.
     """
     own = float(request.prompt_tokens) - float(instance.cached_prefix_tokens)
     waiting = float(instance.queued_prompt_tokens) + float(instance.prefill_backlog_tokens)
     output = request.predicted_output_tokens - float(request.done_tokens)
     if request.predicted_output_tokens != request.predicted_output_tokens:
         output = 256.0
-    batch = float(instance.running_requests) + 1.0
+    others = float(instance.running_requests) + float(instance.queued_requests)
+    seats = float(instance.max_num_seqs) if instance.max_num_seqs > 0 else others + 1.0
+    batch = min(others + 1.0, seats)
     context = float(instance.context_tokens) + float(request.prompt_tokens)
     step = step_time_s(instance, batch, context)
+    rest = instance.predicted_remaining_tokens
+    if rest != rest:
+        rest = 128.0 * others
+    each = rest / others if others > 0.0 else 0.0
+    seat: float = max(others + 1.0 - seats, 0.0) * each * step / seats
     decode: float = max(output, 1.0) * step
-    return prefill_time_s(instance, max(own, 0.0) + waiting) + decode
+    return seat + prefill_time_s(instance, max(own, 0.0) + waiting) + decode
 
 
 def find_shape(frame: Frame, cluster: Cluster, pool: int, tp: int, pp: int) -> int:
