@@ -162,7 +162,7 @@ def completion_s(request: Request, instance: Instance) -> float:
     output = request.predicted_output_tokens - float(request.done_tokens)
     if request.predicted_output_tokens != request.predicted_output_tokens:
         output = 256.0
-    others = float(instance.running_requests) + float(instance.queued_requests)
+    others = float(max(instance.running_requests, 0)) + float(max(instance.queued_requests, 0))
     seats = float(instance.max_num_seqs) if instance.max_num_seqs > 0 else others + 1.0
     batch = min(others + 1.0, seats)
     context = float(instance.context_tokens) + float(request.prompt_tokens)
