@@ -113,7 +113,6 @@ def _mix64(z: Native) -> Native:
     return z ^ (z >> np.uint64(31))
 
 
-
 _OWN = (frame_at, floats_at, row_at, rows_at, vector, table, random01, _mix64)
 
 
@@ -139,9 +138,9 @@ def namespace() -> dict[str, Any]:
 
 def stop_caching() -> None:
     """Keep the machine code there is and write none: for processes that may not write files."""
-    for value in namespace().values():
-        if isinstance(value, Dispatcher):
-            value._cache = NullCache()
+    dispatchers: list[Native] = [v for v in namespace().values() if isinstance(v, Dispatcher)]
+    for dispatcher in dispatchers:
+        dispatcher._cache = NullCache()
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,9 @@ class Bounds:
         kind = self.kinds.get(node)
         if kind is not None and kind.name == "rows":
             return ROW_CAPACITY[kind.record]
-        return contract.MAX_CLASSES if kind == FLOATS else None
+        # Only a field surely has that length: a variable of this kind may be memory or zeros().
+        field = kind == FLOATS and isinstance(node, ast.Attribute)
+        return contract.MAX_CLASSES if field else None
 
     def _sum(self, node: ast.BinOp) -> Interval:
         left, right = self.interval(node.left), self.interval(node.right)

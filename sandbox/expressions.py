@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandbox import cost, reductions
 from sandbox.calls import Comprehension, arranged
-from sandbox.kinds import BOOL, FLOAT, INT, TABLE, Kind, join, tools
+from sandbox.kinds import BOOL, FLOAT, FLOATS, INT, TABLE, Kind, capacities, join, tools
 from sandbox.writer import Block
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ def _attribute(writer: Lowering, node: ast.Attribute) -> str:
     if writer.kind(node).name == "rows":
         owner = writer.saved(owner)
         return f"filled({owner}.{node.attr}, {owner}.n_{node.attr})"
+    if writer.kind(node) == FLOATS:
+        # The compiler takes the field itself for another type than memory or zeros().
+        record = writer.kind(node.value).record.removeprefix("New")
+        return f"filled({owner}.{node.attr}, {capacities()[record, node.attr]})"
     return f"{owner}.{node.attr}"
 
 

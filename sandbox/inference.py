@@ -57,13 +57,19 @@ class Inference:
             for parameter, kind in hooks()[name].parameters:
                 self.variables[name, parameter] = kind
             self.results[name] = hooks()[name].result
-        for _ in range(MAX_PASSES):
+        for number in range(MAX_PASSES):
             self._changed = False
-            self._pass()
+            # Arguments flow to the callees, results to the callers: take turns.
+            self._pass(self.program.order if number % 2 else self.program.order[::-1])
             if not self._changed:
                 break
+        else:
+            self.program.refuse(
+                self.program.tree, "kinds", "The kinds of variables depend on each other too long.",
+                "Assign each variable from fields or constants first.",
+            )  # fmt: skip
         self.reporting = True
-        self._pass()
+        self._pass(self.program.order)
 
     def _check_parameters(self) -> None:
         for function in self.program.functions.values():
@@ -74,8 +80,8 @@ class Inference:
                         "Use another name.",
                     )  # fmt: skip
 
-    def _pass(self) -> None:
-        for name in reversed(self.program.order):
+    def _pass(self, order: list[str]) -> None:
+        for name in order:
             self.function = name
             self._block(self.program.functions[name].body)
 

@@ -16,6 +16,7 @@ from sandbox.source import Tunable
 
 Ranges = dict[int, tuple[str, str] | None]  # `# tune:` comments by line
 LARGEST = 1e300
+MAX_LOOPS, MAX_CALLS = 40, 12
 
 BUILTINS = frozenset(
     {"abs", "all", "any", "bool", "enumerate", "float", "int", "len", "max", "min", "range",
@@ -65,7 +66,7 @@ class Program:
 
     def refuse(self, node: ast.AST, code: str, reason: str, mend: str) -> None:
         """Note one refusal at a node's line, each only once."""
-        refusal = Refusal(getattr(node, "lineno", 1), code, reason, mend)
+        refusal = Refusal(getattr(node, "lineno", 1), code, reason[:200], mend[:200])
         if refusal not in self.refusals:
             self.refusals.append(refusal)
 
@@ -224,9 +225,33 @@ def _find_calls(program: Program) -> None:
             if isinstance(name, ast.Name)
         ]
         program.calls[name] = [other for other in called if other in program.functions]
+        _check_loops(program, function)
     done: dict[str, bool] = {}
     for name in program.functions:
         _visit(program, name, done)
+    if not program.refusals:
+        _check_nesting(program)
+
+
+def _check_loops(program: Program, function: ast.FunctionDef) -> None:
+    """A compiler's time grows with the square of a function's loops."""
+    loops = sum(isinstance(node, ast.For | ast.comprehension) for node in ast.walk(function))
+    if loops > MAX_LOOPS:
+        program.refuse(
+            function, "too-long", f"{function.name} has over {MAX_LOOPS} loops.",
+            "Move some of them into helpers.",
+        )  # fmt: skip
+
+
+def _check_nesting(program: Program) -> None:
+    depths: dict[str, int] = {}
+    for name in program.order:
+        depths[name] = 1 + max((depths[other] for other in program.calls[name]), default=0)
+        if depths[name] > MAX_CALLS:
+            program.refuse(
+                program.functions[name], "too-deep", f"Calls are nested over {MAX_CALLS} deep.",
+                "Let functions call fewer others.",
+            )  # fmt: skip
 
 
 def check_writers(program: Program) -> None:

@@ -178,6 +178,7 @@ def over(
     walk = iteration(writer, node)
     k = writer.temporary()
     with writer.nested() as body:
+        writer.spend(2)
         each(*_leaf(walk.at(k)))
         if stop:
             _break_if(writer, stop)

@@ -21,6 +21,7 @@ MAX_BRACKETS, MAX_DEPTH, MAX_NODES, MAX_LOOPS = 24, 48, 6_000, 4
 INT_LIMIT = 2**53
 
 _CONTROL = re.compile(r"[^\n\t\x20-\x7e]")
+_COOKIE = re.compile(r"(?m)^[ \t]*#.*?coding[:=]")
 _TUNE = re.compile(r"#\s*tune:\s*(\S+)\s*\.\.\s*(\S+?)\s*$")
 
 _ALLOWED: tuple[type[ast.AST], ...] = (
@@ -115,6 +116,8 @@ def _text_refusals(text: str) -> Iterator[Refusal]:
         yield Refusal(
             line, "character", "The text may hold printable ASCII only.", "Retype this line."
         )
+    if _COOKIE.search("\n".join(text.split("\n", 2)[:2])):
+        yield Refusal(1, "character", "An encoding may not be declared.", "Remove the comment.")
     if text.count("\n") >= MAX_LINES:
         yield Refusal(MAX_LINES, "too-long", f"There are over {MAX_LINES} lines.", "Shorten it.")
     if not bad:

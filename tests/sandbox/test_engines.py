@@ -1,0 +1,181 @@
+"""Law 5: the two policy engines decide identically. Law 7: admitted code ends and stays inside."""
+
+import importlib.util
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox import contract
+from sandbox.engine import load_policy
+from sandbox.errors import ParametersRefused, PolicyFault
+from sandbox.frame import FUEL, INDEX, NOT_A_NUMBER, OVERFLOW, SCRATCH, ZERO_DIVISION, Caller
+from sandbox.kinds import hooks
+from sandbox.policies import default_source
+from sandbox.records import new_rows
+from sandbox.verifier import verify
+
+HERE = Path(__file__).parent
+_spec = importlib.util.spec_from_file_location("program_generator", HERE / "program_generator.py")
+programs = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(programs)
+
+ROUTE = "def route(request, instances, memory):\n"
+ROWS = {
+    "request": contract.Request, "instance": contract.Instance, "entry": contract.Entry,
+    "window": contract.Window, "cluster": contract.Cluster, "plan": contract.Plan,
+    "new_plan": contract.Plan, "moves": contract.Moves, "instances": contract.Instance,
+    "running": contract.Running, "entries": contract.Entry, "branches": contract.Branch,
+}  # fmt: skip
+
+
+def callers(source):
+    return [Caller(load_policy(source, engine=engine)) for engine in ("interpreted", "compiled")]
+
+
+def decision(caller, hook, rows, memory, fuel, **more):
+    """Everything a call leaves behind: answer or fault, fuel, memory and rows, NaN as one value."""
+    rows = {name: array.copy() for name, array in rows.items()}
+    memory = memory.copy()
+    try:
+        answer = ("answer", getattr(caller, hook)(**rows, memory=memory, fuel=fuel, **more))
+    except PolicyFault as fault:
+        answer = ("fault", fault.kind)
+    memory[np.isnan(memory)] = np.nan
+    return answer, caller.fuel_used, memory.tobytes(), {n: a.tolist() for n, a in rows.items()}
+
+
+def rows_of(hook, rng, wild):
+    names = [name for name, _ in hooks()[hook].parameters if name != "memory"]
+    many = {"instances", "running", "entries", "branches"}
+    return {
+        name: programs.random_rows(ROWS[name], rng.randint(0, 5) if name in many else 1, rng, wild)
+        for name in names
+    }
+
+
+def agree(source, hook, engines, rng):
+    rows = rows_of(hook, rng, rng.choice([0.0, 0.1]))
+    fuel = rng.choice([100_000_000, rng.randint(0, 900)])
+    outcomes = [repr(decision(one, hook, rows, np.zeros(64), fuel)) for one in engines]
+    assert outcomes[0] == outcomes[1]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32))
+def test_law_5_engines_agree_on_generated_programs(seed):
+    source = verify(programs.admitted(seed))
+    engines, rng = callers(source), random.Random(seed)
+    for _ in range(40):
+        request, instances, memory, rotation, fuel = programs.random_inputs(rng)
+        rows = {"request": request, "instances": instances}
+        outcomes = [
+            decision(one, "route", rows, memory, fuel, rotation=rotation)[:3] for one in engines
+        ]
+        assert outcomes[0] == outcomes[1]
+        assert fuel < 60_000 or outcomes[0][1] <= source.cost["route"]
+
+
+@pytest.mark.parametrize("which", ["default", "every_construct"])
+def test_law_5_engines_agree_on_every_hook(which):
+    text = (HERE / "every_construct.txt").read_text()
+    source = default_source() if which == "default" else verify(text)
+    engines, rng = callers(source), random.Random(which)
+    for hook in source.hooks:
+        for _ in range(12):
+            agree(source, hook, engines, rng)
+
+
+def test_the_default_policy_stops_on_no_ordinary_input():
+    caller, rng = Caller(load_policy(default_source(), engine="interpreted")), random.Random(1)
+    for hook in default_source().hooks:
+        for _ in range(20):
+            getattr(caller, hook)(**rows_of(hook, rng, 0.0))
+
+
+def rows(count=3):
+    instances = new_rows(contract.Instance, count)
+    instances["id"] = np.arange(count) + 10
+    return new_rows(contract.Request, 1), instances
+
+
+STOPS = {
+    "    for i in range(200):\n        for j in range(50):\n            memory[0] += 1\n"
+    "    return 0": FUEL,
+    "    for i in range(request.prompt_tokens):\n        pass\n    return 0": FUEL,
+    "    return instances[len(instances)].id": INDEX,
+    "    return instances[request.turn - 1].id": INDEX,
+    "    memory[64] = 1.0\n    return 0": INDEX,
+    "    return min(i.id for i in instances if i.tp > 9)": INDEX,
+    "    return int(1 / request.age_s)": ZERO_DIVISION,
+    "    return 7 // request.turn": ZERO_DIVISION,
+    "    a = 3\n    for i in range(60):\n        a = a * 3\n    return a": OVERFLOW,
+    "    return int(1e300)": OVERFLOW,
+    "    return int(request.deadline_s)": NOT_A_NUMBER,
+    "    for i in range(9):\n        a = zeros(4096)\n    return 0": SCRATCH,
+}
+
+
+@pytest.mark.parametrize("body", STOPS)
+def test_law_7_code_is_stopped_with_its_kind_of_fault(body):
+    request, instances = rows()
+    request["deadline_s"], request["prompt_tokens"] = math.nan, 1000
+    caller = Caller(load_policy(verify(f"{ROUTE}{body}\n"), engine="interpreted"))
+    with pytest.raises(PolicyFault) as caught:
+        caller.route(request, instances, fuel=30_000)
+    assert caught.value.kind == STOPS[body]
+
+
+def test_law_7_planner_loops_end_with_the_fuel():
+    source = verify(
+        "def should_reschedule(window, cluster, plan, memory):\n    a = 0\n"
+        "    for i in range(9007199254740992):\n        for j in range(9007199254740992):\n"
+        "            a = j\n    return a > 0\n"
+    )
+    arguments = [new_rows(ROWS[name], 1) for name in ("window", "cluster", "plan")]
+    for caller in callers(source):
+        with pytest.raises(PolicyFault, match="fuel"):
+            caller.should_reschedule(*arguments, fuel=20_000)
+
+
+def test_a_parameter_changes_the_decision_without_compiling_again():
+    source = verify("LIMIT = 5.0  # tune: 0 .. 10\n" + ROUTE
+                    + "    return HOLD if instances[0].oldest_wait_s < LIMIT else 3\n")  # fmt: skip
+    request, instances = rows()
+    instances["oldest_wait_s"] = 2.0
+    for engine in ("interpreted", "compiled"):
+        loaded = load_policy(source, engine=engine)
+        tuned = loaded.with_parameters({"LIMIT": 1.0})
+        assert tuned.address("route") == loaded.address("route")
+        assert tuned.digest != loaded.digest
+        assert [Caller(one).route(request, instances) for one in (loaded, tuned)] == [-1, 3]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"LIMIT": 11.0}, {"LIMIT": math.nan}, {"OTHER": 1.0}, {"N": 1.5}]
+)
+def test_parameters_out_of_range_are_refused(wrong):
+    constants = "LIMIT = 5.0  # tune: 0 .. 10\nN = 2\n"
+    source = verify(constants + ROUTE + "    return N + int(LIMIT)\n")
+    with pytest.raises(ParametersRefused):
+        load_policy(source, wrong, engine="interpreted")
+
+
+def test_rows_are_seen_rotated():
+    source = verify(ROUTE + "    for inst in instances:\n        return inst.id\n    return HOLD\n")
+    request, instances = rows()
+    caller = Caller(load_policy(source, engine="interpreted"))
+    seen = [caller.route(request, instances, rotation=rotation) for rotation in range(3)]
+    assert seen == [10, 11, 12]
+
+
+def test_memory_keeps_what_a_stopped_call_wrote_alike():
+    source = verify(ROUTE + "    memory[0] = 7.0\n    return 1 // request.turn\n")
+    for caller in callers(source):
+        with pytest.raises(PolicyFault):
+            caller.route(*rows())
+        assert caller.memory[0] == 7.0
