@@ -255,12 +255,16 @@ class Search:
         )
 
     def _finalists(self) -> list[Member]:
-        """The best candidates that behave differently, from each other and from every human."""
+        """The best candidates that behave differently, from each other and from every human.
+
+        One that breaks a guardrail on the training windows already would only lose in the end.
+        """
         humans = self._founders.members
         seen = {_fingerprint(member) for member in humans}
         finalists = []
         for member in self._archive.members():
-            if _fingerprint(member) not in seen:
+            gates = self._task.gates(member.results, self._founders.best.results)
+            if _fingerprint(member) not in seen and all(gate.passed for gate in gates):
                 seen.add(_fingerprint(member))
                 finalists.append(member)
         return finalists[: self._settings.finalists]

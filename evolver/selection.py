@@ -7,6 +7,7 @@ a normal outcome. Humans count with their own constants and with constants tuned
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -78,7 +79,8 @@ class Court:
         """Choose on validation windows, then prove on the sealed ones."""
         human, human_score, scores = self._validate(finalists)
         if not finalists:
-            return Verdict(Outcome.NO_CHANGE, "No candidate could be scored.", human)
+            reason = "No candidate was better without breaking a guardrail on training windows."
+            return Verdict(Outcome.NO_CHANGE, reason, human)
         chosen, score = min(
             zip(finalists, scores, strict=True), key=lambda pair: (round(pair[1], 6), *pair[0].rank)
         )
@@ -96,14 +98,20 @@ class Court:
         return self._prove(chosen, human)
 
     def _validate(self, finalists: Sequence[Member]) -> tuple[Member, float, list[float]]:
-        """The best human on validation with its score, and the scores of the finalists."""
+        """The best human on validation with its score, and the finalists' scores.
+
+        A finalist that breaks a guardrail scores infinity.
+        """
         everyone = [*self.humans, *finalists]
         results = self.results(everyone, Split.VALIDATION)
         humans = results[: len(self.humans)]
         yardstick = Yardstick.of(humans)
         ranked = [(yardstick.score(r), *m.rank) for m, r in zip(self.humans, humans, strict=True)]
         best = min(range(len(ranked)), key=ranked.__getitem__)
-        scores = [yardstick.score(r) for r in results[len(self.humans) :]]
+        scores = []
+        for result in results[len(self.humans) :]:
+            kept = all(gate.passed for gate in self.task.gates(result, humans[best]))
+            scores.append(yardstick.score(result) if kept else math.inf)
         return self.humans[best], ranked[best][0], scores
 
     def _prove(self, chosen: Member, human: Member) -> Verdict:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
+from sandbox.compiled import stop_caching
 from sandbox.engine import LoadedPolicy, load_policy
 from sandbox.frame import FAULTS
 from sandbox.hardware import build_hardware
@@ -33,7 +34,10 @@ TRAINING_SHARE, VALIDATION_SHARE = 0.4, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One window: `trace` starts with `warmup_s` seconds that are run and not measured."""
+    """One window: `trace` starts with `warmup_s` seconds that are run and not measured.
+
+    `start_s` and `stop_s` say where in the whole trace the measured part lies.
+    """
 
     name: str
     trace: Trace
@@ -42,6 +46,8 @@ class Scenario:
     warmup_s: float
     seed: int
     mode: Mode = "open"
+    start_s: float = 0.0
+    stop_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,9 @@ def _window(
         # capacity goes on after the window, while what arrived in it is being finished
         later = min(start_s + 4.0 * length_s, capacity.trace.span_s)
         part = capacity.slice(start_s - warmup_s, later)
-    return Scenario(f"w{k:02d}", stretch, cluster, part, warmup_s, seed + k, mode)
+    stop_s = start_s + length_s
+    name = f"w{k:02d}"
+    return Scenario(name, stretch, cluster, part, warmup_s, seed + k, mode, start_s, stop_s)
 
 
 def score(scenario: Scenario, policy: LoadedPolicy) -> WindowScore:
@@ -158,6 +166,7 @@ def fault_name(totals: Any) -> str:
 def prepare(payload: Sequence[Scenario]) -> None:
     """Load the kernel and the default policy, and run one window: what all candidates share."""
     score(payload[0], default_policy())
+    stop_caching()
 
 
 def score_job(

@@ -410,8 +410,8 @@ def begin(s: Sim, i: int, now: int) -> int:
         inst.mode = RUN
         inst.base = overhead + s.step_batch[shape, b]
         most = np.int64(s.requests[inst.done_root].heap_key) - inst.count
-        if not s.settings[0].macro:
-            most = 1
+        if preempted or not s.settings[0].macro:
+            most = 1  # nobody was admitted in this step, so the next one asks again
         first = inst.bins[(1 - inst.count) % BLOCK_TOKENS]
         free = inst.blocks_total - inst.blocks_used + first
         if inst.waiting > 0:
@@ -432,8 +432,8 @@ def interrupt(s: Sim, i: int, now: int) -> int:
         begin(s, i, now)
     elif inst.mode == RUN and inst.ends > now:
         k = max(steps_done(s, i, now), 1)
-        if inst.started + run_length_ps(s, i, k) < now:
-            k += 1
+        if inst.started + run_length_ps(s, i, k) <= now:
+            k += 1  # the step that began at `now` was formed without the new work
         inst.steps = k
         inst.ends = inst.started + run_length_ps(s, i, k)
         set_instance_event(s, i, inst.ends)

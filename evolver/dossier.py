@@ -1,0 +1,145 @@
+"""Turns a verdict into the sandbox's `Evidence`: every contender on every window that was opened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from evolver.archive import Member
+from evolver.selection import Outcome as Decided
+from evolver.selection import Verdict
+from sandbox.contract import CONTRACT_VERSION
+from sandbox.evidence import (
+    Contender,
+    Effect,
+    Evidence,
+    Gate,
+    GateStatus,
+    Outcome,
+    Role,
+    TimeSplit,
+    WindowEvidence,
+)
+from sandbox.scenario import Scenario, Windows
+from sandbox.scores import Candidate, WindowScore
+from sandbox.stats import MIN_WINDOWS, log_ratios, paired_bootstrap, sign_flip_p
+from sandbox.worker import WorkerPool
+
+if TYPE_CHECKING:
+    from evolver.evolution import Problem
+
+SHOWN = ("ttft_mean_s", "ttft_p99_s", "tpot_mean_s", "e2e_p50_s", "e2e_p99_s", "slo_attainment",
+         "smooth_goodput", "rejected", "unfinished", "reconfigurations", "preemptions")  # fmt: skip
+Scored = dict[Role, list[WindowScore]]
+
+
+def evidence_of(
+    verdict: Verdict, problem: Problem, windows: Windows, pool: WorkerPool
+) -> Evidence | None:
+    """The record of a verdict; None when no sealed window was opened.
+
+    The candidate and its rivals are scored once more on all windows, so that one record has every
+    number; equal inputs give equal scores.
+    """
+    if verdict.winner is None or not verdict.effects:
+        return None
+    members = _contenders(verdict)
+    scored = _score(members, windows.all, pool)
+    sealed = [k for k, scenario in enumerate(windows.all) if scenario in windows.sealed]
+    return Evidence(
+        outcome=_outcome(verdict, len(sealed)),
+        verdict=verdict.reason,
+        source_digest=verdict.winner.digest,
+        contenders=tuple(_contender(role, m, scored[role]) for role, m in members.items()),
+        gates=tuple(
+            Gate(g.name, GateStatus.PASS if g.passed else GateStatus.FAIL, g.sentence)
+            for g in verdict.gates
+        ),
+        windows=tuple(
+            _window(k, scenario, k in sealed, scored, problem)
+            for k, scenario in enumerate(windows.all)
+        ),
+        effects=tuple(_effects(scored, sealed, problem.seed)),
+        profile=", ".join(sorted({f"{p.gpu} x {problem.cluster.model}" for p in problem.cluster.pool})),
+        cluster=problem.cluster.name,
+        simulator_version=version("evolver"),
+        contract_version=CONTRACT_VERSION,
+        fuel_price_ns=problem.cluster.price.fuel_ns,
+        seed=problem.seed,
+        loads=(problem.load.load,) if problem.load.load is not None else (),
+    )
+
+
+def _contenders(verdict: Verdict) -> dict[Role, Member]:
+    """Winner first, then the best human, then the rival of the weakest effect if another."""
+    assert verdict.winner is not None
+    members = {Role.CANDIDATE: verdict.winner, Role.BEST_HUMAN: verdict.best_human}
+    for effect in verdict.effects:
+        if effect.rival.digest not in {m.digest for m in members.values()}:
+            members[Role.BEST_HUMAN_HINDSIGHT] = effect.rival
+            break
+    return members
+
+
+def _score(
+    members: dict[Role, Member], scenarios: Sequence[Scenario], pool: WorkerPool
+) -> Scored:
+    names = [scenario.name for scenario in scenarios]
+    jobs = [(Candidate(m.text, dict(m.parameters)), names) for m in members.values()]
+    return dict(zip(members, pool.evaluate(jobs), strict=True))
+
+
+def _outcome(verdict: Verdict, sealed: int) -> Outcome:
+    if verdict.outcome is Decided.IMPROVED:
+        return Outcome.IMPROVED
+    if sealed < MIN_WINDOWS:
+        return Outcome.NOT_ENOUGH
+    if any(not gate.passed for gate in verdict.gates):
+        return Outcome.REJECTED
+    effect = verdict.effect
+    return Outcome.INCONCLUSIVE if effect and effect.low <= 0.0 < effect.high else Outcome.NO_CHANGE
+
+
+def _total(scores: Sequence[WindowScore], metric: str) -> float:
+    return math.fsum(score.metrics.get(metric, 0.0) for score in scores)
+
+
+def _contender(role: Role, member: Member, scores: Sequence[WindowScore]) -> Contender:
+    time = TimeSplit(*(_total(scores, f"{part}_s") for part in ("scheduling", "reconfiguration", "serving")))
+    fuel = _total(scores, "fuel_per_decision") / max(len(scores), 1)
+    return Contender(role, member.name, member.digest, time, fuel)
+
+
+def _window(
+    k: int, scenario: Scenario, sealed: bool, scored: Scored, problem: Problem
+) -> WindowEvidence:
+    return WindowEvidence(
+        name=scenario.name,
+        unit=scenario.name,
+        sealed=sealed,
+        start_s=scenario.start_s,
+        stop_s=scenario.stop_s,
+        load=problem.load.load or 0.0,
+        seed=scenario.seed,
+        objective={role: scores[k].objective for role, scores in scored.items()},
+        metrics={
+            role: {name: scores[k].metrics.get(name) for name in SHOWN}
+            for role, scores in scored.items()
+        },
+    )
+
+
+def _effects(scored: Scored, sealed: Sequence[int], seed: int) -> list[Effect]:
+    effects = []
+    mine = [scored[Role.CANDIDATE][k].objective for k in sealed]
+    for role in scored:
+        if role is Role.CANDIDATE:
+            continue
+        ratios = log_ratios([scored[role][k].objective for k in sealed], mine)
+        interval = paired_bootstrap(ratios, seed=seed)
+        effects.append(
+            Effect(role, "mean end-to-end time", True, interval, sign_flip_p(ratios, seed=seed))
+        )
+    return effects

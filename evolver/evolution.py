@@ -1,0 +1,170 @@
+"""One evolution run on a trace, put together: windows, workers, search, evidence, store.
+
+This is the path that the command line, the demo and later the daemon share. The parts know
+nothing of each other: the search sees a `Task`, the task sees a pool of locked-down workers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from evolver import library
+from evolver.budget import Limits
+from evolver.dossier import evidence_of
+from evolver.exercised import exercised_hooks, keep_hooks
+from evolver.journal import EventSink
+from evolver.loop import RunResult, Search, SearchSettings
+from evolver.model_endpoint import Exchange, ModelSettings
+from evolver.models import model_proposer
+from evolver.mutator import Mutator
+from evolver.proposer import Proposer
+from evolver.record import RunRecord
+from evolver.selection import Outcome
+from evolver.serving_task import ServingTask
+from evolver.task import Description, Human, Split
+from policy_store import PolicyStore
+from sandbox.capacity import Pairing
+from sandbox.cluster import ClusterSpec
+from sandbox.evidence import Evidence
+from sandbox.replay import LoadReport
+from sandbox.scenario import Scenario, Windows, split_windows
+from sandbox.simulation import Mode
+from sandbox.worker import WorkerPool
+from telemetry import summarise
+from telemetry.trace import Trace
+
+OBJECTIVE = (
+    "Minimise the geometric mean over windows of the mean end-to-end time in seconds; a request "
+    "that is rejected or never finishes counts ten times its unloaded time plus its age. Smooth "
+    "goodput, p99 TTFT and rejections must not get worse than the best human policy's."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is searched on: a trace, laid on a cluster at a load.
+
+    Attributes:
+        trace: already scaled; load says how.
+    """
+
+    trace: Trace
+    cluster: ClusterSpec
+    load: LoadReport
+    capacity: Pairing | None = None
+    mode: Mode = "open"
+    seed: int = 0
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """Hooks that the problem exercises."""
+        return exercised_hooks(self.capacity is not None or self.mode == "backlog")
+
+    def windows(self) -> Windows:
+        """Training, validation and sealed windows by time."""
+        return split_windows(
+            self.trace, self.cluster, self.capacity, seed=self.seed, mode=self.mode
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """A finished run.
+
+    Attributes:
+        evidence: about the winner; None when no candidate was worth proving.
+        policy: digest of the version in the store; None when nothing was proposed.
+    """
+
+    run: str
+    windows: Windows
+    result: RunResult
+    evidence: Evidence | None
+    policy: str | None
+
+
+def start_pool(scenarios: Sequence[Scenario], workers: int | None = None) -> WorkerPool:
+    """A pool of locked-down workers that hold these scenarios; one worker a core by default."""
+    return WorkerPool(
+        tuple(scenarios),
+        workers=workers or os.cpu_count() or 1,
+        score="sandbox.scenario:score_job",
+        prepare="sandbox.scenario:prepare",
+    )
+
+
+def humans(hooks: frozenset[str], active: Human | None = None) -> tuple[Human, ...]:
+    """Who must be beaten: the active policy, and the baselines that people wrote.
+
+    Each takes part with the hooks that the problem exercises; the rest would change nothing.
+    """
+    found = []
+    for name in library.baselines():
+        text = keep_hooks(library.read(name), hooks)
+        if text is not None:
+            found.append(Human(name, text))
+    return (active, *found) if active is not None else tuple(found)
+
+
+def proposers(
+    hooks: frozenset[str], model: ModelSettings | None, record: Callable[[Exchange], None]
+) -> tuple[Proposer, ...]:
+    """The built-in mutator over the library's hooks, and before it a model when one is named."""
+    texts = (keep_hooks(library.read(name), hooks) for name in library.names())
+    mutator = Mutator(tuple(text for text in texts if text is not None))
+    if model is None:
+        return (mutator,)
+    return (model_proposer(model, record), mutator)
+
+
+def serving_task(problem: Problem, windows: Windows, pool: WorkerPool) -> ServingTask:
+    """The search's view of the windows; the numbers shown to proposers are of training only."""
+    from evolver.prompt import number_lines
+
+    stop_s = windows.training[-1].stop_s
+    shown = summarise(problem.trace.slice(0.0, min(stop_s, problem.trace.span_s)))
+    names = {
+        Split.TRAINING: [scenario.name for scenario in windows.training],
+        Split.VALIDATION: [scenario.name for scenario in windows.validation],
+        Split.SEALED: [scenario.name for scenario in windows.sealed],
+    }
+    title = f"{problem.trace.meta.name} on {problem.cluster.name}"
+    description = Description(title, OBJECTIVE, number_lines(shown))
+    return ServingTask(pool, names, description, problem.hooks, problem.cluster.slo.ttft_s)
+
+
+def evolve(
+    problem: Problem,
+    limits: Limits,
+    store: PolicyStore,
+    *,
+    workers: int | None = None,
+    model: ModelSettings | None = None,
+    active: Human | None = None,
+    sinks: Sequence[EventSink] = (),
+    author: str = "evolver",
+) -> Evolution:
+    """Search, prove, and put the winner with its evidence into the store.
+
+    Raises:
+        EvolverError, SandboxError, StoreError: with what to do next; events up to then are kept.
+    """
+    windows = problem.windows()
+    with RunRecord(store, problem, limits, model) as record, start_pool(windows.all, workers) as pool:
+        search = Search(
+            serving_task(problem, windows, pool),
+            proposers(problem.hooks, model, record.on_exchange),
+            humans(problem.hooks, active),
+            limits,
+            SearchSettings(seed=problem.seed),
+            (record, *sinks),
+        )
+        result = search.run()
+        evidence = evidence_of(result.verdict, problem, windows, pool)
+        policy = None
+        if result.verdict.outcome is Outcome.IMPROVED and evidence is not None:
+            policy = record.propose(result.verdict, evidence, author)
+        record.finish(result, policy)
+    return Evolution(record.run, windows, result, evidence, policy)

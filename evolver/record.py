@@ -1,0 +1,125 @@
+"""Keeps a run in the store as it happens: every event, every model exchange, the proposed winner."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from evolver.budget import Limits
+from evolver.journal import Event, EventKind
+from evolver.loop import RunResult
+from evolver.model_endpoint import Exchange, ModelSettings
+from evolver.selection import Verdict
+from policy_store import Origin, PolicyStore
+from sandbox.contract import CONTRACT_VERSION
+from sandbox.evidence import Evidence
+
+if TYPE_CHECKING:
+    from evolver.evolution import Problem
+
+_FLUSH_AFTER = frozenset(
+    {EventKind.RUN_STARTED, EventKind.GENERATION_DONE, EventKind.SEALED_OPENED, EventKind.RUN_FINISHED}
+)
+
+
+class RunRecord:
+    """An event sink that writes to the store; a context manager that closes the run whatever happens.
+
+    Attributes:
+        run: id of the run in the store.
+    """
+
+    def __init__(
+        self, store: PolicyStore, problem: Problem, limits: Limits, model: ModelSettings | None
+    ) -> None:
+        self._store = store
+        self._waiting: list[tuple[str, dict[str, object]]] = []
+        self._finished = False
+        config: dict[str, object] = {
+            "trace": problem.trace.digest(),
+            "trace_name": problem.trace.meta.name,
+            "trace_notes": list(problem.trace.meta.notes),
+            "cluster": problem.cluster.model_dump(mode="json"),
+            "load": asdict(problem.load),
+            "capacity": problem.capacity.trace.digest() if problem.capacity else None,
+            "mode": problem.mode,
+            "seed": problem.seed,
+            "limits": asdict(limits),
+            "model": model.model if model else None,
+        }
+        self.run = store.runs.start_run("evolve", config).id
+
+    def __enter__(self) -> RunRecord:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._finished:
+            return
+        self._flush()
+        if kind is not None:
+            self._store.runs.finish_run(self.run, "failed", {"error": kind.__name__})
+
+    def on_event(self, event: Event) -> None:
+        """Keep an event; written in batches, at the latest when a generation is done."""
+        self._waiting.append(
+            (
+                event.kind.value,
+                {"sequence": event.sequence, "generation": event.generation,
+                 "candidate": event.candidate, **event.data},
+            )
+        )  # fmt: skip
+        if event.kind in _FLUSH_AFTER or len(self._waiting) >= 256:
+            self._flush()
+
+    def on_exchange(self, exchange: Exchange) -> None:
+        """Keep what a model was asked and answered; at once, since it cost money."""
+        self._flush()
+        self._store.runs.append_events(self.run, [("model_exchange", asdict(exchange))])
+
+    def propose(self, verdict: Verdict, evidence: Evidence, author: str) -> str:
+        """Put the winner and its evidence into the store, ready for approval; its digest."""
+        winner = verdict.winner
+        if winner is None:
+            raise ValueError("a verdict without a winner proposes nothing")
+        origin = Origin.MUTATOR if winner.origin in ("mutator", "tuner") else Origin.LLM
+        version = self._store.propose(
+            winner.program.canonical,
+            name=winner.name,
+            origin=origin,
+            author=author,
+            contract_version=CONTRACT_VERSION,
+            parameters=dict(winner.parameters),
+            claim=winner.program.claim,
+            parents=(),
+            run=self.run,
+        )
+        self._store.record_verified(version.digest, author)
+        self._store.attach_evidence(version.digest, evidence.document(), author)
+        return version.digest
+
+    def finish(self, result: RunResult, policy: str | None) -> None:
+        """Close the run with its verdict."""
+        self._flush()
+        verdict = result.verdict
+        summary: dict[str, object] = {
+            "reason": verdict.reason,
+            "policy": policy,
+            "best_human": verdict.best_human.name,
+            "evaluations": result.evaluations,
+            "seconds": result.seconds,
+            "tokens": result.tokens,
+            "price_usd": result.price_usd,
+        }
+        self._store.runs.finish_run(self.run, verdict.outcome.value, summary)
+        self._finished = True
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._store.runs.append_events(self.run, waiting)
