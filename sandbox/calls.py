@@ -24,6 +24,7 @@ from sandbox.kinds import (
     tools,
 )  # fmt: skip
 from sandbox.program import BUILTINS, closest
+from sandbox.reads import fields_read_by
 
 if TYPE_CHECKING:
     from sandbox.inference import Element, Inference
@@ -105,6 +106,8 @@ def _tool(inference: Inference, node: ast.Call, signature: Signature) -> Kind:
     arguments = _arguments(inference, node, signature.name, names)
     if len(arguments) != len(names):
         return CONFLICT
+    if inference.reporting and signature.name in tools():
+        inference.fields_read[inference.function] |= fields_read_by(signature.name)
     given = []
     for (parameter, wanted), argument in zip(signature.parameters, arguments, strict=True):
         kind = inference.infer(argument)
