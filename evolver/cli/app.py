@@ -1,0 +1,153 @@
+"""The commands of `evolver`, and what becomes of errors: a sentence, a next command, a code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from evolver.cli import failures
+from evolver.cli.check_command import check
+from evolver.cli.demo_command import demo
+from evolver.cli.doctor_command import doctor
+from evolver.cli.evolve_command import evolve
+from evolver.cli.policy_commands import policy_app
+from evolver.cli.replay_command import replay
+from evolver.cli.screen import Screen
+from evolver.cli.status_command import status
+from evolver.cli.trace_commands import trace_app
+
+ORDER = ("demo", "trace", "replay", "check", "evolve", "policy", "status", "doctor")
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: object) -> list[str]:
+        """Names of the commands as a person meets them."""
+        del ctx
+        return list(ORDER)
+
+
+app = typer.Typer(
+    name="evolver",
+    cls=_InOrder,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"evolver {version('evolver')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def evolver(
+    context: typer.Context,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No notes, no progress.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Scheduling policies for LLM serving that evolve: observe, evolve, prove, approve, swap.
+
+    \b
+    evolver demo                                the whole job, here and offline
+    evolver trace info FILE                     what a trace or capacity file holds
+    evolver replay FILE -p round_robin -p x.py  compare policies on it
+    evolver evolve FILE --seed 1                look for a better one, and prove it
+    evolver policy approve ID --note "why"      let it go live
+    """
+    del version
+    context.obj.quiet = quiet
+
+
+app.command()(demo)
+app.add_typer(trace_app)
+app.command()(replay)
+app.command()(check)
+app.command()(evolve)
+app.add_typer(policy_app)
+app.command()(status)
+app.command()(doctor)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a plot must not fail on an ASCII terminal
+    screen = Screen()
+    _warn_of_shadows(screen)
+    try:
+        code = app(args=arguments, prog_name="evolver", standalone_mode=False, obj=screen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _end(screen, failures.INTERRUPTED, "Stopped.", "")
+    except Exception as error:
+        return _explain(screen, error)
+    return code if isinstance(code, int) else 0
+
+
+def _warn_of_shadows(screen: Screen) -> None:
+    from evolver.cli.installation import shadowed
+
+    for sentence in shadowed():
+        screen.warn(sentence)
+
+
+def _explain(screen: Screen, error: Exception) -> int:
+    usage = _usage(error)
+    found = usage or failures.expected(error)
+    if found is None and isinstance(error, OSError):
+        found = failures.from_system(error)
+    if found is not None:
+        return _end(screen, *found)
+    path = failures.keep_traceback(error)
+    where = f"the traceback is in {path}" if path else "its traceback could not be written"
+    sentence = f"A defect stopped this command ({type(error).__name__}); {where}."
+    return _end(screen, failures.DEFECT, sentence, "evolver doctor")
+
+
+def _usage(error: Exception) -> tuple[int, str, str] | None:
+    """What typer has against the command line."""
+    if not hasattr(error, "format_message"):
+        return None
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "evolver"
+    sentence = str(error.format_message()).strip().rstrip(".").replace("\n", " ")
+    end = "" if sentence.endswith("?") else "."
+    return failures.MISUSED, sentence + end, f"{path} --help"
+
+
+def _end(screen: Screen, code: int, sentence: str, command: str) -> int:
+    from evolver.report import plain
+
+    head, *rest = plain(sentence).splitlines() or [""]
+    screen.err.print(f"error: {head}", style="red", soft_wrap=True)
+    for line in rest:
+        screen.err.print(f"       {line}", soft_wrap=True)
+    if code not in (failures.INTERRUPTED, 0):
+        command = command or f"{screen.command} --help"
+        screen.err.print(f"next:  {plain(command)}", style="cyan", soft_wrap=True)
+    return code
+
+
+def entry() -> NoReturn:
+    """`python -m evolver.cli.app`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,80 @@
+"""The blocks of a report as rich draws them in a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from evolver.cli.screen import STYLES
+from evolver.report import Block, Code, Grid, Heading, Lines, Plot, Report, diff_tone, plain
+from telemetry.sparkline import sparkline
+
+
+def renderables(report: Report) -> Iterator[RenderableType]:
+    """What to print, block by block."""
+    for block in report.blocks:
+        yield _drawn(block)
+
+
+def _drawn(block: Block) -> RenderableType:
+    match block:
+        case Heading(title, about):
+            head = Text("\n") + Text(plain(title), style="bold")
+            return Group(head, Text(plain(about), style="dim")) if about else head
+        case Lines(lines, tone):
+            return Text(plain("\n".join(lines)), style=STYLES[tone])
+        case Grid():
+            return _table(block)
+        case Plot():
+            return _spark(block)
+        case Code():
+            return _code(block)
+
+
+def _table(grid: Grid) -> RenderableType:
+    table = Table(
+        box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0),
+        show_header=any(name.strip(">") for name in grid.columns),
+    )  # fmt: skip
+    wide = len(grid.columns) > 6
+    for place, name in enumerate(grid.columns):
+        right = name.startswith(">")
+        # where it is narrow, names are folded before numbers are cut
+        table.add_column(
+            plain(name.lstrip(">")), justify="right" if right else "left", no_wrap=right,
+            overflow="ellipsis" if right else "fold", min_width=12 if wide and place == 0 else 0,
+        )  # fmt: skip
+    for row in grid.rows:
+        table.add_row(*(Text(plain(cell.text), style=STYLES[cell.tone]) for cell in row))
+    drawn = Padding(table, (0 if grid.title else 1, 0, 0, 0), expand=False)
+    return Group(Text("\n" + plain(grid.title), style="dim"), drawn) if grid.title else drawn
+
+
+def _spark(plot: Plot) -> RenderableType:
+    known = [value for value in plot.values if math.isfinite(value)]
+    if not known:
+        return Text("")
+    words = f"{plot.title}  0 .. {max(*known, 0.0):.3g}  {plot.span}".rstrip()
+    return Group(Text(sparkline(plot.values), style="cyan"), Text(plain(words), style="dim"))
+
+
+def _code(code: Code) -> RenderableType:
+    if code.language == "diff":
+        # as it is, so that it can be piped into patch
+        lines = plain(code.text).rstrip("\n").split("\n")
+        body: RenderableType = Text("\n", no_wrap=True, overflow="ignore").join(
+            Text(line, style=STYLES[diff_tone(line)]) for line in lines
+        )
+    else:
+        body = Syntax(
+            plain(code.text).rstrip("\n"), code.language, theme="ansi_dark",
+            background_color="default", word_wrap=True,
+        )  # fmt: skip
+    return Group(Text(plain(code.title), style="dim"), body) if code.title else body

@@ -1,0 +1,29 @@
+"""`evolver demo`: the whole job on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from evolver.cli.options import Quiet, Seed, screen_of
+
+
+def demo(
+    context: typer.Context,
+    seed: Seed = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller search and less load.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show the whole job on this machine, offline: trace, search, proof, swap.
+
+    \b
+    evolver demo            under 90 seconds, offline
+    evolver demo --quick    the same, smaller
+    """
+    screen_of(context, quiet)
+    from evolver import demo as whole_job
+
+    code = whole_job.run(seed=seed, quick=quick)
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,201 @@
+"""`evolver doctor`: is everything here that the commands need, and who set what."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
+from evolver.cli.results import show_result
+
+if TYPE_CHECKING:
+    from evolver.report import Report
+
+OLDEST_PYTHON = (3, 11)
+NEEDED = ("numpy", "numba", "RestrictedPython", "pydantic", "sqlalchemy", "alembic", "cmaes",
+          "typer", "rich", "platformdirs", "aiohttp")  # fmt: skip
+OPTIONAL = ("litellm", "openai")
+# 1.82.7 and 1.82.8 were malicious uploads; releases before 1.84.0 have known holes.
+LITELLM_OLDEST, LITELLM_REFUSED = (1, 84, 0), ("1.82.7", "1.82.8")
+RESTRICTED_OLDEST = (9, 0)
+KNOWN_SETTINGS = ("EVOLVER_HOME",)
+
+
+class Health(StrEnum):
+    """What one check found."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was looked at, how it is, and what to do when it is wrong."""
+
+    topic: str
+    health: Health
+    text: str
+    remedy: str = ""
+
+
+def doctor(
+    context: typer.Context,
+    output: OutputOption = Output.TABLE,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check that everything the commands need is here.
+
+    \b
+    evolver doctor              exit code 1 when something is wrong
+    evolver doctor -o json
+    """
+    screen = screen_of(context, quiet)
+    findings = [finding for check in CHECKS for finding in check()]
+    wrong = [finding for finding in findings if finding.health is Health.WRONG]
+    show_result(
+        screen, output, out,
+        lambda: {"healthy": not wrong, "findings": [asdict(finding) for finding in findings]},
+        lambda: _report(findings),
+    )  # fmt: skip
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    old = sys.version_info < OLDEST_PYTHON
+    yield Finding("Python", Health.WRONG if old else Health.OK, f"{version}, {sys.executable}",
+                  "install Python 3.11 or newer" if old else "")  # fmt: skip
+
+
+def _packages() -> Iterator[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in (*NEEDED, *OPTIONAL):
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            optional = name in OPTIONAL
+            health = Health.NOTE if optional else Health.WRONG
+            extra = "evolver[llm]" if optional else name
+            purpose = "not installed, needed for --model only" if optional else "not installed"
+            yield Finding(name, health, purpose, f"pip install '{extra}'")
+            continue
+        problem = version_problem(name, found)
+        yield Finding(name, Health.WRONG if problem else Health.OK, found, problem)
+
+
+def version_problem(name: str, version: str) -> str:
+    """What is wrong with a version of a package, and the remedy; empty when nothing is."""
+    if name == "litellm" and version in LITELLM_REFUSED:
+        return "this release was a malicious upload: pip uninstall litellm, and change your keys"
+    if name == "litellm" and numbers(version) < LITELLM_OLDEST:
+        return "releases before 1.84.0 have known holes: pip install 'litellm>=1.84.0'"
+    if name == "RestrictedPython" and numbers(version) < RESTRICTED_OLDEST:
+        return "releases before 9 have open holes: pip install 'restrictedpython>=9'"
+    return ""
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version."""
+    parts = []
+    for part in version.split("."):
+        digits = "".join(c for c in part if c.isdigit())
+        if not digits or not part[0].isdigit():
+            break
+        parts.append(int(digits))
+    return tuple(parts)
+
+
+def _shadows() -> Iterator[Finding]:
+    from evolver.cli.installation import HERE, PACKAGES, shadowed
+
+    sentences = shadowed()
+    for sentence in sentences:
+        yield Finding("packages", Health.WRONG, sentence, "run evolver from another folder")
+    if not sentences:
+        yield Finding("packages", Health.OK, f"{', '.join(PACKAGES)} come from {HERE}")
+
+
+def _settings() -> Iterator[Finding]:
+    from sandbox.home import home
+
+    origin = "environment" if os.environ.get("EVOLVER_HOME") else "default of the platform"
+    yield Finding("EVOLVER_HOME", Health.OK, f"{home()} ({origin})")
+    for name in sorted(os.environ):
+        if name.startswith("EVOLVER_") and name not in KNOWN_SETTINGS:
+            yield Finding(name, Health.NOTE, "set, but nothing reads it", f"unset {name}")
+    place = home() if home().exists() else _existing(home())
+    if not os.access(place, os.W_OK):
+        yield Finding("EVOLVER_HOME", Health.WRONG, f"{place} cannot be written",
+                      "export EVOLVER_HOME=FOLDER")  # fmt: skip
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that exists."""
+    return next(parent for parent in path.parents if parent.exists())
+
+
+def _store() -> Iterator[Finding]:
+    from evolver.cli.policies import open_store, store_path
+    from policy_store.errors import StoreError
+    from policy_store.schema import HEAD
+
+    if not store_path().is_file():
+        yield Finding("store", Health.OK, f"none yet; {store_path()} is made when needed")
+        return
+    try:
+        with open_store() as store:
+            verdict = store.audit.verify()
+    except StoreError as error:
+        yield Finding("store", Health.WRONG, str(error), "see the sentence before")
+        return
+    text = f"{store_path()}, schema {HEAD}, {verdict.entries} audit entries"
+    if verdict.intact:
+        yield Finding("store", Health.OK, text)
+    else:
+        yield Finding("store", Health.WRONG, f"{text}: {verdict.reason}",
+                      "restore the store from a backup")  # fmt: skip
+
+
+def _kernel() -> Iterator[Finding]:
+    from evolver.cli.kernel import is_warm
+    from sandbox.kernel.cache import cache_directory
+
+    try:
+        place = cache_directory()
+    except OSError as error:
+        yield Finding("simulator", Health.WRONG, str(error), "export EVOLVER_HOME=FOLDER")
+        return
+    state = "compiled" if is_warm() else "not compiled yet; the first replay does, in seconds"
+    yield Finding("simulator", Health.OK, f"{state}; machine code in {place}")
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _python, _packages, _shadows, _settings, _store, _kernel,
+)  # fmt: skip
+
+
+def _report(findings: list[Finding]) -> Report:
+    from evolver.report import Cell, Report, Tone
+
+    tones = {Health.OK: Tone.GOOD, Health.NOTE: Tone.DIM, Health.WRONG: Tone.BAD}
+    rows = []
+    for finding in findings:
+        text = finding.text + (f"; {finding.remedy}" if finding.remedy else "")
+        rows.append((Cell(finding.health.value, tones[finding.health]), finding.topic, text))
+    wrong = sum(finding.health is Health.WRONG for finding in findings)
+    report = Report("Doctor").grid(("", "", ""), rows)
+    if not wrong:
+        return report.say("", "Everything is in place.", tone=Tone.GOOD)
+    return report.say("", "1 thing is wrong." if wrong == 1 else f"{wrong} things are wrong.",
+                      tone=Tone.BAD)  # fmt: skip

@@ -1,0 +1,225 @@
+"""`evolver evolve`: look for a better policy on a trace, prove it, and file it for approval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evolver.cli.failures import Misused
+from evolver.cli.inputs import CapacityChoice, TraceChoice, checked_load, read_ground
+from evolver.cli.options import (
+    USUAL_CLUSTER,
+    CapacityFile,
+    CapacityFormat,
+    CapacityFrom,
+    CapacityOptions,
+    CapacitySpeed,
+    Cluster,
+    Format,
+    From,
+    Mode,
+    ModeOption,
+    Node,
+    Options,
+    OutFile,
+    Output,
+    OutputOption,
+    Polarity,
+    Quiet,
+    RateAsRecorded,
+    Seed,
+    Span,
+    TraceFile,
+    Until,
+    screen_of,
+)
+from evolver.cli.results import show_result
+from evolver.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from evolver.budget import Limits
+    from evolver.cli.evolve_view import EvolveView
+    from evolver.cli.replaying import Ground
+    from evolver.evolution import Evolution, Problem
+    from evolver.model_endpoint import ModelSettings
+    from evolver.task import Human
+
+USUAL_SECONDS = 60.0
+
+
+Load = Annotated[float, typer.Option(metavar="SHARE", help="Of what the fleet serves.")]
+Seconds = Annotated[
+    float | None, typer.Option(metavar="S", help="For search and proof; 60 without a budget.")
+]
+Evaluations = Annotated[
+    float | None, typer.Option(metavar="N", help="Policies scored; same seed, same end.")
+]
+Tokens = Annotated[int | None, typer.Option(metavar="N", help="Of the model.")]
+Dollars = Annotated[float | None, typer.Option(metavar="USD", help="For the model.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Processes that score; one per core.")
+]
+Model = Annotated[str | None, typer.Option(metavar="PROVIDER/NAME", help="Writes candidates, too.")]
+ApiBase = Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-compatible endpoint.")]
+
+
+def evolve(
+    context: typer.Context,
+    trace: TraceFile,
+    cluster: Cluster = USUAL_CLUSTER,
+    load: Load = 0.8,
+    rate_as_recorded: RateAsRecorded = False,
+    seed: Seed = 0,
+    budget_seconds: Seconds = None,
+    budget_evaluations: Evaluations = None,
+    budget_tokens: Tokens = None,
+    budget_usd: Dollars = None,
+    workers: Workers = None,
+    model: Model = None,
+    api_base: ApiBase = None,
+    capacity: CapacityFile = None,
+    node: Node = None,
+    capacity_from: CapacityFrom = 0.0,
+    capacity_speed: CapacitySpeed = 1.0,
+    capacity_format: CapacityFormat = None,
+    capacity_option: CapacityOptions = None,
+    polarity: Polarity = None,
+    mode: ModeOption = Mode.OPEN,
+    start_s: From = 0.0,
+    until_s: Until = None,
+    span_s: Span = None,
+    format: Format = None,
+    option: Options = None,
+    output: OutputOption = Output.TABLE,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Look for a better policy on a trace, and prove it.
+
+    \b
+    evolver evolve requests.csv.gz --seed 1
+    evolver evolve requests.csv.gz --seed 1 --budget-evaluations 300 -o json
+    evolver evolve requests.csv.gz --model openai/NAME --api-base http://localhost:8000/v1
+
+    The search sees one part of the trace, the proof another. Without a proved gain it says so and
+    proposes nothing. Keys are read from the provider's usual environment variable.
+    """
+    screen = screen_of(context, quiet)
+    limits = _limits(budget_seconds, budget_evaluations, budget_tokens, budget_usd)
+    settings = _model(model, api_base, limits)
+    share = None if rate_as_recorded else checked_load(load)
+    choice = CapacityChoice(
+        capacity, capacity_format, polarity, capacity_option, node, capacity_from, capacity_speed
+    )
+    ground = read_ground(
+        TraceChoice(trace, format, option, start_s, until_s, span_s), cluster, choice, mode, seed
+    )
+    screen.note(*ground.sentences())
+    evolution, view = _searched(screen, _problem(screen, ground, share), limits, settings, workers)
+    _shown(screen, output, out, evolution, view)
+    _next(screen, trace, evolution)
+
+
+def _searched(
+    screen: Screen,
+    problem: Problem,
+    limits: Limits,
+    model: ModelSettings | None,
+    workers: int | None,
+) -> tuple[Evolution, EvolveView]:
+    """The run, watched and recorded."""
+    from evolver.cli.evolve_view import EvolveView
+    from evolver.cli.policies import open_store
+    from evolver.evolution import evolve as search
+
+    with open_store() as store, EvolveView.on(screen, limits) as view:
+        evolution = search(
+            problem, limits, store, workers=workers, model=model, active=_active(), sinks=(view,)
+        )
+    screen.note(*evolution.windows.notes)
+    return evolution, view
+
+
+def _shown(
+    screen: Screen, output: Output, out: Path | None, evolution: Evolution, view: EvolveView
+) -> None:
+    from evolver.cli.evolve_report import document_of, report_of
+
+    show_result(
+        screen, output, out, lambda: document_of(evolution), lambda: report_of(evolution, view)
+    )
+
+
+def _limits(
+    seconds: float | None, evaluations: float | None, tokens: int | None, usd: float | None
+) -> Limits:
+    from evolver.budget import Limits
+
+    if seconds is None and evaluations is None and tokens is None and usd is None:
+        seconds = USUAL_SECONDS
+    for name, value in (
+        ("seconds", seconds), ("evaluations", evaluations), ("tokens", tokens), ("usd", usd)
+    ):  # fmt: skip
+        if value is not None and not value > 0:
+            raise Misused(f"A budget of {value:g} buys nothing; give --budget-{name} above 0.")
+    return Limits(evaluations, seconds, tokens, usd)
+
+
+def _model(model: str | None, api_base: str | None, limits: Limits) -> ModelSettings | None:
+    """How the model is asked; it never gets more time than the whole run."""
+    if model is None:
+        if api_base is not None:
+            raise Misused("An endpoint needs a model's name; add --model openai/NAME.")
+        return None
+    from evolver.model_endpoint import ModelSettings
+
+    patience_s = limits.seconds or 300.0
+    return ModelSettings(
+        model, api_base, timeout_s=min(180.0, patience_s), patience_s=min(300.0, patience_s)
+    )
+
+
+def _problem(screen: Screen, ground: Ground, load: float | None) -> Problem:
+    """The trace at its load; measuring what the fleet serves takes one simulation."""
+    from evolver.cli.kernel import warm_kernel
+    from evolver.cli.replaying import as_recorded, load_report
+    from evolver.evolution import Problem
+    from sandbox.replay import capacity_rps
+
+    warm_kernel(screen)
+    if load is None:
+        report = as_recorded(ground.trace)
+    else:
+        most = capacity_rps(ground.trace, ground.cluster, ground.seed)
+        report = load_report(ground.trace, load, most)
+    laid = ground.at(report)
+    screen.note(laid.sentence, *laid.notes)
+    return Problem(
+        laid.trace, ground.cluster, report, ground.capacity, ground.mode, ground.seed
+    )
+
+
+def _active() -> Human:
+    """What runs now: the stored active policy, or the built-in default."""
+    from evolver.cli.policies import ACTIVE, find_policy
+    from evolver.task import Human
+    from evolver.written import written
+
+    named = find_policy(ACTIVE)
+    source = written(named.source.annotated(), dict(named.parameters or {}), named.name)
+    name = "default" if named.origin == "default" else named.name
+    return Human(name, source.annotated(), active=True)
+
+
+def _next(screen: Screen, trace: Path, evolution: Evolution) -> None:
+    if evolution.policy is None:
+        screen.next(f"evolver evolve {trace} --seed 2 --budget-seconds 300", "evolver status")
+        return
+    short = evolution.policy[:12]
+    screen.next(
+        f"evolver policy show {short}",
+        f'evolver policy approve {short} --note "why"',
+        f'evolver policy activate {short} --note "why"',
+    )

@@ -1,0 +1,33 @@
+"""Makes sure that the simulator is compiled, with a progress bar the first time."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from evolver.cli.screen import Screen
+
+
+def warm_kernel(screen: Screen) -> None:
+    """Compile what the disk does not have; says so once when it takes a while."""
+    from sandbox.kernel.jit import ENTRIES
+    from sandbox.kernel.program import warm
+
+    started = time.monotonic()
+    parts = 1 if is_warm() else min(2, os.cpu_count() or 1)
+    if parts > 1:
+        screen.note("compiling the simulator, once on this machine")
+    with screen.steps("compiling the simulator, once on this machine", len(ENTRIES)) as bar:
+        for _ in warm(parts):
+            bar.step()
+    if parts > 1:
+        screen.note(f"compiled in {time.monotonic() - started:.0f} s")
+
+
+def is_warm() -> bool:
+    """Whether the disk holds the machine code of every entry."""
+    from sandbox.kernel.cache import cache_directory
+    from sandbox.kernel.jit import ENTRIES
+
+    kept = {path.name.split("-")[0].split(".")[-1] for path in cache_directory().rglob("*.nbi")}
+    return kept.issuperset(ENTRIES)

@@ -1,0 +1,248 @@
+"""`evolver policy`: what was proposed, and a person's decisions about it."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evolver.cli.failures import Declined, Misused
+from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
+from evolver.cli.policies import ACTIVE, Named, find_policy, open_store
+from evolver.cli.results import show_result
+from sandbox.home import home
+
+if TYPE_CHECKING:
+    from policy_store.records import Activation, PolicyVersion
+    from policy_store.store import PolicyStore
+
+policy_app = typer.Typer(
+    name="policy", no_args_is_help=True, help="What was proposed: approve, activate, take back."
+)
+Policy = Annotated[
+    str, typer.Argument(metavar="POLICY", help="The first six or more digits of a digest.")
+]
+Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the audit log.")]
+By = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Who decides; the user's name.", envvar="USER")
+]
+
+
+def snapshot_path() -> Path:
+    """The file from which serving hosts read what is active."""
+    return home() / "active.json"
+
+
+@policy_app.command(name="list")
+def list_policies(
+    context: typer.Context,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only those, such as evaluated.")
+    ] = None,
+    library: Annotated[bool, typer.Option("--library", help="Those that ship, instead.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    output: OutputOption = Output.TABLE,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """List stored policies, newest first, or the library.
+
+    \b
+    evolver policy list
+    evolver policy list --state evaluated        those that wait for a decision
+    evolver policy list --library
+    """
+    from evolver.cli import policy_report as shown
+
+    screen = screen_of(context, quiet)
+    if library:
+        show_result(screen, output, out, shown.library_document, shown.library_report)
+        return
+    from policy_store.lifecycle import State
+
+    if state is not None and state not in [each.value for each in State]:
+        known = ", ".join(each.value for each in State)
+        raise Misused(f"There is no state {state!r}; give one of {known}.")
+    with open_store() as store:
+        versions = store.list_policies(state=State(state) if state else None, limit=limit)
+    show_result(
+        screen, output, out,
+        lambda: {"policies": [shown.version_json(version) for version in versions]},
+        lambda: shown.list_report(versions),
+    )  # fmt: skip
+    if not versions:
+        screen.next("evolver evolve TRACE --seed 1")
+
+
+@policy_app.command()
+def show(
+    context: typer.Context,
+    policy: Policy,
+    output: OutputOption = Output.TABLE,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show one stored policy: its source, evidence and history.
+
+    \b
+    evolver policy show 3f2a9c
+    evolver policy show 3f2a9c -o html --out policy.html
+    """
+    from evolver.cli.policy_report import details_document, details_report
+
+    screen = screen_of(context, quiet)
+    with open_store() as store:
+        details = store.show(_digest(store, policy))
+        history = store.history(details.version.digest)
+    show_result(
+        screen, output, out,
+        lambda: details_document(details, history),
+        lambda: details_report(details, history),
+    )  # fmt: skip
+    if details.version.state.value == "evaluated":
+        short = details.version.digest[:12]
+        screen.next(f"evolver policy diff {short}", f'evolver policy approve {short} --note "why"')
+
+
+@policy_app.command()
+def diff(
+    context: typer.Context,
+    policy: Annotated[str, typer.Argument(metavar="A", help="A stored policy, name or file.")],
+    other: Annotated[
+        str | None, typer.Argument(metavar="B", help="The same; without it, active against A.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two policies line by line, constants as they are set.
+
+    \b
+    evolver policy diff 3f2a9c                   what would change for the active one
+    evolver policy diff least_loaded 3f2a9c
+    """
+    from evolver.cli.evolve_report import diff_text
+    from evolver.report import Report
+
+    screen = screen_of(context, quiet)
+    old, new = (find_policy(ACTIVE), find_policy(policy)) if other is None else (
+        find_policy(policy), find_policy(other))  # fmt: skip
+    text = diff_text(_written(old), _written(new), old.name, new.name)
+    show_result(
+        screen, output, out,
+        lambda: {"old": {"name": old.name, "digest": old.digest},
+                 "new": {"name": new.name, "digest": new.digest}, "diff": text},
+        lambda: Report(f"{old.name} and {new.name}").code(text, "diff"),
+    )  # fmt: skip
+
+
+@policy_app.command()
+def approve(
+    context: typer.Context, policy: Policy, note: Note, by: By = None, quiet: Quiet = False
+) -> None:
+    """Allow a policy to go live; it does so with `activate`.
+
+    \b
+    evolver policy approve 3f2a9c --note "7 % faster on last week's trace"
+    """
+    version = _decide(lambda store: store.approve(_digest(store, policy), _who(by), note))
+    screen = screen_of(context, quiet)
+    screen.text(f"approved {version.digest[:12]} ({version.name})")
+    screen.next(f'evolver policy activate {version.digest[:12]} --note "why"')
+
+
+@policy_app.command()
+def reject(
+    context: typer.Context, policy: Policy, note: Note, by: By = None, quiet: Quiet = False
+) -> None:
+    """Decide against a policy; it can be approved again later.
+
+    \b
+    evolver policy reject 3f2a9c --note "too complicated for what it gains"
+    """
+    version = _decide(lambda store: store.reject(_digest(store, policy), _who(by), note))
+    screen_of(context, quiet).text(f"rejected {version.digest[:12]} ({version.name})")
+
+
+@policy_app.command()
+def activate(
+    context: typer.Context, policy: Policy, note: Note, by: By = None, quiet: Quiet = False
+) -> None:
+    """Make an approved policy the active one, and write the file that serving hosts follow.
+
+    \b
+    evolver policy activate 3f2a9c --note "after a week in the canary"
+    """
+    with open_store() as store:
+        digest, sequence = _digest(store, policy), store.slot().sequence
+        live = store.activate(digest, sequence, _who(by), note)
+        path = _write_snapshot(store)
+    screen = screen_of(context, quiet)
+    screen.text(f"active {_name(live)} since sequence {live.sequence}")
+    screen.note(f"hosts read {path}")
+    screen.next("evolver status", 'evolver policy rollback --note "why"')
+
+
+@policy_app.command()
+def rollback(context: typer.Context, note: Note, by: By = None, quiet: Quiet = False) -> None:
+    """Take the active policy back, to the last good one or the built-in default.
+
+    \b
+    evolver policy rollback --note "p99 doubled since noon"
+    """
+    with open_store() as store:
+        live = store.rollback(_who(by), note, expected_sequence=store.slot().sequence)
+        path = _write_snapshot(store)
+    screen = screen_of(context, quiet)
+    screen.text(f"active {_name(live)} since sequence {live.sequence}")
+    screen.note(f"hosts read {path}")
+    screen.next("evolver status")
+
+
+def _decide(decision: Callable[[PolicyStore], PolicyVersion]) -> PolicyVersion:
+    with open_store() as store:
+        return decision(store)
+
+
+def _write_snapshot(store: PolicyStore) -> Path:
+    from policy_store.snapshot import write_snapshot
+
+    path = snapshot_path()
+    write_snapshot(path, store.snapshot())
+    return path
+
+
+def _name(live: Activation) -> str:
+    return "the built-in default" if live.digest is None else live.digest[:12]
+
+
+def _digest(store: PolicyStore, word: str) -> str:
+    """The stored digest that a word means."""
+    from policy_store.records import Alias
+
+    if word != ACTIVE:
+        return store.resolve(word)
+    digest = store.slot(Alias.ACTIVE).digest
+    if digest is None:
+        raise Declined("The built-in default is active: nothing stored is.", "evolver policy list")
+    return digest
+
+
+def _who(by: str | None) -> str:
+    if by:
+        return by
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        raise Misused("Nobody knows who you are here; say so with --by NAME.") from None
+
+
+def _written(named: Named) -> str:
+    from evolver.written import written
+
+    return written(named.source.annotated(), dict(named.parameters or {})).canonical
+
+

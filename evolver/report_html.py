@@ -1,0 +1,111 @@
+"""A report as one self-contained HTML file: no script, no font, nothing fetched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from evolver.report import Block, Cell, Code, Grid, Heading, Lines, Plot, Report, diff_tone, plain
+
+WIDTH, HEIGHT = 720, 96
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2430; --dim: #667085; --line: #d9dee6;
+  --good: #1a7f4b; --bad: #b42318; --mark: #2f6fde; --paper: #fff; --soft: #f6f7f9; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --line: #344054;
+  --good: #55c88a; --bad: #f97066; --mark: #7aa7ff; --paper: #14181f; --soft: #1b212b; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.5rem; margin: 0 0 1rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
+p { margin: .15rem 0; } .about, .dim, caption, figcaption { color: var(--dim); }
+.strong { font-weight: 600; } .good { color: var(--good); } .bad { color: var(--bad); }
+table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: .35rem; }
+th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; }
+th { font-weight: 600; } .number { text-align: right; }
+figure { margin: .75rem 0; } svg { width: 100%; max-width: 45rem; height: auto; }
+pre { background: var(--soft); padding: .8rem 1rem; overflow-x: auto; font-size: 13px;
+  line-height: 1.45; border-radius: 6px; }
+"""
+
+
+def page_of(report: Report) -> str:
+    """The whole page."""
+    body = "\n".join(_block(block) for block in report.blocks)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(report.title)}</title>\n<style>{_STYLE}</style></head>\n"
+        f"<body><h1>{_text(report.title)}</h1>\n{body}\n</body></html>\n"
+    )
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading(title, about):
+            below = f'<p class="about">{_text(about)}</p>' if about else ""
+            return f"<h2>{_text(title)}</h2>{below}"
+        case Lines(lines, tone):
+            return "\n".join(f'<p class="{tone.value}">{_text(line)}</p>' for line in lines)
+        case Grid():
+            return _table(block)
+        case Plot():
+            return _figure(block)
+        case Code():
+            return _code(block)
+
+
+def _table(grid: Grid) -> str:
+    right = [name.startswith(">") for name in grid.columns]
+    heads = "".join(
+        f"<th{_number(r)}>{_text(name.lstrip('>'))}</th>"
+        for name, r in zip(grid.columns, right, strict=True)
+    )
+    rows = "\n".join(f"<tr>{_row(row, right)}</tr>" for row in grid.rows)
+    caption = f"<caption>{_text(grid.title)}</caption>" if grid.title else ""
+    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>"
+
+
+def _row(row: Sequence[Cell], right: Sequence[bool]) -> str:
+    return "".join(
+        f'<td class="{cell.tone.value}{" number" if r else ""}">{_text(cell.text)}</td>'
+        for cell, r in zip(row, right, strict=True)
+    )
+
+
+def _number(right: bool) -> str:
+    return ' class="number"' if right else ""
+
+
+def _figure(plot: Plot) -> str:
+    known = [value for value in plot.values if math.isfinite(value)]
+    if not known:
+        return ""
+    top = max(*known, 0.0) or 1.0
+    step = WIDTH / max(len(plot.values), 1)
+    bars = "".join(
+        f'<rect x="{k * step:.1f}" y="{HEIGHT * (1 - value / top):.1f}" width="{step * 0.86:.1f}" '
+        f'height="{HEIGHT * value / top:.1f}" fill="var(--mark)"/>'
+        for k, value in enumerate(plot.values)
+        if math.isfinite(value) and value > 0
+    )
+    words = f"{plot.title}: 0 to {top:.3g}" + (f", over {plot.span}" if plot.span else "")
+    return (
+        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(words)}">'
+        f"{bars}</svg><figcaption>{_text(words)}</figcaption></figure>"
+    )
+
+
+def _code(code: Code) -> str:
+    lines = plain(code.text).rstrip("\n").split("\n")
+    if code.language == "diff":
+        lines = [f'<span class="{diff_tone(x).value}">{escape(x)}</span>' for x in lines]
+    else:
+        lines = [escape(line) for line in lines]
+    title = f'<p class="dim">{_text(code.title)}</p>' if code.title else ""
+    return f"{title}<pre>{chr(10).join(lines)}</pre>"
+
+
+def _text(text: str) -> str:
+    return escape(plain(text))
