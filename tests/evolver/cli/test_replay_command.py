@@ -19,7 +19,7 @@ def test_json_has_the_agreed_shape(evolver, trace_file):
     done = evolver("replay", trace_file, "-p", "round_robin", "--load", 0.5, "-o", "json").json
     (result,) = done["results"]
     assert {"schema", "trace", "cluster", "results", "load"} <= done.keys()
-    assert METRICS <= result["metrics"].keys()
+    assert result["metrics"].keys() >= METRICS
     assert set(result["metrics"]["ttft_s"]) == {"mean", "p50", "p95", "p99"}
     assert (result["policy"], result["load"], result["requests"]) == ("round_robin", 0.5, 200)
     assert done["load"]["0.5"]["factor"] > 0

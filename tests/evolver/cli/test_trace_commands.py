@@ -91,7 +91,8 @@ def test_unsorted_rows_are_sorted_and_said(evolver, azure):
 
 
 def test_a_malformed_row_names_its_line(evolver, azure):
-    done = evolver("trace", "info", azure("2023-11-16 18:00:01.0,10,5", "2023-11-16 18:00:02.0,x,5"))
+    path = azure("2023-11-16 18:00:01.0,10,5", "2023-11-16 18:00:02.0,x,5")
+    done = evolver("trace", "info", path)
     assert done.code == 1
     assert "line 3" in done.err
 

@@ -1,0 +1,162 @@
+"""`evolver evolve`: a small run from trace to verdict, how it is told, and what it refuses."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from evolver import evolution as path
+from evolver.archive import Member
+from evolver.budget import Limits
+from evolver.candidates import Tally
+from evolver.cli.evolve_report import diff_text, document_of, report_of
+from evolver.cli.evolve_view import EvolveView
+from evolver.cli.policies import open_store
+from evolver.cli.screen import Live, Screen
+from evolver.evolution import Evolution
+from evolver.journal import Event, EventKind
+from evolver.loop import RunResult
+from evolver.model_errors import EndpointDead
+from evolver.report_html import page_of
+from evolver.selection import Effect, Outcome, Verdict
+from evolver.task import Gate, Human
+from evolver.written import written
+from sandbox.scenario import Windows
+from sandbox.verifier import verify
+
+KEYS = {"schema", "verdict", "policy", "best_human", "effect", "evaluations", "seconds", "tokens",
+        "price_usd", "run"}
+
+
+class DeadEndpoint:
+    """A model that nobody answers for."""
+
+    name = "openai/test"
+
+    def propose(self, request):
+        raise EndpointDead("Nothing answers at http://127.0.0.1:1/v1; check that it runs.")
+
+
+@pytest.fixture
+def two_humans(monkeypatch, policy_file):
+    """Only two policies to score before the search begins: the suite stays quick."""
+    text = policy_file.read_text()
+    humans = (Human("mine", text, active=True), Human("other", text.replace("2.0", "3.0")))
+    monkeypatch.setattr(path, "humans", lambda *_: humans)
+
+
+def test_a_run_ends_with_a_verdict_and_is_kept(evolver, two_humans, trace_file):
+    done = evolver("evolve", trace_file, "--seed", 1, "--budget-evaluations", 4, "--workers", 2,
+                   "-o", "json")
+    document = done.json
+    assert done.code == 0
+    assert document.keys() >= KEYS
+    assert document["verdict"] in ("improved", "no_change")
+    assert (document["policy"] is None) == (document["verdict"] == "no_change")
+    with open_store() as store:
+        assert store.runs.get_run(document["run"]).verdict == document["verdict"]
+        assert store.runs.events(document["run"])
+
+
+def test_a_dead_endpoint_is_said_and_loses_nothing(evolver, two_humans, trace_file, monkeypatch):
+    monkeypatch.setattr(path, "proposers", lambda *_: (DeadEndpoint(),))
+    done = evolver("evolve", trace_file, "--budget-evaluations", 4, "--model", "openai/test",
+                   "--api-base", "http://127.0.0.1:1/v1", "--workers", 1)
+    assert done.code == 0
+    assert "openai/test: Nothing answers at http://127.0.0.1:1/v1" in done.err
+    assert "No better policy was proved." in done.out
+    assert "nothing is proposed" in done.out
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("--load", "0"), "A load of 0 means nothing"),
+    (("--budget-seconds", "0"), "A budget of 0 buys nothing"),
+    (("--budget-evaluations", "-3"), "A budget of -3 buys nothing"),
+    (("--budget-evaluations", "1"), "1 evaluations do not pay for"),
+    (("--api-base", "http://localhost:1/v1"), "add --model openai/NAME"),
+    (("--cluster", "moon"), "There is no cluster 'moon'"),
+    (("--until", "2"), "too short to search and to prove on"),
+    (("--workers", "0"), "--workers"),
+])
+def test_what_cannot_be_meant_is_refused(evolver, trace_file, arguments, sentence):
+    done = evolver("evolve", trace_file, *arguments)
+    assert done.code in (1, 2)
+    assert sentence in done.err
+
+
+def member(text, name, parameters=None, origin="human"):
+    program = verify(text, name)
+    values = {**program.parameters(), **(parameters or {})}
+    return Member(program.digest(values), name, program, values, {}, 0.9, (), origin,
+                  "weigh waiting requests more", (), 1)
+
+
+@pytest.fixture
+def improved(policy_file):
+    """A run that found something, with its numbers made up."""
+    human = member(policy_file.read_text(), "least_loaded")
+    winner = member(policy_file.read_text(), "mutator-1", {"WEIGHT": 7.0}, "mutator")
+    effect = Effect(human, 0.062, 0.031, 0.09, 9)
+    gate = Gate("smooth_goodput", True, "Smooth goodput +1.0%.")
+    verdict = Verdict(Outcome.IMPROVED, "Better than least_loaded by 3.1% to 9.0%.", human, winner,
+                      (effect,), (gate,))
+    result = RunResult(verdict, (winner,), Tally(proposed=32), 120.0, 2, 58.0, 0, 0.0)
+    return Evolution("f" * 32, Windows((), (), (), 1.0, 1.0, ()), result, None, winner.digest)
+
+
+@pytest.fixture
+def view(home):
+    return EvolveView(Screen(), Limits(seconds=60.0), Live(None),
+                      baselines=[("least_loaded", 1.0), ("round_robin", 1.5)], history=[0.93])
+
+
+def test_a_win_is_told_with_its_interval(improved):
+    document = document_of(improved)
+    assert document["effect"] == {
+        "metric": "objective_s", "relative": 0.062, "low": 0.031, "high": 0.09, "windows": 9,
+        "sealed": True, "against": "least_loaded"}
+    assert document["policy"] == improved.policy
+
+
+def test_a_win_shows_the_tuned_constants_in_the_diff(improved, view, capsys):
+    view.screen.show(report_of(improved, view))
+    out = capsys.readouterr().out
+    assert "A better policy was found." in out
+    assert "3.1% .. 9.0%" in out
+    assert "-WEIGHT = 2.0" in out
+    assert "+WEIGHT = 7.0" in out
+
+
+def test_a_page_of_a_run_escapes_what_models_write(improved, view):
+    report = report_of(improved, view).say("<script>alert(1)</script>")
+    assert "<script>" not in page_of(report)
+
+
+def test_refusals_and_failures_are_told_as_they_happen(view, capsys):
+    refusals = [{"line": 3, "code": "x", "reason": "while has no bound.", "mend": "Use range."}]
+    view.on_event(Event(0, EventKind.CANDIDATE_REFUSED, 1, None, {"refusals": refusals}))
+    failed = {"proposer": "openai/x", "reason": "Too slow.", "left_out": True}
+    view.on_event(Event(1, EventKind.PROPOSER_FAILED, 1, None, failed))
+    assert any("while has no bound. Use range." in line for line in view._lines())
+    assert "openai/x: Too slow.; it is left out from here on" in capsys.readouterr().err
+
+
+def test_a_person_sees_the_run_move(home):
+    screen = Screen()
+    screen.err = Console(file=io.StringIO(), force_terminal=True, width=90)
+    data = {"best_score": 0.95, "best_human": "least_loaded", "best_human_score": 1.0, "share": 0.5,
+            "proposed": 16, "refused": 1, "duplicates": 0, "scored": 8, "tokens": 0}
+    with EvolveView.on(screen, Limits(evaluations=10)) as view:
+        view.on_event(Event(0, EventKind.GENERATION_DONE, 1, None, data))
+        assert "16 proposed, 1 refused" in "\n".join(view._lines())
+    assert "searching" in screen.err.file.getvalue()
+
+
+def test_written_constants_survive_reading_the_canonical_text_again(policy_file):
+    source = written(policy_file.read_text(), {"WEIGHT": 7.9})
+    assert verify(source.canonical).parameters() == {"WEIGHT": 7.9}
+    assert verify(source.canonical).digest() == source.digest()
+
+
+def test_equal_sources_have_no_diff():
+    assert diff_text("a\n", "a\n", "x", "y") == "the sources are equal"
