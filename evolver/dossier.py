@@ -1,4 +1,4 @@
-"""Turns a verdict into the sandbox's `Evidence`: every contender on every window that was opened."""
+"""Turns a verdict into the sandbox's `Evidence`: every contender on every opened window."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SHOWN = ("ttft_mean_s", "ttft_p99_s", "tpot_mean_s", "e2e_p50_s", "e2e_p99_s", "slo_attainment",
          "smooth_goodput", "rejected", "unfinished", "reconfigurations", "preemptions")  # fmt: skip
+_PARTS = ("scheduling_s", "reconfiguration_s", "serving_s")
 Scored = dict[Role, list[WindowScore]]
 
 
@@ -45,7 +46,8 @@ def evidence_of(
     """
     if verdict.winner is None or not verdict.effects:
         return None
-    members = _contenders(verdict)
+    members = _contenders(verdict.winner, verdict)
+    cluster = problem.cluster
     scored = _score(members, windows.all, pool)
     sealed = [k for k, scenario in enumerate(windows.all) if scenario in windows.sealed]
     return Evidence(
@@ -62,20 +64,19 @@ def evidence_of(
             for k, scenario in enumerate(windows.all)
         ),
         effects=tuple(_effects(scored, sealed, problem.seed)),
-        profile=", ".join(sorted({f"{p.gpu} x {problem.cluster.model}" for p in problem.cluster.pool})),
-        cluster=problem.cluster.name,
+        profile=", ".join(sorted({f"{p.gpu} x {cluster.model}" for p in cluster.pool})),
+        cluster=cluster.name,
         simulator_version=version("evolver"),
         contract_version=CONTRACT_VERSION,
-        fuel_price_ns=problem.cluster.price.fuel_ns,
+        fuel_price_ns=cluster.price.fuel_ns,
         seed=problem.seed,
         loads=(problem.load.load,) if problem.load.load is not None else (),
     )
 
 
-def _contenders(verdict: Verdict) -> dict[Role, Member]:
+def _contenders(winner: Member, verdict: Verdict) -> dict[Role, Member]:
     """Winner first, then the best human, then the rival of the weakest effect if another."""
-    assert verdict.winner is not None
-    members = {Role.CANDIDATE: verdict.winner, Role.BEST_HUMAN: verdict.best_human}
+    members = {Role.CANDIDATE: winner, Role.BEST_HUMAN: verdict.best_human}
     for effect in verdict.effects:
         if effect.rival.digest not in {m.digest for m in members.values()}:
             members[Role.BEST_HUMAN_HINDSIGHT] = effect.rival
@@ -83,9 +84,7 @@ def _contenders(verdict: Verdict) -> dict[Role, Member]:
     return members
 
 
-def _score(
-    members: dict[Role, Member], scenarios: Sequence[Scenario], pool: WorkerPool
-) -> Scored:
+def _score(members: dict[Role, Member], scenarios: Sequence[Scenario], pool: WorkerPool) -> Scored:
     names = [scenario.name for scenario in scenarios]
     jobs = [(Candidate(m.text, dict(m.parameters)), names) for m in members.values()]
     return dict(zip(members, pool.evaluate(jobs), strict=True))
@@ -107,7 +106,7 @@ def _total(scores: Sequence[WindowScore], metric: str) -> float:
 
 
 def _contender(role: Role, member: Member, scores: Sequence[WindowScore]) -> Contender:
-    time = TimeSplit(*(_total(scores, f"{part}_s") for part in ("scheduling", "reconfiguration", "serving")))
+    time = TimeSplit(*(_total(scores, part) for part in _PARTS))
     fuel = _total(scores, "fuel_per_decision") / max(len(scores), 1)
     return Contender(role, member.name, member.digest, time, fuel)
 

@@ -35,6 +35,8 @@ from sandbox.worker import WorkerPool
 from telemetry import summarise
 from telemetry.trace import Trace
 
+# A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
+KEPT_CHILDREN = 40
 OBJECTIVE = (
     "Minimise the geometric mean over windows of the mean end-to-end time in seconds; a request "
     "that is rejected or never finishes counts ten times its unloaded time plus its age. Smooth "
@@ -92,6 +94,7 @@ def start_pool(scenarios: Sequence[Scenario], workers: int | None = None) -> Wor
         workers=workers or os.cpu_count() or 1,
         score="sandbox.scenario:score_job",
         prepare="sandbox.scenario:prepare",
+        keep=KEPT_CHILDREN,
     )
 
 
@@ -152,7 +155,10 @@ def evolve(
         EvolverError, SandboxError, StoreError: with what to do next; events up to then are kept.
     """
     windows = problem.windows()
-    with RunRecord(store, problem, limits, model) as record, start_pool(windows.all, workers) as pool:
+    with (
+        RunRecord(store, problem, limits, model) as record,
+        start_pool(windows.all, workers) as pool,
+    ):
         search = Search(
             serving_task(problem, windows, pool),
             proposers(problem.hooks, model, record.on_exchange),

@@ -33,6 +33,7 @@ class SearchSettings:
         tuned_humans: the best humans that get their constants tuned before the search.
         tuner_share: share of the budget for humans' constants, and again for candidates'.
         tuner_tries: most parameter sets that one tuning tries.
+        tuned_newcomers: candidates of a generation whose constants are tuned, the best first.
         finalists: members that are compared on the validation windows.
         barren: generations in a row without a new candidate after which the run ends.
         threads: proposals asked for at once (models only wait, so many may).
@@ -46,8 +47,9 @@ class SearchSettings:
     tries: int = 4
     inspirations: int = 6
     tuned_humans: int = 3
-    tuner_share: float = 0.2
-    tuner_tries: int = 32
+    tuner_share: float = 0.6
+    tuner_tries: int = 40
+    tuned_newcomers: int = 2
     finalists: int = 6
     barren: int = 4
     threads: int = 1
@@ -217,19 +219,18 @@ class Search:
             self._failed_ideas.appendleft(f"{member.idea} ({change:+.1%} against its parent)")
 
     def _tune_best_of(self, newcomers: Sequence[tuple[Member, int]]) -> None:
-        """Tune the best newcomer if it is among the best of all, within the tuner's share."""
-        leaders = {member.digest for member in self._archive.members()[: self._settings.finalists]}
-        best = min(newcomers, key=lambda pair: pair[0].rank, default=None)
-        spent = self._tuning_runs >= self._settings.tuner_share * self._budget.window_runs
-        if best is None or spent or best[0].digest not in leaders:
-            return
-        member, island = best
-        before = self._budget.window_runs
-        seed = seed_for(self._settings.seed, self._journal.generation, self._settings.batch)
-        tuned = self._founders.bench.refine(member, seed=seed, tries=self._settings.tuner_tries)
-        self._tuning_runs += self._budget.window_runs - before
-        if tuned is not None and self._intake.know(tuned.digest):
-            self._archive.add(tuned, island)
+        """Tune the best newcomers, within the tuner's share: new structure starts untuned."""
+        ranked = sorted(newcomers, key=lambda pair: pair[0].rank)
+        for place, (member, island) in enumerate(ranked[: self._settings.tuned_newcomers]):
+            if self._tuning_runs >= self._settings.tuner_share * self._budget.window_runs:
+                return
+            before = self._budget.window_runs
+            turn = self._settings.batch + place
+            seed = seed_for(self._settings.seed, self._journal.generation, turn)
+            tuned = self._founders.bench.refine(member, seed=seed, tries=self._settings.tuner_tries)
+            self._tuning_runs += self._budget.window_runs - before
+            if tuned is not None and self._intake.know(tuned.digest):
+                self._archive.add(tuned, island)
 
     def _finish(self) -> RunResult:
         evaluations = self._budget.evaluations

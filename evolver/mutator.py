@@ -22,7 +22,7 @@ _INSIDE: tuple[tuple[Edit, int], ...] = (
     (insertions.guard, 2),
     (insertions.join_condition, 2),
     (insertions.skip_some, 2),
-    (insertions.new_hook, 4),
+    (insertions.new_hook, 8),
     (edits.drop_term, 3),
     (edits.drop_guard, 1),
     (edits.drop_hook, 1),

@@ -126,15 +126,23 @@ def toolkit_text() -> str:
     """Signature and docstring of every function a policy may call, without the hidden frame."""
     tree = ast.parse(_source("toolkit.py"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return "\n".join(_tool(node) for node in functions if _is_tool(node))
+    return "\n".join([*(_tool(node) for node in functions if _is_tool(node)), _SCRATCH])
+
+
+_SCRATCH = (
+    "def zeros(n, m)  # Scratch for this call: zeros(n) is n floats a[i], zeros(n, m) is n rows "
+    "a[i, j]; all zero, 16,384 floats in all."
+)
 
 
 def _is_tool(node: ast.FunctionDef) -> bool:
-    return bool(node.args.args) and node.args.args[0].arg == "frame"
+    return not node.name.startswith("_")
 
 
 def _tool(node: ast.FunctionDef) -> str:
-    arguments = [f"{a.arg}{_plain_type(': ', a.annotation)}" for a in node.args.args[1:]]
+    # a tool that may fault or charge fuel takes the call frame, which policies do not see
+    given = [a for a in node.args.args if a.arg != "frame"]
+    arguments = [f"{a.arg}{_plain_type(': ', a.annotation)}" for a in given]
     returns = _plain_type(" -> ", node.returns)
     words = " ".join((ast.get_docstring(node) or "").split())
     return f"def {node.name}({', '.join(arguments)}){returns}  # {words}"

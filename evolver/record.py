@@ -1,4 +1,4 @@
-"""Keeps a run in the store as it happens: every event, every model exchange, the proposed winner."""
+"""Keeps a run in the store as it happens: its events, model exchanges and proposed winner."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from sandbox.evidence import Evidence
 if TYPE_CHECKING:
     from evolver.evolution import Problem
 
-_FLUSH_AFTER = frozenset(
-    {EventKind.RUN_STARTED, EventKind.GENERATION_DONE, EventKind.SEALED_OPENED, EventKind.RUN_FINISHED}
+_FLUSH_AFTER = (
+    EventKind.RUN_STARTED,
+    EventKind.GENERATION_DONE,
+    EventKind.SEALED_OPENED,
+    EventKind.RUN_FINISHED,
 )
 
 
 class RunRecord:
-    """An event sink that writes to the store; a context manager that closes the run whatever happens.
+    """An event sink that writes to the store, and closes the run whatever happens.
 
     Attributes:
         run: id of the run in the store.

@@ -81,9 +81,11 @@ class Court:
         if not finalists:
             reason = "No candidate was better without breaking a guardrail on training windows."
             return Verdict(Outcome.NO_CHANGE, reason, human)
-        chosen, score = min(
-            zip(finalists, scores, strict=True), key=lambda pair: (round(pair[1], 6), *pair[0].rank)
-        )
+        able = [pair for pair in zip(finalists, scores, strict=True) if math.isfinite(pair[1])]
+        if not able:
+            reason = "Every finalist broke a guardrail on the validation windows."
+            return Verdict(Outcome.NO_CHANGE, reason, human, finalists[0])
+        chosen, score = min(able, key=lambda pair: (round(pair[1], 6), *pair[0].rank))
         self.journal.write(
             EventKind.CANDIDATE_CHOSEN,
             chosen.digest,

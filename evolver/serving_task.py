@@ -151,12 +151,13 @@ class ServingTask:
         goodput = _change(candidate, human, "smooth_goodput")
         ttft = _change(candidate, human, "ttft_p99_s")
         slowest = _mean(candidate, "ttft_p99_s")
+        soon = math.isfinite(ttft) and slowest <= TTFT_SHARE_OF_SLO * self._ttft_slo_s
         rejected = _total(candidate, "rejected") - _total(human, "rejected")
         return (
             Gate("smooth_goodput", goodput >= -GOODPUT_SLACK, f"Smooth goodput {goodput:+.1%}."),
             Gate(
                 "ttft_p99_s",
-                ttft <= TTFT_SLACK or slowest <= TTFT_SHARE_OF_SLO * self._ttft_slo_s,
+                ttft <= TTFT_SLACK or soon,
                 f"p99 time to first token {ttft:+.1%}, {slowest:.3g} s on average.",
             ),
             Gate("rejected", rejected <= 0, f"Rejected requests {rejected:+g}."),

@@ -16,7 +16,10 @@ from sandbox.home import home
 
 KEPT = 4  # older generations of machine code beside the present one
 _SANDBOX = Path(__file__).resolve().parent.parent
-_SOURCES = ("abi.py", "contract.py", "frame.py", "records.py")
+# policy code links the toolkit, whose machine code is kept in the same place
+_SOURCES = (
+    "abi.py", "arithmetic.py", "compiled.py", "contract.py", "frame.py", "records.py", "toolkit.py",
+)  # fmt: skip
 
 
 def kernel_digest() -> str:
@@ -60,7 +63,13 @@ def _forget_old(root: Path) -> None:
     """Delete the machine code of sources long gone."""
     import shutil
 
-    generations = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    def written(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:  # another process was quicker to delete it
+            return 0.0
+
+    generations = sorted(root.iterdir(), key=written, reverse=True)
     for path in generations[1 + KEPT :]:
         shutil.rmtree(path, ignore_errors=True)
 
