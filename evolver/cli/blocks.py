@@ -66,15 +66,14 @@ def _spark(plot: Plot) -> RenderableType:
 
 
 def _code(code: Code) -> RenderableType:
+    """Source as it is, never broken into other lines: it may be piped into a file or into patch."""
+    text = plain(code.text).rstrip("\n")
     if code.language == "diff":
-        # as it is, so that it can be piped into patch
-        lines = plain(code.text).rstrip("\n").split("\n")
-        body: RenderableType = Text("\n", no_wrap=True, overflow="ignore").join(
-            Text(line, style=STYLES[diff_tone(line)]) for line in lines
-        )
+        body = Text("\n").join(Text(x, style=STYLES[diff_tone(x)]) for x in text.split("\n"))
     else:
-        body = Syntax(
-            plain(code.text).rstrip("\n"), code.language, theme="ansi_dark",
-            background_color="default", word_wrap=True,
-        )  # fmt: skip
-    return Group(Text(plain(code.title), style="dim"), body) if code.title else body
+        colours = Syntax(text, code.language, theme="ansi_dark", background_color="default")
+        body = colours.highlight(text)
+        body.rstrip()
+    body.no_wrap, body.overflow = True, "ignore"
+    title = [Text(plain(code.title), style="dim")] if code.title else []
+    return Group(*title, body)

@@ -32,7 +32,7 @@ class EvolveView:
     live: Live
     history: list[float] = field(default_factory=list)
     baselines: list[tuple[str, float]] = field(default_factory=list)
-    phase: str = "scoring what people wrote"
+    phase: str = "scoring and tuning what people wrote"
     generation: Mapping[str, Any] = field(default_factory=dict)
     refusals: deque[str] = field(default_factory=lambda: deque(maxlen=REFUSALS_SHOWN))
     refused: int = 0
@@ -59,8 +59,10 @@ class EvolveView:
             case EventKind.PROPOSER_FAILED:
                 left = "; it is left out from here on" if data["left_out"] else ""
                 self.screen.warn(f"{data['proposer']}: {data['reason']}{left}")
-            case EventKind.CANDIDATE_SCORED | EventKind.TUNED:
+            case EventKind.CANDIDATE_SCORED:
                 self._leads(str(data["idea"]), _number(data["score"]))
+            case EventKind.TUNED:
+                self._tuned(data)
             case EventKind.GENERATION_DONE:
                 self._generation(event)
             case EventKind.CANDIDATE_CHOSEN:
@@ -80,6 +82,13 @@ class EvolveView:
         said = f"line {first['line']}: {first['reason']} {first['mend']}"
         if said not in self.refusals:
             self.refusals.append(said)
+
+    def _tuned(self, data: Mapping[str, Any]) -> None:
+        """Before the search begins it is the baselines that get their constants tuned."""
+        if any(name == data["of"] for name, _ in self.baselines):
+            self.baselines.append((f"{data['of']}, tuned", _number(data["score"])))
+        else:
+            self._leads(str(data["idea"]), _number(data["score"]))
 
     def _leads(self, idea: str, score: float) -> None:
         if self.best is None or score < self.best[1]:

@@ -60,7 +60,7 @@ def test_a_run_ends_with_a_verdict_and_is_kept(evolver, two_humans, trace_file):
 
 def test_a_dead_endpoint_is_said_and_loses_nothing(evolver, two_humans, trace_file, monkeypatch):
     monkeypatch.setattr(path, "proposers", lambda *_: (DeadEndpoint(),))
-    done = evolver("evolve", trace_file, "--budget-evaluations", 4, "--model", "openai/test",
+    done = evolver("evolve", trace_file, "--budget-evaluations", 10, "--model", "openai/test",
                    "--api-base", "http://127.0.0.1:1/v1", "--workers", 1)
     assert done.code == 0
     assert "openai/test: Nothing answers at http://127.0.0.1:1/v1" in done.err

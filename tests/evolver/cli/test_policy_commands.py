@@ -60,7 +60,8 @@ def test_list_shows_states(evolver, proposed):
 
 
 def test_the_library_is_listed(evolver):
-    names = [p["name"] for p in evolver("policy", "list", "--library", "-o", "json").json["policies"]]
+    document = evolver("policy", "list", "--library", "-o", "json").json
+    names = [policy["name"] for policy in document["policies"]]
     assert {"default", "round_robin", "static_plan"} <= set(names)
 
 
