@@ -37,11 +37,11 @@ from telemetry.trace import Trace
 
 # A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
 KEPT_CHILDREN = 40
-OBJECTIVE = (
-    "Minimise the geometric mean over windows of the mean end-to-end time in seconds; a request "
-    "that is rejected or never finishes counts ten times its unloaded time plus its age. Smooth "
-    "goodput, p99 TTFT and rejections must not get worse than the best human policy's."
-)
+OBJECTIVE = """\
+Minimise the geometric mean over windows of the mean end-to-end time in seconds.
+A request that is rejected or never finishes counts ten times its unloaded time plus its age.
+Guardrails: smooth goodput, p99 time to first token and rejected requests stay as good as under \
+the best human policy (time to first token: or within half of what is promised)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,8 @@ def serving_task(problem: Problem, windows: Windows, pool: WorkerPool) -> Servin
         Split.SEALED: [scenario.name for scenario in windows.sealed],
     }
     title = f"{problem.trace.meta.name} on {problem.cluster.name}"
-    description = Description(title, OBJECTIVE, number_lines(shown))
+    hooks = f"Hooks that count here, others are refused: {', '.join(sorted(problem.hooks))}."
+    description = Description(title, f"{OBJECTIVE}\n{hooks}", number_lines(shown))
     return ServingTask(pool, names, description, problem.hooks, problem.cluster.slo.ttft_s)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -18,9 +17,17 @@ def count_field(name: str) -> str:
     return f"n_{name}"
 
 
-@functools.cache
+_dtypes: dict[str, np.dtype[np.void]] = {}
+
+
 def dtype_of(record: type[contract.Record]) -> np.dtype[np.void]:
     """Aligned dtype of a record: i8, f8 and bool scalars, sub-arrays with an `n_<name>` count."""
+    if record.__name__ not in _dtypes:
+        _dtypes[record.__name__] = _build(record)
+    return _dtypes[record.__name__]
+
+
+def _build(record: type[contract.Record]) -> np.dtype[np.void]:
     fields: list[tuple[object, ...]] = []
     for name, hint in get_type_hints(record, include_extras=True).items():
         if get_origin(hint) is not Annotated:
