@@ -40,9 +40,9 @@ class SearchSettings:
     """
 
     seed: int = 0
-    batch: int = 16
+    batch: int = 32
     screen_windows: int = 1
-    promote: float = 0.5
+    promote: float = 0.25
     hopeless: float = 1.5
     tries: int = 4
     inspirations: int = 6
