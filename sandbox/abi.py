@@ -6,6 +6,8 @@ kernel's types free of the policy, so it compiles once, and lets a ctypes callba
 machine code: that is how the interpreted engine runs inside the simulator.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# half of numba is typed
 from __future__ import annotations
 
 import ctypes

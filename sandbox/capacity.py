@@ -61,8 +61,17 @@ def pair(cluster: ClusterSpec, trace: CapacityTrace, node: str | None = None) ->
     )
 
 
-def capacity_rows(pairing: Pairing | None, gpus: state.Rows, stop_s: float, grace_s: float) -> state.Rows:
-    """Kernel events of a pairing, ascending; GPUs that are missing at the start are taken away."""
+def _ps(seconds: float) -> int:
+    return round(seconds * PS_PER_S)
+
+
+def capacity_rows(
+    pairing: Pairing | None, gpus: state.Rows, stop_s: float, grace_s: float
+) -> state.Rows:
+    """Kernel events of a pairing, ascending; GPUs that are missing at the start are taken away.
+
+    A loss is announced `grace_s` before it, or when its GPU comes if it stays for less.
+    """
     if pairing is None:
         return np.zeros(0, state.CAPACITY_EVENT)
     trace, per_node = pairing.trace, pairing.gpus_per_node
@@ -70,13 +79,14 @@ def capacity_rows(pairing: Pairing | None, gpus: state.Rows, stop_s: float, grac
     nodes = min(trace.nodes, len(mine) // per_node)
     for k in np.flatnonzero(~trace.initial_up[:nodes]):
         gpus["present"][mine[k * per_node : (k + 1) * per_node]] = False
-    rows = []
+    rows, since = [], np.zeros(nodes)
     wanted = (trace.node < nodes) & (trace.time_s <= stop_s)
     for t, k, up in zip(trace.time_s[wanted], trace.node[wanted], trace.up[wanted], strict=True):
+        notice_s = max(float(t) - grace_s, float(since[k]))
+        since[k] = t
         for gpu in mine[k * per_node : (k + 1) * per_node]:
-            at = round(float(t) * PS_PER_S)
-            if not up and grace_s > 0:
-                rows.append((max(at - round(grace_s * PS_PER_S), 0), gpu, ANNOUNCE))
-            rows.append((at, gpu, UP if up else DOWN))
+            if not up and notice_s < t:
+                rows.append((_ps(notice_s), gpu, ANNOUNCE, _ps(float(t))))
+            rows.append((_ps(float(t)), gpu, UP if up else DOWN, 0))
     rows.sort(key=lambda row: (row[0], row[1]))
     return np.array(rows, state.CAPACITY_EVENT)

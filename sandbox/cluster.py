@@ -141,7 +141,9 @@ class ClusterSpec(_Part):
     def _replicas_have_pools(self) -> ClusterSpec:
         for entry in self.replica:
             if entry.pool >= len(self.pool):
-                raise ValueError(f"replica names pool {entry.pool}; pools are 0 to {len(self.pool) - 1}")
+                raise ValueError(
+                    f"replica names pool {entry.pool}; pools are 0 to {len(self.pool) - 1}"
+                )
         return self
 
     def describe(self) -> str:

@@ -21,7 +21,8 @@ class Hardware:
     """Pools, GPUs and shapes, with the step-time tables of each shape.
 
     Attributes:
-        step_tokens: (shapes, tokens + 1); step_batch, step_context, step_mixed: (shapes, batch + 1).
+        step_tokens: (shapes, tokens + 1).
+        step_batch, step_context, step_mixed: (shapes, batch + 1).
         kv_bytes, weight_bytes: of the first shape, for policies that reckon in bytes.
     """
 
@@ -61,10 +62,12 @@ def _build(cluster: ClusterSpec) -> Hardware:
     for row, (pool, profile), (tokens, batch, _, _) in zip(shapes, found, tables, strict=True):
         _fill_shape(row, pool, profile, cluster, pools[pool], tokens, batch)
     columns = [np.ascontiguousarray(np.stack(column)) for column in zip(*tables, strict=True)]
+    step_tokens, step_batch, step_context, step_mixed = columns
     first = found[0][1]
     return Hardware(
-        pools, devices, shapes, *columns, float(first.kv_bytes_per_token), float(first.weight_bytes)
-    )
+        pools, devices, shapes, step_tokens, step_batch, step_context, step_mixed,
+        float(first.kv_bytes_per_token), float(first.weight_bytes),
+    )  # fmt: skip
 
 
 def gpu_type_code(name: str) -> int:
@@ -139,7 +142,10 @@ def _fill_shape(
     row["limit_tokens"] = profile.max_sequence_tokens
     load_s = profile.weight_bytes / profile.tp / float(where["load"])
     row["start"] = int((cluster.switch.start_s + load_s) * PS_PER_S)
-    row["step_overhead"], row["request_overhead"] = profile.step_overhead_ps, profile.request_overhead_ps
+    row["step_overhead"], row["request_overhead"] = (
+        profile.step_overhead_ps,
+        profile.request_overhead_ps,
+    )
     row["attention_prefix"], row["attention_chunk"], row["attention_linear"] = profile.attention
     budget = cluster.engine.max_num_batched_tokens
     step_ps = profile.step_overhead_ps + int(tokens[budget]) + profile.attention_ps(budget, 0)

@@ -48,9 +48,7 @@ class Metrics:
         return flat
 
 
-def measure(
-    outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float = 0.0
-) -> Metrics:
+def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float = 0.0) -> Metrics:
     """Metrics of the requests that entered at or after `warmup_s`."""
     trace = setup.trace
     entered = outcome.entered >= 0
@@ -62,7 +60,8 @@ def measure(
     tpot = ((outcome.finish - outcome.first)[done] / PS_PER_S) / steps
     latencies = {"ttft_s": _spread(ttft), "tpot_s": _spread(tpot), "e2e_s": _spread(e2e)}
     numbers = {
-        **_goodput(outcome, setup, mine, done, ttft, tpot, e2e),
+        **_goodput(setup, _observed_s(outcome, setup, mine, warmup_s), mine, done, ttft, tpot, e2e),
+        "throughput_tokens_per_s": float(trace.output_tokens[done].sum()) / _span_s(outcome, mine),
         **_time_split(outcome),
         **_counts(outcome, trace, mine, done),
     }
@@ -74,7 +73,10 @@ def _spread(values: Floats) -> dict[str, float]:
     if len(values) == 0:
         return dict.fromkeys(("mean", *_QUANTILES), float("nan"))
     quantiles = np.percentile(values, list(_QUANTILES.values()))
-    return {"mean": float(values.mean()), **dict(zip(_QUANTILES, map(float, quantiles), strict=True))}
+    return {
+        "mean": float(values.mean()),
+        **dict(zip(_QUANTILES, map(float, quantiles), strict=True)),
+    }
 
 
 def _slo(cluster: ClusterSpec, online: NDArray[np.bool_], field: str) -> Floats:
@@ -86,8 +88,8 @@ def _slo(cluster: ClusterSpec, online: NDArray[np.bool_], field: str) -> Floats:
 
 
 def _goodput(
-    outcome: Outcome,
     setup: Setup,
+    observed_s: float,
     mine: NDArray[np.bool_],
     done: NDArray[np.bool_],
     ttft: Floats,
@@ -106,13 +108,22 @@ def _goodput(
     tokens = trace.output_tokens[done].astype(np.float64)
     idle = np.maximum(np.maximum(ttft, e2e - pace * (tokens - 1)) - first, 0.0)
     smooth = np.maximum(tokens - idle / pace, 0.0).sum()
-    span = _span_s(outcome, mine)
     return {
-        "goodput_rps": float(kept.sum()) / span,
+        "goodput_rps": float(kept.sum()) / observed_s,
         "slo_attainment": float(kept.sum()) / max(int(mine.sum()), 1),
-        "smooth_goodput": float(smooth) / span,
-        "throughput_tokens_per_s": float(tokens.sum()) / span,
+        "smooth_goodput": float(smooth) / observed_s,
     }
+
+
+def _observed_s(outcome: Outcome, setup: Setup, mine: NDArray[np.bool_], warmup_s: float) -> float:
+    """What goodput is taken over: the window that was offered, whatever a policy made of it.
+
+    Were it to end with the last request, dropping a slow one would raise the goodput of the rest.
+    In backlog mode nothing is offered at a time of its own, so it is the makespan there.
+    """
+    if setup.mode == "backlog":
+        return _span_s(outcome, mine)
+    return max(setup.trace.span_s - warmup_s, 1e-6)
 
 
 def _span_s(outcome: Outcome, mine: NDArray[np.bool_]) -> float:
@@ -184,7 +195,9 @@ def unloaded_s(trace: Trace, hardware: Hardware) -> Floats:
         context = trace.prompt_tokens + 0.5 * trace.output_tokens
         step = shape["decode_base"] + shape["decode_per_seq"]
         step = step + hardware.step_context[k, 1] / PS_PER_S * context
-        best = np.minimum(best, trace.prompt_tokens / shape["prefill_rate"] + trace.output_tokens * step)
+        best = np.minimum(
+            best, trace.prompt_tokens / shape["prefill_rate"] + trace.output_tokens * step
+        )
     return best
 
 

@@ -66,7 +66,6 @@ class Outcome:
         preempted, held: how often.
         engine: which slot of the simulator served it last, -1 for none.
         totals: counters and integrals of the run, see `state.TOTALS`.
-        gpus: GPUs of the cluster.
     """
 
     entered: NDArray[np.int64]
@@ -77,7 +76,6 @@ class Outcome:
     held: NDArray[np.int32]
     engine: NDArray[np.int32]
     totals: np.void
-    gpus: int
 
 
 def simulate(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> Outcome:
@@ -100,9 +98,21 @@ def simulate(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> Outco
     totals = sim.totals[0]
     if totals["broken"]:
         raise SimulationError("The simulator ran out of event space; shorten the trace.")
+    return _outcome(sim)
+
+
+def _outcome(sim: state.Sim) -> Outcome:
     rows = sim.requests
-    names = ("entered", "first", "finish", "state", "preempted", "held", "instance")
-    return Outcome(*(rows[name].copy() for name in names), totals, len(sim.gpus))
+    return Outcome(
+        entered=rows["entered"].copy(),
+        first=rows["first"].copy(),
+        finish=rows["finish"].copy(),
+        state=rows["state"].copy(),
+        preempted=rows["preempted"].copy(),
+        held=rows["held"].copy(),
+        engine=rows["instance"].copy(),
+        totals=sim.totals[0],
+    )
 
 
 def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Sim:
@@ -223,7 +233,7 @@ def _fill_settings(
     row["monitor"], row["rekey"] = _ps(tick.monitoring_s), _ps(tick.rekey_s)
     row["hold_tick"], row["max_hold"] = _ps(tick.hold_s), _ps(tick.max_hold_s)
     row["signal_age"], row["stop"] = _ps(cluster.router.signal_age_s), _ps(stop_s)
-    row["grace"], row["drain"] = _ps(cluster.switch.grace_s), _ps(cluster.switch.drain_s)
+    row["drain"] = _ps(cluster.switch.drain_s)
     row["fuel_ps"] = round(cluster.price.fuel_ns * 1000)
     row["route_fuel"] = cluster.price.decision_fuel
     row["plan_fuel"] = round(cluster.price.planner_s * 1e9 / cluster.price.fuel_ns)
@@ -233,23 +243,26 @@ def _fill_settings(
     row["backlog"], row["macro"] = setup.mode == "backlog", setup.macro
     row["kv_bytes"], row["weight_bytes"] = hardware.kv_bytes, hardware.weight_bytes
     for c, slo in enumerate((cluster.slo, cluster.slo, cluster.offline_slo)):
-        row["ttft_slo"][c], row["tpot_slo"][c], row["e2e_slo"][c] = slo.ttft_s, slo.tpot_s, slo.e2e_s
+        row["ttft_slo"][c], row["tpot_slo"][c], row["e2e_slo"][c] = (
+            slo.ttft_s,
+            slo.tpot_s,
+            slo.e2e_s,
+        )
     row["nominal_prompt"], row["nominal_output"] = 1000.0, 200.0
-    row["has_prefixes"] = row["prefix_cache"] = shared
+    row["has_prefixes"] = shared
     row["has_priority"], row["has_admit"] = "priority" in policy.hooks, "admit" in policy.hooks
     row["needs_longest"] = "Instance.longest_context_tokens" in policy.source.fields_read
 
 
 def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     trace, n = setup.trace, len(setup.trace)
-    rng = np.random.default_rng([setup.seed, 0x5EED])
     rows["arrival"] = np.round(trace.arrival_s * PS_PER_S).astype(np.int64)
     rows["think"] = np.round(trace.think_s * PS_PER_S).astype(np.int64)
     for name in ("entered", "first", "finish", "hold_since"):
         rows[name] = -1
     rows["order"] = np.arange(n)
-    rows["seed"] = rng.integers(0, 2**53, n)
-    rows["predicted"], rows["predicted_error"] = _predictions(setup, rng)
+    rows["seed"] = _stream(setup, 0).integers(0, 2**53, n)
+    rows["predicted"], rows["predicted_error"] = _predictions(setup)
     rows["weight"] = 1.0
     rows["prompt"], rows["output"] = trace.prompt_tokens, trace.output_tokens
     rows["tenant"], rows["session"], rows["turn"] = trace.tenant, trace.session, trace.turn
@@ -263,14 +276,17 @@ def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     rows["child"], rows["sibling"] = _children(trace.after)
 
 
-def _predictions(
-    setup: Setup, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _stream(setup: Setup, what: int) -> np.random.Generator:
+    """One generator a purpose, so that a request's draws do not hang on how many follow it."""
+    return np.random.default_rng([setup.seed, 0x5EED, what])
+
+
+def _predictions(setup: Setup) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The stated error model: true length times an unbiased log-normal factor."""
     n, sigma = len(setup.trace), setup.cluster.predictor.sigma
     if sigma is None:
         return np.full(n, np.nan), np.full(n, np.nan)
-    noise = np.exp(sigma * rng.standard_normal(n) - 0.5 * sigma * sigma)
+    noise = np.exp(sigma * _stream(setup, 1).standard_normal(n) - 0.5 * sigma * sigma)
     error = float(np.sqrt(np.expm1(sigma * sigma)))
     return np.maximum(setup.trace.output_tokens * noise, 1.0), np.full(n, error)
 
@@ -322,7 +338,10 @@ def _connect(sim: state.Sim, policy: LoadedPolicy, default: LoadedPolicy) -> Non
                 sim.hooks[row] = loaded.address(hook)
                 sim.hook_parameters[row] = loaded.parameters.ctypes.data
     frame = sim.frame[0]
-    frame["request"], frame["instance"] = sim.request_row.ctypes.data, sim.router_rows[-1].ctypes.data
+    frame["request"], frame["instance"] = (
+        sim.request_row.ctypes.data,
+        sim.router_rows[-1].ctypes.data,
+    )
     frame["window"], frame["cluster"] = sim.window.ctypes.data, sim.cluster.ctypes.data
     frame["plan"], frame["new_plan"] = sim.plan.ctypes.data, sim.new_plan.ctypes.data
     frame["scratch"] = sim.scratch.ctypes.data

@@ -78,4 +78,4 @@ def use_cache() -> None:
     """Point numba at the directory; before the first kernel function is defined."""
     from numba import config
 
-    config.CACHE_DIR = str(cache_directory())
+    config.CACHE_DIR = str(cache_directory())  # type: ignore[attr-defined]  # numba makes it

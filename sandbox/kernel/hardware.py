@@ -1,5 +1,7 @@
 """GPUs and the engines on them: allocation, start, drain, loss, and whose time is being spent."""
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 from sandbox.kernel.heaps import drop_instance_event, push_event, set_instance_event
@@ -113,9 +115,9 @@ def _reset(s: Sim, i: int) -> None:
     inst.token_budget = s.settings[0].token_budget
     inst.max_seqs = s.settings[0].max_seqs
     inst.preemptions = 0
-    inst.finished = 0
     inst.finished_tick = 0
-    inst.refused = -1
+    inst.asked = -1
+    inst.tenants = 0
     inst.leaves_at = NEVER
     s.engine_memory[i, :] = 0.0
     s.tenant_load[i, :] = 0

@@ -4,6 +4,8 @@ A request is in at most one pairing heap: its instance's waiting queue (key: pri
 arrival order) or its instance's decoding batch (key: the step count at which it finishes).
 """
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 from sandbox.kernel.jit import kernel

@@ -5,11 +5,13 @@ attributes become array views where they are used, so no signature spells out fo
 compiling stays quick, and nothing is counted or copied at a call.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# half of numba is typed
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -38,7 +40,7 @@ use_cache()
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _COLUMNS = 3
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "nogil": True,
     "no_cpython_wrapper": True,
@@ -79,7 +81,7 @@ _ARRAYS = {
 _POSITIONS = {name: position for position, name in enumerate(Sim._fields)}
 
 
-class SimType(types.Type):  # type: ignore[misc]  # numba has no types
+class SimType(types.Type):
     """The compiled view of a `Sim`."""
 
     def __init__(self) -> None:
@@ -90,18 +92,20 @@ SIM = SimType()
 
 
 @register_model(SimType)
-class _SimModel(models.PrimitiveModel):  # type: ignore[misc]  # numba has no types
+class _SimModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, ir.IntType(64))
 
 
 @infer_getattr
-class _SimAttributes(AttributeTemplate):  # type: ignore[misc]  # numba has no types
+class _SimAttributes(AttributeTemplate):
     key = SimType
 
-    def generic_resolve(self, kind: Any, name: str) -> Any:
+    def generic_resolve(  # type: ignore[override]  # the base class has none
+        self, value: Any, attr: str
+    ) -> Any:
         """Type of an attribute."""
-        return _ARRAYS.get(name)
+        return _ARRAYS.get(attr)
 
 
 def _cell(builder: Any, sim: Any, name: str, column: int) -> Any:
@@ -111,7 +115,7 @@ def _cell(builder: Any, sim: Any, name: str, column: int) -> Any:
     return builder.gep(table, [ir.Constant(int64, _COLUMNS * _POSITIONS[name] + column)])
 
 
-@lower_getattr_generic(SimType)
+@lower_getattr_generic(SimType)  # type: ignore[untyped-decorator]  # half of numba is typed
 def _view(context: Any, builder: Any, kind: Any, value: Any, name: str) -> Any:
     def number(column: int) -> Any:
         loaded = builder.load(_cell(builder, value, name, column))
@@ -165,9 +169,7 @@ def entry(function: _F) -> _F:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         int64, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
         plain = [int64] * arguments
-        kind = ir.FunctionType(
-            ir.IntType(32), [int64.as_pointer(), pointer.as_pointer(), *plain]
-        )
+        kind = ir.FunctionType(ir.IntType(32), [int64.as_pointer(), pointer.as_pointer(), *plain])
         links = builder.load(_cell(builder, values[0], "links", 0))
         slot = builder.gep(
             builder.inttoptr(links, int64.as_pointer()), [ir.Constant(int64, position)]
@@ -184,8 +186,7 @@ def entry(function: _F) -> _F:
     names = ", ".join(function.__code__.co_varnames[:arguments])
     scope: dict[str, Any] = {"typed": typed}
     exec(f"def call(typingctx, {names}): return typed(typingctx, {names})", scope)
-    called: _F = intrinsic(scope["call"])
-    return called
+    return cast(_F, intrinsic(scope["call"]))
 
 
 def compile_entry(name: str) -> Any:

@@ -1,5 +1,7 @@
 """What happened to requests: ends, first tokens, and the counters that a window is made from."""
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 import numpy as np
@@ -21,7 +23,7 @@ def length_bin(tokens: int) -> int:
     """Eighth-octave bin of a length."""
     if tokens < 1:
         return 0
-    return min(np.int64(8.0 * np.log2(float(tokens))), HISTOGRAM_BINS - 1)
+    return min(int(8.0 * np.log2(float(tokens))), HISTOGRAM_BINS - 1)
 
 
 @kernel
@@ -43,6 +45,20 @@ def note_arrival(s: Sim, r: int, now: int) -> None:
     """Count an arrival for the present window, under its class and under all."""
     _count_arrival(s, 0, r, now)
     _count_arrival(s, s.requests[r].class_id, r, now)
+
+
+@kernel
+def note_start(s: Sim, r: int) -> None:
+    """A request enters a batch; its wait counts when it is the first time."""
+    q = s.requests[r]
+    if q.first >= 0 or q.preempted > 0:
+        return
+    waited = (s.totals[0].now - q.entered) / PS_PER_S
+    everybody, mine = s.class_stats[0], s.class_stats[q.class_id]
+    everybody.begun += 1
+    everybody.queue_sum += waited
+    mine.begun += 1
+    mine.queue_sum += waited
 
 
 @kernel

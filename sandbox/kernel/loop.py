@@ -1,9 +1,11 @@
 """The event loop: one clock, four sources of events, one order for equal times."""
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 from sandbox.kernel.calls import ask_priority
-from sandbox.kernel.engine import begin, end_step, interrupt, rekey_queue
+from sandbox.kernel.engine import begin, end_step, interrupt
 from sandbox.kernel.hardware import engine_ready, integrate, remove_engine
 from sandbox.kernel.heaps import pop_event
 from sandbox.kernel.jit import entry, kernel
@@ -18,6 +20,7 @@ from sandbox.kernel.plans import (
     start_pending,
     valid_plan,
 )
+from sandbox.kernel.queues import rekey_queue
 from sandbox.kernel.routing import arrive, deliver, rebuild_views, retry_held
 from sandbox.kernel.state import (
     ACTIVE,
@@ -25,11 +28,9 @@ from sandbox.kernel.state import (
     CAPACITY,
     DISPATCH,
     DRAINED,
-    IDLE,
     LEAVING,
     MONITOR,
     NEVER,
-    NOTHING,
     PLAN_READY,
     READY,
     REKEY,
@@ -122,9 +123,8 @@ def _rekey(s: Sim, now: int) -> None:
             s.requests[r].priority = ask_priority(s, i, r, now)
             r = s.requests[r].list_next
         rekey_queue(s, i)
-        inst.refused = -1
-        if inst.mode == IDLE:
-            begin(s, i, now)
+        inst.asked = -1
+        interrupt(s, i, now)
 
 
 @kernel
@@ -132,7 +132,7 @@ def _step_end(s: Sim, now: int) -> None:
     i = s.instance_heap[0]
     inst = s.instances[i]
     finished = end_step(s, i, now)
-    if inst.state == LEAVING and inst.running == 0:
+    if inst.state == LEAVING and inst.running + inst.waiting == 0:
         remove_engine(s, i, now)
         start_pending(s, now, 0)
     else:
@@ -179,7 +179,7 @@ def _capacity(s: Sim, now: int) -> None:
     while totals.next_capacity < len(s.capacity) and s.capacity[totals.next_capacity].at == now:
         event = s.capacity[totals.next_capacity]
         totals.next_capacity += 1
-        capacity_event(s, event.gpu, event.what, now)
+        capacity_event(s, event.gpu, event.what, event.leaves_at, now)
     after_capacity(s, now)
 
 
@@ -199,7 +199,7 @@ def _ask_idle(s: Sim, now: int) -> None:
     for i in range(len(s.instances)):
         inst = s.instances[i]
         if inst.state == ACTIVE and inst.waiting > 0:
-            inst.refused = -1
+            inst.asked = -1
             interrupt(s, i, now)
 
 
@@ -236,14 +236,13 @@ def run(s: Sim, most_events: int) -> int:
         if not _work_left(s):
             break
         at, kind = _next_event(s)
-        if kind == NOTHING or at >= NEVER or at > s.settings[0].stop:
+        if at > s.settings[0].stop:
             break
         totals.now = at
         totals.handled += 1
         _handle(s, kind, at)
     else:
         return 1
-    end = totals.last_finish if not _work_left(s) else min(s.settings[0].stop, totals.now)
+    end = s.settings[0].stop if _work_left(s) else totals.last_finish
     integrate(s, max(end, totals.integrated))
     return 0
-

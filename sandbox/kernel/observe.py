@@ -1,10 +1,13 @@
 """What the planner is shown: the window since the last monitoring point, the hardware, the plan."""
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 import numpy as np
 
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.runs import blocks_at
 from sandbox.kernel.state import (
     ACTIVE,
     HISTOGRAM_BINS,
@@ -86,7 +89,7 @@ def _fill_class(s: Sim, c: int, span_s: float) -> None:
     v.ttft_mean_s = _mean(row.ttft_sum, row.finished)
     v.tpot_mean_s = _mean(row.tpot_sum, row.finished)
     v.e2e_mean_s = _mean(row.e2e_sum, row.finished)
-    v.queue_mean_s = _mean(row.queue_sum, row.finished)
+    v.queue_mean_s = _mean(row.queue_sum, row.begun)
     v.slo_attainment = _mean(float(row.attained), row.finished)
     v.rejected = row.rejected
     v.preemptions = row.preempted
@@ -103,6 +106,7 @@ def _clear_class(s: Sim, c: int) -> None:
     row.prompt_sum = 0.0
     row.finished = 0
     row.output_sum = 0.0
+    row.begun = 0
     row.queue_sum = 0.0
     row.ttft_sum = 0.0
     row.tpot_sum = 0.0
@@ -123,7 +127,7 @@ def _fill_pressure(s: Sim, now: int) -> None:
         inst = s.instances[i]
         if inst.state != ACTIVE and inst.state != LEAVING:
             continue
-        pressure = inst.blocks_used / max(inst.blocks_total, 1)
+        pressure = blocks_at(s, i, now) / max(inst.blocks_total, 1)
         most = max(most, pressure)
         total += pressure
         engines += 1
@@ -184,7 +188,7 @@ def _shape_rate(s: Sim, k: int, prompt: float, output: float) -> float:
     shape = s.shapes[k]
     context = prompt + 0.5 * output
     most = min(shape.kv_tokens / context, min(s.settings[0].max_seqs, BATCH_OF_ESTIMATE))
-    batch = max(np.int64(most), 1)
+    batch = max(int(most), 1)
     step = s.step_batch[k, batch] + s.step_context[k, batch] * batch * context
     step_s = (shape.step_overhead + step) / PS_PER_S
     return 1.0 / (prompt / shape.prefill_rate + output * step_s / batch)
@@ -279,7 +283,7 @@ def fill_plan(s: Sim, now: int) -> int:
         row.ready = inst.state != STARTING
         row.queued_requests = inst.waiting
         row.running_requests = inst.running
-        row.kv_used = inst.blocks_used / max(inst.blocks_total, 1)
+        row.kv_used = blocks_at(s, i, now) / max(inst.blocks_total, 1)
         row.rate_rps = inst.finished_tick / span
     return 0
 
@@ -290,4 +294,3 @@ def clear_tick(s: Sim) -> None:
     for i in range(len(s.instances)):
         s.instances[i].finished_tick = 0
         s.instances[i].preemptions = 0
-

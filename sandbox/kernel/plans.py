@@ -1,9 +1,12 @@
 """Plans: asking trigger and planner, checking the answer, and carrying it out engine by engine."""
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 from sandbox.abi import FAILED
 from sandbox.contract import MIXED
+from sandbox.kernel.batch import stop_running
 from sandbox.kernel.calls import (
     INVALID_DECISION,
     PLANNER,
@@ -13,7 +16,6 @@ from sandbox.kernel.calls import (
     note_fault,
     spent_ps,
 )
-from sandbox.kernel.engine import empty_queue, leave, stop_running
 from sandbox.kernel.hardware import (
     adopt,
     find_shape,
@@ -25,6 +27,7 @@ from sandbox.kernel.hardware import (
 from sandbox.kernel.heaps import push_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.observe import clear_tick, fill_cluster, fill_plan, fill_situation, fill_window
+from sandbox.kernel.queues import empty_queue, leave
 from sandbox.kernel.routing import decide, rebuild_views
 from sandbox.kernel.runs import run_blocks, steps_done
 from sandbox.kernel.state import (
@@ -269,7 +272,6 @@ def make_plan(s: Sim, now: int) -> int:
         note_fault(s, PLANNER, INVALID_DECISION)
         failed = True
     if failed:
-        totals.faulty_plans += 1
         s.new_plan[0] = s.plan[0]
         if not valid_plan(s):
             s.new_plan[0].n_replicas = 0
@@ -280,14 +282,19 @@ def make_plan(s: Sim, now: int) -> int:
 
 @entry
 def consider(s: Sim, now: int) -> int:
-    """Ask the trigger, and the planner when it says so or the plan is infeasible."""
+    """Ask the trigger, and the planner when it says so or the plan is infeasible.
+
+    Nobody is asked while a plan is being computed: `plan_ready` looks at what has changed.
+    """
     totals = s.totals[0]
+    if totals.planning:
+        return 0
     memory = _show_planner(s, now)
     fuel = s.settings[0].plan_fuel
     wanted = ask(s, TRIGGER, fuel, memory) != FAILED and s.frame[0].value != 0.0
     cost = spent_ps(s, fuel)
     totals.planning_ps += cost
-    if totals.planning or not (wanted or not totals.feasible):
+    if not wanted and totals.feasible:
         return 0
     cost += make_plan(s, now)
     if not valid_plan(s):
@@ -302,11 +309,13 @@ def consider(s: Sim, now: int) -> int:
 
 @entry
 def plan_ready(s: Sim, now: int) -> int:
-    """The planner's time is over: carry its plan out if it still fits the hardware."""
+    """The planner's time is over: carry its plan out, or ask anew when GPUs went meanwhile."""
     integrate(s, now)
     s.totals[0].planning = False
     if valid_plan(s):
         carry_out(s, now, 0)
+    else:
+        consider(s, now)
     return 0
 
 
@@ -320,13 +329,13 @@ def monitor(s: Sim, now: int) -> int:
 
 
 @entry
-def capacity_event(s: Sim, g: int, what: int, now: int) -> int:
+def capacity_event(s: Sim, g: int, what: int, leaves_at: int, now: int) -> int:
     """A GPU is announced to go, goes, or comes."""
     totals, gpu = s.totals[0], s.gpus[g]
     pool = s.pools[gpu.pool]
     if what == ANNOUNCE:
         if gpu.present and gpu.leave_at == NEVER:
-            gpu.leave_at = now + s.settings[0].grace
+            gpu.leave_at = leaves_at
             pool.leave_at = gpu.leave_at
             pool.leaving += 1
             if gpu.instance >= 0:
@@ -349,6 +358,4 @@ def after_capacity(s: Sim, now: int) -> int:
     start_pending(s, now, 0)
     fill_situation(s, now)
     consider(s, now)
-
-
     return 0

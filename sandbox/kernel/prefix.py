@@ -6,6 +6,8 @@ As in vLLM's automatic prefix caching, unused blocks keep their content until sp
 the deepest block of a chain goes first.
 """
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 from sandbox.kernel.jit import kernel

@@ -63,4 +63,4 @@ def warm(parts: int = 1) -> Iterator[str]:
     for child in children:
         yield from (line.strip() for line in child.stdout or ())
         if child.wait() != 0:
-            raise RuntimeError("A child process could not compile the kernel; its message is above.")
+            raise RuntimeError("A child process could not compile the kernel; see its message.")

@@ -1,5 +1,7 @@
 """Routers: each has its own stale view of the instances, asks the policy, holds or dispatches."""
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 from sandbox.abi import FAILED
@@ -13,7 +15,7 @@ from sandbox.kernel.calls import (
     note_fault,
     spent_ps,
 )
-from sandbox.kernel.engine import enqueue, interrupt
+from sandbox.kernel.engine import enqueue
 from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import note_arrival, reject_request
@@ -69,14 +71,27 @@ def _show_request(s: Sim, k: int, r: int, now: int) -> None:
 
 
 @kernel
+def _fits(s: Sim, i: int, r: int) -> bool:
+    inst = s.instances[i]
+    limit = min(inst.blocks_total * BLOCK_TOKENS, s.shapes[inst.shape].limit_tokens)
+    return s.requests[r].prompt < limit
+
+
+@kernel
+def _all_fit(s: Sim, k: int, r: int) -> bool:
+    for j in range(s.router_counts[k]):
+        if not _fits(s, s.router_slots[k, j], r):
+            return False
+    return True
+
+
+@kernel
 def _copy_fitting(s: Sim, k: int, r: int) -> int:
     """Rows that could hold the prompt, copied behind the routers' own; how many."""
     spare = s.settings[0].routers
     n = 0
     for j in range(s.router_counts[k]):
-        inst = s.instances[s.router_slots[k, j]]
-        limit = min(inst.blocks_total * BLOCK_TOKENS, s.shapes[inst.shape].limit_tokens)
-        if s.requests[r].prompt < limit:
+        if _fits(s, s.router_slots[k, j], r):
             s.router_rows[spare, n] = s.router_rows[k, j]
             s.router_slots[spare, n] = s.router_slots[k, j]
             n += 1
@@ -88,9 +103,8 @@ def _present(s: Sim, k: int, r: int) -> int:
     """Point the frame at the rows the policy may choose from; the table they are in."""
     table = k
     n = s.router_counts[k]
-    fitting = _copy_fitting(s, k, r)
-    if fitting < n:
-        table, n = s.settings[0].routers, fitting
+    if not _all_fit(s, k, r):
+        table, n = s.settings[0].routers, _copy_fitting(s, k, r)
     frame = s.frame[0]
     frame.instances = s.router_rows[table].ctypes.data
     frame.n_instances = n
@@ -111,6 +125,8 @@ def _hold(s: Sim, r: int, now: int) -> None:
     totals, q = s.totals[0], s.requests[r]
     if q.hold_since < 0:
         q.hold_since = now
+    if totals.held == 0:
+        totals.next_retry = now + s.settings[0].hold_tick
     q.state = HELD
     q.held += 1
     q.list_next = -1
@@ -137,15 +153,19 @@ def _unhold(s: Sim) -> int:
 
 
 @kernel
-def _dispatch(s: Sim, k: int, table: int, j: int, r: int, now: int, cost: int) -> None:
+def _charge(s: Sim, k: int, now: int, cost: int) -> None:
+    """The router is busy with one decision after another, whatever they are."""
+    s.router_free[k] = max(now, s.router_free[k]) + cost
+    s.totals[0].deciding_ps += cost
+
+
+@kernel
+def _dispatch(s: Sim, k: int, table: int, j: int, r: int) -> None:
     """Send the request on its way; the router itself counts it at once."""
-    totals, q = s.totals[0], s.requests[r]
-    start = max(now, s.router_free[k])
-    s.router_free[k] = start + cost
-    totals.deciding_ps += cost
+    q = s.requests[r]
     i = s.router_slots[table, j]
     q.state = DECIDING
-    q.router = k
+    q.hold_since = -1
     row = s.router_rows[table, j]
     cached = row.cached_prefix_tokens
     for x in range(s.router_counts[k]):
@@ -157,8 +177,8 @@ def _dispatch(s: Sim, k: int, table: int, j: int, r: int, now: int, cost: int) -
         row.predicted_remaining_tokens += q.predicted
     overhead = s.shapes[s.instances[i].shape].request_overhead
     q.instance = i
-    q.queued_at = s.instances[i].id
-    push_event(s, start + cost + overhead, DISPATCH, i, r)
+    q.sent_to = s.instances[i].id
+    push_event(s, s.router_free[k] + overhead, DISPATCH, i, r)
 
 
 @entry
@@ -184,8 +204,8 @@ def decide(s: Sim, r: int, now: int) -> int:
     if not overdue:
         answer = ask(s, ROUTE, fuel, memory)
         cost = spent_ps(s, fuel)
+    _charge(s, k, now, cost)
     if answer == HOLD:
-        s.totals[0].deciding_ps += cost
         _hold(s, r, now)
         return 0
     if answer == REJECT:
@@ -199,7 +219,7 @@ def decide(s: Sim, r: int, now: int) -> int:
     if j < 0:
         spare = s.router_memory.ctypes.data + s.settings[0].routers * MEMORY_SLOTS * 8
         j = max(_row_of(s, table, ask_default(s, ROUTE, fuel, spare)), 0)
-    _dispatch(s, k, table, j, r, now, cost)
+    _dispatch(s, k, table, j, r)
     return 0
 
 
@@ -218,13 +238,12 @@ def arrive(s: Sim, r: int, now: int) -> None:
 def deliver(s: Sim, i: int, r: int, now: int) -> int:
     """A dispatched request reaches its engine, or must be routed anew if that is gone."""
     inst, q = s.instances[i], s.requests[r]
-    if inst.state != ACTIVE or inst.id != q.queued_at:
+    if inst.state != ACTIVE or inst.id != q.sent_to:
         decide(s, r, now)
         return 0
     q.queued_at = now
     q.priority = ask_priority(s, i, r, now)
-    if enqueue(s, i, r, now):
-        interrupt(s, i, now)
+    enqueue(s, i, r, now)
     return 0
 
 

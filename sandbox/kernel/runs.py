@@ -1,5 +1,7 @@
 """Arithmetic of a decode run: how long k steps take, how many ended, which KV blocks they took."""
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 import numpy as np

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PS_PER_S = 1_000_000_000_000
-NEVER = np.int64(2**62)
+NEVER = 2**62
 MAX_GPUS_PER_REPLICA = 16
 BLOCK_TOKENS = 16
 HISTOGRAM_BINS = 160  # lengths in eighth-octave bins, for p95 at a monitoring point
@@ -27,15 +27,15 @@ IDLE, STEP, RUN = range(3)
 # event kinds; equal times are handled in this order, then by (instance, request)
 (
     CAPACITY, STEP_END, READY, DRAINED, PLAN_READY, DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY,
-    ASK_AGAIN, MONITOR, NOTHING,
-) = range(13)  # fmt: skip
+    MONITOR,
+) = range(11)  # fmt: skip
 
 REQUEST = np.dtype(
     [
         ("arrival", "i8"), ("entered", "i8"), ("first", "i8"), ("finish", "i8"),
         ("think", "i8"), ("hold_since", "i8"), ("order", "i8"), ("seed", "i8"),
         ("enter_count", "i8"), ("heap_seq", "i8"), ("block_start", "i8"),
-        ("workflow_start", "i8"), ("queued_at", "i8"), ("workflow_served", "f8"),
+        ("workflow_start", "i8"), ("queued_at", "i8"), ("sent_to", "i8"), ("workflow_served", "f8"),
         ("predicted", "f8"), ("predicted_error", "f8"), ("weight", "f8"),
         ("priority", "f8"), ("heap_key", "f8"),
         ("prompt", "i4"), ("output", "i4"), ("tenant", "i4"), ("session", "i4"),
@@ -43,8 +43,8 @@ REQUEST = np.dtype(
         ("sibling", "i4"), ("workflow_done", "i4"), ("period", "i4"),
         ("state", "i4"), ("instance", "i4"), ("done", "i4"), ("computed", "i4"),
         ("target", "i4"), ("chunk", "i4"), ("blocks", "i4"), ("block_count", "i4"),
-        ("held_blocks", "i4"), ("router", "i4"), ("last_instance", "i4"), ("held", "i4"),
-        ("preempted", "i4"), ("moved", "i4"), ("keyed", "i4"),
+        ("held_blocks", "i4"), ("last_instance", "i4"), ("held", "i4"),
+        ("preempted", "i4"), ("keyed", "i4"),
         ("heap_child", "i4"), ("heap_next", "i4"), ("heap_prev", "i4"),
         ("list_next", "i4"), ("list_prev", "i4"), ("fill_next", "i4"),
         ("online", "?"), ("decoding", "?"),
@@ -68,10 +68,9 @@ INSTANCE = np.dtype(
         ("running", "i8"), ("fill_head", "i4"), ("fill_tail", "i4"), ("filling", "i8"),
         ("backlog", "i8"), ("fill_context", "i8"), ("blocks_total", "i8"), ("blocks_used", "i8"),
         ("blocks_cached", "i8"), ("cache_head", "i4"), ("cache_tail", "i4"),
-        ("predicted", "f8"), ("predicted_kv", "f8"), ("offline", "i8"),
+        ("predicted", "f8"), ("offline", "i8"), ("tenants", "i8"),
         ("token_budget", "i8"), ("max_seqs", "i8"), ("preemptions", "i8"),
-        ("finished", "i8"), ("finished_tick", "i8"), ("refused", "i4"), ("refused_finished", "i8"),
-        ("leaves_at", "i8"),
+        ("finished_tick", "i8"), ("asked", "i4"), ("allowed", "?"), ("leaves_at", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -104,7 +103,9 @@ SHAPE = np.dtype(
 
 # what happens to a GPU: announced to go, gone, back
 ANNOUNCE, DOWN, UP = range(3)
-CAPACITY_EVENT = np.dtype([("at", "i8"), ("gpu", "i4"), ("what", "i4")], align=True)
+CAPACITY_EVENT = np.dtype(
+    [("at", "i8"), ("gpu", "i4"), ("what", "i4"), ("leaves_at", "i8")], align=True
+)
 
 EVENT = np.dtype([("at", "i8"), ("kind", "i4"), ("a", "i4"), ("b", "i4")], align=True)
 
@@ -112,8 +113,9 @@ CLASS_STATS = np.dtype(
     [
         ("arrived", "i8"), ("last_arrival", "i8"), ("gaps", "i8"), ("gap_sum", "f8"),
         ("gap_square", "f8"), ("prompt_sum", "f8"), ("finished", "i8"), ("output_sum", "f8"),
-        ("queue_sum", "f8"), ("ttft_sum", "f8"), ("tpot_sum", "f8"), ("e2e_sum", "f8"),
-        ("attained", "i8"), ("rejected", "i8"), ("preempted", "i8"), ("cached_sum", "f8"),
+        ("begun", "i8"), ("queue_sum", "f8"), ("ttft_sum", "f8"), ("tpot_sum", "f8"),
+        ("e2e_sum", "f8"), ("attained", "i8"), ("rejected", "i8"), ("preempted", "i8"),
+        ("cached_sum", "f8"),
         ("prompt_bins", "i8", (HISTOGRAM_BINS,)), ("output_bins", "i8", (HISTOGRAM_BINS,)),
         ("forecast", "f8"), ("forecast_error", "f8"), ("prompt_ewma", "f8"), ("output_ewma", "f8"),
     ],
@@ -123,14 +125,13 @@ CLASS_STATS = np.dtype(
 SETTINGS = np.dtype(
     [
         ("block_tokens", "i8"), ("monitor", "i8"), ("rekey", "i8"), ("hold_tick", "i8"),
-        ("max_hold", "i8"), ("signal_age", "i8"), ("stop", "i8"), ("grace", "i8"),
+        ("max_hold", "i8"), ("signal_age", "i8"), ("stop", "i8"),
         ("drain", "i8"), ("fuel_ps", "i8"), ("route_fuel", "i8"), ("plan_fuel", "i8"),
         ("routers", "i8"), ("token_budget", "i8"), ("max_seqs", "i8"), ("backlog", "?"),
-        ("macro", "?"), ("debug", "?"), ("kv_bytes", "f8"), ("weight_bytes", "f8"),
+        ("macro", "?"), ("kv_bytes", "f8"), ("weight_bytes", "f8"),
         ("ttft_slo", "f8", (8,)), ("tpot_slo", "f8", (8,)), ("e2e_slo", "f8", (8,)),
         ("nominal_prompt", "f8"), ("nominal_output", "f8"), ("has_prefixes", "?"),
         ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
-        ("prefix_cache", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -138,18 +139,18 @@ SETTINGS = np.dtype(
 TOTALS = np.dtype(
     [
         ("now", "i8"), ("next_id", "i8"), ("next_arrival", "i8"), ("next_capacity", "i8"),
-        ("events", "i8"), ("instance_events", "i8"), ("plan_due", "i8"), ("planning", "?"),
+        ("events", "i8"), ("instance_events", "i8"), ("planning", "?"),
         ("outstanding", "i8"), ("period", "i8"), ("held_head", "i4"), ("held_tail", "i4"),
         ("held", "i8"), ("next_retry", "i8"), ("next_monitor", "i8"), ("next_rekey", "i8"),
         ("integrated", "i8"), ("gpus_present", "i8"), ("gpus_loading", "i8"),
         ("gpus_working", "i8"), ("gpu_ps", "f8"), ("loading_ps", "f8"), ("blocked_ps", "f8"),
         ("price_usd", "f8"), ("planning_ps", "i8"), ("deciding_ps", "i8"), ("decisions", "i8"),
         ("fuel", "i8"), ("plans", "i8"), ("plan_fuel", "i8"), ("reconfigurations", "i8"),
-        ("faults", "i8"), ("first_fault", "i8"), ("fault_hook", "i8"), ("faulty_plans", "i8"),
+        ("faults", "i8"), ("first_fault", "i8"), ("fault_hook", "i8"),
         ("last_plan", "i8"), ("last_switch", "i8"), ("switch_from", "i8"),
         ("last_capacity", "i8"), ("rate_at_plan", "f8"), ("finished", "i8"), ("rejected", "i8"),
         ("preemptions", "i8"), ("steps", "i8"), ("handled", "i8"), ("last_finish", "i8"),
-        ("first_arrival", "i8"), ("last_monitor", "i8"), ("capacity_changed", "?"),
+        ("last_monitor", "i8"), ("capacity_changed", "?"),
         ("feasible", "?"), ("busy_at_monitor", "i8"), ("cached_tokens", "i8"),
         ("prompt_tokens", "i8"), ("broken", "i8"),
     ],

@@ -1,5 +1,7 @@
 """Fills the contract's records from the simulator's state: what a policy sees, never the future."""
 
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 import numpy as np
@@ -62,11 +64,12 @@ def fill_request(s: Sim, r: int, now: int) -> None:
     v.held_count = q.held
     v.preempted_count = q.preempted
     v.keyed_count = q.keyed
-    v.moved_count = q.moved
+    v.moved_count = 0
 
 
 @kernel
-def _longest_context(s: Sim, i: int) -> int:
+def _longest_context(s: Sim, i: int, steps: int) -> int:
+    """Of the batch, `steps` into its present run."""
     inst = s.instances[i]
     longest = 0
     r = inst.run_head
@@ -74,7 +77,7 @@ def _longest_context(s: Sim, i: int) -> int:
         q = s.requests[r]
         context = q.computed
         if q.decoding:
-            context = q.prompt + q.done + inst.count - q.enter_count
+            context = q.prompt + q.done + inst.count - q.enter_count + steps
         longest = max(longest, context)
         r = q.list_next
     return longest
@@ -130,7 +133,7 @@ def fill_instance(s: Sim, i: int, table: int, j: int, now: int) -> int:
     v.mean_context_tokens = (context + inst.fill_context) / max(inst.running, 1)
     v.longest_context_tokens = 0
     if s.settings[0].needs_longest:
-        v.longest_context_tokens = _longest_context(s, i) + k
+        v.longest_context_tokens = _longest_context(s, i, k)
     progress = context - inst.entered_context
     v.predicted_remaining_tokens = max(inst.predicted - progress, 0.0)
     v.kv_used_tokens = used * BLOCK_TOKENS
@@ -157,5 +160,5 @@ def fill_instance(s: Sim, i: int, table: int, j: int, now: int) -> int:
     if inst.leaves_at != NEVER:
         v.grace_s = seconds(max(inst.leaves_at - now, 0))
     v.tenant_requests = 0
-    v.tenant_count = 0
+    v.tenant_count = inst.tenants
     return 0

@@ -1,0 +1,259 @@
+"""Small random simulations, hostile policies for them, and a stepper that looks after every event."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sandbox import contract
+from sandbox.capacity import Pairing
+from sandbox.cluster import ClusterSpec
+from sandbox.engine import load_policy
+from sandbox.kernel import state
+from sandbox.kernel.program import Program
+from sandbox.replay import default_policy
+from sandbox.simulation import Setup, build
+from sandbox.verifier import verify
+from telemetry.blocks import Blocks
+from telemetry.capacity import CapacityTrace
+from telemetry.trace import Trace, TraceMeta
+
+META = TraceMeta(name="small")
+
+
+def _sum_of(record, row, skip=()):
+    """Source text that adds up every number a record has, missing ones left out."""
+    lines = []
+    for name, kind in record.__annotations__.items():
+        if kind == "int" and name not in skip:
+            lines.append(f"    total = 0.75 * total + {row}.{name}")
+        elif kind == "float" and name not in skip:
+            lines.append(f"    total = add(total, {row}.{name})")
+    return "\n".join(lines)
+
+
+ADD = '''"""Looks at every number there is."""
+
+
+def add(total, value):
+    return total if is_missing(value) else 0.75 * total + value
+
+
+'''
+LOOK = f"""def about(request):
+    total = 0.0
+{_sum_of(contract.Request, "request")}
+    return total
+
+
+def look(total, inst):
+{_sum_of(contract.Instance, "inst", skip=("knob_token_budget", "knob_speculation"))}
+    return total - floor(total)
+
+
+"""
+CURIOUS = (
+    ADD
+    + LOOK
+    + """def route(request, instances, memory):
+    best, least, total = HOLD, 0.9, about(request)
+    for inst in instances:
+        value = look(total, inst)
+        if value < least:
+            best, least = inst.id, value
+    if least < 0.005:
+        return REJECT
+    return best
+
+
+def priority(request, instance, memory):
+    memory[0] += 1.0
+    return look(about(request), instance)
+
+
+def admit(request, instance, memory):
+    memory[1] += 1.0
+    turn = 0.1 * memory[1]
+    return look(about(request), instance) + turn - floor(turn) < 1.2
+
+
+"""
+    + f"""def situation(window, cluster, plan):
+    total = 0.0
+{_sum_of(contract.Window, "window")}
+{_sum_of(contract.Cluster, "cluster")}
+    for row in window.classes:
+        total = add(total, row.queue_mean_s)
+        total = add(total, row.ttft_mean_s)
+        total = add(total, float(row.queued_requests))
+    for replica in plan.replicas:
+        total = add(total, replica.kv_used)
+        total = add(total, float(replica.running_requests))
+    return total - floor(total)
+
+
+def should_reschedule(window, cluster, plan, memory):
+    memory[0] = situation(window, cluster, plan)
+    return memory[0] < 0.5
+
+
+def schedule(window, cluster, plan, new_plan, memory):
+    for index, shape in enumerate(cluster.shapes):
+        free = cluster.pools[shape.pool].present - plan_gpus(new_plan, shape.pool)
+        if memory[0] * 4.0 - index > -1.0 and free >= shape.gpus:
+            add_replica(new_plan, shape.pool, shape.tp, shape.pp, MIXED)
+"""
+)
+ROUTE = '"""One line."""\n\n\ndef route(request, instances, memory):\n    return '
+HOSTILE = {
+    "holds": ROUTE + "HOLD\n",
+    "rejects": ROUTE + "REJECT if request.prompt_tokens > 300 else instances[0].id\n",
+    "garbage": ROUTE + "request.seed - 77\n",
+    "divides": ROUTE + "1 // (request.prompt_tokens - request.prompt_tokens)\n",
+    "burns": '"""Never done."""\n\n\ndef route(request, instances, memory):\n    total = 0\n'
+    "    for a in range(100):\n        for b in range(30):\n            total += a * b\n"
+    "    return instances[total % len(instances)].id\n",
+    "starves": '"""Lets nobody in."""\n\n\ndef admit(request, instance, memory):\n    return False\n',
+    "flips": '"""Another plan each time, good or bad."""\n\n\n'
+    "def should_reschedule(window, cluster, plan, memory):\n    return True\n\n\n"
+    "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"
+    "    for k in range(int(memory[0]) % 7):\n"
+    "        add_replica(new_plan, k % 2, 1, 1, MIXED if k < 5 else DECODE)\n",
+    "curious": CURIOUS,
+}
+
+
+def policy(name, engine="interpreted"):
+    return load_policy(verify(HOSTILE[name], name), engine=engine)
+
+
+@dataclass(frozen=True)
+class World:
+    setup: Setup
+    kv_blocks: int
+
+
+def world(seed: int, **changes: Any) -> World:
+    """A random small simulation; equal seeds give equal worlds."""
+    rng = np.random.default_rng(seed)
+    trace, cluster = random_trace(rng), random_cluster(rng)
+    capacity = random_capacity(rng, cluster) if rng.random() < 0.5 else None
+    setup = Setup(
+        trace, cluster, capacity, "backlog" if rng.random() < 0.25 else "open", seed % 1000,
+        float(rng.choice([12.0, 60.0, 300.0])),
+    )  # fmt: skip
+    return World(replace(setup, **changes), int(rng.choice([70, 90, 140, 400])))
+
+
+def random_trace(rng):
+    n = int(rng.integers(1, 60))
+    after = np.where(rng.random(n) < 0.3, rng.integers(-1, np.arange(n) + 1) - 1, -1)
+    after = np.clip(after, -1, np.arange(n) - 1)
+    prompt = rng.integers(1, rng.choice([40, 400, 1000]), n)
+    width = int(rng.choice([16, 32, 64]))
+    chains = [[(c, d) for d in range(40)] for c in range(3)]
+    rows = [chains[rng.integers(3)][: p // width] for p in prompt]
+    codes = {key: k for k, key in enumerate(sorted({x for row in rows for x in row}))}
+    counts = np.array([len(row) for row in rows])
+    ids = np.array([codes[x] for row in rows for x in row], np.int64)
+    blocks = Blocks(np.concatenate([[0], np.cumsum(counts)]), ids, width)
+    return Trace.of(
+        META,
+        arrival_s=np.sort(np.round(rng.random(n) * rng.choice([0.5, 5.0, 20.0]), 2)),
+        prompt_tokens=prompt,
+        output_tokens=rng.integers(1, rng.choice([3, 60, 120]), n),
+        tenant=rng.integers(0, 3, n),
+        online=rng.random(n) < 0.7,
+        after=after,
+        think_s=np.where(after >= 0, rng.random(n) * 2.0, 0.0),
+        blocks=blocks if rng.random() < 0.7 else None,
+        span_s=25.0,
+    )
+
+
+def random_cluster(rng):
+    def one(*values):
+        return values[rng.integers(len(values))]
+
+    pools = [{"gpu": "A100", "count": int(rng.integers(1, 4)), "node_size": 2}]
+    pools.append({"gpu": "L40S", "count": int(rng.integers(1, 4)), "spot": True})
+    return ClusterSpec.model_validate(
+        {
+            "model": "Llama-3.1-8B",
+            "pool": pools,
+            "engine": {
+                "max_num_batched_tokens": one(16, 64, 512),
+                "max_num_seqs": one(1, 3, 20),
+            },
+            "tick": {
+                "monitoring_s": one(0.7, 3.0), "rekey_s": one(0.05, 0.3), "max_hold_s": one(0.2, 5),
+            },
+            "router": {"count": one(1, 2, 3), "signal_age_s": one(0.0, 0.05, 1.0)},
+            "switch": {
+                "start_s": one(0.0, 2.0), "drain_s": one(0.0, 1.0, 9.0), "grace_s": one(0.0, 1.0),
+                "load_share": 20.0,
+            },
+            "price": {
+                "fuel_ns": one(2.0, 5000.0), "planner_s": one(0.5, 2.0),
+                "decision_fuel": one(2000, 60_000, 60_000),
+            },
+        }
+    )  # fmt: skip
+
+
+def random_capacity(rng, cluster):
+    nodes, events = cluster.pool[1].count, int(rng.integers(1, 8))
+    trace = CapacityTrace.of(
+        META, "availability", span_s=60.0, initial_up=rng.random(nodes) < 0.8,
+        time_s=np.round(rng.random(events) * 15.0, 1), node=rng.integers(0, nodes, events),
+        up=rng.random(events) < 0.5,
+    )  # fmt: skip
+    return Pairing(trace, 1, 1)
+
+
+def prepared(small: World, loaded):
+    """The simulation's rows with a KV cache small enough to run out."""
+    sim = build(small.setup, loaded, default_policy())
+    shapes = sim.shapes.copy()
+    shapes["kv_blocks"], shapes["kv_tokens"] = small.kv_blocks, small.kv_blocks * 16
+    return sim._replace(shapes=shapes)
+
+
+def run(small: World, loaded, events=100_000):
+    """Run to the end; the rows afterwards, None when no plan fits."""
+    sim = prepared(small, loaded)
+    program = Program(sim)
+    if not program.start():
+        return None
+    while program.run(events):
+        pass
+    assert sim.totals["broken"][0] == 0
+    return sim
+
+
+def stepped(small: World, loaded):
+    """The rows after every single event."""
+    sim = prepared(small, loaded)
+    program = Program(sim)
+    if program.start():
+        while program.run(1):
+            yield sim
+
+
+FATE = ("entered", "first", "finish", "state", "preempted", "held", "done", "keyed")
+COUNTED = (
+    "finished", "rejected", "preemptions", "fuel", "decisions", "plans", "faults",
+    "first_fault", "reconfigurations", "cached_tokens", "price_usd", "loading_ps", "blocked_ps",
+    "gpu_ps", "integrated", "deciding_ps", "planning_ps",
+)  # fmt: skip
+
+
+def fate(sim):
+    """All that became of the requests and the run, as something that can be compared."""
+    if sim is None:
+        return None
+    rows = {name: sim.requests[name].tolist() for name in FATE}
+    ended = np.isin(sim.requests["state"], (state.FINISHED, state.REJECTED))
+    # how far a decode run that was cut off by the end had come is not brought up to date
+    rows["done"] = np.where(ended, sim.requests["done"], -1).tolist()
+    return rows | {name: sim.totals[name][0].item() for name in COUNTED}
