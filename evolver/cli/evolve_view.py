@@ -35,7 +35,7 @@ class EvolveView:
     phase: str = "scoring and tuning what people wrote"
     generation: Mapping[str, Any] = field(default_factory=dict)
     refusals: deque[str] = field(default_factory=lambda: deque(maxlen=REFUSALS_SHOWN))
-    refused: int = 0
+    failures: set[str] = field(default_factory=set)
     best: tuple[str, float] | None = None
     started_s: float = field(default_factory=time.monotonic)
 
@@ -57,8 +57,7 @@ class EvolveView:
             case EventKind.CANDIDATE_REFUSED:
                 self._refused(data)
             case EventKind.PROPOSER_FAILED:
-                left = "; it is left out from here on" if data["left_out"] else ""
-                self.screen.warn(f"{data['proposer']}: {data['reason']}{left}")
+                self._failed(data)
             case EventKind.CANDIDATE_SCORED:
                 self._leads(str(data["idea"]), _number(data["score"]))
             case EventKind.TUNED:
@@ -77,11 +76,20 @@ class EvolveView:
         )
 
     def _refused(self, data: Mapping[str, Any]) -> None:
-        self.refused += 1
         first = data["refusals"][0]
         said = f"line {first['line']}: {first['reason']} {first['mend']}"
         if said not in self.refusals:
             self.refusals.append(said)
+
+    def _failed(self, data: Mapping[str, Any]) -> None:
+        """Said once for each reason, and once when a proposer is left out."""
+        said = [f"{data['proposer']}: {data['reason']}"]
+        if data["left_out"]:
+            said.append(f"{data['proposer']} failed too often and is left out from here on.")
+        for sentence in said:
+            if sentence not in self.failures:
+                self.failures.add(sentence)
+                self.screen.warn(sentence)
 
     def _tuned(self, data: Mapping[str, Any]) -> None:
         """Before the search begins it is the baselines that get their constants tuned."""

@@ -47,12 +47,20 @@ class Ground:
             trace = lasting(trace, self.span_s * factor, self.seed)
         notes = [note for note in trace.meta.notes if note not in self.trace.meta.notes]
         trace = trace.scale_rate(factor)
-        if self.capacity is not None and trace.span_s > self.capacity.trace.span_s:
-            notes.append(
-                f"the capacity file ends after {self.capacity.trace.span_s:,.0f} of "
-                f"{trace.span_s:,.0f} s; what is there then stays"
-            )
-        return Laid(report, trace, tuple(notes))
+        return Laid(report, trace, (*notes, *self._capacity_notes(trace.span_s)))
+
+    def _capacity_notes(self, span_s: float) -> list[str]:
+        """What a person may not expect of capacity in a replay this long."""
+        if self.capacity is None:
+            return []
+        capacity = self.capacity.trace
+        if not (capacity.time_s <= span_s).any():
+            return [f"capacity does not change in these {span_s:,.0f} s; begin elsewhere with "
+                    "--capacity-from"]  # fmt: skip
+        if span_s > capacity.span_s:
+            return [f"the capacity file ends after {capacity.span_s:,.0f} of {span_s:,.0f} s; what "
+                    "is there then stays"]  # fmt: skip
+        return []
 
 
 @dataclass(frozen=True, slots=True)

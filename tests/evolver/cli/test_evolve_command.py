@@ -136,9 +136,12 @@ def test_refusals_and_failures_are_told_as_they_happen(view, capsys):
     refusals = [{"line": 3, "code": "x", "reason": "while has no bound.", "mend": "Use range."}]
     view.on_event(Event(0, EventKind.CANDIDATE_REFUSED, 1, None, {"refusals": refusals}))
     failed = {"proposer": "openai/x", "reason": "Too slow.", "left_out": True}
-    view.on_event(Event(1, EventKind.PROPOSER_FAILED, 1, None, failed))
+    for sequence in (1, 2, 3):
+        view.on_event(Event(sequence, EventKind.PROPOSER_FAILED, 1, None, failed))
     assert any("while has no bound. Use range." in line for line in view._lines())
-    assert "openai/x: Too slow.; it is left out from here on" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.count("openai/x: Too slow.") == 1
+    assert err.count("openai/x failed too often and is left out") == 1
 
 
 def test_a_person_sees_the_run_move(home):

@@ -61,6 +61,12 @@ def test_capacity_is_paired_and_said(evolver, trace_file, spot_file):
     assert "3 of the 3 nodes of spot are 1 x L40S each" in done.err
 
 
+def test_capacity_that_does_not_change_meanwhile_is_said(evolver, trace_file, spot_file):
+    done = evolver("replay", trace_file, "-p", "default", "--load", 0.5, "--capacity", spot_file,
+                   "--polarity", "available")
+    assert "capacity does not change in these" in done.err
+
+
 def test_a_page_holds_the_tables(evolver, trace_file, tmp_path):
     page = tmp_path / "r.html"
     evolver("replay", trace_file, "-p", "round_robin", "--load", 0.5, "-o", "html", "--out", page)
