@@ -221,7 +221,9 @@ def test_law_5_both_engines_lead_the_simulator_the_same_way(name):
     compiled, interpreted = (load_policy(source, engine=e) for e in ("compiled", "interpreted"))
     for seed in (1, 2, 3):
         small = worlds.world(seed)
-        assert worlds.fate(worlds.run(small, compiled)) == worlds.fate(worlds.run(small, interpreted))
+        assert worlds.fate(worlds.run(small, compiled)) == worlds.fate(
+            worlds.run(small, interpreted)
+        )
 
 
 def one_step_at_a_time(small):
