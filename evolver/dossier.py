@@ -22,6 +22,7 @@ from sandbox.evidence import (
     TimeSplit,
     WindowEvidence,
 )
+from sandbox.identity import source_digest
 from sandbox.scenario import Scenario, Windows
 from sandbox.scores import Candidate, WindowScore
 from sandbox.stats import MIN_WINDOWS, log_ratios, paired_bootstrap, sign_flip_p
@@ -53,7 +54,7 @@ def evidence_of(
     return Evidence(
         outcome=_outcome(verdict, len(sealed)),
         verdict=verdict.reason,
-        source_digest=verdict.winner.digest,
+        source_digest=source_digest(verdict.winner.program.canonical),
         contenders=tuple(_contender(role, m, scored[role]) for role, m in members.items()),
         gates=tuple(
             Gate(g.name, GateStatus.PASS if g.passed else GateStatus.FAIL, g.sentence)

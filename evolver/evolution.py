@@ -37,6 +37,7 @@ from telemetry.trace import Trace
 
 # A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
 KEPT_CHILDREN = 40
+MODEL_CALLS = 4  # at once: a model is waited for, not computed here
 OBJECTIVE = """\
 Minimise the geometric mean over windows of the mean end-to-end time in seconds.
 A request that is rejected or never finishes counts ten times its unloaded time plus its age.
@@ -165,7 +166,7 @@ def evolve(
             proposers(problem.hooks, model, record.on_exchange),
             humans(problem.hooks, active),
             limits,
-            SearchSettings(seed=problem.seed),
+            SearchSettings(seed=problem.seed, threads=MODEL_CALLS if model else 1),
             (record, *sinks),
         )
         result = search.run()

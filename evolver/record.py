@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from evolver.journal import Event, EventKind
 from evolver.loop import RunResult
 from evolver.model_endpoint import Exchange, ModelSettings
 from evolver.selection import Verdict
+from evolver.written import written
 from policy_store import Origin, PolicyStore
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import Evidence
@@ -38,6 +40,7 @@ class RunRecord:
     ) -> None:
         self._store = store
         self._waiting: list[tuple[str, dict[str, object]]] = []
+        self._lock = threading.Lock()
         self._finished = False
         config: dict[str, object] = {
             "trace": problem.trace.digest(),
@@ -66,39 +69,47 @@ class RunRecord:
             return
         self._flush()
         if kind is not None:
-            self._store.runs.finish_run(self.run, "failed", {"error": kind.__name__})
+            verdict = "failed" if issubclass(kind, Exception) else "stopped"
+            self._store.runs.finish_run(self.run, verdict, {"error": kind.__name__})
 
     def on_event(self, event: Event) -> None:
         """Keep an event; written in batches, at the latest when a generation is done."""
-        self._waiting.append(
-            (
-                event.kind.value,
-                {"sequence": event.sequence, "generation": event.generation,
-                 "candidate": event.candidate, **event.data},
-            )
-        )  # fmt: skip
+        payload = {
+            "sequence": event.sequence,
+            "generation": event.generation,
+            "candidate": event.candidate,
+            **event.data,
+        }
+        with self._lock:
+            self._waiting.append((event.kind.value, payload))
         if event.kind in _FLUSH_AFTER or len(self._waiting) >= 256:
             self._flush()
 
     def on_exchange(self, exchange: Exchange) -> None:
         """Keep what a model was asked and answered; at once, since it cost money."""
+        with self._lock:  # several answers may come at once
+            self._waiting.append(("model_exchange", asdict(exchange)))
         self._flush()
-        self._store.runs.append_events(self.run, [("model_exchange", asdict(exchange))])
 
     def propose(self, verdict: Verdict, evidence: Evidence, author: str) -> str:
-        """Put the winner and its evidence into the store, ready for approval; its digest."""
+        """Put the winner and its evidence into the store, ready for approval; its digest.
+
+        What is stored is the source with its tuned constants written in, so that a host needs
+        nothing beside the text; the digest is that text's.
+        """
         winner = verdict.winner
         if winner is None:
             raise ValueError("a verdict without a winner proposes nothing")
         origin = Origin.MUTATOR if winner.origin in ("mutator", "tuner") else Origin.LLM
+        source = written(winner.text, winner.parameters, winner.name)
         version = self._store.propose(
-            winner.program.canonical,
+            source.canonical,
             name=winner.name,
             origin=origin,
             author=author,
             contract_version=CONTRACT_VERSION,
-            parameters=dict(winner.parameters),
-            claim=winner.program.claim,
+            parameters=source.parameters(),
+            claim=source.claim,
             parents=(),
             run=self.run,
         )
@@ -123,6 +134,7 @@ class RunRecord:
         self._finished = True
 
     def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._store.runs.append_events(self.run, waiting)
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                self._store.runs.append_events(self.run, waiting)

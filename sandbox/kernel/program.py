@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import subprocess
 import sys
@@ -55,12 +56,15 @@ def warm(parts: int = 1) -> Iterator[str]:
         return
     code = "import sys; from sandbox.kernel.program import compile_entry\n"
     code += "for name in sys.argv[1:]:\n    compile_entry(name)\n    print(name, flush=True)"
-    shares = [ENTRIES[k::parts] for k in range(parts)]
-    children = [
-        subprocess.Popen([sys.executable, "-c", code, *share], stdout=subprocess.PIPE, text=True)  # noqa: S603
-        for share in shares
-    ]
-    for child in children:
-        yield from (line.strip() for line in child.stdout or ())
-        if child.wait() != 0:
-            raise RuntimeError("A child process could not compile the kernel; see its message.")
+    command = [sys.executable, "-P", "-c", code]
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                subprocess.Popen([*command, *share], stdout=subprocess.PIPE, text=True)  # noqa: S603
+            )
+            for share in (ENTRIES[k::parts] for k in range(parts))
+        ]
+        for child in children:
+            yield from (line.strip() for line in child.stdout or ())
+            if child.wait() != 0:
+                raise RuntimeError("A child process could not compile the kernel; see its message.")
