@@ -1,4 +1,4 @@
-"""Small random simulations, hostile policies for them, and a stepper that looks after every event."""
+"""Small random simulations, hostile policies for them, and a stepper that stops at every event."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -113,7 +113,8 @@ HOSTILE = {
     "burns": '"""Never done."""\n\n\ndef route(request, instances, memory):\n    total = 0\n'
     "    for a in range(100):\n        for b in range(30):\n            total += a * b\n"
     "    return instances[total % len(instances)].id\n",
-    "starves": '"""Lets nobody in."""\n\n\ndef admit(request, instance, memory):\n    return False\n',
+    "starves": '"""Lets nobody in."""\n\n\n'
+    "def admit(request, instance, memory):\n    return False\n",
     "flips": '"""Another plan each time, good or bad."""\n\n\n'
     "def should_reschedule(window, cluster, plan, memory):\n    return True\n\n\n"
     "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"

@@ -38,4 +38,5 @@ def test_an_unknown_cluster_lists_those_that_ship():
 
 def test_a_file_is_read(tmp_path):
     (tmp_path / "mine.toml").write_text(GOOD)
-    assert load_cluster(str(tmp_path / "mine.toml")).describe() == "cluster: Llama-3.1-8B on 2 x H100"
+    told = load_cluster(str(tmp_path / "mine.toml")).describe()
+    assert told == "cluster: Llama-3.1-8B on 2 x H100"
