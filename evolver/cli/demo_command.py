@@ -15,15 +15,14 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="A smaller search and less load.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the whole job on this machine, offline: trace, search, proof, swap.
+    """Show the whole job on this machine, offline: window, search, proof, approval, swap.
 
     \b
     evolver demo            under 90 seconds, offline
     evolver demo --quick    the same, smaller
     """
-    screen_of(context, quiet)
-    from evolver import demo as whole_job
+    screen = screen_of(context, quiet)
+    from evolver.cli.demo_acts import play
+    from evolver.cli.demo_scene import FULL, QUICK
 
-    code = whole_job.run(seed=seed, quick=quick)
-    if code:
-        raise typer.Exit(code)
+    play(screen, QUICK if quick else FULL, seed)

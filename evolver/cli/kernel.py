@@ -31,3 +31,12 @@ def is_warm() -> bool:
 
     kept = {path.name.split("-")[0].split(".")[-1] for path in cache_directory().rglob("*.nbi")}
     return kept.issuperset(ENTRIES)
+
+
+def main() -> None:
+    """Compile now, so that nothing waits for it later: the set-up's last step."""
+    warm_kernel(Screen())
+
+
+if __name__ == "__main__":
+    main()

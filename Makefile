@@ -1,0 +1,68 @@
+# Every target does its own set-up; python3, pip and make are all it needs.
+UV := .tools/bin/uv
+READY := .venv/.ready
+WARM := .venv/.warm
+RUN := .venv/bin
+KERNEL := $(wildcard sandbox/*.py sandbox/kernel/*.py)
+WHEEL := build/wheel
+
+export UV_PROJECT_ENVIRONMENT := .venv
+unexport PYTHONPATH
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lint types stack lock wheel clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(WARM) ## the whole job, offline: window, search, proof, approval, swap under load
+	@$(RUN)/evolver demo
+
+test: $(WARM) ## the tests, on two cores
+	@$(RUN)/python -m pytest -n 2 --dist worksteal
+
+check: lint types stack lock wheel ## what a change must pass besides the tests
+
+bench: $(WARM) ## how fast the simulator compiles and runs here
+	@$(RUN)/python benchmarks/bench_simulator.py
+
+lint: $(READY)
+	@$(RUN)/ruff check .
+
+types: $(READY)
+	@$(RUN)/mypy
+
+stack: $(READY)
+	@$(RUN)/lint-imports
+
+lock: $(UV)
+	@$(UV) lock --quiet --check
+
+# The wheel is tested away from the repository, with the locked versions of what it needs.
+wheel: $(READY)
+	@rm -rf $(WHEEL) dist && mkdir -p build
+	@$(UV) build --quiet --wheel --out-dir dist
+	@$(UV) export --quiet --locked --no-dev --no-emit-project --no-hashes -o build/locked.txt
+	@$(UV) venv --quiet $(WHEEL)
+	@$(UV) pip install --quiet --python $(WHEEL) --constraint build/locked.txt dist/*.whl
+	@cd build && EVOLVER_HOME=$(CURDIR)/build/home wheel/bin/python -P ../.ci/wheel_check.py
+
+clean: ## remove everything that was built
+	@rm -rf .venv .tools build dist .hypothesis .*_cache
+	@find . -name __pycache__ -o -name __numba__ | xargs rm -rf
+
+# Debian's pip refuses to install into the system, but not into a folder of ours; uv makes
+# environments where python3-venv is missing.
+$(UV):
+	@echo "setting up: uv, then the locked packages (once)"
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+		--target .tools 'uv==0.13.8'
+
+$(READY): pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --quiet --locked --extra llm
+	@touch $@
+
+# Compiled once, so that nothing after it waits: the simulator, and what every policy links.
+$(WARM): $(READY) $(KERNEL)
+	@$(RUN)/python -P -m evolver.cli.kernel
+	@touch $@
