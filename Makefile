@@ -7,6 +7,10 @@ KERNEL := $(wildcard sandbox/*.py sandbox/kernel/*.py)
 WHEEL := build/wheel
 
 export UV_PROJECT_ENVIRONMENT := .venv
+# Trust what the system trusts where it says so: a company's proxy has a certificate of its own.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS := true
+endif
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help

@@ -209,8 +209,8 @@ def swap_opening(before: str, after: str, requests: int, scale: Scale) -> Report
         6, "The swap, under load",
         f"Three emulated engines ({', '.join(GPUS)}) answer the OpenAI API with measured step "
         f"times, {scale.time_scale:g} times as fast, behind the real gateway. {requests} requests "
-        f"of a window that the search did not see are sent over HTTP under {before}, then again under "
-        f"{after}; the swap falls between two decisions.",
+        f"of a window that the search did not see are sent over HTTP under {before}, then again "
+        f"under {after}; the swap falls between two decisions.",
     )  # fmt: skip
 
 
