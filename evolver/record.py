@@ -13,7 +13,7 @@ from evolver.loop import RunResult
 from evolver.model_endpoint import Exchange, ModelSettings
 from evolver.selection import Verdict
 from evolver.written import written
-from policy_store import Origin, PolicyStore
+from policy_store import Origin, PolicyStore, State
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import Evidence
 
@@ -113,7 +113,8 @@ class RunRecord:
             parents=(),
             run=self.run,
         )
-        self._store.record_verified(version.digest, author)
+        if version.state is State.PROPOSED:
+            self._store.record_verified(version.digest, author)
         self._store.attach_evidence(version.digest, evidence.document(), author)
         return version.digest
 
