@@ -231,4 +231,4 @@ def address_of(array: npt.NDArray[np.generic]) -> int:
 
 def row_dtype(record: str) -> np.dtype[np.void]:
     """Layout of a record's rows, by the record's name."""
-    return dtype_of(records()[record])  # type: ignore[arg-type]  # mypy: an instance's __hash__
+    return dtype_of(records()[record])
