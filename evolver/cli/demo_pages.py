@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -257,17 +260,26 @@ def _change(before: float, after: float) -> Cell:
     return Cell(f"{change:+.0f} %", Tone.GOOD if change < 0 else Tone.BAD)
 
 
+def program() -> str:
+    """How this program is called from here: by its name when that is on the path."""
+    if shutil.which("evolver"):
+        return "evolver"
+    return os.path.relpath(Path(sys.executable).with_name("evolver"))
+
+
 def closing(home: Path, policy: str | None, seconds: float) -> Report:
     """What to type next."""
-    store = f"EVOLVER_HOME={home}"
+    me, example = program(), Path("examples/own_policy.py")
+    mine = str(example) if example.is_file() else "YOUR_POLICY.py"
     rows = [
-        ("a replay of your own trace", "evolver replay YOUR_TRACE -p round_robin -p least_loaded"),
-        ("a search on it", "evolver evolve YOUR_TRACE --seed 1"),
-        ("with a language model", "evolver evolve YOUR_TRACE --model openai/NAME --api-base URL"),
-        ("your own policy", "evolver check examples/own_policy.py"),
-        ("is everything here", "evolver doctor"),
+        ("your own trace", f"{me} replay YOUR_TRACE -p round_robin -p least_loaded"),
+        ("a search on it", f"{me} evolve YOUR_TRACE --seed 1"),
+        ("with a model", f"{me} evolve YOUR_TRACE --model openai/NAME --api-base URL"),
+        ("your own policy", f"{me} check {mine}"),
+        ("is all well", f"{me} doctor"),
     ]
     if policy is not None:
-        rows.insert(0, ("the winner in full", f"{store} evolver policy show {policy[:12]}"))
+        shown = f"EVOLVER_HOME={home} {me} policy show {policy[:12]}"
+        rows.insert(0, ("the winner", shown))
     report = page(7, "Next").grid(("", ""), rows)
     return report.say("", f"{seconds:.0f} s in all; the demo's store is in {home}", tone=Tone.DIM)
