@@ -19,7 +19,7 @@ def demo(
 
     \b
     evolver demo            under 90 seconds, offline
-    evolver demo --quick    the same, smaller
+    evolver demo --quick    in 20 seconds; so short a search often finds nothing, and says so
     """
     screen = screen_of(context, quiet)
     from evolver.cli.demo_acts import play

@@ -53,7 +53,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(evaluations=90.0, seconds=16.0, live_s=2.5)
+QUICK = Scale(evaluations=40.0, seconds=12.0, live_s=2.5)
 
 
 @dataclass(frozen=True, slots=True)
