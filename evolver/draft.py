@@ -54,11 +54,15 @@ class Constant:
 
 @dataclass(slots=True)
 class Draft:
-    """A policy as parts; edit freely, then `text()` and verify."""
+    """A policy as parts; edit freely, then `text()` and verify.
+
+    `wanted` are the hooks that may be written anew; None is any.
+    """
 
     claim: str = ""
     constants: dict[str, Constant] = field(default_factory=dict)
     functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    wanted: frozenset[str] | None = None
 
     @classmethod
     def read(cls, text: str, parameters: Mapping[str, float] | None = None) -> Draft:

@@ -79,9 +79,15 @@ def skip_some(draft: Draft, rng: random.Random) -> str | None:
     return f"{site.function} leaves out instances with much {term.idea}"
 
 
+_NEW_HOOKS = ("priority", "priority", "evict", "admit", "route", "route")
+
+
 def new_hook(draft: Draft, rng: random.Random) -> str | None:
     """Write an expression hook anew from one to three typical terms."""
-    hook = rng.choice(("priority", "priority", "evict", "admit", "route", "route"))
+    hooks = [hook for hook in _NEW_HOOKS if draft.wanted is None or hook in draft.wanted]
+    if not hooks:
+        return None
+    hook = rng.choice(hooks)
     terms = rng.sample(BY_HOOK.get(hook, PLACEMENT), 1 if hook == "admit" else rng.choice((2, 3)))
     names = " and ".join(term.idea for term in terms)
     if hook == "admit":

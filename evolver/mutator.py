@@ -39,12 +39,13 @@ _SPLICES = 10  # weight of all grafts from other policies together
 class Mutator:
     """Changes the parent by a few typical edits, borrowing from other members.
 
-    `donors` are further verified texts to borrow from (the library). A function of the request:
-    the same request gives the same proposal.
+    `donors` are further verified texts to borrow from (the library); `hooks` are those that may be
+    written anew, None is any. A function of the request: the same request gives the same proposal.
     """
 
     donors: tuple[str, ...] = ()
     name: str = "mutator"
+    hooks: frozenset[str] | None = None
 
     def propose(self, request: ProposalRequest) -> Proposal | None:
         """One changed policy, not verified yet; None when no edit found a place."""
@@ -54,6 +55,7 @@ class Mutator:
             if moved is not None:
                 return moved
         draft = Draft.read(request.parent.text, request.parent.parameters)
+        draft.wanted = self.hooks
         done, lenders = [], list[str]()
         for _ in range(rng.choice(EDITS)):
             change, lender = self._edit(draft, request, rng)
