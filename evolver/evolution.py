@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evolver import library
 from evolver.budget import Limits
@@ -28,6 +28,7 @@ from policy_store import PolicyStore
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
 from sandbox.evidence import Evidence
+from sandbox.policies import default_text
 from sandbox.replay import LoadReport
 from sandbox.scenario import Scenario, Windows, split_windows
 from sandbox.simulation import Mode
@@ -102,14 +103,18 @@ def start_pool(scenarios: Sequence[Scenario], workers: int | None = None) -> Wor
 def humans(hooks: frozenset[str], active: Human | None = None) -> tuple[Human, ...]:
     """Who must be beaten: the active policy, and the baselines that people wrote.
 
-    Each takes part with the hooks that the problem exercises; the rest would change nothing.
+    Each takes part with the hooks that the problem exercises; the rest would change nothing. An
+    active policy with none of them leaves those decisions to the default, which stands in for it.
     """
     found = []
+    if active is not None:
+        text = keep_hooks(active.text, hooks) or keep_hooks(default_text(), hooks)
+        found += [replace(active, text=text)] if text is not None else []
     for name in library.baselines():
         text = keep_hooks(library.read(name), hooks)
         if text is not None:
             found.append(Human(name, text))
-    return (active, *found) if active is not None else tuple(found)
+    return tuple(found)
 
 
 def proposers(
@@ -117,7 +122,8 @@ def proposers(
 ) -> tuple[Proposer, ...]:
     """The built-in mutator over the library's hooks, and before it a model when one is named."""
     texts = (keep_hooks(library.read(name), hooks) for name in library.names())
-    mutator = Mutator(tuple(text for text in texts if text is not None))
+    donors = tuple(text for text in texts if text is not None)
+    mutator = Mutator(donors, hooks=hooks)
     if model is None:
         return (mutator,)
     return (model_proposer(model, record), mutator)
