@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from evolver.archive import Member
+from evolver.selection import RESAMPLES, Verdict
 from evolver.selection import Outcome as Decided
-from evolver.selection import Verdict
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import (
     Contender,
@@ -24,7 +25,7 @@ from sandbox.evidence import (
 )
 from sandbox.identity import source_digest
 from sandbox.scenario import Scenario, Windows
-from sandbox.scores import Candidate, WindowScore
+from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
 from sandbox.stats import MIN_WINDOWS, log_ratios, paired_bootstrap, sign_flip_p
 from sandbox.worker import WorkerPool
 
@@ -76,19 +77,27 @@ def evidence_of(
 
 
 def _contenders(winner: Member, verdict: Verdict) -> dict[Role, Member]:
-    """Winner first, then the best human, then the rival of the weakest effect if another."""
+    """Winner first, then every rival that the verdict weighed it against, once each."""
     members = {Role.CANDIDATE: winner, Role.BEST_HUMAN: verdict.best_human}
     for effect in verdict.effects:
-        if effect.rival.digest not in {m.digest for m in members.values()}:
+        if effect.rival.digest == verdict.active != verdict.best_human.digest:
+            members[Role.ACTIVE] = effect.rival
+        elif effect.rival.digest != verdict.best_human.digest:
             members[Role.BEST_HUMAN_HINDSIGHT] = effect.rival
-            break
     return members
 
 
 def _score(members: dict[Role, Member], scenarios: Sequence[Scenario], pool: WorkerPool) -> Scored:
     names = [scenario.name for scenario in scenarios]
     jobs = [(Candidate(m.text, dict(m.parameters)), names) for m in members.values()]
-    return dict(zip(members, pool.evaluate(jobs), strict=True))
+    answers = [[_charged(score) for score in scores] for scores in pool.evaluate(jobs)]
+    return dict(zip(members, answers, strict=True))
+
+
+def _charged(score: WindowScore) -> WindowScore:
+    """A window with a faulty decision is the worst case, as it was in the verdict."""
+    faulty = score.fault is not None or score.faults > 0
+    return replace(score, objective=WORST_OBJECTIVE_S) if faulty else score
 
 
 def _outcome(verdict: Verdict, sealed: int) -> Outcome:
@@ -138,7 +147,7 @@ def _effects(scored: Scored, sealed: Sequence[int], seed: int) -> list[Effect]:
         if role is Role.CANDIDATE:
             continue
         ratios = log_ratios([scored[role][k].objective for k in sealed], mine)
-        interval = paired_bootstrap(ratios, seed=seed)
+        interval = paired_bootstrap(ratios, seed=seed, resamples=RESAMPLES)
         effects.append(
             Effect(role, "mean end-to-end time", True, interval, sign_flip_p(ratios, seed=seed))
         )

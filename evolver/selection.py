@@ -52,6 +52,7 @@ class Verdict:
     winner: Member | None = None
     effects: tuple[Effect, ...] = ()  # weakest first
     gates: tuple[Gate, ...] = ()
+    active: str | None = None  # digest of the policy that runs now, if it is among the rivals
 
     @property
     def effect(self) -> Effect | None:
@@ -136,7 +137,7 @@ class Court:
         )
         gates = tuple(gate for _, theirs in rivals for gate in self.task.gates(results[0], theirs))
         outcome, reason = _decision(results[0], effects, gates)
-        return Verdict(outcome, reason, human, chosen, tuple(effects), gates)
+        return Verdict(outcome, reason, human, chosen, tuple(effects), gates, self.active)
 
     def _rivals(self, human: Member, sealed: Sequence[Results]) -> list[tuple[Member, Results]]:
         """Best on validation, best on the sealed windows in hindsight, and the active policy."""
