@@ -30,7 +30,7 @@ class Member:
     results: Results
     score: float
     niche: tuple[int, ...]
-    origin: str  # "human", "tuner" or the name of a proposer
+    origin: str  # "human" or the name of a proposer, of the structure
     idea: str
     parents: tuple[str, ...]
     generation: int

@@ -100,7 +100,7 @@ class RunRecord:
         winner = verdict.winner
         if winner is None:
             raise ValueError("a verdict without a winner proposes nothing")
-        origin = Origin.MUTATOR if winner.origin in ("mutator", "tuner") else Origin.LLM
+        origin = Origin.MUTATOR if winner.origin == "mutator" else Origin.LLM
         source = written(winner.text, winner.parameters, winner.name)
         version = self._store.propose(
             source.canonical,

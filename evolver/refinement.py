@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evolver.archive import Member
 from evolver.evaluation import Evaluator, Trial, Yardstick
@@ -63,6 +63,8 @@ class Bench:
         trial = Trial(member.program, tuning.parameters)
         results = self.evaluator.evaluate([trial], self.training)[0]
         tuned = self.member(trial, results, "tuner", f"{member.idea}, tuned", (member.digest,))
+        # tuning moves numbers; who wrote the structure stays who wrote it
+        tuned = replace(tuned, origin=member.origin)
         self.journal.write(
             EventKind.TUNED,
             tuned.digest,
