@@ -33,7 +33,8 @@ class Limits:
     price_usd: float | None = None
 
     def __post_init__(self) -> None:
-        given = [x for x in (self.evaluations, self.seconds, self.tokens, self.price_usd) if x]
+        every = (self.evaluations, self.seconds, self.tokens, self.price_usd)
+        given = [x for x in every if x is not None]
         if not given or any(not math.isfinite(x) or x <= 0 for x in given):
             raise BudgetTooSmall(
                 "A run needs at least one positive limit: give evaluations, seconds, tokens or "

@@ -16,7 +16,10 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("bad", [{}, {"seconds": -1.0}, {"evaluations": 0}, {"seconds": math.nan}])
+@pytest.mark.parametrize(
+    "bad",
+    [{}, {"seconds": -1.0}, {"evaluations": 0}, {"seconds": math.nan}, {"seconds": 9, "tokens": 0}],
+)
 def test_a_limit_must_be_given_and_positive(bad):
     with pytest.raises(BudgetTooSmall, match="positive limit"):
         Limits(**bad)
