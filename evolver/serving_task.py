@@ -63,7 +63,7 @@ class ServingTask:
 
     Args:
         pool: scores candidates on windows by name.
-        windows: names of the windows of each split, the shortest training windows first.
+        windows: names of the windows of each split; the first training windows are the screen.
         description: objective and windows in words and numbers.
         hooks: those that the windows exercise; a policy with others is refused. None allows all.
         ttft_slo_s: promised time to first token.

@@ -49,7 +49,11 @@ class Metrics:
 
 
 def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float = 0.0) -> Metrics:
-    """Metrics of the requests that entered at or after `warmup_s`."""
+    """Metrics of the requests that entered at or after `warmup_s`.
+
+    Where the time went, prices and counters of the fleet (preemptions, reconfigurations, fuel,
+    faults) are of the whole run, its warm-up included. The TPOT of a one-token answer is 0.
+    """
     trace = setup.trace
     entered = outcome.entered >= 0
     mine = (outcome.entered >= round(warmup_s * PS_PER_S)) & entered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -162,4 +162,4 @@ def at_load(
     most = capacity_rps(trace, cluster, seed)
     factor = load * most / trace.rate_rps
     scaled = trace.scale_rate(factor)
-    return scaled, replace(LoadReport(load, most, scaled.rate_rps, factor))
+    return scaled, LoadReport(load, most, scaled.rate_rps, factor)
