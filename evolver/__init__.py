@@ -1,1 +1,73 @@
-"""evolver."""
+"""Proposes better policies: proposers, archive, tuner, the loop that joins them, the command line.
+
+Reading guide:
+
+1. `loop`: `Search.generation` is the whole idea; `task` and `proposer` are the two protocols that
+   it stands on, so that it knows nothing of serving and nothing of models.
+2. `founders`: whom to beat, tuned as candidates are (`refinement`, `tuner`); `candidates`: texts
+   in, verified novelties out; `evaluation` and `budget`: scores, and what they may cost;
+   `archive`: who is kept, and who has children.
+3. `selection`: how one winner is chosen, and proved once on windows nobody has seen.
+4. `mutator` (with `draft`, `edits`, `insertions`, `splice`) and `models` (with `prompt`,
+   `model_endpoint`, `reply`): the two proposers.
+5. `evolution`: `evolve` puts a run on a trace together; `serving_task` is its `Task`, `record` and
+   `dossier` what the store keeps of it.
+
+`library` holds the policies that people wrote, `cli` the commands.
+
+    result = evolve(Problem(trace, cluster, load), Limits(seconds=60), store)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evolver.budget import Limits
+    from evolver.errors import EvolverError
+    from evolver.evolution import Evolution, Problem, evolve
+    from evolver.loop import RunResult, Search, SearchSettings
+    from evolver.proposer import Proposal, ProposalRequest, Proposer
+    from evolver.selection import Verdict
+    from evolver.task import Human, Split, Task
+
+__all__ = [
+    "Evolution",
+    "EvolverError",
+    "Human",
+    "Limits",
+    "Problem",
+    "Proposal",
+    "ProposalRequest",
+    "Proposer",
+    "RunResult",
+    "Search",
+    "SearchSettings",
+    "Split",
+    "Task",
+    "Verdict",
+    "evolve",
+]
+
+_HOMES = {
+    "Evolution": "evolution",
+    "EvolverError": "errors",
+    "Human": "task",
+    "Limits": "budget",
+    "Problem": "evolution",
+    "Proposal": "proposer",
+    "ProposalRequest": "proposer",
+    "Proposer": "proposer",
+    "RunResult": "loop",
+    "Search": "loop",
+    "SearchSettings": "loop",
+    "Split": "task",
+    "Task": "task",
+    "Verdict": "selection",
+    "evolve": "evolution",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -23,8 +23,13 @@ TEXTS = [
 ] + [*sorted(ROOT.glob("*.md")), ROOT / "Makefile", ROOT / "pyproject.toml"]
 
 PUBLIC = {
+    "evolver": {"Evolution", "EvolverError", "Human", "Limits", "Problem", "Proposal",
+                "ProposalRequest", "Proposer", "RunResult", "Search", "SearchSettings", "Split",
+                "Task", "Verdict", "evolve"},
     "policy_store": {"Alias", "Origin", "PolicyStore", "Snapshot", "State", "read_snapshot",
                      "write_snapshot"},
+    "sandbox": {"ClusterSpec", "Evidence", "LoadedPolicy", "PolicySource", "SandboxError", "Setup",
+                "load_cluster", "load_policy", "measure", "simulate", "verify"},
     "serving_adapter": {"Emulator", "EmulatorSettings", "EngineSpec", "Fleet", "Gateway",
                         "GatewaySettings", "InstanceFacts", "InstanceTable", "LoadRequest",
                         "PolicyHost", "Registry", "Served", "replay"},
