@@ -173,7 +173,10 @@ def load_cluster(name_or_path: str) -> ClusterSpec:
                 f"There is no cluster {name_or_path!r}; give a TOML file or one of: "
                 f"{', '.join(cluster_names())}."
             )
-        text = path.read_text()
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            raise ClusterError(f"{path.name} is not UTF-8 text; give a TOML file.") from None
     return parse_cluster(text)
 
 
@@ -183,6 +186,8 @@ def parse_cluster(text: str) -> ClusterSpec:
         return ClusterSpec.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ClusterError(f"The cluster file is not TOML: {error}; mend that line.") from None
+    except RecursionError:
+        raise ClusterError("The cluster file is nested too deep; write it flat.") from None
     except ValidationError as error:
         raise ClusterError(f"The cluster file is wrong: {_first(error.errors())}.") from None
 

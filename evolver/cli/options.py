@@ -68,7 +68,7 @@ RateAsRecorded = Annotated[
     bool, typer.Option("--rate-as-recorded", help="Leave the arrival rate alone.")
 ]
 USUAL_CLUSTER = "edge-8b"
-Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
+Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
 
 TraceFile = Annotated[Path, typer.Argument(metavar="TRACE", help="A request trace.")]
 From = Annotated[

@@ -40,3 +40,13 @@ def test_a_file_is_read(tmp_path):
     (tmp_path / "mine.toml").write_text(GOOD)
     told = load_cluster(str(tmp_path / "mine.toml")).describe()
     assert told == "cluster: Llama-3.1-8B on 2 x H100"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"\x1f\x8b\x08", "not UTF-8"), (b"a = " + b"[" * 9999, "nested too deep")],
+)
+def test_a_file_that_is_no_toml_text_is_refused(tmp_path, content, told):
+    (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(ClusterError, match=told):
+        load_cluster(str(tmp_path / "mine.toml"))

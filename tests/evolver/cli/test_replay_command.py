@@ -132,3 +132,9 @@ def test_a_policy_is_needed(evolver, trace_file):
     done = evolver("replay", trace_file)
     assert done.code == 2
     assert "--policy" in done.err
+
+
+def test_a_negative_seed_is_misuse(evolver, trace_file):
+    done = evolver("replay", trace_file, "-p", "default", "--seed", -1)
+    assert done.code == 2
+    assert "--seed" in done.err
