@@ -95,7 +95,9 @@ class EngineSet:
 
     async def _signals(self, url: str) -> EngineSignals:
         timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
-        async with self._session.get(url + "/metrics", timeout=timeout) as answer:
+        # The session hands bodies on as they come, and engines compress this page if they may.
+        plain = {"Accept-Encoding": "identity"}
+        async with self._session.get(url + "/metrics", headers=plain, timeout=timeout) as answer:
             if answer.status != 200:
                 return EngineSignals()
             page = await answer.content.read(MAX_PAGE_BYTES)
