@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from serving_adapter.errors import BadBody
 from serving_adapter.openai_api import Body, estimate_prompt_tokens, max_output_tokens
 
 MAX_SESSIONS = 10_000
@@ -95,12 +96,15 @@ class FactReader:
         """The facts of one request.
 
         Raises:
-            BadBody: a length limit is not a whole number.
+            BadBody: a length limit is not a whole number, or the prompt is nested too deeply.
         """
         limit = max_output_tokens(body)
         limit_tokens = -1 if limit is None else limit
         predicted, error = self.lengths.predict(limit_tokens)
-        prompt_tokens = estimate_prompt_tokens(body)
+        try:
+            prompt_tokens, opening = estimate_prompt_tokens(body), _opening(body)
+        except RecursionError:
+            raise BadBody("The prompt is nested too deeply: send text or token ids.") from None
         session = self._number(headers.get(SESSION_HEADER))
         known = self._sessions.get(session, _Session())
         return RequestFacts(
@@ -115,7 +119,7 @@ class FactReader:
             turn=known.turns,
             last_instance=known.last_instance,
             cached_tokens=min(known.context_tokens, prompt_tokens),
-            prefix_key=self._number(_opening(body)),
+            prefix_key=self._number(opening),
         )
 
     def ended(self, facts: RequestFacts, instance_id: int, output_tokens: int) -> None:

@@ -42,3 +42,11 @@ def test_prediction_is_missing_until_answers_were_seen_then_their_mean():
     predicted, error = lengths.predict(-1)
     assert (predicted, error > 0) == (20.0, True)
     assert lengths.predict(5)[0] == 5.0
+
+
+def test_a_prompt_nested_too_deeply_is_refused():
+    prompt = []
+    for _ in range(900):
+        prompt = [prompt]
+    with pytest.raises(BadBody, match="nested too deeply"):
+        FactReader().read({"prompt": prompt}, {}, 0.0)
