@@ -192,8 +192,9 @@ class ModelEndpoint:
         reply = str(choices[0].message.content or "")[:MAX_REPLY_CHARACTERS]
         usage = getattr(response, "usage", None)
         asked = sum(len(message["content"]) for message in messages)
-        tokens_in = int(getattr(usage, "prompt_tokens", 0) or 0) or asked // 4
-        tokens_out = int(getattr(usage, "completion_tokens", 0) or 0) or len(reply) // 4
+        # an endpoint that counts below zero would give budget back
+        tokens_in = max(int(getattr(usage, "prompt_tokens", 0) or 0), 0) or asked // 4
+        tokens_out = max(int(getattr(usage, "completion_tokens", 0) or 0), 0) or len(reply) // 4
         price = self._price_usd(response, tokens_in, tokens_out)
         return Exchange(
             model=self.settings.model,
@@ -216,7 +217,7 @@ class ModelEndpoint:
         if s.price_in is not None or s.price_out is not None:
             return (tokens_in * (s.price_in or 0.0) + tokens_out * (s.price_out or 0.0)) / 1e6
         known = getattr(response, "_hidden_params", {}).get("response_cost")
-        return float(known) if isinstance(known, int | float) else None
+        return max(float(known), 0.0) if isinstance(known, int | float) else None
 
     def _failed(
         self, messages: Sequence[Message], failure: ModelFailed, seconds: float
