@@ -15,6 +15,8 @@ from evolver.journal import EventKind, Journal, refusals_as_data
 from evolver.proposer import Attempt, Proposal, ProposalRequest, Proposer
 from evolver.task import Refusal, Refused, Task
 
+Answer = Proposal | ProposerFailed | None
+
 FAILURES_IN_A_ROW = 4  # after which a proposer is left out for the rest of the run
 
 
@@ -57,9 +59,9 @@ class Place:
 class Intake:
     """Asks proposers, verifies what they write, and asks again with the reasons of a refusal.
 
-    Places of a batch are filled in waves: all open places are asked at once (in threads when
-    `threads` is above 1), then judged in order, and those refused or already known go into the
-    next wave, `tries` waves at most. Proposers take turns; one that fails too often is left out.
+    Places of a batch are filled in waves: the open places are asked in order, `threads` of them at
+    once and none once the budget is spent; those refused or already known go into the next wave,
+    `tries` waves at most. Proposers take turns; one that fails too often is left out.
     """
 
     def __init__(
@@ -108,20 +110,27 @@ class Intake:
     def _wave(self, waiting: Sequence[Place]) -> None:
         working = self.working
         calls = [(working[place.turn % len(working)], place.request) for place in waiting]
-        if self._threads < 2:
-            answers = [_ask(*call) for call in calls]
-        else:
-            with ThreadPoolExecutor(self._threads) as pool:
-                answers = list(pool.map(lambda call: _ask(*call), calls))
-        for place, (proposer, _), answer in zip(waiting, calls, answers, strict=True):
-            self._judge(place, proposer, answer)
-            place.attempts += 1
-            seed = seed_for(place.request.rng_seed, place.attempts)
-            place.request = replace(place.request, rng_seed=seed)
+        for first in range(0, len(calls), self._threads):
+            if not self._budget.runs_left():  # tokens and dollars go call by call
+                return
+            part = slice(first, first + self._threads)
+            answers = self._ask_all(calls[part])
+            for place, (proposer, _), answer in zip(
+                waiting[part], calls[part], answers, strict=True
+            ):
+                self._judge(place, proposer, answer)
+                place.attempts += 1
+                seed = seed_for(place.request.rng_seed, place.attempts)
+                place.request = replace(place.request, rng_seed=seed)
 
-    def _judge(
-        self, place: Place, proposer: Proposer, answer: Proposal | ProposerFailed | None
-    ) -> None:
+    def _ask_all(self, calls: Sequence[tuple[Proposer, ProposalRequest]]) -> list[Answer]:
+        """The answers in order; asked side by side when there are several."""
+        if len(calls) < 2:
+            return [_ask(*call) for call in calls]
+        with ThreadPoolExecutor(len(calls)) as pool:
+            return list(pool.map(lambda call: _ask(*call), calls))
+
+    def _judge(self, place: Place, proposer: Proposer, answer: Answer) -> None:
         """Fill the place, or leave in its request why not."""
         if not isinstance(answer, Proposal):
             self._failed(place, proposer, answer)
@@ -181,7 +190,7 @@ class Intake:
         )
 
 
-def _ask(proposer: Proposer, request: ProposalRequest) -> Proposal | ProposerFailed | None:
+def _ask(proposer: Proposer, request: ProposalRequest) -> Answer:
     try:
         return proposer.propose(request)
     except ProposerFailed as failure:

@@ -180,3 +180,16 @@ def test_without_a_working_human_there_is_nothing_to_start_from(bowls, lines):
 def _timeless(event):
     data = {key: value for key, value in event.data.items() if key != "seconds"}
     return (event.sequence, event.kind, event.generation, event.candidate, data)
+
+
+def test_a_token_budget_ends_within_a_batch(bowls, humans):
+    class Dear:
+        name = "dear"
+
+        def propose(self, request):
+            text = f"ALPHA = {request.rng_seed % 9}"
+            return Proposal(text, self.name, "dear", (), cost=Cost(tokens_in=100))
+
+    settings = SearchSettings(tuned_humans=0)
+    result = Search(bowls(), [Dear()], humans, Limits(tokens=250), settings).run()
+    assert result.tokens == 300
