@@ -82,6 +82,9 @@ app.command()(doctor)
 
 def run(arguments: list[str]) -> int:
     """Run one command line; the exit code."""
+    if sys.stdout is None:
+        # Closed by whoever started this; what goes to files still works.
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a plot must not fail on an ASCII terminal
@@ -97,6 +100,8 @@ def run(arguments: list[str]) -> int:
         return _end(screen, failures.INTERRUPTED, "Stopped.", "")
     except Exception as error:
         return _explain(screen, error)
+    if code == failures.INTERRUPTED:  # typer has caught Ctrl-C itself
+        return _end(screen, failures.INTERRUPTED, "Stopped.", "")
     return code if isinstance(code, int) else 0
 
 

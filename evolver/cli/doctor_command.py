@@ -135,8 +135,9 @@ def _settings() -> Iterator[Finding]:
         if name.startswith("EVOLVER_") and name not in KNOWN_SETTINGS:
             yield Finding(name, Health.NOTE, "set, but nothing reads it", f"unset {name}")
     place = home() if home().exists() else _existing(home())
-    if not os.access(place, os.W_OK):
-        yield Finding("EVOLVER_HOME", Health.WRONG, f"{place} cannot be written",
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        wrong = "cannot be written" if place.is_dir() else "is not a folder"
+        yield Finding("EVOLVER_HOME", Health.WRONG, f"{place} {wrong}",
                       "export EVOLVER_HOME=FOLDER")  # fmt: skip
 
 

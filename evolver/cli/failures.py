@@ -10,6 +10,7 @@ file under EVOLVER_HOME, never to the screen.
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from pathlib import Path
@@ -82,6 +83,8 @@ def expected(error: BaseException) -> tuple[int, str, str] | None:
 
 def from_system(error: OSError) -> tuple[int, str, str] | None:
     """The same for files that cannot be read or written; None for anything else of the system."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return REFUSED, f"The result cannot be written: {error.strerror}; make room.", ""
     if error.filename is None or error.strerror is None:
         return None
     return REFUSED, f"{error.filename}: {error.strerror.lower()}; check the path.", "evolver doctor"

@@ -159,6 +159,6 @@ def _warn(screen: Screen, replayed: Replayed) -> None:
             if result.faults and result.policy not in said:
                 said.add(result.policy)
                 screen.warn(
-                    f"{result.policy} made {result.faults:,} faulty decisions, which the default "
-                    f"policy took instead; the first: {result.fault}."
+                    f"{result.policy} made {result.faults:,} faulty decisions: the default policy "
+                    f"decided instead, a plan stayed as it was; the first: {result.fault}."
                 )

@@ -112,3 +112,12 @@ def test_json_is_one_document_with_its_schema(evolver):
     done = evolver("status", "-o", "json", "-q")
     assert json.loads(done.out)["schema"] == 1
     assert app.ORDER[0] == "demo"
+
+
+@pytest.mark.parametrize(("redirect", "code"), [(">&-", 0), (">/dev/full", 1)])
+def test_an_output_that_takes_nothing_is_no_defect(home, trace_file, redirect, code):
+    program = "from evolver.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+    line = f'"$0" -c "$1" -q trace info "$2" {redirect}'
+    done = subprocess.run(["sh", "-c", line, sys.executable, program, trace_file],
+                          capture_output=True, env={**os.environ, "EVOLVER_HOME": str(home)})
+    assert (done.returncode, b"defect" in done.stderr) == (code, False)

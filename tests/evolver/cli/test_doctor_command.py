@@ -55,3 +55,11 @@ def test_versions_with_known_holes_are_wrong(name, version, word):
     problem = version_problem(name, version)
     assert word in problem
     assert bool(problem) is bool(word)
+
+
+def test_a_home_that_is_a_file_is_wrong(evolver, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EVOLVER_HOME", str(tmp_path / "file"))
+    done = evolver("doctor", "-o", "json")
+    assert done.code == 1
+    assert "is not a folder" in done.out
