@@ -19,6 +19,7 @@ from evolver.task import Gate, Results, Split, Task
 from sandbox.stats import MIN_WINDOWS, log_ratios, paired_bootstrap, relative_gain
 
 RESAMPLES = 10_000
+MIN_GAIN = 0.005  # below half a percent the step-time tables cannot tell two policies apart
 
 
 class Outcome(StrEnum):
@@ -176,6 +177,11 @@ def _decision(
     if not weakest.low > 0:
         return Outcome.NO_CHANGE, (
             f"Not proved: the gain against {weakest.rival.name} is {span}, which includes none."
+        )
+    if weakest.gain < MIN_GAIN:
+        return Outcome.NO_CHANGE, (
+            f"Too small to trust: the gain against {weakest.rival.name} is {weakest.gain:.2%}, and "
+            f"below {MIN_GAIN:.1%} the simulator's own error decides."
         )
     if broken:
         return Outcome.NO_CHANGE, f"Better, but a guardrail broke: {broken[0]}"

@@ -152,7 +152,7 @@ class ServingTask:
         ttft = _change(candidate, human, "ttft_p99_s")
         slowest = _mean(candidate, "ttft_p99_s")
         soon = math.isfinite(ttft) and slowest <= TTFT_SHARE_OF_SLO * self._ttft_slo_s
-        rejected = _total(candidate, "rejected") - _total(human, "rejected")
+        lost = _lost(candidate) - _lost(human)
         return (
             Gate("smooth_goodput", goodput >= -GOODPUT_SLACK, f"Smooth goodput {goodput:+.1%}."),
             Gate(
@@ -160,7 +160,7 @@ class ServingTask:
                 ttft <= TTFT_SLACK or soon,
                 f"p99 time to first token {ttft:+.1%}, {slowest:.3g} s on average.",
             ),
-            Gate("rejected", rejected <= 0, f"Rejected requests {rejected:+g}."),
+            Gate("rejected", lost <= 0, f"Rejected or unfinished requests {lost:+g}."),
         )
 
 
@@ -181,6 +181,10 @@ def _values(results: Results, metric: str) -> Iterable[float]:
 
 def _total(results: Results, metric: str) -> float:
     return math.fsum(_values(results, metric))
+
+
+def _lost(results: Results) -> float:
+    return _total(results, "rejected") + _total(results, "unfinished")
 
 
 def _mean(results: Results, metric: str) -> float:

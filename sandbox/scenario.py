@@ -110,21 +110,16 @@ def split_windows(
             f"{trace.meta.name} is too short to search and to prove on; give a longer trace, or "
             "--span-s to continue it with its own generator."
         )
-    cut = [
-        _window(k, trace, cluster, capacity, warmup_s, length_s, seed, mode) for k in range(count)
-    ]
-    first, second = (
-        round(TRAINING_SHARE * count),
-        round((TRAINING_SHARE + VALIDATION_SHARE) * count),
-    )
-    return Windows(
-        tuple(cut[:first]),
-        tuple(cut[first:second]),
-        tuple(cut[second:]),
-        length_s,
-        e2e_s,
-        tuple(notes),
-    )
+    first = round(TRAINING_SHARE * count)
+    second = round((TRAINING_SHARE + VALIDATION_SHARE) * count)
+    cut = []
+    for k in range(count):
+        end = next(edge for edge in (first, second, count) if k < edge)
+        limit_s = trace.span_s if end == count else warmup_s + end * length_s
+        whole = Setup(trace, cluster, capacity, mode, seed)
+        cut.append(_window(k, whole, warmup_s, length_s, limit_s))
+    parts = (tuple(cut[:first]), tuple(cut[first:second]), tuple(cut[second:]))
+    return Windows(*parts, length_s, e2e_s, tuple(notes))
 
 
 def _mean_e2e_s(setup: Setup) -> float:
@@ -132,26 +127,26 @@ def _mean_e2e_s(setup: Setup) -> float:
     return measure(outcome, setup, build_hardware(setup.cluster)).objective_s
 
 
-def _window(
-    k: int,
-    trace: Trace,
-    cluster: ClusterSpec,
-    capacity: Pairing | None,
-    warmup_s: float,
-    length_s: float,
-    seed: int,
-    mode: Mode,
-) -> Scenario:
+def _window(k: int, whole: Setup, warmup_s: float, length_s: float, limit_s: float) -> Scenario:
+    """Window `k`; its capacity goes on while its requests finish, but not beyond its split."""
     start_s = warmup_s + k * length_s
-    stretch = trace.slice(start_s - warmup_s, start_s + length_s)
-    part = None
-    if capacity is not None:
-        # capacity goes on after the window, while what arrived in it is being finished
-        later = min(start_s + 4.0 * length_s, capacity.trace.span_s)
-        part = capacity.slice(start_s - warmup_s, later)
     stop_s = start_s + length_s
-    name = f"w{k:02d}"
-    return Scenario(name, stretch, cluster, part, warmup_s, seed + k, mode, start_s, stop_s)
+    stretch = whole.trace.slice(start_s - warmup_s, stop_s)
+    part = None
+    if whole.capacity is not None:
+        later = max(min(start_s + 4.0 * length_s, limit_s), stop_s)
+        part = whole.capacity.slice(start_s - warmup_s, min(later, whole.capacity.trace.span_s))
+    return Scenario(
+        f"w{k:02d}",
+        stretch,
+        whole.cluster,
+        part,
+        warmup_s,
+        whole.seed + k,
+        whole.mode,
+        start_s,
+        stop_s,
+    )
 
 
 def score(scenario: Scenario, policy: LoadedPolicy) -> WindowScore:

@@ -114,7 +114,18 @@ def screen_of(context: typer.Context, quiet: bool = False) -> Screen:
     screen: Screen = context.obj
     screen.quiet = screen.quiet or quiet
     screen.command = context.command_path
+    _check_out(context.params.get("out"), context.params.get("output"))
     return screen
+
+
+def _check_out(out: Path | None, output: Output | None) -> None:
+    """A result that cannot be written should be known before the work, not after it."""
+    if out is None:
+        return
+    if output is Output.TABLE:
+        raise Misused("A file needs a form: add -o html or -o json to --out.")
+    if not out.absolute().parent.is_dir():
+        raise Misused(f"There is no folder {out.absolute().parent}; make it, or name another file.")
 
 
 def key_values(pairs: Sequence[str] | None) -> dict[str, object]:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from evolver.cli.failures import Misused
 from evolver.cli.options import Output
 from evolver.cli.screen import Screen
 from evolver.report import Report
@@ -24,8 +23,6 @@ def show_result(
 ) -> None:
     """Print `document` as JSON, or `report` as table or HTML; `out` takes it instead of stdout."""
     if output is Output.TABLE:
-        if out is not None:
-            raise Misused("A file needs a form: add -o html or -o json to --out.")
         screen.show(report())
         return
     text = json_text(document()) if output is Output.JSON else _page(report())

@@ -138,3 +138,9 @@ def test_a_negative_seed_is_misuse(evolver, trace_file):
     done = evolver("replay", trace_file, "-p", "default", "--seed", -1)
     assert done.code == 2
     assert "--seed" in done.err
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_work(evolver):
+    ended = evolver("evolve", "none.csv", "-o", "json", "--out", "/no/such/x.json")
+    assert ended.code == 2
+    assert "There is no folder /no/such" in ended.err
