@@ -53,10 +53,10 @@ def test_a_defect_is_kept_in_a_file_and_not_shown(evolver, home, monkeypatch):
     assert "unforeseen" in log.read_text()
 
 
-def test_a_file_that_cannot_be_written_is_one_sentence(evolver, trace_file):
-    done = evolver("trace", "fit", trace_file, "-o", "/nowhere/p.json")
+def test_a_file_that_cannot_be_written_is_one_sentence(evolver, trace_file, tmp_path):
+    done = evolver("trace", "fit", trace_file, "-o", str(tmp_path))
     assert done.code == 1
-    assert "/nowhere/p.json: no such file or directory" in done.err
+    assert "is a directory" in done.err
 
 
 def test_an_interrupt_ends_with_130(evolver, monkeypatch):
