@@ -54,7 +54,8 @@ def test_a_defect_is_kept_in_a_file_and_not_shown(evolver, home, monkeypatch):
 
 
 def test_a_file_that_cannot_be_written_is_one_sentence(evolver, trace_file, tmp_path):
-    done = evolver("trace", "fit", trace_file, "-o", str(tmp_path))
+    (tmp_path / "p.json").mkdir()
+    done = evolver("trace", "fit", trace_file, "-o", str(tmp_path / "p.json"))
     assert done.code == 1
     assert "is a directory" in done.err
 
