@@ -94,15 +94,24 @@ def run(arguments: list[str]) -> int:
         code = app(args=arguments, prog_name="evolver", standalone_mode=False, obj=screen)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return _end(screen, failures.INTERRUPTED, "Stopped.", "")
     except Exception as error:
-        return _explain(screen, error)
+        code = _explain(screen, error)
+        _drop_output()
     if code == failures.INTERRUPTED:  # typer has caught Ctrl-C itself
         return _end(screen, failures.INTERRUPTED, "Stopped.", "")
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """What is still buffered for an output that takes nothing would fail once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn_of_shadows(screen: Screen) -> None:
