@@ -1,4 +1,4 @@
-"""Calling a policy hook by its native address, from compiled code and from Python alike.
+"""Calling a policy hook by its native address from compiled code; `frame.Caller` does from Python.
 
 A hook is one function `int64 hook(int64 frame_address)` in numba's own calling convention:
 `int32 status f(int64 *result, void **error, int64 frame_address)`. Calling by address keeps the
@@ -10,7 +10,6 @@ machine code: that is how the interpreted engine runs inside the simulator.
 # half of numba is typed
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 from llvmlite import ir
@@ -20,13 +19,6 @@ from numba.extending import intrinsic
 
 FAILED = -(2**62)
 """Result of a hook that raised; the frame's `status` says why. No decision has this value."""
-
-HOOK_TYPE = ctypes.CFUNCTYPE(
-    ctypes.c_int32,
-    ctypes.POINTER(ctypes.c_int64),
-    ctypes.POINTER(ctypes.c_void_p),
-    ctypes.c_int64,
-)
 
 
 @intrinsic
@@ -46,15 +38,3 @@ def call_hook(typingctx: Any, address: Any, frame_address: Any) -> Any:
         return builder.select(fine, builder.load(result), failed)
 
     return signature, generate
-
-
-def python_caller(address: int) -> Any:
-    """A Python function of one frame address that calls the hook; returns the result or FAILED."""
-    native = HOOK_TYPE(address)
-    result, error = ctypes.c_int64(), ctypes.c_void_p()
-    out, err = ctypes.byref(result), ctypes.byref(error)
-
-    def call(frame_address: int) -> int:
-        return FAILED if native(out, err, frame_address) else result.value
-
-    return call
