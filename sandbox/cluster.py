@@ -70,6 +70,8 @@ class TickSpec(_Part):
 
     monitoring_s: Positive = 10.0
     rekey_s: Positive = 0.25
+    migration_s: Positive = 0.25
+    control_s: Positive = 1.0
     hold_s: Positive = 0.05
     max_hold_s: Positive = 5.0
 

@@ -212,6 +212,8 @@ def _totals(hardware: Hardware, setup: Setup) -> state.Rows:
     row["held_head"] = row["held_tail"] = row["last_switch"] = row["period"] = -1
     row["gpus_present"] = int(hardware.gpus["present"].sum())
     row["next_monitor"] = int(setup.cluster.tick.monitoring_s * PS_PER_S)
+    row["next_migration"] = int(setup.cluster.tick.migration_s * PS_PER_S)
+    row["next_control"] = int(setup.cluster.tick.control_s * PS_PER_S)
     row["rate_at_plan"], row["feasible"] = np.nan, True
     return rows
 
@@ -232,6 +234,9 @@ def _fill_settings(
     row["block_tokens"] = max(setup.trace.block_tokens, BLOCK_TOKENS)
     row["monitor"], row["rekey"] = _ps(tick.monitoring_s), _ps(tick.rekey_s)
     row["hold_tick"], row["max_hold"] = _ps(tick.hold_s), _ps(tick.max_hold_s)
+    row["migration"], row["control"] = _ps(tick.migration_s), _ps(tick.control_s)
+    row["has_migrate"] = "migrate" in policy.hooks
+    row["has_control"] = bool({"tune", "prewarm"} & set(policy.hooks))
     row["signal_age"], row["stop"] = _ps(cluster.router.signal_age_s), _ps(stop_s)
     row["drain"] = _ps(cluster.switch.drain_s)
     row["fuel_ps"] = round(cluster.price.fuel_ns * 1000)

@@ -26,11 +26,9 @@ def warm_kernel(screen: Screen) -> None:
 
 def is_warm() -> bool:
     """Whether the disk holds the machine code of every entry."""
-    from sandbox.kernel.cache import cache_directory
-    from sandbox.kernel.jit import ENTRIES
+    from sandbox.kernel.jit import entries_to_compile
 
-    kept = {path.name.split("-")[0].split(".")[-1] for path in cache_directory().rglob("*.nbi")}
-    return kept.issuperset(ENTRIES)
+    return not entries_to_compile()
 
 
 def main() -> None:

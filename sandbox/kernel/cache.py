@@ -1,7 +1,8 @@
-"""Where the kernel's machine code is kept: keyed by all sources, so that no caller goes stale.
+"""Where machine code is kept: keyed by all it was made from, so that no caller goes stale.
 
-numba's own cache looks at one file at a time and would keep a caller whose callee changed. The key
-here covers every source the kernel is made of, the toolchain and the processor.
+numba's own cache looks at one file at a time and would keep a caller whose callee changed. The
+toolkit's code lies under a digest of its sources, toolchain and processor; a kernel entry's under
+a digest of what it reaches, so that a change compiles anew only what it touches.
 """
 
 from __future__ import annotations
@@ -22,16 +23,20 @@ _SOURCES = (
 )  # fmt: skip
 
 
-def kernel_digest() -> str:
-    """Names the machine code: sources, numba, llvmlite, Python and processor."""
+def toolchain() -> str:
+    """What machine code depends on besides its sources: numba, llvmlite, Python, processor."""
     import llvmlite
     import numba
 
-    digest = hashlib.sha256()
-    for path in (*sorted((_SANDBOX / "kernel").glob("*.py")), *(_SANDBOX / s for s in _SOURCES)):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     parts = (numba.__version__, llvmlite.__version__, sys.version, platform.machine(), _cpu())
-    digest.update("|".join(parts).encode())
+    return "|".join(parts)
+
+
+def toolkit_digest() -> str:
+    """Names the toolkit's machine code: sources and toolchain."""
+    digest = hashlib.sha256(toolchain().encode())
+    for path in (_SANDBOX / source for source in _SOURCES):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -43,7 +48,7 @@ def _cpu() -> str:
 
 def cache_directory() -> Path:
     """Beside the package when that can be written, else under EVOLVER_HOME; made if missing."""
-    key = kernel_digest()
+    key = toolkit_digest()
     beside = _SANDBOX / "kernel" / "__numba__"
     for root in (beside, home() / "cache" / "numba"):
         try:
@@ -74,8 +79,13 @@ def _forget_old(root: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def use_cache() -> None:
-    """Point numba at the directory; before the first kernel function is defined."""
+def use_cache(first_locator: str = "") -> None:
+    """Point numba at the directory; before the first kernel function is defined.
+
+    `first_locator` names a class that may keep a function's code in a way of its own.
+    """
     from numba import config
 
     config.CACHE_DIR = str(cache_directory())  # type: ignore[attr-defined]  # numba makes it
+    if first_locator:
+        config.CACHE_LOCATOR_CLASSES = f"{first_locator},UserProvidedCacheLocator"  # type: ignore[attr-defined]  # likewise

@@ -10,7 +10,9 @@ compiling stays quick, and nothing is counted or copied at a call.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -18,6 +20,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.caching import UserProvidedCacheLocator
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
     infer_getattr,
@@ -32,11 +35,12 @@ from numpy.typing import NDArray
 from sandbox import contract
 from sandbox.frame import FRAME
 from sandbox.kernel import state
-from sandbox.kernel.cache import use_cache
+from sandbox.kernel.cache import cache_directory, toolchain, use_cache
+from sandbox.kernel.reach import reach_digest
 from sandbox.kernel.state import Sim
 from sandbox.records import dtype_of
 
-use_cache()
+use_cache(f"{__name__}.EntryLocator")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _COLUMNS = 3
@@ -56,6 +60,7 @@ ENTRIES = (
     "after_capacity", "monitor", "plan_ready", "start", "run",
 )  # fmt: skip
 _compilers: dict[str, Callable[[], Any]] = {}
+_functions: dict[str, Callable[..., Any]] = {}
 _kept: list[Any] = []
 
 _DTYPES: dict[str, tuple[Any, int]] = {
@@ -165,6 +170,7 @@ def entry(function: _F) -> _F:
     position = ENTRIES.index(function.__name__)
     arguments = function.__code__.co_argcount
     signature = types.int64(SIM, *[types.int64] * (arguments - 1))
+    _functions[function.__name__] = function
     _compilers[function.__name__] = lambda: numba.njit(signature, cache=True, **_OPTIONS)(function)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -188,6 +194,48 @@ def entry(function: _F) -> _F:
     scope: dict[str, Any] = {"typed": typed}
     exec(f"def call(typingctx, {names}): return typed(typingctx, {names})", scope)
     return cast(_F, intrinsic(scope["call"]))
+
+
+class EntryLocator(UserProvidedCacheLocator):
+    """Keeps an entry's machine code under a digest of what it reaches, wherever that stands."""
+
+    def get_source_stamp(self) -> Any:
+        """Constant: the name of the file says it all."""
+        return ""
+
+    _py_func: Callable[..., Any]
+
+    def get_disambiguator(self) -> Any:
+        """The digest, as part of the file's name."""
+        return _entry_digest(self._py_func.__name__)
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Any:
+        """A locator for an entry; None for any other function."""
+        if _functions.get(py_func.__name__) is not py_func:
+            return None
+        locator: Any = super().from_function(py_func, py_file)
+        locator._py_func = py_func
+        return locator
+
+
+@functools.cache
+def _layouts() -> str:
+    """Toolchain, layout of the rows and how this module compiles."""
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    rows = {name: (np.dtype(dtype).descr, n) for name, (dtype, n) in _DTYPES.items()}
+    return f"{toolchain()} {own} {rows!r} {Sim._fields!r}"
+
+
+@functools.cache
+def _entry_digest(name: str) -> str:
+    return reach_digest(_functions[name], _layouts())
+
+
+def entries_to_compile() -> list[str]:
+    """Entries whose machine code the disk does not have."""
+    kept = {path.name.split("-")[1].split(".")[0] for path in cache_directory().rglob("*-*.nbi")}
+    return [name for name in ENTRIES if _entry_digest(name) not in kept]
 
 
 def compile_entry(name: str) -> Any:

@@ -26,9 +26,11 @@ from sandbox.kernel.state import (
     ACTIVE,
     ARRIVAL,
     CAPACITY,
+    CONTROL,
     DISPATCH,
     DRAINED,
     LEAVING,
+    MIGRATION,
     MONITOR,
     NEVER,
     PLAN_READY,
@@ -106,6 +108,10 @@ def _next_event(s: Sim) -> tuple[int, int]:
             at, kind = t, RETRY
     if limits.has_priority and totals.next_rekey < at:
         at, kind = totals.next_rekey, REKEY
+    if limits.has_migrate and totals.next_migration < at:
+        at, kind = totals.next_migration, MIGRATION
+    if limits.has_control and totals.next_control < at:
+        at, kind = totals.next_control, CONTROL
     if totals.next_monitor < at:
         at, kind = totals.next_monitor, MONITOR
     return at, kind
@@ -217,6 +223,10 @@ def _handle(s: Sim, kind: int, now: int) -> None:
         retry_held(s, now)
     elif kind == REKEY:
         _rekey(s, now)
+    elif kind == MIGRATION:
+        totals.next_migration = now + limits.migration
+    elif kind == CONTROL:
+        totals.next_control = now + limits.control
     elif kind == MONITOR:
         totals.next_monitor = now + limits.monitor
         monitor(s, now)

@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator
 
 # importing the modules registers their entries
 from sandbox.kernel import engine, hardware, loop, observe, plans, routing, views
-from sandbox.kernel.jit import ENTRIES, compile_entry, entry_addresses, table_of
+from sandbox.kernel.jit import (
+    ENTRIES,
+    compile_entry,
+    entries_to_compile,
+    entry_addresses,
+    table_of,
+)
 from sandbox.kernel.state import Sim
 
 MODULES = (engine, hardware, loop, observe, plans, routing, views)
@@ -49,8 +55,10 @@ class Program:
 
 def warm(parts: int = 1) -> Iterator[str]:
     """Compile what the disk does not have, `parts` processes at once; yields finished entries."""
-    if parts <= 1:
-        for name in ENTRIES:
+    wanted = entries_to_compile()
+    yield from (name for name in ENTRIES if name not in wanted)
+    if parts <= 1 or len(wanted) < parts:
+        for name in wanted:
             compile_entry(name)
             yield name
         return
@@ -62,7 +70,7 @@ def warm(parts: int = 1) -> Iterator[str]:
             stack.enter_context(
                 subprocess.Popen([*command, *share], stdout=subprocess.PIPE, text=True)  # noqa: S603
             )
-            for share in (ENTRIES[k::parts] for k in range(parts))
+            for share in (wanted[k::parts] for k in range(parts))
         ]
         for child in children:
             yield from (line.strip() for line in child.stdout or ())

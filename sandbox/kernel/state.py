@@ -26,9 +26,9 @@ UNUSED, STARTING, ACTIVE, LEAVING = range(4)
 IDLE, STEP, RUN = range(3)
 # event kinds; equal times are handled in this order, then by (instance, request)
 (
-    CAPACITY, STEP_END, READY, DRAINED, PLAN_READY, DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY,
-    MONITOR,
-) = range(11)  # fmt: skip
+    CAPACITY, PROVISIONED, DETECTED, COPIED, LANDED, STEP_END, READY, DRAINED, PLAN_READY,
+    DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY, MIGRATION, CONTROL, MONITOR,
+) = range(17)  # fmt: skip
 
 REQUEST = np.dtype(
     [
@@ -125,6 +125,7 @@ CLASS_STATS = np.dtype(
 SETTINGS = np.dtype(
     [
         ("block_tokens", "i8"), ("monitor", "i8"), ("rekey", "i8"), ("hold_tick", "i8"),
+        ("migration", "i8"), ("control", "i8"),
         ("max_hold", "i8"), ("signal_age", "i8"), ("stop", "i8"),
         ("drain", "i8"), ("fuel_ps", "i8"), ("route_fuel", "i8"), ("plan_fuel", "i8"),
         ("routers", "i8"), ("token_budget", "i8"), ("max_seqs", "i8"), ("backlog", "?"),
@@ -132,6 +133,7 @@ SETTINGS = np.dtype(
         ("ttft_slo", "f8", (8,)), ("tpot_slo", "f8", (8,)), ("e2e_slo", "f8", (8,)),
         ("nominal_prompt", "f8"), ("nominal_output", "f8"), ("has_prefixes", "?"),
         ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
+        ("has_migrate", "?"), ("has_control", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -142,6 +144,7 @@ TOTALS = np.dtype(
         ("events", "i8"), ("instance_events", "i8"), ("planning", "?"),
         ("outstanding", "i8"), ("period", "i8"), ("held_head", "i4"), ("held_tail", "i4"),
         ("held", "i8"), ("next_retry", "i8"), ("next_monitor", "i8"), ("next_rekey", "i8"),
+        ("next_migration", "i8"), ("next_control", "i8"),
         ("integrated", "i8"), ("gpus_present", "i8"), ("gpus_loading", "i8"),
         ("gpus_working", "i8"), ("gpu_ps", "f8"), ("loading_ps", "f8"), ("blocked_ps", "f8"),
         ("price_usd", "f8"), ("planning_ps", "i8"), ("deciding_ps", "i8"), ("decisions", "i8"),

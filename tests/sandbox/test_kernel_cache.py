@@ -17,23 +17,23 @@ def copied(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("source", ["kernel/runs.py", "contract.py", "abi.py"])
+@pytest.mark.parametrize("source", ["toolkit.py", "contract.py", "abi.py"])
 def test_the_digest_changes_with_a_source(copied, source):
-    before = cache.kernel_digest()
-    assert cache.kernel_digest() == before
+    before = cache.toolkit_digest()
+    assert cache.toolkit_digest() == before
     with (copied / source).open("a") as file:
         file.write("# one more line\n")
-    assert cache.kernel_digest() != before
+    assert cache.toolkit_digest() != before
 
 
 def test_machine_code_lies_beside_the_package_when_that_can_be_written(copied):
-    assert cache.cache_directory() == copied / "kernel" / "__numba__" / cache.kernel_digest()
+    assert cache.cache_directory() == copied / "kernel" / "__numba__" / cache.toolkit_digest()
 
 
 def test_else_it_lies_in_the_home(copied, tmp_path, monkeypatch):
     (copied / "kernel" / "__numba__").write_text("in the way")
     monkeypatch.setenv("EVOLVER_HOME", str(tmp_path / "home"))
-    expected = tmp_path / "home" / "cache" / "numba" / cache.kernel_digest()
+    expected = tmp_path / "home" / "cache" / "numba" / cache.toolkit_digest()
     assert cache.cache_directory() == expected
     assert expected.is_dir()
 
