@@ -3,8 +3,8 @@ from types import SimpleNamespace
 from sandbox.kernel.reach import reach_digest
 
 
-def function(source, **scope):
-    space = {"__name__": "made", **scope}
+def function(source, module="caller", **scope):
+    space = {"__name__": module, **scope}
     exec(source, space)
     return space["f"]
 
@@ -17,7 +17,7 @@ CALLER = "def f(x):\n    return g(x) + LIMIT\n"
 
 
 def inlined(source):
-    return SimpleNamespace(py_func=function(source))
+    return SimpleNamespace(py_func=function(source, "callee"))
 
 
 def test_it_follows_what_is_called_and_the_constants_that_are_named():
