@@ -32,13 +32,34 @@ class PoolSpec(_Part):
         node_size: GPUs per node; the GPU type's usual one when left out.
         zone: code of the place.
         spot: may be taken away; capacity traces apply to spot pools, or to all if none is spot.
+        elastic: policies may ask for GPUs; `count` of them are held at the start.
+        max_count: most GPUs of an elastic pool.
+        provision_s: from asking for a GPU to having it.
+        price_usd_per_hour: of one GPU that is held; the GPU type's usual one when left out.
     """
 
     gpu: str
-    count: int = Field(ge=1, le=512)
+    count: int = Field(ge=0, le=512)
     node_size: int | None = Field(default=None, ge=1, le=16)
     zone: int = Field(default=0, ge=0, le=1000)
     spot: bool = False
+    elastic: bool = False
+    max_count: int | None = Field(default=None, ge=1, le=512)
+    provision_s: NotNegative = 120.0
+    price_usd_per_hour: NotNegative | None = None
+
+    @property
+    def most(self) -> int:
+        """GPUs there are rows for: what is held at most."""
+        return self.count if self.max_count is None else self.max_count
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> PoolSpec:
+        if not self.elastic and (self.max_count is not None or self.count < 1):
+            raise ValueError("max_count and a count of 0 are for pools with elastic = true")
+        if self.elastic and (self.max_count is None or self.max_count < self.count):
+            raise ValueError("an elastic pool needs a max_count of at least its count")
+        return self
 
 
 class ReplicaSpec(_Part):
@@ -46,7 +67,7 @@ class ReplicaSpec(_Part):
 
     pool: int = Field(ge=0)
     tp: int = Field(ge=1, le=16)
-    count: int = Field(default=1, ge=1, le=64)
+    count: int = Field(default=1, ge=1, le=512)
 
 
 class EngineSpec(_Part):
@@ -91,12 +112,19 @@ class SwitchSpec(_Part):
         load_share: share of the host link that weight loading reaches.
         drain_s: running requests of a replica that goes may finish this long.
         grace_s: notice before a GPU is taken away.
+        storage_bytes_per_s: what storage gives to all that load from it at once. Left out, every
+            node holds the weights in host memory from the start.
+        flip_s: a change of role alone; waiting work waits, running work goes on.
+        detect_s: from a failure that nobody announced until it is known.
     """
 
     start_s: NotNegative = 20.0
     load_share: Positive = 0.5
     drain_s: NotNegative = 30.0
     grace_s: NotNegative = 30.0
+    storage_bytes_per_s: Annotated[float, Field(ge=1e6, lt=1e13)] | None = None
+    flip_s: NotNegative = 0.1
+    detect_s: NotNegative = 1.0
 
 
 class PredictorSpec(_Part):
@@ -150,8 +178,13 @@ class ClusterSpec(_Part):
 
     def describe(self) -> str:
         """One line for people."""
-        pools = " + ".join(f"{p.count} x {p.gpu}{' spot' if p.spot else ''}" for p in self.pool)
+        pools = " + ".join(_pool_words(p) for p in self.pool)
         return f"{self.name}: {self.model} on {pools}"
+
+
+def _pool_words(pool: PoolSpec) -> str:
+    held = f"{pool.count} to {pool.most}" if pool.elastic else f"{pool.count}"
+    return f"{held} x {pool.gpu}{' spot' if pool.spot else ''}"
 
 
 def cluster_names() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from sandbox.cluster import ClusterError, ClusterSpec
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
 from sandbox.profiles import Gpu, Profile, UnknownProfile, available, gpus, load_gpu, load_profile
+from sandbox.switching import fill_load, fill_supply
 
 FIT_BATCH = 64  # decode steps are shown to policies as a line through batch 1 and this
 
@@ -77,26 +78,28 @@ def gpu_type_code(name: str) -> int:
 
 def _pools(cluster: ClusterSpec) -> tuple[state.Rows, state.Rows]:
     rows = np.zeros(len(cluster.pool), state.POOL)
-    total = sum(spec.count for spec in cluster.pool)
+    total = sum(spec.most for spec in cluster.pool)
     devices = np.zeros(total, state.GPU)
     first, node = 0, 0
     for k, spec in enumerate(cluster.pool):
         gpu = _gpu(spec.gpu)
         size = spec.node_size or gpu.node_gpus
-        mine = slice(first, first + spec.count)
+        mine = slice(first, first + spec.most)
         devices["pool"][mine] = k
-        devices["node"][mine] = node + np.arange(spec.count) // size
-        node = int(devices["node"][first + spec.count - 1]) + 1
+        devices["node"][mine] = node + np.arange(spec.most) // size
+        node = int(devices["node"][first + spec.most - 1]) + 1
         row = rows[k]
         row["gpu_type"], row["node_size"], row["zone"] = gpu_type_code(spec.gpu), size, spec.zone
-        row["first_gpu"], row["gpus"], row["spot"] = first, spec.count, spec.spot
+        row["first_gpu"], row["gpus"], row["spot"] = first, spec.most, spec.spot
         row["price"], row["memory"] = gpu.price_usd_per_hour, gpu.memory_bytes
         row["flops"], row["bandwidth"] = gpu.bf16_flops, gpu.memory_bytes_per_s
         row["link"] = gpu.link_bytes_per_s
         row["load"] = gpu.host_link_bytes_per_s * cluster.switch.load_share
         row["present"] = row["free"] = spec.count
-        first += spec.count
+        fill_supply(row, spec)
+        first += spec.most
     devices["present"], devices["instance"], devices["leave_at"] = True, -1, NEVER
+    devices["offered"] = True
     return rows, devices
 
 
@@ -110,7 +113,7 @@ def _gpu(name: str) -> Gpu:
 def _profiles(cluster: ClusterSpec, pools: state.Rows) -> list[tuple[int, Profile]]:
     found = []
     for k, spec in enumerate(cluster.pool):
-        most = min(int(pools[k]["node_size"]), spec.count)
+        most = min(int(pools[k]["node_size"]), spec.most)
         for tp in (1, 2, 4, 8):
             if tp > most:
                 break
@@ -140,8 +143,7 @@ def _fill_shape(
     row["kv_tokens"] = profile.kv_capacity_tokens
     row["kv_blocks"] = profile.kv_capacity_tokens // BLOCK_TOKENS
     row["limit_tokens"] = profile.max_sequence_tokens
-    load_s = profile.weight_bytes / profile.tp / float(where["load"])
-    row["start"] = int((cluster.switch.start_s + load_s) * PS_PER_S)
+    fill_load(row, profile.weight_bytes, cluster.switch, where)
     row["step_overhead"], row["request_overhead"] = (
         profile.step_overhead_ps,
         profile.request_overhead_ps,

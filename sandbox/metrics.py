@@ -12,6 +12,7 @@ from sandbox.cluster import ClusterSpec, SloSpec
 from sandbox.hardware import Hardware
 from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
 from sandbox.simulation import Outcome, Setup
+from sandbox.switching import switch_numbers
 from telemetry.trace import Trace
 
 PENALTY = 10.0  # a request that never ends counts this many unloaded times, plus its age
@@ -67,6 +68,7 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
         **_goodput(setup, _observed_s(outcome, setup, mine, warmup_s), mine, done, ttft, tpot, e2e),
         "throughput_tokens_per_s": float(trace.output_tokens[done].sum()) / _span_s(outcome, mine),
         **_time_split(outcome),
+        **switch_numbers(outcome.totals),
         **_counts(outcome, trace, mine, done),
     }
     objective = _objective(outcome, setup, hardware, mine, done, e2e)

@@ -22,6 +22,7 @@ from sandbox.hardware import Hardware, build_hardware
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
 from sandbox.records import new_rows
+from sandbox.switching import fill_switch, hold_at_start
 from telemetry.trace import Trace
 
 Mode = Literal["open", "backlog"]
@@ -129,8 +130,10 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     hardware = build_hardware(cluster)
     shared = _shares_prefixes(trace, cluster)
     engines = min(2 * len(hardware.gpus) + 8, 160)
-    capacity = capacity_rows(setup.capacity, hardware.gpus, stop_s, cluster.switch.grace_s)
-    _count_present(hardware)
+    capacity = capacity_rows(
+        setup.capacity, hardware.pools, hardware.gpus, stop_s, cluster.switch.grace_s
+    )
+    hold_at_start(hardware.pools, hardware.gpus, cluster)
     sim = _allocate(setup, hardware, capacity, engines, shared)
     _fill_settings(sim.settings[0], setup, policy, hardware, stop_s, shared)
     _fill_requests(sim.requests, setup)
@@ -138,12 +141,6 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     _start_plan(sim, cluster)
     _connect(sim, policy, default)
     return sim
-
-
-def _count_present(hardware: Hardware) -> None:
-    for k, pool in enumerate(hardware.pools):
-        present = int((hardware.gpus["present"] & (hardware.gpus["pool"] == k)).sum())
-        pool["present"] = pool["free"] = present
 
 
 def _shares_prefixes(trace: Trace, cluster: ClusterSpec) -> bool:
@@ -238,7 +235,7 @@ def _fill_settings(
     row["has_migrate"] = "migrate" in policy.hooks
     row["has_control"] = bool({"tune", "prewarm"} & set(policy.hooks))
     row["signal_age"], row["stop"] = _ps(cluster.router.signal_age_s), _ps(stop_s)
-    row["drain"] = _ps(cluster.switch.drain_s)
+    fill_switch(row, cluster)
     row["fuel_ps"] = round(cluster.price.fuel_ns * 1000)
     row["route_fuel"] = cluster.price.decision_fuel
     row["plan_fuel"] = round(cluster.price.planner_s * 1e9 / cluster.price.fuel_ns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -36,6 +36,8 @@ class CapacityTrace:
         gpus: int32 ``[m]``, GPUs in each node. model, models: code and name of its GPU model.
         initial_up: bool ``[m]``, state at time 0.
         time_s, node, up: the events, sorted by (time, node), each a change; ``[k]``.
+        unannounced: bool ``[k]``, losses that came without notice, as hardware faults do; a
+            provider announces the others. All False when left out.
     """
 
     meta: TraceMeta
@@ -51,11 +53,15 @@ class CapacityTrace:
     time_s: NDArray[np.float64]
     node: NDArray[np.int32]
     up: NDArray[np.bool_]
+    unannounced: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "span_s", float(self.span_s))
         object.__setattr__(self, "gap_s", float(self.gap_s))
-        for name, dtype in _DTYPES.items():
+        if len(self.unannounced) == 0:
+            object.__setattr__(self, "unannounced", np.zeros(len(self.time_s), np.bool_))
+        columns: dict[str, type[np.generic]] = {**_DTYPES, "unannounced": np.bool_}
+        for name, dtype in columns.items():
             column = np.array(getattr(self, name), dtype=dtype)
             column.flags.writeable = False
             object.__setattr__(self, name, column)
@@ -127,7 +133,8 @@ class CapacityTrace:
         inside = (self.time_s > start_s) & (self.time_s <= stop_s)
         return replace(self, span_s=min(stop_s, self.span_s) - start_s,
                        initial_up=self.state_at(start_s), time_s=self.time_s[inside] - start_s,
-                       node=self.node[inside], up=self.up[inside])
+                       node=self.node[inside], up=self.up[inside],
+                       unannounced=self.unannounced[inside])
 
     def speed_up(self, factor: float) -> CapacityTrace:
         """The same events ``factor`` times as fast, at most 4; the factor is noted."""
@@ -151,7 +158,7 @@ class CapacityTrace:
         events = kept[self.node]
         columns = {name: getattr(self, name)[kept] for name in _NODE_COLUMNS}
         return replace(self, **columns, time_s=self.time_s[events], up=self.up[events],
-                       node=place[self.node[events]])
+                       node=place[self.node[events]], unannounced=self.unannounced[events])
 
     def digest(self) -> str:
         """sha256 over everything a simulation can read: kind, nodes, window and events."""
@@ -161,6 +168,8 @@ class CapacityTrace:
             column: NDArray[Any] = getattr(self, name)
             total.update(f"{name}:{column.dtype.str}:{len(column)};".encode())
             total.update(column.tobytes())
+        if self.unannounced.any():
+            total.update(b"unannounced;" + self.unannounced.tobytes())
         return total.hexdigest()
 
 
@@ -192,9 +201,10 @@ def _without_faults(trace: CapacityTrace, total: int | None) -> CapacityTrace:
         column = getattr(trace, name)
         grown[name] = np.concatenate([column, column[:1].repeat(extra)])
     grown["initial_up"][trace.nodes:] = True
-    healthy = replace(trace, kind="availability", **grown)
+    healthy = replace(trace, kind="availability", unannounced=~trace.up, **grown)
     return healthy.noting(f"Fault log read as availability: {healthy.nodes} nodes, each away from "
-                          f"fault to repair; {extra} of them never fail in the log.")
+                          f"fault to repair, without notice; {extra} of them never fail in the "
+                          "log.")
 
 
 def _headroom(trace: CapacityTrace, total: int | None) -> CapacityTrace:
@@ -281,7 +291,8 @@ def _laws(trace: CapacityTrace) -> list[tuple[bool, str]]:
         (trace.kind in get_args(CapacityKind),
          f"The kind {trace.kind!r} is unknown; give {', '.join(get_args(CapacityKind))}."),
         (nodes > 0 and fits, "A capacity trace needs nodes, each with zone, GPUs and a state."),
-        (len(trace.node) == len(times) == len(trace.up), "Event columns differ in length."),
+        (len(trace.node) == len(times) == len(trace.up) == len(trace.unannounced),
+         "Event columns differ in length."),
         (ordered, "Capacity events are not in order of time; use CapacityTrace.of."),
         (not len(times) or bool(times[0] >= 0 and times[-1] <= trace.span_s + 1e-6),
          f"A capacity event lies outside the window of {trace.span_s:g} s; mend span_s."),

@@ -65,7 +65,8 @@ def _capacity(replayed: Replayed) -> dict[str, object] | None:
         return None
     return {
         "name": pairing.trace.meta.name, "nodes": pairing.trace.nodes,
-        "gpu": cluster.pool[pairing.pool].gpu, "gpus_per_node": pairing.gpus_per_node,
+        "gpu": None if pairing.pool is None else cluster.pool[pairing.pool].gpu,
+        "gpus_per_node": pairing.gpus_per_node,
         "span_s": pairing.trace.span_s, "digest": pairing.trace.digest(),
         "pairing": pairing.describe(cluster), "notes": list(pairing.trace.meta.notes),
     }  # fmt: skip

@@ -140,7 +140,8 @@ def begin(s: Sim, i: int, now: int) -> int:
     inst = s.instances[i]
     budget = min(inst.token_budget, s.step_tokens.shape[1] - 1)
     preempted = give_decode_blocks(s, i)
-    tokens = fill_chunks(s, i, budget - inst.decoding, 0 if preempted else 1)
+    admit = 0 if preempted or inst.flipping else 1
+    tokens = fill_chunks(s, i, budget - inst.decoding, admit)
     while tokens == 0 and inst.decoding == 0 and inst.filling > 1:
         _unblock_prefill(s, i)
         tokens = fill_chunks(s, i, budget, 0)
@@ -182,7 +183,7 @@ def begin(s: Sim, i: int, now: int) -> int:
 def interrupt(s: Sim, i: int, now: int) -> int:
     """New work at `now`: an idle engine starts, a decode run ends at its next step boundary."""
     inst = s.instances[i]
-    if inst.state != ACTIVE and inst.state != LEAVING:
+    if (inst.state != ACTIVE and inst.state != LEAVING) or inst.stuck:
         return 0
     if inst.mode == IDLE:
         begin(s, i, now)

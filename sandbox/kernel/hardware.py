@@ -4,15 +4,16 @@
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
-from sandbox.kernel.heaps import drop_instance_event, push_event, set_instance_event
+from sandbox.kernel.heaps import drop_instance_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.loading import load_weights, node_has_copy, note_start_over, stop_loading
 from sandbox.kernel.prefix import clear_cache
 from sandbox.kernel.state import (
     ACTIVE,
     IDLE,
+    LEAVING,
     NEVER,
     PS_PER_S,
-    READY,
     STARTING,
     UNUSED,
     Sim,
@@ -32,6 +33,7 @@ def integrate(s: Sim, now: int) -> None:
     price = 0.0
     for p in range(len(s.pools)):
         price += s.pools[p].price * s.pools[p].present
+        s.pools[p].seen_ps += dt * s.pools[p].present
     totals.price_usd += price * dt / PS_PER_S / 3600.0
 
 
@@ -119,6 +121,9 @@ def _reset(s: Sim, i: int) -> None:
     inst.asked = -1
     inst.tenants = 0
     inst.leaves_at = NEVER
+    inst.drained_from = -1
+    inst.flipping = False
+    inst.stuck = False
     s.engine_memory[i, :] = 0.0
     s.tenant_load[i, :] = 0
 
@@ -129,6 +134,8 @@ def start_engine(s: Sim, j: int, now: int, at_once: int) -> int:
     entry = s.plan[0].replicas[j]
     shape = find_shape(s, entry.pool, entry.tp, entry.pp)
     if shape < 0:
+        return 0
+    if s.pools[entry.pool].free < s.shapes[shape].gpus:
         return 0
     first = _best_node(s, entry.pool, s.shapes[shape].gpus)
     i = _unused_instance(s)
@@ -147,10 +154,21 @@ def start_engine(s: Sim, j: int, now: int, at_once: int) -> int:
     _reset(s, i)
     adopt(s, i, j)
     inst.state = STARTING
-    inst.ready_at = now if at_once else now + s.shapes[shape].start
     totals.gpus_loading += inst.gpus
-    push_event(s, inst.ready_at, READY, i, inst.id)
+    load_weights(s, i, now, at_once)
+    for n in range(inst.gpus):
+        if s.gpus[inst.gpu[n]].failed:
+            break_engine(s, i, now)
     return 1
+
+
+@kernel
+def break_engine(s: Sim, i: int, now: int) -> None:
+    """A GPU of an engine that computes nothing broke: nothing goes on until it is taken away."""
+    inst = s.instances[i]
+    inst.stuck = True
+    if inst.state == STARTING:
+        stop_loading(s, i, now)
 
 
 @kernel
@@ -180,6 +198,7 @@ def engine_ready(s: Sim, i: int, now: int) -> None:
     """The weights are loaded: the engine may take requests."""
     integrate(s, now)
     inst, totals = s.instances[i], s.totals[0]
+    note_start_over(s, i, now)
     inst.state = ACTIVE
     totals.gpus_loading -= inst.gpus
     totals.gpus_working += inst.gpus
@@ -192,8 +211,12 @@ def remove_engine(s: Sim, i: int, now: int) -> None:
     integrate(s, now)
     inst, totals = s.instances[i], s.totals[0]
     if inst.state == STARTING:
+        note_start_over(s, i, now)
+        stop_loading(s, i, now)
         totals.gpus_loading -= inst.gpus
     else:
+        if inst.state == LEAVING and inst.drained_from >= 0:
+            totals.drain_ps += float(now - inst.drained_from) * inst.gpus
         totals.gpus_working -= inst.gpus
         drop_instance_event(s, i)
     totals.busy_at_monitor -= inst.busy
@@ -217,6 +240,8 @@ def gpu_present(s: Sim, g: int, present: bool, now: int) -> None:
     if gpu.present == present:
         return
     pool = s.pools[gpu.pool]
+    gpu.copy = present and node_has_copy(s, g)
+    gpu.failed = False
     gpu.present = present
     change = 1 if present else -1
     pool.present += change

@@ -58,6 +58,7 @@ ENTRIES = (
     "retry_held", "deliver", "fill_window", "fill_cluster", "fill_plan", "start_engine",
     "lose_engine", "drain_engine", "carry_out", "make_plan", "consider", "capacity_event",
     "after_capacity", "monitor", "plan_ready", "start", "run",
+    "load_weights", "stop_loading", "storage_event", "adjust_supply", "supply_event",
 )  # fmt: skip
 _compilers: dict[str, Callable[[], Any]] = {}
 _functions: dict[str, Callable[..., Any]] = {}

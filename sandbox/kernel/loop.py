@@ -9,9 +9,8 @@ from sandbox.kernel.engine import begin, end_step, interrupt
 from sandbox.kernel.hardware import engine_ready, integrate, remove_engine
 from sandbox.kernel.heaps import pop_event
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.loading import count_unfinished, storage_event
 from sandbox.kernel.plans import (
-    after_capacity,
-    capacity_event,
     carry_out,
     lose_engine,
     make_plan,
@@ -27,13 +26,16 @@ from sandbox.kernel.state import (
     ARRIVAL,
     CAPACITY,
     CONTROL,
+    DETECTED,
     DISPATCH,
     DRAINED,
     LEAVING,
+    LOADED,
     MIGRATION,
     MONITOR,
     NEVER,
     PLAN_READY,
+    PROVISIONED,
     READY,
     REKEY,
     RETRY,
@@ -42,6 +44,7 @@ from sandbox.kernel.state import (
     STEP_END,
     Sim,
 )
+from sandbox.kernel.supply import after_capacity, capacity_event, supply_event
 
 
 @entry
@@ -122,7 +125,7 @@ def _rekey(s: Sim, now: int) -> None:
     s.totals[0].next_rekey = now + s.settings[0].rekey
     for i in range(len(s.instances)):
         inst = s.instances[i]
-        if inst.state != ACTIVE or inst.waiting == 0:
+        if inst.state != ACTIVE or inst.waiting == 0 or inst.stuck:
             continue
         r = inst.wait_head
         while r >= 0:
@@ -153,7 +156,11 @@ def _engine_event(s: Sim, kind: int, i: int, instance_id: int, now: int) -> None
     inst = s.instances[i]
     if inst.id != instance_id:
         return
-    if kind == READY and inst.state == STARTING:
+    if kind == READY and inst.flipping and inst.ready_at == now:
+        inst.flipping = False
+        s.totals[0].last_switch = now - s.totals[0].switch_from
+        interrupt(s, i, now)
+    elif kind == READY and inst.state == STARTING and not inst.stuck:
         engine_ready(s, i, now)
         s.totals[0].last_switch = now - s.totals[0].switch_from
         rebuild_views(s)
@@ -175,6 +182,10 @@ def _general_event(s: Sim, kind: int, now: int) -> None:
     elif kind == PLAN_READY:
         plan_ready(s, now)
         retry_held(s, now)
+    elif kind in (PROVISIONED, DETECTED):
+        supply_event(s, kind, a, b, now)
+    elif kind == LOADED:
+        storage_event(s, b, now)
     else:
         _engine_event(s, kind, a, b, now)
 
@@ -182,11 +193,13 @@ def _general_event(s: Sim, kind: int, now: int) -> None:
 @kernel
 def _capacity(s: Sim, now: int) -> None:
     totals = s.totals[0]
+    seen = 0
     while totals.next_capacity < len(s.capacity) and s.capacity[totals.next_capacity].at == now:
         event = s.capacity[totals.next_capacity]
         totals.next_capacity += 1
-        capacity_event(s, event.gpu, event.what, event.leaves_at, now)
-    after_capacity(s, now)
+        seen += capacity_event(s, event.gpu, event.what, event.leaves_at, now)
+    if seen > 0:
+        after_capacity(s, now)
 
 
 @kernel
@@ -255,4 +268,5 @@ def run(s: Sim, most_events: int) -> int:
         return 1
     end = s.settings[0].stop if _work_left(s) else totals.last_finish
     integrate(s, max(end, totals.integrated))
+    count_unfinished(s, totals.integrated)
     return 0

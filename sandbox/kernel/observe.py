@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sandbox.kernel.elastic import expected_start, show_supply
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.runs import blocks_at
 from sandbox.kernel.state import (
@@ -224,7 +225,7 @@ def _fill_shape(s: Sim, k: int, prompt: float, output: float) -> None:
         + seconds(s.step_context[k, 1]) * (prompt + 0.5 * output)
     )
     v.latency_s = prompt / shape.prefill_rate + output * alone
-    v.start_s = seconds(shape.start)
+    v.start_s = seconds(expected_start(s, k))
     _fill_class_rates(s, k)
 
 
@@ -251,6 +252,7 @@ def fill_cluster(s: Sim, now: int) -> int:
         v.gpus_present += pool.present
         v.gpus_free += pool.free
         v.price_usd_per_hour += pool.price * row.in_use
+    show_supply(s, now)
     v.n_shapes = len(s.shapes)
     for k in range(len(s.shapes)):
         _fill_shape(s, k, prompt, output)

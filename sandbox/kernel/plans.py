@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from sandbox.abi import FAILED
-from sandbox.contract import MIXED
+from sandbox.contract import DECODE, MIXED
 from sandbox.kernel.batch import stop_running
 from sandbox.kernel.calls import (
     INVALID_DECISION,
@@ -16,25 +16,24 @@ from sandbox.kernel.calls import (
     note_fault,
     spent_ps,
 )
+from sandbox.kernel.elastic import adjust_supply, forget_wants, note_wants, settle_wants
 from sandbox.kernel.hardware import (
     adopt,
     find_shape,
-    gpu_present,
     integrate,
     remove_engine,
     start_engine,
 )
 from sandbox.kernel.heaps import push_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
-from sandbox.kernel.observe import clear_tick, fill_cluster, fill_plan, fill_situation, fill_window
+from sandbox.kernel.matching import begin_flip, keep_engines
+from sandbox.kernel.observe import clear_tick, fill_cluster, fill_plan, fill_window
 from sandbox.kernel.queues import empty_queue, leave
 from sandbox.kernel.routing import decide, rebuild_views
 from sandbox.kernel.runs import run_blocks, steps_done
 from sandbox.kernel.state import (
     ACTIVE,
-    ANNOUNCE,
     BLOCK_TOKENS,
-    DOWN,
     DRAINED,
     IDLE,
     LEAVING,
@@ -42,7 +41,6 @@ from sandbox.kernel.state import (
     PLAN_READY,
     RUN,
     STARTING,
-    UNUSED,
     Sim,
 )
 
@@ -90,14 +88,15 @@ def plan_feasible(s: Sim) -> bool:
 
 @kernel
 def start_pending(s: Sim, now: int, at_once: int) -> None:
-    """Start every replica of the plan that has no engine and finds GPUs."""
+    """Start every replica of the plan that has no engine and finds GPUs; give back what is left."""
     for j in range(s.plan[0].n_replicas):
         if s.plan[0].replicas[j].instance < 0:
             start_engine(s, j, now, at_once)
+    adjust_supply(s, now)
 
 
 @kernel
-def _settle(s: Sim, i: int, now: int) -> None:
+def settle(s: Sim, i: int, now: int) -> None:
     """Stop an engine in the middle of its steps: whole steps count, the rest is lost."""
     inst = s.instances[i]
     if inst.mode == RUN:
@@ -133,9 +132,11 @@ def _reroute_running(s: Sim, i: int, now: int) -> None:
     inst = s.instances[i]
     while inst.run_head >= 0:
         r = inst.run_head
+        q = s.requests[r]
+        decoding = q.decoding
         stop_running(s, i, r)
         leave(s, i, r)
-        q = s.requests[r]
+        s.totals[0].recomputed += q.prompt + q.done - 1 if decoding else q.computed
         q.preempted += 1
         q.computed = 0
         q.chunk = 0
@@ -148,7 +149,7 @@ def lose_engine(s: Sim, i: int, now: int) -> int:
     """An engine stops at once: its requests are routed anew, its GPUs freed."""
     inst = s.instances[i]
     if inst.state != STARTING:
-        _settle(s, i, now)
+        settle(s, i, now)
     if inst.replica >= 0 and inst.state != LEAVING:
         s.plan[0].replicas[inst.replica].instance = -1
     inst.replica = -1
@@ -174,70 +175,48 @@ def drain_engine(s: Sim, i: int, now: int) -> int:
     rebuild_views(s)
     _reroute_queue(s, i, now)
     if inst.running == 0:
-        _settle(s, i, now)
+        settle(s, i, now)
         remove_engine(s, i, now)
         return 0
+    inst.drained_from = now
     push_event(s, now + s.settings[0].drain, DRAINED, i, inst.id)
     return 0
 
 
 @kernel
-def _matches(s: Sim, i: int, j: int) -> bool:
-    inst, entry = s.instances[i], s.new_plan[0].replicas[j]
-    return (
-        inst.pool == entry.pool
-        and inst.tp == entry.tp
-        and inst.pp == entry.pp
-        and inst.role == entry.role
-    )
-
-
-@kernel
-def _is_leaving(s: Sim, i: int) -> bool:
-    inst = s.instances[i]
-    for n in range(inst.gpus):
-        if s.gpus[inst.gpu[n]].leave_at != NEVER:
-            return True
-    return False
-
-
-@kernel
-def _keep_engines(s: Sim) -> None:
-    """Hand engines that exist to equal replicas of the new plan, those on lasting GPUs first."""
-    plan = s.new_plan[0]
-    for j in range(plan.n_replicas):
-        plan.replicas[j].instance = -1
+def _adopt_all(s: Sim, now: int) -> bool:
+    """Kept engines take the role, range and share of their replica; True when a role changed."""
+    flips = 0
+    s.router_seen[:, :] = -1
     for i in range(len(s.instances)):
-        s.instances[i].replica = -1
-    for leaving in (False, True):
-        for i in range(len(s.instances)):
-            inst = s.instances[i]
-            if inst.state != ACTIVE and inst.state != STARTING:
-                continue
-            if inst.replica >= 0 or _is_leaving(s, i) != leaving:
-                continue
-            for j in range(plan.n_replicas):
-                if plan.replicas[j].instance < 0 and _matches(s, i, j):
-                    plan.replicas[j].instance = inst.id
-                    inst.replica = j
-                    break
+        inst = s.instances[i]
+        if (inst.state != ACTIVE and inst.state != STARTING) or inst.replica < 0:
+            continue
+        flipped = inst.state == ACTIVE and inst.role != s.plan[0].replicas[inst.replica].role
+        adopt(s, i, inst.replica)
+        if flipped:
+            flips += 1
+            begin_flip(s, i, now)
+    if flips == 0:
+        return False
+    rebuild_views(s)
+    for i in range(len(s.instances)):
+        inst = s.instances[i]
+        if inst.state == ACTIVE and inst.replica >= 0 and inst.role == DECODE and inst.waiting > 0:
+            _reroute_queue(s, i, now)
+    return True
 
 
 @entry
 def carry_out(s: Sim, now: int, at_once: int) -> int:
     """Make `new_plan` the plan: keep equal engines, drain the others, start what is missing."""
     totals = s.totals[0]
-    _keep_engines(s)
+    keep_engines(s)
     s.plan[0] = s.new_plan[0]
-    changed = False
+    changed = _adopt_all(s, now)
     for i in range(len(s.instances)):
         inst = s.instances[i]
-        if inst.state != ACTIVE and inst.state != STARTING:
-            continue
-        if inst.replica >= 0:
-            adopt(s, i, inst.replica)
-            s.router_seen[:, :] = -1
-        else:
+        if (inst.state == ACTIVE or inst.state == STARTING) and inst.replica < 0:
             changed = True
             drain_engine(s, i, now)
     before = totals.next_id
@@ -258,6 +237,22 @@ def _show_planner(s: Sim, now: int) -> int:
     return s.planner_memory.ctypes.data
 
 
+@kernel
+def _stand_in(s: Sim, memory: int) -> None:
+    """The present plan stands; the default's answer when that cannot, or is the default's itself.
+
+    A plan that the default made because GPUs were gone would else stay small when they are back.
+    """
+    totals = s.totals[0]
+    s.new_plan[0] = s.plan[0]
+    if valid_plan(s) and not totals.stand_in:
+        return
+    s.new_plan[0].n_replicas = 0
+    s.new_plan[0].keep = False
+    ask_default(s, PLANNER, s.settings[0].plan_fuel, memory + 512)
+    totals.stand_in = True
+
+
 @entry
 def make_plan(s: Sim, now: int) -> int:
     """Ask the planner; its answer, or the default's, is in `new_plan`; planning time in ps."""
@@ -268,14 +263,17 @@ def make_plan(s: Sim, now: int) -> int:
     failed = ask(s, PLANNER, fuel, memory) == FAILED
     cost = spent_ps(s, fuel)
     totals.plan_fuel += fuel - max(s.frame[0].fuel, 0)
-    if not failed and not valid_plan(s):
+    only_asks = not failed and note_wants(s) and s.new_plan[0].n_replicas == 0
+    valid = not failed and valid_plan(s)
+    if not failed and not valid and not only_asks:
         note_fault(s, PLANNER, INVALID_DECISION)
         failed = True
     if failed:
-        s.new_plan[0] = s.plan[0]
-        if not valid_plan(s):
-            s.new_plan[0].n_replicas = 0
-            ask_default(s, PLANNER, fuel, memory + 512)
+        forget_wants(s)
+    if valid:
+        totals.stand_in = False
+    else:
+        _stand_in(s, memory)
     totals.planning_ps += cost
     return cost
 
@@ -298,6 +296,8 @@ def consider(s: Sim, now: int) -> int:
         return 0
     cost += make_plan(s, now)
     if not valid_plan(s):
+        settle_wants(s)
+        adjust_supply(s, now)
         return 0
     integrate(s, now)
     totals.planning = True
@@ -312,6 +312,7 @@ def plan_ready(s: Sim, now: int) -> int:
     """The planner's time is over: carry its plan out, or ask anew when GPUs went meanwhile."""
     integrate(s, now)
     s.totals[0].planning = False
+    settle_wants(s)
     if valid_plan(s):
         carry_out(s, now, 0)
     else:
@@ -325,37 +326,4 @@ def monitor(s: Sim, now: int) -> int:
     fill_window(s, now)
     consider(s, now)
     clear_tick(s)
-    return 0
-
-
-@entry
-def capacity_event(s: Sim, g: int, what: int, leaves_at: int, now: int) -> int:
-    """A GPU is announced to go, goes, or comes."""
-    totals, gpu = s.totals[0], s.gpus[g]
-    pool = s.pools[gpu.pool]
-    if what == ANNOUNCE:
-        if gpu.present and gpu.leave_at == NEVER:
-            gpu.leave_at = leaves_at
-            pool.leave_at = gpu.leave_at
-            pool.leaving += 1
-            if gpu.instance >= 0:
-                s.instances[gpu.instance].leaves_at = gpu.leave_at
-    elif what == DOWN:
-        if gpu.instance >= 0 and s.instances[gpu.instance].state != UNUSED:
-            lose_engine(s, gpu.instance, now)
-        gpu_present(s, g, False, now)
-    else:
-        gpu_present(s, g, True, now)
-    totals.capacity_changed = True
-    totals.last_capacity = now
-    totals.feasible = plan_feasible(s)
-    return 0
-
-
-@entry
-def after_capacity(s: Sim, now: int) -> int:
-    """All capacity events of this instant are in: restart what fits, and ask the policy."""
-    start_pending(s, now, 0)
-    fill_situation(s, now)
-    consider(s, now)
     return 0

@@ -9,7 +9,18 @@ import sys
 from collections.abc import Callable, Iterator
 
 # importing the modules registers their entries
-from sandbox.kernel import engine, hardware, loop, observe, plans, routing, views
+from sandbox.kernel import (
+    elastic,
+    engine,
+    hardware,
+    loading,
+    loop,
+    observe,
+    plans,
+    routing,
+    supply,
+    views,
+)
 from sandbox.kernel.jit import (
     ENTRIES,
     compile_entry,
@@ -19,7 +30,9 @@ from sandbox.kernel.jit import (
 )
 from sandbox.kernel.state import Sim
 
-MODULES = (engine, hardware, loop, observe, plans, routing, views)
+MODULES = (
+    elastic, engine, hardware, loading, loop, observe, plans, routing, supply, views,
+)  # fmt: skip
 _START = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _RUN = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64

@@ -26,9 +26,9 @@ UNUSED, STARTING, ACTIVE, LEAVING = range(4)
 IDLE, STEP, RUN = range(3)
 # event kinds; equal times are handled in this order, then by (instance, request)
 (
-    CAPACITY, PROVISIONED, DETECTED, COPIED, LANDED, STEP_END, READY, DRAINED, PLAN_READY,
+    CAPACITY, PROVISIONED, DETECTED, COPIED, LANDED, STEP_END, LOADED, READY, DRAINED, PLAN_READY,
     DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY, MIGRATION, CONTROL, MONITOR,
-) = range(17)  # fmt: skip
+) = range(18)  # fmt: skip
 
 REQUEST = np.dtype(
     [
@@ -71,6 +71,8 @@ INSTANCE = np.dtype(
         ("predicted", "f8"), ("offline", "i8"), ("tenants", "i8"),
         ("token_budget", "i8"), ("max_seqs", "i8"), ("preemptions", "i8"),
         ("finished_tick", "i8"), ("asked", "i4"), ("allowed", "?"), ("leaves_at", "i8"),
+        ("born", "i8"), ("loaded_at", "i8"), ("load_end", "i8"), ("drained_from", "i8"),
+        ("source", "i4"), ("flipping", "?"), ("stuck", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -81,14 +83,19 @@ POOL = np.dtype(
         ("gpus", "i8"), ("spot", "?"), ("price", "f8"), ("memory", "f8"), ("flops", "f8"),
         ("bandwidth", "f8"), ("link", "f8"), ("load", "f8"), ("present", "i8"), ("free", "i8"),
         ("leaving", "i8"), ("leave_at", "i8"),
+        ("elastic", "?"), ("most", "i8"), ("provision", "i8"), ("arriving", "i8"),
+        ("wanted", "i8"), ("asked", "i8"), ("changed", "?"), ("seen_ps", "f8"),
     ],
     align=True,
 )  # fmt: skip
 
 GPU = np.dtype(
-    [("pool", "i4"), ("node", "i4"), ("present", "?"), ("instance", "i4"), ("leave_at", "i8")],
+    [
+        ("pool", "i4"), ("node", "i4"), ("present", "?"), ("instance", "i4"), ("leave_at", "i8"),
+        ("failed", "?"), ("offered", "?"), ("coming", "?"), ("copy", "?"), ("ticket", "i4"),
+    ],
     align=True,
-)
+)  # fmt: skip
 
 SHAPE = np.dtype(
     [
@@ -97,12 +104,16 @@ SHAPE = np.dtype(
         ("request_overhead", "i8"), ("attention_prefix", "i8"), ("attention_chunk", "i8"),
         ("attention_linear", "i8"), ("prefill_rate", "f8"), ("decode_base", "f8"),
         ("decode_per_seq", "f8"),
+        ("load", "i8", (3,)), ("boot", "i8"),
     ],
     align=True,
 )  # fmt: skip
 
-# what happens to a GPU: announced to go, gone, back
-ANNOUNCE, DOWN, UP = range(3)
+# where the weights of a new engine come from; the fourth phase of a start is the process itself
+PEER, HOST, STORAGE, BOOT = range(4)
+
+# what happens to a GPU: announced to go, gone, back, broken without anybody's notice
+ANNOUNCE, DOWN, UP, FAIL = range(4)
 CAPACITY_EVENT = np.dtype(
     [("at", "i8"), ("gpu", "i4"), ("what", "i4"), ("leaves_at", "i8")], align=True
 )
@@ -134,6 +145,7 @@ SETTINGS = np.dtype(
         ("nominal_prompt", "f8"), ("nominal_output", "f8"), ("has_prefixes", "?"),
         ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
         ("has_migrate", "?"), ("has_control", "?"),
+        ("has_storage", "?"), ("storage", "f8"), ("detect", "i8"), ("flip", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -156,6 +168,10 @@ TOTALS = np.dtype(
         ("last_monitor", "i8"), ("capacity_changed", "?"),
         ("feasible", "?"), ("busy_at_monitor", "i8"), ("cached_tokens", "i8"),
         ("prompt_tokens", "i8"), ("broken", "i8"),
+        ("phase_ps", "f8", (4,)), ("starts", "i8", (3,)), ("drain_ps", "f8"),
+        ("recomputed", "i8"), ("flips", "i8"), ("failures", "i8"), ("stand_in", "?"),
+        ("storage_clock", "i8"), ("storage_rest", "i8"), ("storage_at", "i8"),
+        ("storage_users", "i8"), ("storage_turn", "i8"),
     ],
     align=True,
 )  # fmt: skip

@@ -120,6 +120,15 @@ HOSTILE = {
     "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"
     "    for k in range(int(memory[0]) % 7):\n"
     "        add_replica(new_plan, k % 2, 1, 1, MIXED if k < 5 else DECODE)\n",
+    "buys": '"""Wants another number of GPUs each time, and a plan that uses what is there."""\n\n\n'
+    "def should_reschedule(window, cluster, plan, memory):\n    return True\n\n\n"
+    "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"
+    "    turn = int(memory[0])\n"
+    "    for pool in range(len(cluster.pools)):\n"
+    "        want_gpus(cluster, pool, (turn * 3 + pool) % 5)\n"
+    "        for k in range(max(cluster.pools[pool].present - turn % 2, 0)):\n"
+    "            index = add_replica(new_plan, pool, 1, 1, MIXED)\n"
+    "            set_lengths(new_plan, index, turn % 3 * k, 1000 + k)\n",
     "curious": CURIOUS,
 }
 
@@ -139,6 +148,8 @@ def world(seed: int, **changes: Any) -> World:
     rng = np.random.default_rng(seed)
     trace, cluster = random_trace(rng), random_cluster(rng)
     capacity = random_capacity(rng, cluster) if rng.random() < 0.5 else None
+    cluster = with_plans(cluster, np.random.default_rng([seed, 56]))
+    capacity = with_failures(capacity, np.random.default_rng([seed, 57]))
     setup = Setup(
         trace, cluster, capacity, "backlog" if rng.random() < 0.25 else "open", seed % 1000,
         float(rng.choice([12.0, 60.0, 300.0])),
@@ -212,6 +223,35 @@ def random_capacity(rng, cluster):
     return Pairing(trace, 1, 1)
 
 
+def with_plans(cluster, rng):
+    """Weights from the nearest copy, flips, slow detection, a second zone, pools that grow."""
+    switch = {"detect_s": float(rng.choice([0.0, 0.3, 4.0])), "flip_s": float(rng.choice([0, 0.7]))}
+    if rng.random() < 0.7:
+        switch["storage_bytes_per_s"] = float(rng.choice([5e9, 4e10]))
+    pools = [pool.model_dump() for pool in cluster.pool]
+    if rng.random() < 0.6:
+        pools[1] |= {"elastic": True, "max_count": pools[1]["count"] + int(rng.integers(0, 3))}
+        pools[1] |= {"provision_s": float(rng.choice([0.0, 0.9, 3.0])), "price_usd_per_hour": 0.7}
+    pools[1] |= {"zone": 1}
+    if rng.random() < 0.4:
+        pools.append({"gpu": "A100", "count": 1, "zone": 1})
+    changed = {"switch": cluster.switch.model_dump() | switch, "pool": pools}
+    return ClusterSpec.model_validate(cluster.model_dump() | changed)
+
+
+def with_failures(capacity, rng):
+    """Some losses come without notice, some traces hit all pools of a zone."""
+    if capacity is None:
+        return None
+    trace = capacity.trace
+    sudden = (rng.random(len(trace.up)) < 0.5) & ~trace.up
+    if rng.random() < 0.3:
+        ones = np.ones(trace.nodes, np.int32)
+        trace = replace(trace, zone=ones, zones=("z0", "z1"))
+        return Pairing(replace(trace, unannounced=sudden), None, 1)
+    return replace(capacity, trace=replace(trace, unannounced=sudden))
+
+
 def prepared(small: World, loaded):
     """The simulation's rows with a KV cache small enough to run out."""
     sim = build(small.setup, loaded, default_policy())
@@ -245,6 +285,7 @@ FATE = ("entered", "first", "finish", "state", "preempted", "held", "done", "key
 COUNTED = (
     "finished", "rejected", "preemptions", "fuel", "decisions", "plans", "faults",
     "first_fault", "reconfigurations", "cached_tokens", "price_usd", "loading_ps", "blocked_ps",
+    "drain_ps", "recomputed", "flips", "failures",
     "gpu_ps", "integrated", "deciding_ps", "planning_ps",
 )  # fmt: skip
 
@@ -257,4 +298,5 @@ def fate(sim):
     ended = np.isin(sim.requests["state"], (state.FINISHED, state.REJECTED))
     # how far a decode run that was cut off by the end had come is not brought up to date
     rows["done"] = np.where(ended, sim.requests["done"], -1).tolist()
+    rows["phases"] = sim.totals["phase_ps"][0].tolist()
     return rows | {name: sim.totals[name][0].item() for name in COUNTED}

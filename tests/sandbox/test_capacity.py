@@ -21,8 +21,9 @@ def trace(time_s, node, up, initial_up=(True, True, True)):
 
 
 def rows(pairing, stop_s=100.0, grace_s=30.0):
-    gpus = build_hardware(CLUSTER).gpus
-    found = capacity_rows(pairing, gpus, stop_s, grace_s)
+    made = build_hardware(CLUSTER)
+    gpus = made.gpus
+    found = capacity_rows(pairing, made.pools, gpus, stop_s, grace_s)
     return [(row["at"] / PS_PER_S, int(row["gpu"]), int(row["what"])) for row in found], gpus
 
 

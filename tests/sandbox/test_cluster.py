@@ -16,7 +16,8 @@ def test_every_shipped_cluster_has_shapes(name):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        (GOOD.replace("2", "0"), "pool.0.count"),
+        (GOOD.replace("2", "0"), "a count of 0"),
+        (GOOD.replace("2", "-1"), "pool.0.count"),
         (GOOD + "colour = 1\n", "pool.0.colour"),
         (GOOD + "[engine]\nmax_num_seqs = 5000\n", "engine.max_num_seqs"),
         (GOOD + "[slo]\nttft_s = -1\n", "slo.ttft_s"),

@@ -113,7 +113,7 @@ def test_law_2_capacity_that_changes_later_changes_nothing_before(seed):
     early = pairing.trace.time_s <= cut_s + grace_s
     fewer = replace(
         pairing.trace, time_s=pairing.trace.time_s[early], node=pairing.trace.node[early],
-        up=pairing.trace.up[early],
+        up=pairing.trace.up[early], unannounced=pairing.trace.unannounced[early],
     )  # fmt: skip
     both = [
         worlds.run(
@@ -181,11 +181,19 @@ def broken_invariant(sim):
             return "a pool counts the GPUs that are there"
         if pool["free"] != (mine & sim.gpus["present"] & ~carrying).sum():
             return "a pool counts its free GPUs"
+        if pool["arriving"] != (mine & sim.gpus["coming"]).sum() or pool["arriving"] < 0:
+            return "a pool counts the GPUs that it ordered"
+        if pool["present"] + pool["arriving"] > pool["most"]:
+            return "a pool holds no more than it may"
+    reading = (sim.instances["state"] == state.STARTING) & (sim.instances["source"] == state.STORAGE)
+    reading &= sim.instances["load_end"] != state.NEVER
+    if sim.totals["storage_users"][0] != reading.sum():
+        return "storage serves exactly the engines that load from it"
     return None
 
 
 @law(25)
-@given(seeds, st.sampled_from(["curious", "flips", "default"]))
+@given(seeds, st.sampled_from(["curious", "flips", "buys", "default"]))
 def test_law_3_kv_and_gpu_capacity_hold_after_every_event(seed, name):
     for sim in worlds.stepped(worlds.world(seed, stop_s=30.0), loaded(name)):
         assert broken_invariant(sim) is None
