@@ -120,7 +120,7 @@ HOSTILE = {
     "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"
     "    for k in range(int(memory[0]) % 7):\n"
     "        add_replica(new_plan, k % 2, 1, 1, MIXED if k < 5 else DECODE)\n",
-    "buys": '"""Wants another number of GPUs each time, and a plan that uses what is there."""\n\n\n'
+    "buys": '"""Wants another number of GPUs each time, and plans with what is there."""\n\n\n'
     "def should_reschedule(window, cluster, plan, memory):\n    return True\n\n\n"
     "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"
     "    turn = int(memory[0])\n"

@@ -185,7 +185,8 @@ def broken_invariant(sim):
             return "a pool counts the GPUs that it ordered"
         if pool["present"] + pool["arriving"] > pool["most"]:
             return "a pool holds no more than it may"
-    reading = (sim.instances["state"] == state.STARTING) & (sim.instances["source"] == state.STORAGE)
+    reading = sim.instances["state"] == state.STARTING
+    reading &= sim.instances["source"] == state.STORAGE
     reading &= sim.instances["load_end"] != state.NEVER
     if sim.totals["storage_users"][0] != reading.sum():
         return "storage serves exactly the engines that load from it"
