@@ -99,7 +99,7 @@ def _first(trace: Trace, count: int) -> Trace:
         output_tokens=trace.output_tokens[:count], tenant=trace.tenant[:count],
         tenants=trace.tenants, online=trace.online[:count], session=trace.session[:count],
         turn=trace.turn[:count], after=trace.after[:count], think_s=trace.think_s[:count],
-        blocks=trace.blocks.between(0, count))
+        blocks=trace.blocks.between(0, count), joins=trace.joins.between(0, count))
 
 
 class _Rows:

@@ -8,21 +8,26 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from telemetry.blocks import Blocks, first_seen_codes, offsets_of, roots
 from telemetry.errors import TraceError
+from telemetry.joins import Joins, joined
+from telemetry.trace_laws import check, frozen
 
 _DTYPES: dict[str, type[np.generic]] = {
     "arrival_s": np.float64, "prompt_tokens": np.int32, "output_tokens": np.int32,
     "tenant": np.int32, "online": np.bool_, "session": np.int32, "turn": np.int32,
     "after": np.int32, "think_s": np.float64, "block_offsets": np.int64, "block_ids": np.int32,
+    "join_offsets": np.int64, "join_rows": np.int32,
 }
-_ROW_COLUMNS = tuple(name for name in _DTYPES if not name.startswith("block_"))
-_SCHEMA = 1
+_ROW_COLUMNS = tuple(name for name in _DTYPES if not name.startswith(("block_", "join_")))
+_SCHEMA = 2
+_READABLE = (1, 2)  # 1 had no joins
+_DIGEST = 1  # a trace without joins keeps the digest it always had
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,10 @@ class Trace:
         tenant: int32 ``[n]``, index into ``tenants``; 0 where no tenant is known.
         online: bool ``[n]``; False marks offline (batch) work.
         session: int32 ``[n]``, -1 without a session; turn: int32 ``[n]``, from 0 in a session.
-        after: int32 ``[n]``, row whose finish reveals this one; -1 for an open arrival.
-        think_s: float64 ``[n]``, delay after that finish; 0 for open arrivals.
+        after: int32 ``[n]``, row whose end reveals this one; -1 for an open arrival.
+        think_s: float64 ``[n]``, delay after that end; 0 for open arrivals.
+        join_offsets, join_rows: further parents, see `Joins`: where there are some, the last of
+            them and ``after`` to end reveals the request. All lie in the tree ``after`` spans.
         block_offsets, block_ids: prefix blocks, see `Blocks`; ids are 0..U-1 as first seen.
         block_tokens: tokens in a block; 0 when nothing is known about prefix reuse.
         tenants: opaque names, never chosen by a sender.
@@ -90,14 +97,16 @@ class Trace:
     block_offsets: NDArray[np.int64]
     block_ids: NDArray[np.int32]
     block_tokens: int
+    join_offsets: NDArray[np.int64]
+    join_rows: NDArray[np.int32]
     tenants: tuple[str, ...] = ("t0",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "span_s", float(self.span_s))
         object.__setattr__(self, "block_tokens", int(self.block_tokens))
         for name, dtype in _DTYPES.items():
-            object.__setattr__(self, name, _frozen(name, getattr(self, name), dtype))
-        _validate(self)
+            object.__setattr__(self, name, frozen(name, getattr(self, name), dtype))
+        check(self, _ROW_COLUMNS)
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -109,12 +118,12 @@ class Trace:
         tenants: Sequence[str] | None = None, online: ArrayLike | bool = True,
         session: ArrayLike | None = None, turn: ArrayLike | None = None,
         after: ArrayLike | None = None, think_s: ArrayLike | None = None,
-        blocks: Blocks | None = None, span_s: float | None = None,
+        blocks: Blocks | None = None, joins: Joins | None = None, span_s: float | None = None,
     ) -> Trace:
         """Build from rows in any order: fills what is absent, sorts stably, compacts block ids.
 
-        ``after`` refers to the rows as given. ``tenants`` default to t0, t1, ... by code;
-        ``span_s`` to the last arrival.
+        ``after`` and ``joins`` refer to the rows as given. ``tenants`` default to t0, t1, ... by
+        code; ``span_s`` to the last arrival.
         """
         arrivals = np.asarray(arrival_s, np.float64)
         rows = len(arrivals)
@@ -128,7 +137,13 @@ class Trace:
             "after": _filled(after, rows, -1), "think_s": _filled(think_s, rows, 0.0),
         }
         span = float(arrivals.max(initial=0.0)) if span_s is None else span_s
-        return _assemble(meta, columns, blocks or Blocks.none(rows), names, span)
+        tables = (blocks or Blocks.none(rows), joins or Joins.none(rows))
+        return _assemble(meta, columns, *tables, names, span)
+
+    @property
+    def joins(self) -> Joins:
+        """The further parents as one object."""
+        return Joins(self.join_offsets, self.join_rows)
 
     @property
     def blocks(self) -> Blocks:
@@ -161,12 +176,18 @@ class Trace:
         cut = (columns["after"] >= 0) & (columns["after"] < first)
         columns["after"] = np.where(columns["after"] < first, -1, columns["after"] - first)
         columns["think_s"] = np.where(cut, 0.0, columns["think_s"])
+        joins = self.joins.between(first, stop)
+        kept = joins.within(columns["after"])
         meta = replace(self.meta, generated_from=_shifted(self.meta, first, stop))
+        if len(kept.rows) < len(joins.rows):
+            meta = meta.noting(f"{len(joins.rows) - len(kept.rows)} joins on calls of workflows "
+                               f"that the cut at {start_s:g} s parts were dropped.")
         if cut.any():
             meta = meta.noting(f"{int(cut.sum())} requests whose parent lies before the cut at "
                                f"{start_s:g} s became open arrivals.")
         span = max(0.0, min(stop_s, self.span_s) - start_s)
-        return _assemble(meta, columns, self.blocks.between(first, stop), self.tenants, span)
+        blocks = self.blocks.between(first, stop)
+        return _assemble(meta, columns, blocks, kept, self.tenants, span)
 
     def scale_rate(self, factor: float) -> Trace:
         """The same requests ``factor`` times as fast: open arrivals and session starts move.
@@ -183,7 +204,8 @@ class Trace:
         what = "open arrivals and session starts" if (self.after >= 0).any() else "arrivals"
         note = f"The rate of {what} was scaled by {factor:.6g}; think times are as recorded."
         span = max(self.span_s / factor, float(columns["arrival_s"].max(initial=0.0)))
-        return _assemble(self.meta.noting(note), columns, self.blocks, self.tenants, span)
+        meta = self.meta.noting(note)
+        return _assemble(meta, columns, self.blocks, self.joins, self.tenants, span)
 
     def extend(self, other: Trace) -> Trace:
         """This trace, then ``other`` from this window's end on; reuse never crosses the seam."""
@@ -191,9 +213,11 @@ class Trace:
 
     def digest(self) -> str:
         """sha256 over everything that a simulation can read: columns, tenants and span."""
-        head = [_SCHEMA, len(self), float(self.span_s).hex(), self.block_tokens, self.tenants]
+        head = [_DIGEST, len(self), float(self.span_s).hex(), self.block_tokens, self.tenants]
         total = hashlib.sha256(json.dumps(head).encode())
         for name in _DTYPES:
+            if name.startswith("join_") and not len(self.join_rows):
+                continue
             column = getattr(self, name)
             total.update(f"{name}:{column.dtype.str}:{len(column)};".encode())
             total.update(column.tobytes())
@@ -213,10 +237,13 @@ class Trace:
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(str(stored["head"]))
-                columns = {name: stored[name] for name in _DTYPES}
-            if head["schema"] != _SCHEMA:
-                raise TraceError(f"{path} has trace schema {head['schema']}, this version reads "
-                                 f"{_SCHEMA}; read the original file again.")
+                if head["schema"] not in _READABLE:
+                    raise TraceError(f"{path} has trace schema {head['schema']}, this version "
+                                     f"reads up to {_SCHEMA}; read the original file again.")
+                columns = {name: stored[name] for name in _DTYPES if name in stored.files}
+            if head["schema"] == 1:
+                none = Joins.none(len(columns["arrival_s"]))
+                columns |= {"join_offsets": none.offsets, "join_rows": none.rows}
             meta = TraceMeta(**{**head["meta"], "notes": tuple(head["meta"]["notes"])})
             return cls(meta=meta, span_s=head["span_s"], block_tokens=head["block_tokens"],
                        tenants=tuple(head["tenants"]), **columns)
@@ -242,7 +269,8 @@ def concat(traces: Sequence[Trace]) -> Trace:
     columns, blocks = _joined(traces, names, max(sizes, default=0))
     meta = traces[0].meta.noting(*(note for part in traces[1:] for note in part.meta.notes))
     meta = replace(meta, generated_from=_joined_generated(traces))
-    return _assemble(meta, columns, blocks, names, float(sum(part.span_s for part in traces)))
+    joins = joined([part.joins for part in traces])
+    return _assemble(meta, columns, blocks, joins, names, float(sum(p.span_s for p in traces)))
 
 
 def opaque_tenants(count: int) -> tuple[str, ...]:
@@ -289,8 +317,8 @@ def _joined_generated(traces: Sequence[Trace]) -> int | None:
 
 
 def _assemble(
-    meta: TraceMeta, columns: dict[str, NDArray[Any]], blocks: Blocks, tenants: tuple[str, ...],
-    span_s: float,
+    meta: TraceMeta, columns: dict[str, NDArray[Any]], blocks: Blocks, joins: Joins,
+    tenants: tuple[str, ...], span_s: float,
 ) -> Trace:
     """Sort by arrival, keep chains and the generated mark consistent, compact ids, validate."""
     arrivals = columns["arrival_s"]
@@ -301,12 +329,13 @@ def _assemble(
         columns = {name: column[order] for name, column in columns.items()}
         after = columns["after"]
         columns["after"] = np.where(after < 0, -1, place[after])
-        blocks = blocks.take(order)
+        blocks, joins = blocks.take(order), joins.take(order, place)
         if meta.generated_from is not None:
             first = int(place[meta.generated_from :].min(initial=len(order)))
             meta = replace(meta, generated_from=first)
     return Trace(meta=meta, span_s=span_s, tenants=tenants, block_tokens=blocks.tokens,
-                 block_offsets=blocks.offsets, block_ids=first_seen_codes(blocks.ids), **columns)
+                 block_offsets=blocks.offsets, block_ids=first_seen_codes(blocks.ids),
+                 join_offsets=joins.offsets, join_rows=joins.rows.astype(np.int32), **columns)
 
 
 def _shifted(meta: TraceMeta, first: int, stop: int) -> int | None:
@@ -317,62 +346,3 @@ def _shifted(meta: TraceMeta, first: int, stop: int) -> int | None:
 
 def _filled(column: ArrayLike | None, rows: int, value: float) -> NDArray[Any]:
     return np.full(rows, value) if column is None else np.asarray(column)
-
-
-def _frozen(name: str, column: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
-    values = np.asarray(column)
-    if values.ndim != 1:
-        raise TraceError(f"Column {name} has {values.ndim} dimensions; give one value a request.")
-    if np.issubdtype(dtype, np.integer) and len(values):
-        _check_integers(name, values, cast("type[np.integer]", dtype))
-    frozen = values.astype(dtype, copy=True)
-    frozen.flags.writeable = False
-    return frozen
-
-
-def _check_integers(name: str, values: NDArray[Any], dtype: type[np.integer]) -> None:
-    if not np.issubdtype(values.dtype, np.integer) and not np.array_equal(values, values // 1):
-        raise TraceError(f"Column {name} holds fractions or blanks; give whole numbers.")
-    limits = np.iinfo(dtype)
-    if values.min() < limits.min or values.max() > limits.max:
-        raise TraceError(f"Column {name} goes beyond {limits.max}; check its unit.")
-
-
-def _validate(trace: Trace) -> None:
-    rows = len(trace.arrival_s)
-    for name in _ROW_COLUMNS:
-        if len(getattr(trace, name)) != rows:
-            raise TraceError(f"Column {name} has {len(getattr(trace, name))} values for {rows} "
-                             "requests; give one value a request.")
-    for law, sentence in _laws(trace, rows):
-        if not law:
-            raise TraceError(sentence)
-
-
-def _laws(trace: Trace, rows: int) -> list[tuple[bool, str]]:
-    """What every trace obeys, each with the sentence for the one that does not."""
-    arrivals, offsets = trace.arrival_s, trace.block_offsets
-    last = float(arrivals[-1]) if rows else 0.0
-    finite = bool(np.isfinite(arrivals).all() and np.isfinite(trace.think_s).all())
-    offsets_fit = len(offsets) == rows + 1 and offsets[0] == 0 and offsets[-1] == len(
-        trace.block_ids)
-    return [
-        (finite, "A time is not a finite number; drop or mend that row."),
-        (not rows or arrivals[0] >= 0, "An arrival lies before 0; shift the clock first."),
-        (bool(np.all(np.diff(arrivals) >= 0)), "Arrivals are not sorted; use Trace.of."),
-        (bool(np.isfinite(trace.span_s)) and trace.span_s >= last - 1e-9,
-         f"The window of {trace.span_s:g} s ends before the last arrival; lengthen span_s."),
-        (bool(np.all(trace.prompt_tokens >= 1)), "A prompt has no token; drop or mend that row."),
-        (bool(np.all(trace.output_tokens >= 1)), "An output has no token; drop or mend that row."),
-        (bool(np.all((trace.tenant >= 0) & (trace.tenant < len(trace.tenants)))),
-         "A tenant code has no name; give a name for each code."),
-        (bool(np.all((trace.session >= -1) & (trace.turn >= 0))),
-         "A session is below -1 or a turn below 0; use -1 and 0 for none."),
-        (bool(np.all((trace.after >= -1) & (trace.after < np.arange(rows)))),
-         "A request comes before the one that reveals it; order parents first."),
-        (bool(np.all(trace.think_s >= 0)), "A think time is negative; use 0 at least."),
-        (bool(offsets_fit and np.all(np.diff(offsets) >= 0)),
-         "Block offsets do not match the block ids; give n + 1 rising offsets."),
-        (trace.block_tokens > 0 or not len(trace.block_ids),
-         "Block ids need a block size; give block_tokens above 0."),
-    ]

@@ -3,6 +3,9 @@
 Token counts are estimated as characters / ``chars_per_token``. Prefix blocks are salted hashes
 of the text from the prompt's start to each block's end; the salt is drawn per run and kept by
 nobody, and ids are renamed to 0..U-1, so that nothing of the text can be recovered.
+
+Sessions are chains: where several agents share one (a user simulator and an agent, say) they take
+turns, and a line does not tell when its call ended, so calls side by side cannot be made out.
 """
 
 from __future__ import annotations

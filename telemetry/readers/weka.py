@@ -3,8 +3,9 @@
 Conventions found in the files and relied on here: ``t`` of a call is its start in seconds of the
 session; ``t`` of a sub-agent is when its result came *back*, so it began ``duration_ms`` earlier,
 together with the end of the call that started it; times within a sub-agent count from its own
-start; ``think_time`` is rounded to seconds and, where ``api_time`` is missing, includes the
-service time of the call before. Hash ids are local to a session.
+start. The call after sub-agents waits for all of them: it comes after the one that came back last
+and joins on the others. ``think_time`` is rounded to seconds and, where ``api_time`` is missing,
+includes the service time of the call before. Hash ids are local to a session.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from telemetry.blocks import Blocks, offsets_of
 from telemetry.errors import FormatError, ReadError, RowError
+from telemetry.joins import Joins
 from telemetry.readers.rows import TraceFormat
 from telemetry.readers.source import Json, Member, Source
 from telemetry.trace import Trace, TraceMeta
@@ -36,6 +38,7 @@ class _Call:
     hashes: NDArray[np.int64]
     parent: int
     think_s: float
+    joins: list[int]
 
 
 @dataclass(slots=True)
@@ -68,7 +71,7 @@ def _notes(sessions: list[_Session], gap_s: float, seed: int) -> tuple[str, ...]
         f"{untimed} calls have no recorded service time: the think time after them includes it."
         if untimed else "",
         f"{fan_outs} sub-agents start with the end of the call that asked for them; the call after "
-        "them waits for the one that came back last." if fan_outs else "",
+        "them waits for all of them." if fan_outs else "",
     )
 
 
@@ -95,24 +98,24 @@ def _trace(
         output_tokens=[call.output_tokens for call in calls], session=number,
         turn=np.concatenate([np.arange(size) for size in sizes]),
         after=np.where(parent < 0, -1, parent + first[number]),
-        think_s=[call.think_s for call in calls], blocks=blocks)
+        think_s=[call.think_s for call in calls], blocks=blocks,
+        joins=Joins.of_lists([[one + start for one in call.joins]
+                              for call, start in zip(calls, first[number].tolist(), strict=True)]))
 
 
 def _session(member: Member) -> _Session:
     document = member.json()
     _check_head(member, document)
     session = _Session()
-    tail = _NO_ANSWER          # the call the next one waits for
     main = _NO_ANSWER          # the last call of the main agent
+    asked: list[int] = []      # the last calls of the sub-agents it started
     for number, item in enumerate(document["requests"], start=1):
         try:
             if item["type"] == "subagent":
-                last = _sub_agent(session, item, main)
-                if last >= 0 and _finish(session, last) > _finish(session, tail):
-                    tail = last
+                asked += _sub_agent(session, item, main)
                 continue
-            _append(session, item, 0.0, tail, trust_think=tail == main)
-            tail = main = len(session.calls) - 1
+            _join(session, item, main, asked)
+            main, asked = len(session.calls) - 1, []
         except (KeyError, TypeError, ValueError, OverflowError):
             raise RowError(member.label, 0, f"call {number} lacks or garbles t, in, out, hash_ids "
                            "or type", "drop the call or download the file again") from None
@@ -127,8 +130,16 @@ def _check_head(member: Member, document: Json) -> None:
                           "hash ids, which is all this reader knows; leave the file out.")
 
 
-def _sub_agent(session: _Session, item: dict[str, Any], parent: int) -> int:
-    """Append a sub-agent's calls; the last one's place, or -1 when it made none."""
+def _join(session: _Session, item: dict[str, Any], main: int, asked: list[int]) -> None:
+    """Append a main call, which waits for all sub-agents; think time counts from the last."""
+    last = max(asked, key=lambda call: _finish(session, call), default=main)
+    _append(session, item, 0.0, last, trust_think=last == main)
+    if main >= 0:  # sub-agents that nobody asked for share no first call to join under
+        session.calls[-1].joins = [call for call in asked if call != last]
+
+
+def _sub_agent(session: _Session, item: dict[str, Any], parent: int) -> list[int]:
+    """Append a sub-agent's calls; the last one's place, nothing when it made none."""
     began_s = float(item["t"]) - float(item["duration_ms"]) / 1e3
     began_s = max(began_s, _finish(session, parent))
     session.fan_outs += 1
@@ -136,7 +147,7 @@ def _sub_agent(session: _Session, item: dict[str, Any], parent: int) -> int:
     for call in item["requests"]:
         _append(session, call, began_s, before, trust_think=before != parent)
         before = len(session.calls) - 1
-    return before if before != parent else _NO_ANSWER
+    return [before] if before != parent else []
 
 
 def _append(
@@ -154,7 +165,7 @@ def _append(
             and hashes.min(initial=0) >= 0 and hashes.max(initial=0) < 2**40):
         raise ValueError("out of range")
     session.calls.append(_Call(start, start + service, max(1, prompt), max(1, output), hashes,
-                               parent, think))
+                               parent, think, []))
 
 
 def _finish(session: _Session, call: int) -> float:
@@ -165,12 +176,14 @@ def _in_time_order(session: _Session) -> _Session:
     """Sort calls by start (parents stay before their children) and renumber parents."""
     calls = session.calls
     for call in calls:
-        if call.parent >= 0:
-            call.start_s = max(call.start_s, calls[call.parent].start_s)
+        for parent in (call.parent, *call.joins):
+            if parent >= 0:
+                call.start_s = max(call.start_s, calls[parent].start_s)
     order = sorted(range(len(calls)), key=lambda at: calls[at].start_s)
     place = {at: rank for rank, at in enumerate(order)}
     for call in calls:
         call.parent = place.get(call.parent, _NO_ANSWER)
+        call.joins = [place[one] for one in call.joins]
     session.calls = [calls[at] for at in order]
     return session
 

@@ -127,6 +127,18 @@ def test_weka_sub_agents_start_with_their_parent_and_the_next_call_waits_for_the
     assert trace.think_s.tolist() == [0.0, 0.0, 27.0]
 
 
+def test_weka_the_call_after_several_sub_agents_joins_on_all_of_them(pack):
+    document = json.loads(weka())
+    asking, first, after = document["requests"]
+    longer = {"t": 25.0, "type": "subagent", "duration_ms": 23000, "requests": [
+        {"t": 0.0, "type": "n", "in": 64, "out": 3, "hash_ids": [9], "api_time": 20.0}]}
+    requests = [asking, first, longer, after]
+    trace = read_trace(pack("w.tar.gz", {"traces/a.json": weka(requests=requests)}))
+    assert trace.after.tolist() == [-1, 0, 0, 2]
+    assert (trace.join_rows.tolist(), trace.joins.owners.tolist()) == ([1], [3])
+    assert trace.think_s.tolist() == [0.0, 0.0, 0.0, 8.0]
+
+
 def test_weka_hash_ids_are_local_to_a_session(pack):
     trace = read_trace(pack("w.tar.gz", {"traces/a.json": weka(), "traces/b.json": weka()}))
     first = set(trace.block_ids[trace.blocks.offsets[0] : 2].tolist())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.blocks import Blocks
+from telemetry.blocks import Blocks, roots
 from telemetry.errors import TraceError
+from telemetry.joins import Joins
 from telemetry.trace import Trace, TraceMeta, concat
 
 
@@ -17,13 +20,17 @@ def traces(draw) -> Trace:
     rows = draw(st.integers(1, 30))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     after = np.where(rng.random(rows) < 0.4, rng.integers(-1, np.arange(rows) + 1) - 1, -1)
+    after = np.maximum(after, -1)
+    root = roots(after)
+    parents = [[int(p) for p in range(row) if root[p] == root[row] and rng.random() < 0.3]
+               for row in range(rows)]
     lists = [rng.integers(0, 9, rng.integers(0, 4)).tolist() for _ in range(rows)]
     return Trace.of(
         TraceMeta(name="t"), arrival_s=np.sort(rng.integers(0, 20, rows) / 2.0),
         prompt_tokens=rng.integers(1, 99, rows), output_tokens=rng.integers(1, 99, rows),
         tenant=rng.integers(0, 3, rows), tenants=["t0", "t1", "t2"],
-        session=rng.integers(-1, 4, rows), after=np.maximum(after, -1), think_s=(after >= 0) * 1.5,
-        blocks=Blocks.of_lists(lists, 16), span_s=12.0)
+        session=rng.integers(-1, 4, rows), after=after, think_s=(after >= 0) * 1.5,
+        joins=Joins.of_lists(parents), blocks=Blocks.of_lists(lists, 16), span_s=12.0)
 
 
 @given(traces(), st.floats(0.1, 11.9))
@@ -136,3 +143,44 @@ def test_a_pickled_save_is_never_unpickled(tmp_path):
     np.savez(path, head=np.array([{"schema": 1}], dtype=object))
     with pytest.raises(TraceError, match="not a saved trace"):
         Trace.load(path)
+
+
+@given(traces(), st.floats(0.1, 11.9))
+def test_a_slice_keeps_exactly_the_joins_within_its_workflows(trace, cut):
+    part = trace.slice(cut, trace.span_s)
+    first = len(trace) - len(part)
+    root = roots(part.after)
+    pairs = zip(trace.joins.owners - first, trace.join_rows - first, strict=True)
+    kept = [(o, p) for o, p in pairs if p >= 0 and root[o] == root[p]]
+    assert list(zip(part.joins.owners, part.join_rows, strict=True)) == kept
+
+
+@given(traces(), st.floats(0.2, 5.0), traces())
+def test_joins_follow_their_rows_through_scaling_and_joining_traces(trace, factor, other):
+    def named(t, rows):
+        return sorted(zip(t.prompt_tokens[rows].tolist(), t.output_tokens[rows], strict=True))
+
+    moved = concat([other, trace.scale_rate(factor)])
+    own = len(other.join_rows)
+    assert named(moved, moved.join_rows[own:]) == named(trace, trace.join_rows)
+    assert named(moved, moved.joins.owners[own:]) == named(trace, trace.joins.owners)
+
+
+def test_a_join_on_another_workflow_or_a_later_call_is_refused():
+    columns = {"arrival_s": [0.0, 1.0, 2.0], "prompt_tokens": [1] * 3, "output_tokens": [1] * 3}
+    for after, parents in (([-1, -1, 1], [0]), ([-1, 0, 0], [2])):
+        with pytest.raises(TraceError, match="joins on"):
+            Trace.of(TraceMeta(), **columns, after=after, joins=Joins.of_lists([[], [], parents]))
+
+
+def test_a_trace_saved_without_joins_is_read_and_keeps_its_digest(tmp_path):
+    plain = Trace.of(TraceMeta(name="t"), arrival_s=[0.0, 1.0], prompt_tokens=[5, 6],
+                     output_tokens=[7, 8])
+    plain.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as stored:
+        columns = {name: stored[name] for name in stored.files if not name.startswith("join_")}
+    head = json.loads(str(columns.pop("head")))
+    with (tmp_path / "old.npz").open("wb") as out:
+        np.savez(out, head=np.array(json.dumps(head | {"schema": 1})), **columns)
+    assert Trace.load(tmp_path / "old.npz").digest() == plain.digest()
+    assert plain.digest().startswith("f760cad4c322")
