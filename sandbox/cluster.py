@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -128,13 +128,20 @@ class SwitchSpec(_Part):
 
 
 class PredictorSpec(_Part):
-    """Stated error model of the output-length predictor: unbiased, log-normal.
+    """What policies are told about lengths to come, see predictions.py.
 
     Attributes:
+        mode: noisy (a predictor with the error below), history (the mean length of the class so
+            far), none.
         sigma: standard deviation of the log error; None: policies get no prediction.
+        bias: what predictions are too long by, as a factor.
+        workflow_sigma: the same spread for what is left of a workflow; None: no such prediction.
     """
 
+    mode: Literal["noisy", "history", "none"] = "noisy"
     sigma: float | None = Field(default=0.5, ge=0, le=3)
+    bias: float = Field(default=1.0, ge=0.05, le=20)
+    workflow_sigma: float | None = Field(default=0.5, ge=0, le=3)
 
 
 class PriceSpec(_Part):

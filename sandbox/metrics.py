@@ -13,6 +13,7 @@ from sandbox.hardware import Hardware
 from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
 from sandbox.simulation import Outcome, Setup
 from sandbox.switching import switch_numbers
+from sandbox.workflows import due_s, unloaded_s, workflow_times
 from telemetry.trace import Trace
 
 PENALTY = 10.0  # a request that never ends counts this many unloaded times, plus its age
@@ -25,10 +26,11 @@ class Metrics:
     """Measurements of one policy on one trace; seconds unless the name says otherwise.
 
     Attributes:
-        latencies: ttft_s, tpot_s, e2e_s, each with mean, p50, p95, p99, of finished requests.
+        latencies: ttft_s, tpot_s, e2e_s of finished requests and workflow_s of finished workflows
+            (first entry to last finish), each with mean, p50, p95, p99.
         numbers: everything else, by the names that replay prints.
         objective_s: mean end-to-end time where a rejected or unfinished request counts ten times
-            its unloaded time plus its age.
+            its unloaded time plus its age, and so does one that was due and never came.
     """
 
     latencies: Mapping[str, Mapping[str, float]]
@@ -57,21 +59,33 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     """
     trace = setup.trace
     entered = outcome.entered >= 0
-    mine = (outcome.entered >= round(warmup_s * PS_PER_S)) & entered
+    since = round(warmup_s * PS_PER_S)
+    mine = (outcome.entered >= since) & entered
     done = mine & (outcome.state == FINISHED)
     ttft = (outcome.first - outcome.entered)[done] / PS_PER_S
     e2e = (outcome.finish - outcome.entered)[done] / PS_PER_S
     steps = np.maximum(trace.output_tokens[done] - 1, 1)
     tpot = ((outcome.finish - outcome.first)[done] / PS_PER_S) / steps
+    alone_s = unloaded_s(trace, hardware)
+    due = _never_came(outcome, setup, alone_s, warmup_s)
+    asked = int(mine.sum()) + int((~np.isnan(due)).sum())
+    whole, began = workflow_times(
+        trace, outcome.entered, outcome.finish, outcome.state == FINISHED, since
+    )
     latencies = {"ttft_s": _spread(ttft), "tpot_s": _spread(tpot), "e2e_s": _spread(e2e)}
+    latencies["workflow_s"] = _spread(whole)
+    observed = _observed_s(outcome, setup, mine, warmup_s)
     numbers = {
-        **_goodput(setup, _observed_s(outcome, setup, mine, warmup_s), mine, done, ttft, tpot, e2e),
+        **_goodput(setup, observed, asked, done, ttft, tpot, e2e),
+        "workflows": float(began),
+        "workflows_finished": float(len(whole)),
+        "never_came": float(asked - int(mine.sum())),
         "throughput_tokens_per_s": float(trace.output_tokens[done].sum()) / _span_s(outcome, mine),
         **_time_split(outcome),
         **switch_numbers(outcome.totals),
         **_counts(outcome, trace, mine, done),
     }
-    objective = _objective(outcome, setup, hardware, mine, done, e2e)
+    objective = _objective(outcome, alone_s, due, mine, done, e2e)
     return Metrics(latencies, numbers, objective)
 
 
@@ -96,7 +110,7 @@ def _slo(cluster: ClusterSpec, online: NDArray[np.bool_], field: str) -> Floats:
 def _goodput(
     setup: Setup,
     observed_s: float,
-    mine: NDArray[np.bool_],
+    asked: int,
     done: NDArray[np.bool_],
     ttft: Floats,
     tpot: Floats,
@@ -116,7 +130,7 @@ def _goodput(
     smooth = np.maximum(tokens - idle / pace, 0.0).sum()
     return {
         "goodput_rps": float(kept.sum()) / observed_s,
-        "slo_attainment": float(kept.sum()) / max(int(mine.sum()), 1),
+        "slo_attainment": float(kept.sum()) / max(asked, 1),
         "smooth_goodput": float(smooth) / observed_s,
     }
 
@@ -193,34 +207,42 @@ def _busiest_share(outcome: Outcome, done: NDArray[np.bool_]) -> float:
     return float(np.bincount(engines).max()) / len(engines)
 
 
-def unloaded_s(trace: Trace, hardware: Hardware) -> Floats:
-    """Time of each request alone on the fastest shape: prefill, then single decode steps."""
-    shapes = hardware.shapes
-    best = np.full(len(trace), np.inf)
-    for k, shape in enumerate(shapes):
-        context = trace.prompt_tokens + 0.5 * trace.output_tokens
-        step = shape["decode_base"] + shape["decode_per_seq"]
-        step = step + hardware.step_context[k, 1] / PS_PER_S * context
-        best = np.minimum(
-            best, trace.prompt_tokens / shape["prefill_rate"] + trace.output_tokens * step
-        )
-    return best
-
-
 def _objective(
     outcome: Outcome,
-    setup: Setup,
-    hardware: Hardware,
+    alone_s: Floats,
+    due: Floats,
     mine: NDArray[np.bool_],
     done: NDArray[np.bool_],
     e2e: Floats,
 ) -> float:
-    lost = mine & ~done
-    if not mine.any():
+    """Mean over what entered and what should have; see `_never_came` for the latter."""
+    lost, late = mine & ~done, ~np.isnan(due)
+    counted = int(mine.sum()) + int(late.sum())
+    if counted == 0:
         return float("nan")
-    age = (int(outcome.totals["integrated"]) - outcome.entered[lost]) / PS_PER_S
-    charged = PENALTY * unloaded_s(setup.trace, hardware)[lost] + np.maximum(age, 0.0)
-    return float((e2e.sum() + charged.sum()) / mine.sum())
+    end = int(outcome.totals["integrated"])
+    age = (end - outcome.entered[lost]) / PS_PER_S
+    charged = PENALTY * alone_s[lost] + np.maximum(age, 0.0)
+    never = PENALTY * alone_s[late] + end / PS_PER_S - due[late]
+    return float((e2e.sum() + charged.sum() + never.sum()) / counted)
+
+
+def _never_came(outcome: Outcome, setup: Setup, alone_s: Floats, warmup_s: float) -> Floats:
+    """When requests that never entered were due, NaN for those that need not have come.
+
+    A call is due when it would have come had every call before it run alone. If that is before the
+    end of the run and it did not come, those before it were held up, and leaving it out would
+    reward the policy that did so: it counts as lost since it was due (or since the warm-up). In
+    backlog mode nothing waits for think times.
+    """
+    due = np.full(len(setup.trace), np.nan)
+    absent = outcome.entered < 0
+    if absent.any():
+        think = setup.trace.think_s * (setup.mode == "open")
+        when = due_s(setup.trace, alone_s, think)
+        late = absent & (when < int(outcome.totals["integrated"]) / PS_PER_S)
+        due[late] = np.maximum(when[late], warmup_s)
+    return due
 
 
 def _clean(values: Mapping[str, float]) -> dict[str, float | None]:

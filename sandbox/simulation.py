@@ -21,6 +21,7 @@ from sandbox.frame import FRAME
 from sandbox.hardware import Hardware, build_hardware
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
+from sandbox.predictions import SEEDS, predict_lengths, stream, with_workflows
 from sandbox.records import new_rows
 from sandbox.switching import fill_switch, hold_at_start
 from telemetry.trace import Trace
@@ -137,6 +138,7 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     sim = _allocate(setup, hardware, capacity, engines, shared)
     _fill_settings(sim.settings[0], setup, policy, hardware, stop_s, shared)
     _fill_requests(sim.requests, setup)
+    sim = with_workflows(sim, setup, policy, hardware)
     _fill_cluster(sim, hardware, cluster)
     _start_plan(sim, cluster)
     _connect(sim, policy, default)
@@ -199,6 +201,9 @@ def _allocate(
         hooks=np.zeros(22, np.int64),
         hook_parameters=np.zeros(22, np.int64),
         scratch=np.zeros(contract.SCRATCH_FLOATS),
+        edge_offsets=np.zeros(1, np.int64),
+        edge_rows=np.zeros(1, np.int32),
+        horizons=np.zeros((1, 2)),
         links=np.zeros(0, np.int64),
     )
 
@@ -252,6 +257,7 @@ def _fill_settings(
         )
     row["nominal_prompt"], row["nominal_output"] = 1000.0, 200.0
     row["has_prefixes"] = shared
+    row["learns_lengths"] = cluster.predictor.mode == "history"
     row["has_priority"], row["has_admit"] = "priority" in policy.hooks, "admit" in policy.hooks
     row["needs_longest"] = "Instance.longest_context_tokens" in policy.source.fields_read
 
@@ -263,8 +269,8 @@ def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     for name in ("entered", "first", "finish", "hold_since"):
         rows[name] = -1
     rows["order"] = np.arange(n)
-    rows["seed"] = _stream(setup, 0).integers(0, 2**53, n)
-    rows["predicted"], rows["predicted_error"] = _predictions(setup)
+    rows["seed"] = stream(setup.seed, SEEDS).integers(0, 2**53, n)
+    rows["predicted"], rows["predicted_error"] = predict_lengths(setup)
     rows["weight"] = 1.0
     rows["prompt"], rows["output"] = trace.prompt_tokens, trace.output_tokens
     rows["tenant"], rows["session"], rows["turn"] = trace.tenant, trace.session, trace.turn
@@ -275,32 +281,6 @@ def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     for name in ("instance", "last_instance", "list_next", "list_prev", "fill_next"):
         rows[name] = -1
     rows["after"] = trace.after
-    rows["child"], rows["sibling"] = _children(trace.after)
-
-
-def _stream(setup: Setup, what: int) -> np.random.Generator:
-    """One generator a purpose, so that a request's draws do not hang on how many follow it."""
-    return np.random.default_rng([setup.seed, 0x5EED, what])
-
-
-def _predictions(setup: Setup) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The stated error model: true length times an unbiased log-normal factor."""
-    n, sigma = len(setup.trace), setup.cluster.predictor.sigma
-    if sigma is None:
-        return np.full(n, np.nan), np.full(n, np.nan)
-    noise = np.exp(sigma * _stream(setup, 1).standard_normal(n) - 0.5 * sigma * sigma)
-    error = float(np.sqrt(np.expm1(sigma * sigma)))
-    return np.maximum(setup.trace.output_tokens * noise, 1.0), np.full(n, error)
-
-
-def _children(after: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """First child and next sibling of every row, children in row order."""
-    child, sibling = np.full(len(after), -1, np.int32), np.full(len(after), -1, np.int32)
-    for row in np.flatnonzero(after >= 0)[::-1]:
-        parent = after[row]
-        sibling[row] = child[parent]
-        child[parent] = row
-    return child, sibling
 
 
 def _fill_cluster(sim: state.Sim, hardware: Hardware, cluster: ClusterSpec) -> None:

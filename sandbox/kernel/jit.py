@@ -80,6 +80,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "cluster": (dtype_of(contract.Cluster), 1), "plan": (dtype_of(contract.Plan), 1),
     "new_plan": (dtype_of(contract.Plan), 1), "frame": (FRAME, 1), "hooks": (np.int64, 1),
     "hook_parameters": (np.int64, 1), "scratch": (np.float64, 1), "links": (np.int64, 1),
+    "edge_offsets": (np.int64, 1), "edge_rows": (np.int32, 1), "horizons": (np.float64, 2),
 }  # fmt: skip
 _ARRAYS = {
     name: types.Array(numba.from_dtype(np.dtype(dtype)), dimensions, "C")

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import kernel
+from sandbox.kernel.lengths import learn_length
 from sandbox.kernel.state import (
     FINISHED,
     HISTOGRAM_BINS,
     PS_PER_S,
     REJECTED,
-    REVEAL,
     Sim,
 )
+from sandbox.kernel.workflows import reveal_children
 
 
 @kernel
@@ -70,29 +70,12 @@ def note_first_token(s: Sim, r: int, now: int) -> None:
 
 
 @kernel
-def _reveal_children(s: Sim, r: int, now: int) -> None:
-    q = s.requests[r]
-    child = q.child
-    while child >= 0:
-        c = s.requests[child]
-        c.workflow_start = q.workflow_start
-        c.workflow_served = q.workflow_served + (now - q.entered) / PS_PER_S
-        c.workflow_done = q.workflow_done + 1
-        if q.instance >= 0:
-            c.last_instance = s.instances[q.instance].id
-        think = 0 if s.settings[0].backlog else c.think
-        s.totals[0].outstanding += 1
-        push_event(s, now + think, REVEAL, -1, child)
-        child = c.sibling
-
-
-@kernel
 def _close(s: Sim, r: int, now: int) -> None:
     totals = s.totals[0]
     s.requests[r].finish = now
     totals.outstanding -= 1
     totals.last_finish = max(totals.last_finish, now)
-    _reveal_children(s, r, now)
+    reveal_children(s, r, now)
 
 
 @kernel
@@ -120,6 +103,7 @@ def finish_request(s: Sim, r: int, now: int) -> None:
     s.totals[0].finished += 1
     _count_finish(s, 0, r, now)
     _count_finish(s, q.class_id, r, now)
+    learn_length(s, r)
     _close(s, r, now)
 
 

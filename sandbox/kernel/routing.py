@@ -19,6 +19,7 @@ from sandbox.kernel.engine import enqueue
 from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import note_arrival, reject_request
+from sandbox.kernel.lengths import predict_length
 from sandbox.kernel.prefix import make_room, matching_blocks
 from sandbox.kernel.state import (
     ACTIVE,
@@ -231,6 +232,7 @@ def arrive(s: Sim, r: int, now: int) -> None:
     if q.after < 0:
         q.workflow_start = now
     note_arrival(s, r, now)
+    predict_length(s, r)
     decide(s, r, now)
 
 

@@ -39,8 +39,8 @@ REQUEST = np.dtype(
         ("predicted", "f8"), ("predicted_error", "f8"), ("weight", "f8"),
         ("priority", "f8"), ("heap_key", "f8"),
         ("prompt", "i4"), ("output", "i4"), ("tenant", "i4"), ("session", "i4"),
-        ("turn", "i4"), ("class_id", "i4"), ("after", "i4"), ("child", "i4"),
-        ("sibling", "i4"), ("workflow_done", "i4"), ("period", "i4"),
+        ("turn", "i4"), ("class_id", "i4"), ("after", "i4"), ("root", "i4"),
+        ("pending", "i4"), ("workflow_done", "i4"), ("period", "i4"),
         ("state", "i4"), ("instance", "i4"), ("done", "i4"), ("computed", "i4"),
         ("target", "i4"), ("chunk", "i4"), ("blocks", "i4"), ("block_count", "i4"),
         ("held_blocks", "i4"), ("last_instance", "i4"), ("held", "i4"),
@@ -48,6 +48,7 @@ REQUEST = np.dtype(
         ("heap_child", "i4"), ("heap_next", "i4"), ("heap_prev", "i4"),
         ("list_next", "i4"), ("list_prev", "i4"), ("fill_next", "i4"),
         ("online", "?"), ("decoding", "?"),
+        ("workflow", "i4"),
     ],
     align=True,
 )  # fmt: skip
@@ -129,6 +130,7 @@ CLASS_STATS = np.dtype(
         ("cached_sum", "f8"),
         ("prompt_bins", "i8", (HISTOGRAM_BINS,)), ("output_bins", "i8", (HISTOGRAM_BINS,)),
         ("forecast", "f8"), ("forecast_error", "f8"), ("prompt_ewma", "f8"), ("output_ewma", "f8"),
+        ("learned", "i8"), ("learned_sum", "i8"), ("learned_square", "i8"), ("queued", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -146,6 +148,7 @@ SETTINGS = np.dtype(
         ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
         ("has_migrate", "?"), ("has_control", "?"),
         ("has_storage", "?"), ("storage", "f8"), ("detect", "i8"), ("flip", "i8"),
+        ("has_workflows", "?"), ("has_horizons", "?"), ("learns_lengths", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -209,6 +212,8 @@ class Sim(NamedTuple):
         hooks: native addresses in HOOKS order, the policy's and then the default's.
         hook_parameters: address of the parameters that belong to each.
         scratch: SCRATCH_FLOATS floats.
+        edge_offsets, edge_rows: the calls that wait for each request, see workflows.py.
+        horizons: (requests, 2) predicted seconds left of the workflow, and of all of it.
         links: native addresses of the kernel's entries.
     """
 
@@ -249,4 +254,7 @@ class Sim(NamedTuple):
     hooks: NDArray[np.int64]
     hook_parameters: NDArray[np.int64]
     scratch: NDArray[np.float64]
+    edge_offsets: NDArray[np.int64]
+    edge_rows: NDArray[np.int32]
+    horizons: NDArray[np.float64]
     links: NDArray[np.int64]

@@ -17,6 +17,7 @@ from sandbox.kernel.state import (
     STARTING,
     Sim,
 )
+from sandbox.kernel.workflows import show_workflow
 
 
 @kernel
@@ -53,12 +54,7 @@ def fill_request(s: Sim, r: int, now: int) -> None:
     v.prefix_key = -1
     if q.block_count > 0:
         v.prefix_key = s.block_ids[q.block_start]
-    v.workflow = q.session
-    v.workflow_done_calls = q.workflow_done
-    v.workflow_age_s = seconds(now - q.workflow_start)
-    v.workflow_served_s = q.workflow_served
-    v.workflow_remaining_s = np.nan
-    v.workflow_horizon_s = np.nan
+    show_workflow(s, r, now)
     v.branch = 0
     v.branch_count = 1
     v.held_count = q.held

@@ -7,15 +7,16 @@ import numpy as np
 
 from sandbox import contract
 from sandbox.capacity import Pairing
-from sandbox.cluster import ClusterSpec
+from sandbox.cluster import ClusterSpec, PredictorSpec
 from sandbox.engine import load_policy
 from sandbox.kernel import state
 from sandbox.kernel.program import Program
 from sandbox.replay import default_policy
 from sandbox.simulation import Setup, build
 from sandbox.verifier import verify
-from telemetry.blocks import Blocks
+from telemetry.blocks import Blocks, roots
 from telemetry.capacity import CapacityTrace
+from telemetry.joins import Joins
 from telemetry.trace import Trace, TraceMeta
 
 META = TraceMeta(name="small")
@@ -147,6 +148,7 @@ def world(seed: int, **changes: Any) -> World:
     """A random small simulation; equal seeds give equal worlds."""
     rng = np.random.default_rng(seed)
     trace, cluster = random_trace(rng), random_cluster(rng)
+    cluster = with_predictor(cluster, np.random.default_rng([seed, 1]))
     capacity = random_capacity(rng, cluster) if rng.random() < 0.5 else None
     cluster = with_plans(cluster, np.random.default_rng([seed, 56]))
     capacity = with_failures(capacity, np.random.default_rng([seed, 57]))
@@ -169,6 +171,8 @@ def random_trace(rng):
     counts = np.array([len(row) for row in rows])
     ids = np.array([codes[x] for row in rows for x in row], np.int64)
     blocks = Blocks(np.concatenate([[0], np.cumsum(counts)]), ids, width)
+    tree = roots(after)
+    joins = [[p for p in range(r) if tree[p] == tree[r] and rng.random() < 0.2] for r in range(n)]
     return Trace.of(
         META,
         arrival_s=np.sort(np.round(rng.random(n) * rng.choice([0.5, 5.0, 20.0]), 2)),
@@ -179,6 +183,7 @@ def random_trace(rng):
         after=after,
         think_s=np.where(after >= 0, rng.random(n) * 2.0, 0.0),
         blocks=blocks if rng.random() < 0.7 else None,
+        joins=Joins.of_lists(joins),
         span_s=25.0,
     )
 
@@ -211,6 +216,14 @@ def random_cluster(rng):
             },
         }
     )  # fmt: skip
+
+
+def with_predictor(cluster, rng):
+    predictor = PredictorSpec(
+        mode=rng.choice(["noisy", "noisy", "history", "none"]), bias=rng.choice([1.0, 0.4, 3.0]),
+        workflow_sigma=rng.choice([0.5, 0.0, None]),
+    )  # fmt: skip
+    return cluster.model_copy(update={"predictor": predictor})
 
 
 def random_capacity(rng, cluster):

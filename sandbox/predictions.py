@@ -1,0 +1,85 @@
+"""What policies are told about lengths to come, by a stated error model; never the truth.
+
+`noisy`: the true length times `bias` times an unbiased log-normal factor, exp(sigma z - sigma^2/2)
+with z standard normal, and at least one token. What is left of a workflow is its critical path
+alone on the fastest shape times such a factor of `workflow_sigma`. `history`: the mean of what
+requests of the class have had so far; the kernel learns it as they finish (kernel/lengths.py).
+Every request has draws of its own, which do not hang on how many requests follow it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.cluster import PredictorSpec
+from sandbox.engine import LoadedPolicy
+from sandbox.hardware import Hardware
+from sandbox.kernel import state
+from sandbox.workflows import Graph, graph_of, has_workflows, remaining_s, unloaded_s
+
+if TYPE_CHECKING:
+    from sandbox.simulation import Setup
+
+Floats = NDArray[np.float64]
+SEEDS, LENGTHS, HORIZONS = range(3)
+
+
+def stream(seed: int, what: int) -> np.random.Generator:
+    """One generator a purpose, so that a request's draws do not hang on how many follow it."""
+    return np.random.default_rng([seed, 0x5EED, what])
+
+
+def predict_lengths(setup: Setup) -> tuple[Floats, Floats]:
+    """Predicted output tokens and their relative standard error; NaN where there is none yet."""
+    n, spec = len(setup.trace), setup.cluster.predictor
+    if spec.mode != "noisy" or spec.sigma is None:
+        return np.full(n, np.nan), np.full(n, np.nan)
+    noise = spec.bias * _noise(setup, LENGTHS, spec.sigma)
+    return np.maximum(setup.trace.output_tokens * noise, 1.0), np.full(n, relative_error(spec))
+
+
+def relative_error(spec: PredictorSpec) -> float:
+    """Root mean square of predicted over true length, less one, of the noisy model."""
+    sigma = spec.sigma or 0.0
+    return float(np.sqrt(spec.bias**2 * np.expm1(sigma * sigma) + (spec.bias - 1.0) ** 2))
+
+
+def predicts_horizons(spec: PredictorSpec) -> bool:
+    """Do policies get predictions of whole workflows?"""
+    told = spec.mode == "noisy" and spec.sigma is not None
+    return told and spec.workflow_sigma is not None
+
+
+def predict_horizons(setup: Setup, graph: Graph, hardware: Hardware) -> Floats:
+    """(requests, 2): seconds left of the workflow from each call on, and of all of it."""
+    trace, spec = setup.trace, setup.cluster.predictor
+    left = remaining_s(trace, graph, unloaded_s(trace, hardware))
+    left = left * _noise(setup, HORIZONS, spec.workflow_sigma or 0.0)
+    return np.stack([left, left[graph.root]], axis=1)
+
+
+def _noise(setup: Setup, what: int, sigma: float) -> Floats:
+    drawn = stream(setup.seed, what).standard_normal(len(setup.trace))
+    return np.exp(sigma * drawn - 0.5 * sigma * sigma)
+
+
+def with_workflows(
+    sim: state.Sim, setup: Setup, policy: LoadedPolicy, hardware: Hardware
+) -> state.Sim:
+    """The rows with the graph of the trace's calls, and predictions if the policy reads them."""
+    rows, spec = sim.requests, setup.cluster.predictor
+    rows["root"], rows["workflow"] = np.arange(len(rows)), -1
+    if not has_workflows(setup.trace):
+        return sim
+    graph = graph_of(setup.trace)
+    rows["root"], rows["workflow"], rows["pending"] = graph.root, graph.number, graph.pending
+    sim.settings["has_workflows"] = True
+    sim = sim._replace(edge_offsets=graph.offsets, edge_rows=graph.children)
+    fields = {"Request.workflow_remaining_s", "Request.workflow_horizon_s"}
+    if fields.isdisjoint(policy.source.fields_read) or not predicts_horizons(spec):
+        return sim
+    sim.settings["has_horizons"] = True
+    return sim._replace(horizons=predict_horizons(setup, graph, hardware))
