@@ -14,6 +14,7 @@ from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
 from sandbox.simulation import Outcome, Setup
 from sandbox.switching import switch_numbers
 from sandbox.workflows import due_s, unloaded_s, workflow_times
+from sandbox.workflows import due_s, has_workflows, unloaded_s, workflow_times
 from telemetry.trace import Trace
 
 PENALTY = 10.0  # a request that never ends counts this many unloaded times, plus its age
@@ -26,8 +27,8 @@ class Metrics:
     """Measurements of one policy on one trace; seconds unless the name says otherwise.
 
     Attributes:
-        latencies: ttft_s, tpot_s, e2e_s of finished requests and workflow_s of finished workflows
-            (first entry to last finish), each with mean, p50, p95, p99.
+        latencies: ttft_s, tpot_s, e2e_s of finished requests, each with mean, p50, p95, p99; and,
+            if the trace has workflows, workflow_s, first entry to last finish, of finished ones.
         numbers: everything else, by the names that replay prints.
         objective_s: mean end-to-end time where a rejected or unfinished request counts ten times
             its unloaded time plus its age, and so does one that was due and never came.
@@ -73,7 +74,8 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
         trace, outcome.entered, outcome.finish, outcome.state == FINISHED, since
     )
     latencies = {"ttft_s": _spread(ttft), "tpot_s": _spread(tpot), "e2e_s": _spread(e2e)}
-    latencies["workflow_s"] = _spread(whole)
+    if has_workflows(trace):
+        latencies["workflow_s"] = _spread(whole)
     observed = _observed_s(outcome, setup, mine, warmup_s)
     numbers = {
         **_goodput(setup, observed, asked, done, ttft, tpot, e2e),
