@@ -13,7 +13,6 @@ from sandbox.hardware import Hardware
 from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
 from sandbox.simulation import Outcome, Setup
 from sandbox.switching import switch_numbers
-from sandbox.workflows import due_s, unloaded_s, workflow_times
 from sandbox.workflows import due_s, has_workflows, unloaded_s, workflow_times
 from telemetry.trace import Trace
 
