@@ -22,6 +22,7 @@ from sandbox.hardware import Hardware, build_hardware
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
 from sandbox.predictions import SEEDS, predict_lengths, stream, with_workflows
+from sandbox.prefixes import Prefixes, cache_rows, fill_paths, no_prefixes, prefixes_of
 from sandbox.records import new_rows
 from sandbox.switching import fill_switch, hold_at_start
 from telemetry.trace import Trace
@@ -130,14 +131,16 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
         )
     hardware = build_hardware(cluster)
     shared = _shares_prefixes(trace, cluster)
+    prefixes = prefixes_of(trace) if shared else no_prefixes(len(trace))
     engines = min(2 * len(hardware.gpus) + 8, 160)
     capacity = capacity_rows(
         setup.capacity, hardware.pools, hardware.gpus, stop_s, cluster.switch.grace_s
     )
     hold_at_start(hardware.pools, hardware.gpus, cluster)
-    sim = _allocate(setup, hardware, capacity, engines, shared)
+    sim = _allocate(setup, hardware, capacity, engines, prefixes)
     _fill_settings(sim.settings[0], setup, policy, hardware, stop_s, shared)
     _fill_requests(sim.requests, setup)
+    fill_paths(sim.requests, prefixes)
     sim = with_workflows(sim, setup, policy, hardware)
     _fill_cluster(sim, hardware, cluster)
     _start_plan(sim, cluster)
@@ -151,11 +154,10 @@ def _shares_prefixes(trace: Trace, cluster: ClusterSpec) -> bool:
 
 
 def _allocate(
-    setup: Setup, hardware: Hardware, capacity: state.Rows, engines: int, shared: bool
+    setup: Setup, hardware: Hardware, capacity: state.Rows, engines: int, prefixes: Prefixes
 ) -> state.Sim:
     trace, routers = setup.trace, setup.cluster.router.count
-    blocks = int(trace.block_ids.max(initial=-1)) + 1 if shared else 1
-    cache = (engines, max(blocks, 1))
+    most_blocks = int(hardware.shapes["kv_tokens"].max()) // max(trace.block_tokens, BLOCK_TOKENS)
     classes = np.zeros(3, state.CLASS_STATS)
     classes["last_arrival"] = -1
     for name in ("forecast", "forecast_error", "prompt_ewma", "output_ewma"):
@@ -178,10 +180,8 @@ def _allocate(
         capacity=capacity,
         events=np.zeros(len(trace) + 8 * engines + 4096, state.EVENT),
         instance_heap=np.zeros(engines, np.int64),
-        block_ids=np.array(trace.block_ids if shared else [0], np.int32),
-        block_refs=np.zeros(cache, np.int32),
-        block_next=np.zeros(cache, np.int32),
-        block_prev=np.zeros(cache, np.int32),
+        **cache_rows(prefixes, engines, most_blocks),
+        entry_row=new_rows(contract.Entry, 1),
         tenant_load=np.zeros((engines, int(trace.tenant.max(initial=0)) + 1), np.int32),
         class_stats=classes,
         router_rows=new_rows(contract.Instance, (routers + 2) * engines).reshape(-1, engines),
@@ -238,7 +238,8 @@ def _fill_settings(
     row["hold_tick"], row["max_hold"] = _ps(tick.hold_s), _ps(tick.max_hold_s)
     row["migration"], row["control"] = _ps(tick.migration_s), _ps(tick.control_s)
     row["has_migrate"] = "migrate" in policy.hooks
-    row["has_control"] = bool({"tune", "prewarm"} & set(policy.hooks))
+    row["has_control"] = bool({"tune", "prewarm", "evict"} & set(policy.hooks))
+    row["has_evict"] = "evict" in policy.hooks
     row["signal_age"], row["stop"] = _ps(cluster.router.signal_age_s), _ps(stop_s)
     fill_switch(row, cluster)
     row["fuel_ps"] = round(cluster.price.fuel_ns * 1000)
@@ -275,8 +276,6 @@ def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     rows["prompt"], rows["output"] = trace.prompt_tokens, trace.output_tokens
     rows["tenant"], rows["session"], rows["turn"] = trace.tenant, trace.session, trace.turn
     rows["online"], rows["class_id"] = trace.online, np.where(trace.online, 1, 2)
-    rows["block_start"] = trace.block_offsets[:-1]
-    rows["block_count"] = np.diff(trace.block_offsets)
     rows["period"] = (trace.arrival_s // setup.cluster.tick.monitoring_s).astype(np.int32)
     for name in ("instance", "last_instance", "list_next", "list_prev", "fill_next"):
         rows[name] = -1
@@ -325,5 +324,6 @@ def _connect(sim: state.Sim, policy: LoadedPolicy, default: LoadedPolicy) -> Non
         sim.router_rows[-1].ctypes.data,
     )
     frame["window"], frame["cluster"] = sim.window.ctypes.data, sim.cluster.ctypes.data
+    frame["entry"] = sim.entry_row.ctypes.data
     frame["plan"], frame["new_plan"] = sim.plan.ctypes.data, sim.new_plan.ctypes.data
     frame["scratch"] = sim.scratch.ctypes.data

@@ -8,7 +8,7 @@ import numpy as np
 
 from sandbox.kernel.heaps import heap_insert, heap_remove
 from sandbox.kernel.jit import entry, kernel
-from sandbox.kernel.prefix import release_blocks
+from sandbox.kernel.prefix import publish_answer, release_blocks
 from sandbox.kernel.queues import add_waiting, take_waiting
 from sandbox.kernel.state import BLOCK_TOKENS, RUNNING, Sim
 
@@ -114,10 +114,10 @@ def _stop_decoding(s: Sim, i: int, r: int) -> None:
 @kernel
 def _free_blocks(s: Sim, i: int, r: int) -> None:
     inst, q = s.instances[i], s.requests[r]
-    if q.held_blocks > 0:
+    if q.held_segments > 0:
         width = s.settings[0].block_tokens // BLOCK_TOKENS
         inst.blocks_used -= q.blocks - q.held_blocks * width
-        release_blocks(s, i, r)
+        release_blocks(s, i, r, s.totals[0].now)
     else:
         inst.blocks_used -= q.blocks
     q.blocks = 0
@@ -129,6 +129,8 @@ def stop_running(s: Sim, i: int, r: int) -> None:
     inst, q = s.instances[i], s.requests[r]
     if q.decoding:
         _stop_decoding(s, i, r)
+        if q.answer_count > 0 and q.done >= q.output:
+            publish_answer(s, i, r, s.totals[0].now)
     else:
         unlink_fill(s, i, r)
         inst.backlog -= q.target - q.computed

@@ -22,10 +22,10 @@ HOOKS = (
     "evict", "prewarm", "branches", "tune",
 )  # fmt: skip
 # what this simulator asks for; the others come with what they decide about
-CALLED = ("should_reschedule", "schedule", "route", "priority", "admit")
+CALLED = ("should_reschedule", "schedule", "route", "priority", "admit", "evict")
 DEFAULT_HOOKS = len(HOOKS)
 TRIGGER, PLANNER, ROUTE = 0, 1, 2
-PRIORITY, ADMIT = 4, 6
+PRIORITY, ADMIT, EVICT = 4, 6, 7
 INVALID_DECISION = 100  # fault kind beside the frame's own status codes
 _FLOATS_BYTES = 8
 

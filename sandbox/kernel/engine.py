@@ -59,18 +59,18 @@ def _try_admit(s: Sim, i: int, r: int, budget: int) -> bool:
     """Start the head of the queue if its first chunk fits; its prefix comes from the cache."""
     inst, q = s.instances[i], s.requests[r]
     q.target = q.prompt + q.done
-    matched, unused = 0, 0
+    cached, unused = 0, 0
     if s.settings[0].has_prefixes:
-        matched = matching_blocks(s, i, r)
-        unused = unused_among(s, i, r, matched)
-    width = s.settings[0].block_tokens // BLOCK_TOKENS
-    cached = matched * s.settings[0].block_tokens
+        cached = matching_blocks(s, i, r) * s.settings[0].block_tokens
+        unused = unused_among(s, i, r) * (s.settings[0].block_tokens // BLOCK_TOKENS)
     chunk = min(q.target - cached, budget)
-    blocks = (cached + chunk + BLOCK_TOKENS - 1) // BLOCK_TOKENS - matched * width
-    if blocks + unused * width > inst.blocks_total - inst.blocks_used:
+    blocks = (chunk + BLOCK_TOKENS - 1) // BLOCK_TOKENS
+    if blocks + unused > inst.blocks_total - inst.blocks_used:
         return False
-    take_blocks(s, i, r, matched)
-    q.blocks = matched * width
+    q.blocks = 0
+    if s.settings[0].has_prefixes:
+        take_blocks(s, i, r)
+        q.blocks = q.held_blocks * (s.settings[0].block_tokens // BLOCK_TOKENS)
     q.computed = cached
     s.totals[0].cached_tokens += cached
     s.totals[0].prompt_tokens += q.target
@@ -241,7 +241,7 @@ def _finish_chunks(s: Sim, i: int, now: int) -> None:
             unlink_fill(s, i, r)
             inst.fill_context -= q.computed
             if s.settings[0].has_prefixes:
-                publish_blocks(s, i, r)
+                publish_blocks(s, i, r, now)
             if not np.isnan(q.predicted):
                 inst.predicted -= min(max(q.predicted - q.done, 0.0), 1.0)
             q.done += 1

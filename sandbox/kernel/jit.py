@@ -57,7 +57,7 @@ ENTRIES = (
     "fill_instance", "interrupt", "fill_chunks", "begin", "preempt", "end_step", "decide",
     "retry_held", "deliver", "fill_window", "fill_cluster", "fill_plan", "start_engine",
     "lose_engine", "drain_engine", "carry_out", "make_plan", "consider", "capacity_event",
-    "after_capacity", "monitor", "plan_ready", "start", "run",
+    "after_capacity", "monitor", "plan_ready", "start", "value_entry", "run", "value_all",
     "load_weights", "stop_loading", "storage_event", "adjust_supply", "supply_event",
 )  # fmt: skip
 _compilers: dict[str, Callable[[], Any]] = {}
@@ -70,8 +70,10 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "shapes": (state.SHAPE, 1), "step_tokens": (np.int64, 2), "step_batch": (np.int64, 2),
     "step_context": (np.int64, 2), "step_mixed": (np.int64, 2),
     "capacity": (state.CAPACITY_EVENT, 1), "events": (state.EVENT, 1),
-    "instance_heap": (np.int64, 1), "block_ids": (np.int32, 1), "block_refs": (np.int32, 2),
-    "block_next": (np.int32, 2), "block_prev": (np.int32, 2), "tenant_load": (np.int32, 2),
+    "instance_heap": (np.int64, 1), "segments": (state.SEGMENT, 1), "paths": (np.int32, 1),
+    "segment_whole": (np.int64, 2), "segment_part": (np.int64, 2), "cached": (state.CACHED, 2),
+    "cache_index": (np.int32, 2), "entry_row": (dtype_of(contract.Entry), 1),
+    "tenant_load": (np.int32, 2),
     "class_stats": (state.CLASS_STATS, 1), "router_rows": (dtype_of(contract.Instance), 2),
     "router_slots": (np.int64, 2), "router_seen": (np.int64, 2), "router_counts": (np.int64, 1),
     "router_free": (np.int64, 1), "router_memory": (np.float64, 2),

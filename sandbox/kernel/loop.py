@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sandbox.kernel.calls import ask_priority
 from sandbox.kernel.engine import begin, end_step, interrupt
+from sandbox.kernel.evict import value_all
 from sandbox.kernel.hardware import engine_ready, integrate, remove_engine
 from sandbox.kernel.heaps import pop_event
 from sandbox.kernel.jit import entry, kernel
@@ -240,6 +241,8 @@ def _handle(s: Sim, kind: int, now: int) -> None:
         totals.next_migration = now + limits.migration
     elif kind == CONTROL:
         totals.next_control = now + limits.control
+        if limits.has_evict:
+            value_all(s, now)
     elif kind == MONITOR:
         totals.next_monitor = now + limits.monitor
         monitor(s, now)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from sandbox.kernel import (
     elastic,
     engine,
+    evict,
     hardware,
     loading,
     loop,
@@ -31,7 +32,7 @@ from sandbox.kernel.jit import (
 from sandbox.kernel.state import Sim
 
 MODULES = (
-    elastic, engine, hardware, loading, loop, observe, plans, routing, supply, views,
+    elastic, engine, evict, hardware, loading, loop, observe, plans, routing, supply, views,
 )  # fmt: skip
 _START = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _RUN = ctypes.CFUNCTYPE(

@@ -20,7 +20,7 @@ from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import note_arrival, reject_request
 from sandbox.kernel.lengths import predict_length
-from sandbox.kernel.prefix import make_room, matching_blocks
+from sandbox.kernel.prefix import matching_at
 from sandbox.kernel.state import (
     ACTIVE,
     BLOCK_TOKENS,
@@ -66,9 +66,7 @@ def _show_request(s: Sim, k: int, r: int, now: int) -> None:
         row.signal_age_s = seconds(now - s.router_seen[k, j])
         row.tenant_requests = s.tenant_load[i, q.tenant]
         if s.settings[0].has_prefixes:
-            make_room(s, i, now)
-            blocks = matching_blocks(s, i, r)
-            row.cached_prefix_tokens = blocks * s.settings[0].block_tokens
+            row.cached_prefix_tokens = matching_at(s, i, r, now) * s.settings[0].block_tokens
 
 
 @kernel

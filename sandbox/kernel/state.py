@@ -34,7 +34,7 @@ REQUEST = np.dtype(
     [
         ("arrival", "i8"), ("entered", "i8"), ("first", "i8"), ("finish", "i8"),
         ("think", "i8"), ("hold_since", "i8"), ("order", "i8"), ("seed", "i8"),
-        ("enter_count", "i8"), ("heap_seq", "i8"), ("block_start", "i8"),
+        ("enter_count", "i8"), ("heap_seq", "i8"), ("path_start", "i8"), ("answer_start", "i8"),
         ("workflow_start", "i8"), ("queued_at", "i8"), ("sent_to", "i8"), ("workflow_served", "f8"),
         ("predicted", "f8"), ("predicted_error", "f8"), ("weight", "f8"),
         ("priority", "f8"), ("heap_key", "f8"),
@@ -42,8 +42,9 @@ REQUEST = np.dtype(
         ("turn", "i4"), ("class_id", "i4"), ("after", "i4"), ("root", "i4"),
         ("pending", "i4"), ("workflow_done", "i4"), ("period", "i4"),
         ("state", "i4"), ("instance", "i4"), ("done", "i4"), ("computed", "i4"),
-        ("target", "i4"), ("chunk", "i4"), ("blocks", "i4"), ("block_count", "i4"),
-        ("held_blocks", "i4"), ("last_instance", "i4"), ("held", "i4"),
+        ("target", "i4"), ("chunk", "i4"), ("blocks", "i4"), ("path_count", "i4"),
+        ("answer_count", "i4"), ("held_segments", "i4"), ("held_blocks", "i4"),
+        ("last_instance", "i4"), ("held", "i4"),
         ("preempted", "i4"), ("keyed", "i4"),
         ("heap_child", "i4"), ("heap_next", "i4"), ("heap_prev", "i4"),
         ("list_next", "i4"), ("list_prev", "i4"), ("fill_next", "i4"),
@@ -69,11 +70,23 @@ INSTANCE = np.dtype(
         ("running", "i8"), ("fill_head", "i4"), ("fill_tail", "i4"), ("filling", "i8"),
         ("backlog", "i8"), ("fill_context", "i8"), ("blocks_total", "i8"), ("blocks_used", "i8"),
         ("blocks_cached", "i8"), ("cache_head", "i4"), ("cache_tail", "i4"),
+        ("cache_spare", "i4"), ("cache_rows", "i4"),
         ("predicted", "f8"), ("offline", "i8"), ("tenants", "i8"),
         ("token_budget", "i8"), ("max_seqs", "i8"), ("preemptions", "i8"),
         ("finished_tick", "i8"), ("asked", "i4"), ("allowed", "?"), ("leaves_at", "i8"),
         ("born", "i8"), ("loaded_at", "i8"), ("load_end", "i8"), ("drained_from", "i8"),
         ("source", "i4"), ("flipping", "?"), ("stuck", "?"),
+    ],
+    align=True,
+)  # fmt: skip
+
+SEGMENT = np.dtype([("blocks", "i4"), ("depth", "i4")], align=True)
+
+CACHED = np.dtype(
+    [
+        ("since", "i8"), ("used_at", "i8"), ("value", "f8"), ("segment", "i4"), ("users", "i4"),
+        ("present", "i4"), ("hits", "i4"), ("before", "i4"), ("after", "i4"), ("session", "i4"),
+        ("online", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -146,7 +159,7 @@ SETTINGS = np.dtype(
         ("ttft_slo", "f8", (8,)), ("tpot_slo", "f8", (8,)), ("e2e_slo", "f8", (8,)),
         ("nominal_prompt", "f8"), ("nominal_output", "f8"), ("has_prefixes", "?"),
         ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
-        ("has_migrate", "?"), ("has_control", "?"),
+        ("has_migrate", "?"), ("has_control", "?"), ("has_evict", "?"),
         ("has_storage", "?"), ("storage", "f8"), ("detect", "i8"), ("flip", "i8"),
         ("has_workflows", "?"), ("has_horizons", "?"), ("learns_lengths", "?"),
     ],
@@ -196,8 +209,12 @@ class Sim(NamedTuple):
         capacity: CAPACITY_EVENT rows, ascending in time.
         events: heap storage of EVENT rows.
         instance_heap: heap of instance indices by `event_at`.
-        block_ids: prefix blocks of all requests, chained.
-        block_refs, block_next, block_prev: (instances, blocks) prefix cache, see prefix.py.
+        segments, paths: shared prefixes and every prompt's way through them, see prefixes.py.
+        segment_whole, segment_part: (segments, words) a bit per instance that holds a segment
+            entirely or in part.
+        cached: (instances, rows) CACHED; cache_index: (instances, slots) hash to them, see
+            cached.py.
+        entry_row: one contract Entry.
         tenant_load: (instances, tenants) queued and running requests.
         class_stats: CLASS_STATS rows since the previous monitoring point.
         router_rows: (routers + 2, instances) contract Instance records: each router's stale view,
@@ -231,10 +248,13 @@ class Sim(NamedTuple):
     capacity: Rows
     events: Rows
     instance_heap: NDArray[np.int64]
-    block_ids: NDArray[np.int32]
-    block_refs: NDArray[np.int32]
-    block_next: NDArray[np.int32]
-    block_prev: NDArray[np.int32]
+    segments: Rows
+    paths: NDArray[np.int32]
+    segment_whole: NDArray[np.int64]
+    segment_part: NDArray[np.int64]
+    cached: Rows
+    cache_index: NDArray[np.int32]
+    entry_row: Rows
     tenant_load: NDArray[np.int32]
     class_stats: Rows
     router_rows: Rows

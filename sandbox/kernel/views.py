@@ -52,8 +52,8 @@ def fill_request(s: Sim, r: int, now: int) -> None:
     v.turn = q.turn
     v.last_instance = q.last_instance
     v.prefix_key = -1
-    if q.block_count > 0:
-        v.prefix_key = s.block_ids[q.block_start]
+    if q.path_count > 0:
+        v.prefix_key = s.paths[q.path_start]
     show_workflow(s, r, now)
     v.branch = 0
     v.branch_count = 1

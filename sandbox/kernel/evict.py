@@ -1,0 +1,103 @@
+"""Policy-driven eviction: what a cached prefix is worth, asked of the `evict` hook.
+
+An entry is valued when its last user leaves it, and all of them anew on the control tick, oldest
+release first and at most MAX_ENTRIES of an instance; the lowest value goes first, then the oldest.
+"""
+
+# mypy: no-warn-return-any
+# a row of a structured array is Any to mypy; numba checks what becomes of its fields
+from __future__ import annotations
+
+import numpy as np
+
+from sandbox.abi import FAILED
+from sandbox.contract import MAX_ENTRIES
+from sandbox.kernel.calls import EVICT, ask, engine_memory
+from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.state import ACTIVE, LEAVING, Sim
+from sandbox.kernel.views import fill_instance, seconds
+
+
+@kernel
+def _queued_users(s: Sim, i: int, g: int) -> int:
+    """Waiting requests of an instance whose prompt passes a segment."""
+    n = 0
+    r = s.instances[i].wait_head
+    while r >= 0:
+        q = s.requests[r]
+        for k in range(q.path_count):
+            if s.paths[q.path_start + k] == g:
+                n += 1
+                break
+        r = q.list_next
+    return n
+
+
+@kernel
+def _fill_entry(s: Sim, i: int, c: int, now: int) -> None:
+    row, v = s.cached[i, c], s.entry_row[0]
+    size = s.settings[0].block_tokens
+    v.tokens = row.present * size
+    v.age_s = seconds(now - row.used_at)
+    v.hits = row.hits
+    v.users = _queued_users(s, i, row.segment)
+    v.session = row.session
+    v.online = row.online
+    v.depth_tokens = s.segments[row.segment].depth * size
+    v.load_s = v.tokens / s.shapes[s.instances[i].shape].prefill_rate
+    v.probability = np.nan
+    v.in_s = np.nan
+    v.wanted = False
+
+
+@kernel
+def _value(s: Sim, i: int, c: int, now: int) -> None:
+    _fill_entry(s, i, c, now)
+    failed = ask(s, EVICT, s.settings[0].route_fuel, engine_memory(s, i)) == FAILED
+    value = s.frame[0].value
+    s.cached[i, c].value = 0.0 if failed or np.isnan(value) else value
+
+
+@entry
+def value_entry(s: Sim, i: int, c: int, now: int) -> int:
+    """Ask what one released entry is worth."""
+    fill_instance(s, i, s.settings[0].routers + 1, 0, now)
+    _value(s, i, c, now)
+    return 0
+
+
+@kernel
+def note_release(s: Sim, i: int, c: int, now: int) -> None:
+    """The last user left an entry."""
+    s.cached[i, c].used_at = now
+    if s.settings[0].has_evict:
+        value_entry(s, i, c, now)
+
+
+@kernel
+def least_valued(s: Sim, i: int) -> int:
+    """Row to evict next."""
+    c = s.instances[i].cache_head
+    best = c
+    while c >= 0:
+        if s.cached[i, c].value < s.cached[i, best].value:
+            best = c
+        c = s.cached[i, c].after
+    return best
+
+
+@entry
+def value_all(s: Sim, now: int) -> int:
+    """The control tick: what is unused is valued anew."""
+    for i in range(len(s.instances)):
+        inst = s.instances[i]
+        if (inst.state != ACTIVE and inst.state != LEAVING) or inst.cache_head < 0:
+            continue
+        fill_instance(s, i, s.settings[0].routers + 1, 0, now)
+        c = inst.cache_head
+        for _ in range(MAX_ENTRIES):
+            if c < 0:
+                break
+            _value(s, i, c, now)
+            c = s.cached[i, c].after
+    return 0

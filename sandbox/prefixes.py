@@ -1,0 +1,194 @@
+"""A trace's prompts as paths in a tree of shared prefixes, the unit that the prefix cache keeps.
+
+A segment is a longest run of blocks that every prompt passes as a whole: it ends where prompts part
+or end. Prompts become a few segments instead of hundreds of blocks, so matching, sharing and
+releasing one cost what its branching does and not what its length is. Built once for a trace;
+which requests have come is the simulator's business, so nothing of the future leaks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.kernel import state
+from telemetry.blocks import Blocks, Ints, first_seen_codes, offsets_of
+from telemetry.trace import Trace
+
+Int32s = NDArray[np.int32]
+_NONE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """Segments, and every request's path through them.
+
+    Attributes:
+        blocks, depth: (segments,) blocks of a segment, and blocks before it.
+        paths: segments of all prompts, one after another.
+        start, count: (requests,) a prompt's part of `paths`, whole blocks only.
+        answer_start, answer_count: (requests,) the part of `paths` that goes on with the answer,
+            as far as the session's next prompt repeats it; count 0 when it does not.
+    """
+
+    blocks: Int32s
+    depth: Int32s
+    paths: Int32s
+    start: Ints
+    count: Int32s
+    answer_start: Ints
+    answer_count: Int32s
+
+
+def prefixes_of(trace: Trace) -> Prefixes:
+    """Segments of a trace with prefix blocks; `trace.block_tokens` is above 0."""
+    size = trace.block_tokens
+    whole = np.minimum(np.diff(trace.block_offsets), trace.prompt_tokens // size)
+    lists = _in_one_tree(_cut(trace.blocks, whole))
+    follower = _followers(trace, lists)
+    reach = _answered(trace, lists, follower)
+    parent = _parents(lists)
+    starts = _segment_starts(lists, parent, follower, reach)
+    segment = np.cumsum(starts) - 1
+    begins = starts[lists.ids]
+    paths = segment[lists.ids[begins]].astype(np.int32)
+    before = np.concatenate([[0], np.cumsum(begins)])
+    first, after = before[lists.offsets[:-1]], before[lists.offsets[1:]]
+    goes_on = np.flatnonzero(reach > 0)
+    answer_start, answer_count = np.zeros(len(trace), np.int64), np.zeros(len(trace), np.int32)
+    if len(goes_on):
+        own, other = np.diff(lists.offsets)[goes_on], lists.offsets[follower[goes_on]]
+        answer_start[goes_on] = before[other + own]
+        answer_count[goes_on] = before[other + reach[goes_on]] - before[other + own]
+    depth = np.zeros(int(starts.sum()), np.int32)
+    within = np.arange(len(lists.ids)) - np.repeat(lists.offsets[:-1], np.diff(lists.offsets))
+    depth[paths] = within[begins]
+    return Prefixes(
+        np.bincount(segment, minlength=len(depth)).astype(np.int32), depth, paths,
+        first, (after - first).astype(np.int32), answer_start, answer_count,
+    )  # fmt: skip
+
+
+def no_prefixes(requests: int) -> Prefixes:
+    """Prompts that share nothing."""
+    none, nowhere = np.zeros(requests, np.int32), np.zeros(requests, np.int64)
+    one = np.zeros(1, np.int32)
+    return Prefixes(one, one, one, nowhere, none, nowhere, none)
+
+
+def fill_paths(rows: state.Rows, prefixes: Prefixes) -> None:
+    """Every request's path, into REQUEST rows."""
+    rows["path_start"], rows["path_count"] = prefixes.start, prefixes.count
+    rows["answer_start"], rows["answer_count"] = prefixes.answer_start, prefixes.answer_count
+
+
+def cache_rows(prefixes: Prefixes, engines: int, most_blocks: int) -> dict[str, Any]:
+    """Empty caches for that many engines of at most `most_blocks` blocks, by their names in Sim.
+
+    A row holds at least one block, so there are never more rows than blocks; pages of the tables
+    that nothing touches cost no memory.
+    """
+    segments = np.zeros(len(prefixes.blocks), state.SEGMENT)
+    segments["blocks"], segments["depth"] = prefixes.blocks, prefixes.depth
+    rows = max(min(len(segments), most_blocks), 1)
+    slots = 1 << (2 * rows - 1).bit_length()
+    masks = (len(segments), (engines + 63) // 64)
+    return {
+        "segments": segments,
+        "paths": prefixes.paths,
+        "segment_whole": np.zeros(masks, np.int64),
+        "segment_part": np.zeros(masks, np.int64),
+        "cached": np.zeros((engines, rows), state.CACHED),
+        "cache_index": np.zeros((engines, slots), np.int32),
+    }
+
+
+def _cut(blocks: Blocks, counts: Ints) -> Blocks:
+    """The first `counts` blocks of every list."""
+    offsets = offsets_of(counts)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    return Blocks(
+        offsets, blocks.ids[np.repeat(blocks.offsets[:-1], counts) + within], blocks.tokens
+    )
+
+
+def _in_one_tree(lists: Blocks) -> Blocks:
+    """Ids 0, 1, ... as first seen, renamed by their place when one follows different blocks."""
+    codes = first_seen_codes(lists.ids).astype(np.int64)
+    named = Blocks(lists.offsets, codes, lists.tokens)
+    if np.array_equal(_parents(named)[codes], _previous(named)):
+        return named
+    counts, node = np.diff(lists.offsets), np.full(len(lists.offsets) - 1, _NONE, np.int64)
+    made = 0
+    for place in range(int(counts.max(initial=0))):
+        rows = np.flatnonzero(counts > place)
+        at = lists.offsets[rows] + place
+        pairs = np.stack([node[rows], codes[at]])
+        _, inverse = np.unique(pairs, axis=1, return_inverse=True)
+        node[rows] = made + inverse.reshape(-1)
+        named.ids[at] = node[rows]
+        made = int(node[rows].max()) + 1
+    return Blocks(lists.offsets, first_seen_codes(named.ids).astype(np.int64), lists.tokens)
+
+
+def _previous(lists: Blocks) -> Ints:
+    """The block before each listed one, -1 for the first."""
+    previous = np.empty(len(lists.ids), np.int64)
+    previous[1:] = lists.ids[:-1]
+    heads = lists.offsets[:-1][np.diff(lists.offsets) > 0]
+    previous[heads] = _NONE
+    return previous
+
+
+def _parents(lists: Blocks) -> Ints:
+    """The block that each id follows."""
+    parent = np.full(int(lists.ids.max(initial=_NONE)) + 1, _NONE, np.int64)
+    parent[lists.ids] = _previous(lists)
+    return parent
+
+
+def _followers(trace: Trace, lists: Blocks) -> Ints:
+    """The next request of the same session whose prompt begins with this one's, -1 without."""
+    n = len(trace)
+    follower = np.full(n, _NONE, np.int64)
+    inside = np.flatnonzero(trace.session >= 0)
+    ordered = inside[np.lexsort((inside, trace.turn[inside], trace.session[inside]))]
+    if len(ordered) < 2:
+        return follower
+    row, following = ordered[:-1], ordered[1:]
+    counts = np.diff(lists.offsets)
+    same = (trace.session[row] == trace.session[following]) & (counts[row] > 0)
+    row, following = row[same], following[same]
+    longer = counts[following] > counts[row]
+    row, following = row[longer], following[longer]
+    last = lists.ids[lists.offsets[row] + counts[row] - 1]
+    shared = lists.ids[lists.offsets[following] + counts[row] - 1] == last
+    follower[row[shared]] = following[shared]
+    return follower
+
+
+def _answered(trace: Trace, lists: Blocks, follower: Ints) -> Ints:
+    """Blocks of prompt and answer together that the follower's prompt repeats; 0 for none."""
+    counts = np.diff(lists.offsets)
+    total = (trace.prompt_tokens.astype(np.int64) + trace.output_tokens - 1) // lists.tokens
+    reach = np.minimum(total, counts[follower])
+    return np.where((follower >= 0) & (reach > counts), reach, 0)
+
+
+def _segment_starts(lists: Blocks, parent: Ints, follower: Ints, reach: Ints) -> NDArray[np.bool_]:
+    """Which ids begin a segment: first blocks, and those after a block where prompts part or end.
+
+    Ids are numbered as first seen, so an only child comes right after its parent and a segment's
+    ids are consecutive.
+    """
+    n, counts = len(parent), np.diff(lists.offsets)
+    children = np.bincount(parent[parent >= 0], minlength=n)
+    ends = np.zeros(n, np.bool_)
+    ends[lists.ids[lists.offsets[1:][counts > 0] - 1]] = True
+    goes_on = reach > 0
+    ends[lists.ids[lists.offsets[follower[goes_on]] + reach[goes_on] - 1]] = True
+    starts: NDArray[np.bool_] = (parent < 0) | ends[parent] | (children[parent] > 1)
+    return starts
