@@ -8,6 +8,7 @@ which requests have come is the simulator's business, so nothing of the future l
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,12 @@ class Prefixes:
     answer_count: Int32s
 
 
+@functools.lru_cache(maxsize=8)
 def prefixes_of(trace: Trace) -> Prefixes:
-    """Segments of a trace with prefix blocks; `trace.block_tokens` is above 0."""
+    """Segments of a trace with prefix blocks; `trace.block_tokens` is above 0.
+
+    Kept for the traces that were asked about last: a search replays few traces many times.
+    """
     size = trace.block_tokens
     whole = np.minimum(np.diff(trace.block_offsets), trace.prompt_tokens // size)
     lists = _in_one_tree(_cut(trace.blocks, whole))
@@ -91,18 +96,15 @@ def cache_rows(prefixes: Prefixes, engines: int, most_blocks: int) -> dict[str, 
     A row holds at least one block, so there are never more rows than blocks; pages of the tables
     that nothing touches cost no memory.
     """
-    segments = np.zeros(len(prefixes.blocks), state.SEGMENT)
-    segments["blocks"], segments["depth"] = prefixes.blocks, prefixes.depth
+    segments = np.zeros((len(prefixes.blocks), 1 + 3 * ((engines + 63) // 64)), np.int64)
+    segments[:, 0] = prefixes.depth.astype(np.int64) << 32 | prefixes.blocks
     rows = max(min(len(segments), most_blocks), 1)
     slots = 1 << (2 * rows - 1).bit_length()
-    masks = (len(segments), (engines + 63) // 64)
     return {
         "segments": segments,
         "paths": prefixes.paths,
-        "segment_whole": np.zeros(masks, np.int64),
-        "segment_part": np.zeros(masks, np.int64),
         "cached": np.zeros((engines, rows), state.CACHED),
-        "cache_index": np.zeros((engines, slots), np.int32),
+        "cache_index": np.zeros((engines, slots), np.int64),
     }
 
 

@@ -1,7 +1,8 @@
 """Table of what one instance's prefix cache holds: rows, a hash index, and the order of release.
 
 Rows of `cached[i]` are handed out and taken back; `cache_index[i]` is an open-addressing hash from
-segment to row, with backward shifts instead of tombstones, so that it never needs rebuilding.
+segment to row, (segment + 1) << 32 | row in every used slot, with backward shifts instead of
+tombstones, so that it never needs rebuilding.
 """
 
 # mypy: no-warn-return-any
@@ -11,25 +12,25 @@ from __future__ import annotations
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.state import Sim
 
-_SPREAD = 0x9E3779B1  # odd, near 2**32 over the golden ratio: neighbours land far apart
+_SPREAD = 0x9E3779B1  # odd, near 2**32 over the golden ratio: groups land far apart
+_GROUP = 9  # bits: segments that appeared together share a page
 
 
 @kernel
 def _slot(s: Sim, g: int) -> int:
     """Where the search for a segment begins."""
-    return ((g * _SPREAD) >> 7) & (s.cache_index.shape[1] - 1)
+    low = g & ((1 << _GROUP) - 1)
+    return ((((g >> _GROUP) * _SPREAD) >> 7 << _GROUP) | low) & (s.cache_index.shape[1] - 1)
 
 
 @kernel
 def find(s: Sim, i: int, g: int) -> int:
-    """Row of a segment, -1 when instance `i` holds nothing of it."""
+    """Row of a segment that instance `i` holds, as the bits of `segments` say."""
     last = s.cache_index.shape[1] - 1
     k = _slot(s, g)
-    while True:
-        c = s.cache_index[i, k] - 1
-        if c < 0 or s.cached[i, c].segment == g:
-            return c
+    while s.cache_index[i, k] >> 32 != g + 1:
         k = (k + 1) & last
+    return s.cache_index[i, k] & 0xFFFFFFFF
 
 
 @kernel
@@ -48,7 +49,7 @@ def put(s: Sim, i: int, g: int) -> int:
     k = _slot(s, g)
     while s.cache_index[i, k] != 0:
         k = (k + 1) & last
-    s.cache_index[i, k] = c + 1
+    s.cache_index[i, k] = ((g + 1) << 32) | c
     row = s.cached[i, c]
     row.segment = g
     row.users = 0
@@ -63,11 +64,11 @@ def forget(s: Sim, i: int, c: int) -> None:
     """Give a row back and close the gap it leaves in the index."""
     last = s.cache_index.shape[1] - 1
     hole = _slot(s, s.cached[i, c].segment)
-    while s.cache_index[i, hole] != c + 1:
+    while s.cache_index[i, hole] & 0xFFFFFFFF != c or s.cache_index[i, hole] == 0:
         hole = (hole + 1) & last
     k = (hole + 1) & last
     while s.cache_index[i, k] != 0:
-        home = _slot(s, s.cached[i, s.cache_index[i, k] - 1].segment)
+        home = _slot(s, (s.cache_index[i, k] >> 32) - 1)
         if ((k - home) & last) >= ((k - hole) & last):
             s.cache_index[i, hole] = s.cache_index[i, k]
             hole = k

@@ -21,11 +21,11 @@ from sandbox.kernel.batch import (
     unlink_fill,
 )
 from sandbox.kernel.calls import ask_admit
+from sandbox.kernel.evict import make_room
 from sandbox.kernel.heaps import set_instance_event
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import finish_request, note_first_token, note_start, reject_request
 from sandbox.kernel.prefix import (
-    make_room,
     matching_blocks,
     publish_blocks,
     take_blocks,
@@ -167,8 +167,10 @@ def begin(s: Sim, i: int, now: int) -> int:
         inst.mode = RUN
         inst.base = overhead + s.step_batch[shape, b]
         most = int(s.requests[inst.done_root].heap_key) - inst.count
-        if preempted or inst.blocks_cached != cached or not s.settings[0].macro:
+        if inst.waiting > 0 and (preempted or inst.blocks_cached != cached):
             most = 1  # what was preempted or evicted may let the head of the queue in next time
+        if not s.settings[0].macro:
+            most = 1
         first = inst.bins[(1 - inst.count) % BLOCK_TOKENS]
         free = inst.blocks_total - inst.blocks_used + first
         if inst.waiting > 0:

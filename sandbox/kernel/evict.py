@@ -1,7 +1,9 @@
-"""Policy-driven eviction: what a cached prefix is worth, asked of the `evict` hook.
+"""Eviction from a prefix cache: least recently released first, or as the policy values entries.
 
-An entry is valued when its last user leaves it, and all of them anew on the control tick, oldest
-release first and at most MAX_ENTRIES of an instance; the lowest value goes first, then the oldest.
+Entries go block by block from their ends; vLLM's free queue, too, takes the deepest block of a
+released request first. Where the policy has `evict`, an entry is valued when its last user leaves
+it, and all of them anew on the control tick, oldest release first and at most MAX_ENTRIES of an
+instance; the lowest value goes first, then the oldest.
 """
 
 # mypy: no-warn-return-any
@@ -12,8 +14,11 @@ import numpy as np
 
 from sandbox.abi import FAILED
 from sandbox.contract import MAX_ENTRIES
+from sandbox.kernel.cached import forget, unlink
 from sandbox.kernel.calls import EVICT, ask, engine_memory
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.runs import blocks_at
+from sandbox.kernel.segments import block_width, mark, segment_depth
 from sandbox.kernel.state import ACTIVE, LEAVING, Sim
 from sandbox.kernel.views import fill_instance, seconds
 
@@ -43,7 +48,7 @@ def _fill_entry(s: Sim, i: int, c: int, now: int) -> None:
     v.users = _queued_users(s, i, row.segment)
     v.session = row.session
     v.online = row.online
-    v.depth_tokens = s.segments[row.segment].depth * size
+    v.depth_tokens = segment_depth(s, row.segment) * size
     v.load_s = v.tokens / s.shapes[s.instances[i].shape].prefill_rate
     v.probability = np.nan
     v.in_s = np.nan
@@ -86,13 +91,52 @@ def least_valued(s: Sim, i: int) -> int:
     return best
 
 
+@kernel
+def make_room(s: Sim, i: int, now: int) -> None:
+    """Evict unused blocks until what is in use at `now` and what is cached fit the instance.
+
+    Eviction follows from use alone, so doing it when somebody looks equals doing it step by step.
+    """
+    inst = s.instances[i]
+    if inst.cache_head < 0:
+        return
+    width = block_width(s)
+    over = blocks_at(s, i, now) + inst.blocks_cached - inst.blocks_total
+    while over > 0 and inst.cache_head >= 0:
+        c = inst.cache_head
+        if s.settings[0].has_evict:
+            c = least_valued(s, i)
+        row = s.cached[i, c]
+        gone = min((over + width - 1) // width, row.present)
+        row.present -= gone
+        inst.blocks_cached -= gone * width
+        over -= gone * width
+        mark(s, row.segment, i, row.present)
+        if row.present == 0:
+            unlink(s, i, c)
+            forget(s, i, c)
+
+
+@kernel
+def clear_cache(s: Sim, i: int) -> None:
+    """Forget everything, for an engine that is gone."""
+    inst = s.instances[i]
+    while inst.cache_head >= 0:
+        c = inst.cache_head
+        mark(s, s.cached[i, c].segment, i, 0)
+        unlink(s, i, c)
+        forget(s, i, c)
+    inst.blocks_cached = 0
+
+
 @entry
 def value_all(s: Sim, now: int) -> int:
     """The control tick: what is unused is valued anew."""
     for i in range(len(s.instances)):
         inst = s.instances[i]
-        if (inst.state != ACTIVE and inst.state != LEAVING) or inst.cache_head < 0:
+        if inst.state != ACTIVE and inst.state != LEAVING:
             continue
+        make_room(s, i, now)
         fill_instance(s, i, s.settings[0].routers + 1, 0, now)
         c = inst.cache_head
         for _ in range(MAX_ENTRIES):

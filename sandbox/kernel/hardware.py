@@ -4,10 +4,10 @@
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
+from sandbox.kernel.evict import clear_cache
 from sandbox.kernel.heaps import drop_instance_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.loading import load_weights, node_has_copy, note_start_over, stop_loading
-from sandbox.kernel.prefix import clear_cache
 from sandbox.kernel.state import (
     ACTIVE,
     IDLE,

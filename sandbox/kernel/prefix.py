@@ -1,58 +1,37 @@
-"""Prefix cache of one instance: segments of prompts, with users, an eviction order and a capacity.
+"""Prefix cache of one instance: matching a prompt, using what matches, sharing what was computed.
 
-A segment (see `sandbox.prefixes`) is present as a number of its first blocks. Segments without
-users stay until space is needed, then go block by block from their ends: the least recently
-released first, or the least valued where the policy has `evict`. That is vLLM's automatic prefix
-caching, whose free queue also takes the deepest block of a released request first.
-`segment_whole` and `segment_part` have a bit per instance, so that a router finds the best match
-among many instances without looking into their tables.
+As in vLLM's automatic prefix caching, a prompt's whole blocks can be shared once it is computed,
+and so can an answer's as far as the session's next prompt repeats it; at least one token of a
+prompt is computed anew. Without users they stay until space is needed, see evict.py.
 """
 
 # mypy: no-warn-return-any
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
-from sandbox.kernel.cached import find, forget, put, touch_last, unlink
-from sandbox.kernel.evict import least_valued, note_release
+from sandbox.kernel.cached import find, put, touch_last, unlink
+from sandbox.kernel.evict import make_room, note_release
 from sandbox.kernel.jit import kernel
-from sandbox.kernel.runs import blocks_at
-from sandbox.kernel.state import BLOCK_TOKENS, Sim
-
-
-@kernel
-def _width(s: Sim) -> int:
-    """KV blocks in one block of the trace."""
-    return s.settings[0].block_tokens // BLOCK_TOKENS
-
-
-@kernel
-def _has(s: Sim, masks: int, g: int, i: int) -> bool:
-    words = s.segment_part if masks else s.segment_whole
-    return (words[g, i >> 6] >> (i & 63)) & 1 == 1
-
-
-@kernel
-def _mark(s: Sim, g: int, i: int, present: int) -> None:
-    """Set the two bits of an instance by how much of a segment it holds."""
-    bit = 1 << (i & 63)
-    word = i >> 6
-    s.segment_whole[g, word] &= ~bit
-    s.segment_part[g, word] &= ~bit
-    if present == s.segments[g].blocks:
-        s.segment_whole[g, word] |= bit
-    elif present > 0:
-        s.segment_part[g, word] |= bit
+from sandbox.kernel.segments import (
+    PART,
+    USED,
+    WHOLE,
+    block_width,
+    holds,
+    mark,
+    segment_blocks,
+    segment_depth,
+    set_bit,
+)
+from sandbox.kernel.state import Sim
 
 
 @kernel
 def _whole_segments(s: Sim, i: int, r: int) -> int:
     """Leading segments of a prompt that instance `i` holds entirely."""
     q = s.requests[r]
-    word, shift = i >> 6, i & 63
     n = 0
-    while n < q.path_count:
-        if (s.segment_whole[s.paths[q.path_start + n], word] >> shift) & 1 == 0:
-            break
+    while n < q.path_count and holds(s, s.paths[q.path_start + n], i, WHOLE):
         n += 1
     return n
 
@@ -63,14 +42,13 @@ def _path_blocks(s: Sim, i: int, r: int, whole: int) -> int:
     q = s.requests[r]
     if whole < q.path_count:
         g = s.paths[q.path_start + whole]
-        depth = s.segments[g].depth
-        if (s.segment_part[g, i >> 6] >> (i & 63)) & 1 == 0:
-            return depth
-        return depth + s.cached[i, find(s, i, g)].present
+        if not holds(s, g, i, PART):
+            return segment_depth(s, g)
+        return segment_depth(s, g) + s.cached[i, find(s, i, g)].present
     if whole == 0:
         return 0
     g = s.paths[q.path_start + whole - 1]
-    return s.segments[g].depth + s.segments[g].blocks
+    return segment_depth(s, g) + segment_blocks(s, g)
 
 
 @kernel
@@ -98,7 +76,7 @@ def matching_at(s: Sim, i: int, r: int, now: int) -> int:
     blocks = _path_blocks(s, i, r, whole)
     if blocks == 0:
         return 0
-    if _last_users(s, i, r, whole, blocks) == 0:
+    if not _deepest_is_used(s, i, r, whole):
         make_room(s, i, now)
         whole = _whole_segments(s, i, r)
         blocks = _path_blocks(s, i, r, whole)
@@ -106,13 +84,12 @@ def matching_at(s: Sim, i: int, r: int, now: int) -> int:
 
 
 @kernel
-def _last_users(s: Sim, i: int, r: int, whole: int, blocks: int) -> int:
-    """Users of the deepest segment that matches."""
+def _deepest_is_used(s: Sim, i: int, r: int, whole: int) -> bool:
+    """Has the deepest segment that matches a user?"""
     q = s.requests[r]
-    deepest = whole - 1
-    if whole < q.path_count and blocks > s.segments[s.paths[q.path_start + whole]].depth:
-        deepest = whole
-    return s.cached[i, find(s, i, s.paths[q.path_start + deepest])].users
+    if whole < q.path_count and holds(s, s.paths[q.path_start + whole], i, PART):
+        whole += 1
+    return holds(s, s.paths[q.path_start + whole - 1], i, USED)
 
 
 @kernel
@@ -122,12 +99,11 @@ def unused_among(s: Sim, i: int, r: int) -> int:
     n = 0
     for k in range(q.path_count):
         g = s.paths[q.path_start + k]
-        whole = _has(s, 0, g, i)
-        if not whole and not _has(s, 1, g, i):
+        whole = holds(s, g, i, WHOLE)
+        if not whole and not holds(s, g, i, PART):
             break
-        row = s.cached[i, find(s, i, g)]
-        if row.users == 0:
-            n += row.present
+        if not holds(s, g, i, USED):
+            n += s.cached[i, find(s, i, g)].present
         if not whole:
             break
     return n
@@ -139,9 +115,10 @@ def _use(s: Sim, i: int, c: int) -> None:
     row, inst = s.cached[i, c], s.instances[i]
     if row.users == 0:
         unlink(s, i, c)
-        width = _width(s)
+        width = block_width(s)
         inst.blocks_cached -= row.present * width
         inst.blocks_used += row.present * width
+        set_bit(s, row.segment, i, USED, True)
     row.users += 1
     row.hits += 1
 
@@ -154,8 +131,8 @@ def take_blocks(s: Sim, i: int, r: int) -> int:
     q.held_blocks = 0
     while q.held_segments < q.path_count:
         g = s.paths[q.path_start + q.held_segments]
-        whole = _has(s, 0, g, i)
-        if not whole and not _has(s, 1, g, i):
+        whole = holds(s, g, i, WHOLE)
+        if not whole and not holds(s, g, i, PART):
             break
         c = find(s, i, g)
         _use(s, i, c)
@@ -171,12 +148,12 @@ def _share_rest(s: Sim, i: int, r: int, g: int) -> None:
     """Complete the last used segment with blocks of `r`, or give them up if another has."""
     q = s.requests[r]
     row = s.cached[i, find(s, i, g)]
-    mine = s.segments[g].depth + s.segments[g].blocks - q.held_blocks
-    if row.present == s.segments[g].blocks:
-        s.instances[i].blocks_used -= mine * _width(s)
+    mine = segment_depth(s, g) + segment_blocks(s, g) - q.held_blocks
+    if row.present == segment_blocks(s, g):
+        s.instances[i].blocks_used -= mine * block_width(s)
     else:
-        row.present = s.segments[g].blocks
-        _mark(s, g, i, row.present)
+        row.present = segment_blocks(s, g)
+        mark(s, g, i, row.present)
     q.held_blocks += mine
 
 
@@ -184,22 +161,23 @@ def _share_rest(s: Sim, i: int, r: int, g: int) -> None:
 def _share_segment(s: Sim, i: int, r: int, g: int, now: int) -> None:
     """Make a computed segment of `r` shared; what is present of it already is used instead."""
     q = s.requests[r]
-    c = find(s, i, g)
-    if c < 0:
+    if not holds(s, g, i, WHOLE) and not holds(s, g, i, PART):
         c = put(s, i, g)
         if c < 0:
             return
         row = s.cached[i, c]
         row.users = 1
+        set_bit(s, g, i, USED, True)
         row.session = q.session
         row.online = q.online
     else:
+        c = find(s, i, g)
         _use(s, i, c)
-        s.instances[i].blocks_used -= s.cached[i, c].present * _width(s)
+        s.instances[i].blocks_used -= s.cached[i, c].present * block_width(s)
     s.cached[i, c].since = now
-    s.cached[i, c].present = s.segments[g].blocks
-    _mark(s, g, i, s.segments[g].blocks)
-    q.held_blocks += s.segments[g].blocks
+    s.cached[i, c].present = segment_blocks(s, g)
+    mark(s, g, i, segment_blocks(s, g))
+    q.held_blocks += segment_blocks(s, g)
     q.held_segments += 1
 
 
@@ -242,53 +220,16 @@ def _segment_of(s: Sim, r: int, k: int) -> int:
 def release_blocks(s: Sim, i: int, r: int, now: int) -> None:
     """Stop using segments; those without users become evictable, the first ones last."""
     q, inst = s.requests[r], s.instances[i]
-    width = _width(s)
+    width = block_width(s)
     for k in range(q.held_segments - 1, -1, -1):
         c = find(s, i, _segment_of(s, r, k))
         row = s.cached[i, c]
         row.users -= 1
         if row.users == 0:
+            set_bit(s, row.segment, i, USED, False)
             touch_last(s, i, c)
             note_release(s, i, c, now)
             inst.blocks_cached += row.present * width
             inst.blocks_used -= row.present * width
     q.held_blocks = 0
     q.held_segments = 0
-
-
-@kernel
-def make_room(s: Sim, i: int, now: int) -> None:
-    """Evict unused blocks until what is in use at `now` and what is cached fit the instance.
-
-    Eviction follows from use alone, so doing it when somebody looks equals doing it step by step.
-    """
-    inst = s.instances[i]
-    if inst.cache_head < 0:
-        return
-    width = _width(s)
-    over = blocks_at(s, i, now) + inst.blocks_cached - inst.blocks_total
-    while over > 0 and inst.cache_head >= 0:
-        c = inst.cache_head
-        if s.settings[0].has_evict:
-            c = least_valued(s, i)
-        row = s.cached[i, c]
-        gone = min((over + width - 1) // width, row.present)
-        row.present -= gone
-        inst.blocks_cached -= gone * width
-        over -= gone * width
-        _mark(s, row.segment, i, row.present)
-        if row.present == 0:
-            unlink(s, i, c)
-            forget(s, i, c)
-
-
-@kernel
-def clear_cache(s: Sim, i: int) -> None:
-    """Forget everything, for an engine that is gone."""
-    inst = s.instances[i]
-    while inst.cache_head >= 0:
-        c = inst.cache_head
-        _mark(s, s.cached[i, c].segment, i, 0)
-        unlink(s, i, c)
-        forget(s, i, c)
-    inst.blocks_cached = 0

@@ -80,8 +80,6 @@ INSTANCE = np.dtype(
     align=True,
 )  # fmt: skip
 
-SEGMENT = np.dtype([("blocks", "i4"), ("depth", "i4")], align=True)
-
 CACHED = np.dtype(
     [
         ("since", "i8"), ("used_at", "i8"), ("value", "f8"), ("segment", "i4"), ("users", "i4"),
@@ -209,9 +207,8 @@ class Sim(NamedTuple):
         capacity: CAPACITY_EVENT rows, ascending in time.
         events: heap storage of EVENT rows.
         instance_heap: heap of instance indices by `event_at`.
-        segments, paths: shared prefixes and every prompt's way through them, see prefixes.py.
-        segment_whole, segment_part: (segments, words) a bit per instance that holds a segment
-            entirely or in part.
+        segments: (segments, 1 + 3 * words) shared prefixes: depth << 32 | blocks, and bits of the
+            instances that hold them, see prefix.py. paths: every prompt's way through them.
         cached: (instances, rows) CACHED; cache_index: (instances, slots) hash to them, see
             cached.py.
         entry_row: one contract Entry.
@@ -248,12 +245,10 @@ class Sim(NamedTuple):
     capacity: Rows
     events: Rows
     instance_heap: NDArray[np.int64]
-    segments: Rows
+    segments: NDArray[np.int64]
     paths: NDArray[np.int32]
-    segment_whole: NDArray[np.int64]
-    segment_part: NDArray[np.int64]
     cached: Rows
-    cache_index: NDArray[np.int32]
+    cache_index: NDArray[np.int64]
     entry_row: Rows
     tenant_load: NDArray[np.int32]
     class_stats: Rows

@@ -72,6 +72,12 @@ def priority(request, instance, memory):
     return look(about(request), instance)
 
 
+def evict(entry, instance, memory):
+    memory[2] += 1.0
+    total = look(0.01 * entry.age_s + 0.3 * entry.tokens + 0.7 * entry.hits, instance)
+    return total + 0.1 * entry.users + 0.001 * entry.depth_tokens
+
+
 def admit(request, instance, memory):
     memory[1] += 1.0
     turn = 0.1 * memory[1]
@@ -165,8 +171,14 @@ def random_trace(rng):
     after = np.clip(after, -1, np.arange(n) - 1)
     prompt = rng.integers(1, rng.choice([40, 400, 1000]), n)
     width = int(rng.choice([16, 32, 64]))
-    chains = [[(c, d) for d in range(40)] for c in range(3)]
-    rows = [chains[rng.integers(3)][: p // width] for p in prompt]
+    session = np.where(rng.random(n) < 0.5, rng.integers(0, 1 + n // 3, n), -1)
+    turn = np.array([int((session[:k] == session[k]).sum()) for k in range(n)])
+    splits = rng.integers(1, 8, n + 3)
+    chains = [  # a beginning that some share, then blocks of a session's or a request's own
+        [(c % 3 if d < splits[c] else 100 + c, d) for d in range(40)] for c in range(n + 3)
+    ]
+    which = np.where(session >= 0, session, rng.integers(0, n + 3, n))
+    rows = [chains[which[k]][: p // width] for k, p in enumerate(prompt)]
     codes = {key: k for k, key in enumerate(sorted({x for row in rows for x in row}))}
     counts = np.array([len(row) for row in rows])
     ids = np.array([codes[x] for row in rows for x in row], np.int64)
@@ -180,6 +192,8 @@ def random_trace(rng):
         output_tokens=rng.integers(1, rng.choice([3, 60, 120]), n),
         tenant=rng.integers(0, 3, n),
         online=rng.random(n) < 0.7,
+        session=session,
+        turn=np.where(session >= 0, turn, 0),
         after=after,
         think_s=np.where(after >= 0, rng.random(n) * 2.0, 0.0),
         blocks=blocks if rng.random() < 0.7 else None,
