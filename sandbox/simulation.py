@@ -48,6 +48,7 @@ class Setup:
         seed: of the predictor's errors and of `request.seed`.
         stop_s: end of the run for what has not finished; twice the span by default.
         macro: False steps every iteration by itself, the reference of macro-stepping.
+        debug: check the laws' invariants after every event; many times slower.
     """
 
     trace: Trace
@@ -57,6 +58,7 @@ class Setup:
     seed: int = 0
     stop_s: float | None = None
     macro: bool = True
+    debug: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,19 @@ def simulate(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> Outco
         pass
     totals = sim.totals[0]
     if totals["broken"]:
-        raise SimulationError("The simulator ran out of event space; shorten the trace.")
+        raise SimulationError(_complaint(int(totals["broken"]), int(totals["handled"])))
     return _outcome(sim)
+
+
+def _complaint(broken: int, handled: int) -> str:
+    from sandbox.kernel.invariants import BROKEN
+
+    if broken in BROKEN:
+        return (
+            f"After {handled} events this does not hold: {BROKEN[broken]}. This is a defect of the "
+            "simulator; please report it with the trace and the cluster file."
+        )
+    return "The simulator ran out of event space; shorten the trace."
 
 
 def _outcome(sim: state.Sim) -> Outcome:
@@ -239,6 +252,7 @@ def _fill_settings(
     row["migration"], row["control"] = _ps(tick.migration_s), _ps(tick.control_s)
     row["has_migrate"] = "migrate" in policy.hooks
     row["has_control"] = bool({"tune", "prewarm", "evict"} & set(policy.hooks))
+    row["debug"] = setup.debug
     row["has_evict"] = "evict" in policy.hooks
     row["signal_age"], row["stop"] = _ps(cluster.router.signal_age_s), _ps(stop_s)
     fill_switch(row, cluster)

@@ -9,6 +9,7 @@ from sandbox.kernel.engine import begin, end_step, interrupt
 from sandbox.kernel.evict import value_all
 from sandbox.kernel.hardware import engine_ready, integrate, remove_engine
 from sandbox.kernel.heaps import pop_event
+from sandbox.kernel.invariants import check
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.loading import count_unfinished, storage_event
 from sandbox.kernel.plans import (
@@ -264,9 +265,12 @@ def run(s: Sim, most_events: int) -> int:
         at, kind = _next_event(s)
         if at > s.settings[0].stop:
             break
+        before = totals.now
         totals.now = at
         totals.handled += 1
         _handle(s, kind, at)
+        if s.settings[0].debug and totals.broken == 0:
+            totals.broken = check(s, before, at)
     else:
         return 1
     end = s.settings[0].stop if _work_left(s) else totals.last_finish

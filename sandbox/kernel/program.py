@@ -14,6 +14,7 @@ from sandbox.kernel import (
     engine,
     evict,
     hardware,
+    invariants,
     loading,
     loop,
     observe,
@@ -32,7 +33,8 @@ from sandbox.kernel.jit import (
 from sandbox.kernel.state import Sim
 
 MODULES = (
-    elastic, engine, evict, hardware, loading, loop, observe, plans, routing, supply, views,
+    elastic, engine, evict, hardware, invariants, loading, loop, observe, plans, routing, supply,
+    views,
 )  # fmt: skip
 _START = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _RUN = ctypes.CFUNCTYPE(

@@ -157,7 +157,7 @@ SETTINGS = np.dtype(
         ("ttft_slo", "f8", (8,)), ("tpot_slo", "f8", (8,)), ("e2e_slo", "f8", (8,)),
         ("nominal_prompt", "f8"), ("nominal_output", "f8"), ("has_prefixes", "?"),
         ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
-        ("has_migrate", "?"), ("has_control", "?"), ("has_evict", "?"),
+        ("has_migrate", "?"), ("has_control", "?"), ("has_evict", "?"), ("debug", "?"),
         ("has_storage", "?"), ("storage", "f8"), ("detect", "i8"), ("flip", "i8"),
         ("has_workflows", "?"), ("has_horizons", "?"), ("learns_lengths", "?"),
     ],

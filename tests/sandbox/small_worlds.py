@@ -281,7 +281,7 @@ def with_failures(capacity, rng):
 
 def prepared(small: World, loaded):
     """The simulation's rows with a KV cache small enough to run out."""
-    sim = build(small.setup, loaded, default_policy())
+    sim = build(replace(small.setup, debug=True), loaded, default_policy())
     shapes = sim.shapes.copy()
     shapes["kv_blocks"], shapes["kv_tokens"] = small.kv_blocks, small.kv_blocks * 16
     return sim._replace(shapes=shapes)
