@@ -86,6 +86,39 @@ class SloSpec(_Part):
     e2e_s: Positive = 60.0
 
 
+class ClassSpec(_Part):
+    """Requests that are promised something of their own; see classes.py.
+
+    Attributes:
+        tenants, online, prompt_min_tokens, prompt_max_tokens: what a request must have to belong
+            here; left out, anything does.
+        slo: the class's own; the cluster's for online or offline work when left out.
+        weight: shown to the policy.
+        deadline_s: from arrival to the last token; the end-to-end target when left out.
+        max_hold_s: how long its requests may be held; the tick's when left out.
+        offline: True or False overrides what the trace says.
+        drop_late: reject what has not started by its deadline.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    tenants: tuple[str, ...] = ()
+    online: bool | None = None
+    prompt_min_tokens: int = Field(default=0, ge=0)
+    prompt_max_tokens: int = Field(default=2**31, ge=1)
+    slo: SloSpec | None = None
+    weight: Positive = 1.0
+    deadline_s: Positive | None = None
+    max_hold_s: Positive | None = None
+    offline: bool | None = None
+    drop_late: bool = False
+
+    @property
+    def takes_all(self) -> bool:
+        """Does it match every request?"""
+        least = self.prompt_min_tokens <= 1 and self.prompt_max_tokens >= 2**31 - 1
+        return least and not self.tenants and self.online is None
+
+
 class TickSpec(_Part):
     """How often things are looked at; each is the end of a macro-step."""
 
@@ -173,6 +206,24 @@ class ClusterSpec(_Part):
     switch: SwitchSpec = SwitchSpec()
     predictor: PredictorSpec = PredictorSpec()
     price: PriceSpec = PriceSpec()
+    classes: tuple[ClassSpec, ...] = Field(default=(), max_length=7, alias="class")
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _classes_have_room(self) -> ClusterSpec:
+        names = [spec.name for spec in self.classes]
+        if len(set(names)) < len(names):
+            raise ValueError("two classes have one name; rename one")
+        if len(names) > 5 and not self.classes[-1].takes_all:
+            raise ValueError(
+                "more than five classes leave no room for online and offline work that matches "
+                "none; let the last class match everything"
+            )
+        taken = {"online", "offline", "all"}.intersection(names)
+        if taken:
+            raise ValueError(f"a class is called {min(taken)}, which is taken; rename it")
+        return self
 
     @model_validator(mode="after")
     def _replicas_have_pools(self) -> ClusterSpec:

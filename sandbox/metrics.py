@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.cluster import ClusterSpec, SloSpec
+from sandbox.class_metrics import Served, by_class, tenant_fairness
+from sandbox.classes import classify, promises
 from sandbox.hardware import Hardware
 from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
 from sandbox.simulation import Outcome, Setup
@@ -31,16 +32,20 @@ class Metrics:
         numbers: everything else, by the names that replay prints.
         objective_s: mean end-to-end time where a rejected or unfinished request counts ten times
             its unloaded time plus its age, and so does one that was due and never came.
+        classes: numbers of each class by name, when there is more than one.
     """
 
     latencies: Mapping[str, Mapping[str, float]]
     numbers: Mapping[str, float]
     objective_s: float
+    classes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Names and numbers; NaN becomes None."""
         nested = {name: _clean(values) for name, values in self.latencies.items()}
-        return {**nested, **_clean(self.numbers), "objective_s": _number(self.objective_s)}
+        classes = {name: _clean(values) for name, values in self.classes.items()}
+        objective = {"objective_s": _number(self.objective_s)}
+        return {**nested, **_clean(self.numbers), **objective, "classes": classes}
 
     def flat(self) -> dict[str, float]:
         """One level, `ttft_p99_s` style."""
@@ -68,26 +73,33 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     tpot = ((outcome.finish - outcome.first)[done] / PS_PER_S) / steps
     alone_s = unloaded_s(trace, hardware)
     due = _never_came(outcome, setup, alone_s, warmup_s)
-    asked = int(mine.sum()) + int((~np.isnan(due)).sum())
+    ids, _ = classify(trace, setup.cluster)
+    promised = promises(setup.cluster, ids)
+    kept = _kept(promised, done, ttft, tpot, e2e)
+    served = Served(mine | ~np.isnan(due), done, ttft, tpot, e2e, kept)
     whole, began = workflow_times(
         trace, outcome.entered, outcome.finish, outcome.state == FINISHED, since
     )
     latencies = {"ttft_s": _spread(ttft), "tpot_s": _spread(tpot), "e2e_s": _spread(e2e)}
     if has_workflows(trace):
         latencies["workflow_s"] = _spread(whole)
-    observed = _observed_s(outcome, setup, mine, warmup_s)
     numbers = {
-        **_goodput(setup, observed, asked, done, ttft, tpot, e2e),
+        **_goodput(setup, promised, _observed_s(outcome, setup, mine, warmup_s), served),
         "workflows": float(began),
         "workflows_finished": float(len(whole)),
-        "never_came": float(asked - int(mine.sum())),
+        "never_came": float((~np.isnan(due)).sum()),
         "throughput_tokens_per_s": float(trace.output_tokens[done].sum()) / _span_s(outcome, mine),
         **_time_split(outcome),
         **switch_numbers(outcome.totals),
         **_counts(outcome, trace, mine, done),
     }
+    if np.isfinite(promised["deadline_s"]).any():
+        numbers["deadline_attainment"] = served.attainment(promised["deadline_s"])
+    if len(trace.tenants) > 1:
+        numbers["tenant_fairness"] = tenant_fairness(served, trace, alone_s)
+    classes = by_class(served, setup.cluster, ids, promised["deadline_s"])
     objective = _objective(outcome, alone_s, due, mine, done, e2e)
-    return Metrics(latencies, numbers, objective)
+    return Metrics(latencies, numbers, objective, classes)
 
 
 def _spread(values: Floats) -> dict[str, float]:
@@ -100,22 +112,19 @@ def _spread(values: Floats) -> dict[str, float]:
     }
 
 
-def _slo(cluster: ClusterSpec, online: NDArray[np.bool_], field: str) -> Floats:
-    def of(slo: SloSpec) -> float:
-        value: float = getattr(slo, field)
-        return value
-
-    return np.where(online, of(cluster.slo), of(cluster.offline_slo))
+def _kept(
+    promised: dict[str, Floats], done: NDArray[np.bool_], ttft: Floats, tpot: Floats, e2e: Floats
+) -> NDArray[np.bool_]:
+    """Which of the finished requests got all that their class was promised."""
+    return (
+        (ttft <= promised["ttft_s"][done])
+        & (tpot <= promised["tpot_s"][done])
+        & (e2e <= promised["e2e_s"][done])
+    )
 
 
 def _goodput(
-    setup: Setup,
-    observed_s: float,
-    asked: int,
-    done: NDArray[np.bool_],
-    ttft: Floats,
-    tpot: Floats,
-    e2e: Floats,
+    setup: Setup, promised: dict[str, Floats], observed_s: float, served: Served
 ) -> dict[str, float]:
     """SLO attainment and smooth goodput (arXiv 2410.14257, token deadlines).
 
@@ -123,15 +132,14 @@ def _goodput(
     keeps them waiting is taken off the request's tokens, at the reader's pace and not below zero.
     Tokens between the first and the last are taken as evenly spaced.
     """
-    trace, online = setup.trace, setup.trace.online[done]
-    first, pace = _slo(setup.cluster, online, "ttft_s"), _slo(setup.cluster, online, "tpot_s")
-    kept = (ttft <= first) & (tpot <= pace) & (e2e <= _slo(setup.cluster, online, "e2e_s"))
-    tokens = trace.output_tokens[done].astype(np.float64)
+    done, ttft, e2e = served.done, served.ttft, served.e2e
+    first, pace = promised["ttft_s"][done], promised["tpot_s"][done]
+    tokens = setup.trace.output_tokens[done].astype(np.float64)
     idle = np.maximum(np.maximum(ttft, e2e - pace * (tokens - 1)) - first, 0.0)
     smooth = np.maximum(tokens - idle / pace, 0.0).sum()
     return {
-        "goodput_rps": float(kept.sum()) / observed_s,
-        "slo_attainment": float(kept.sum()) / max(asked, 1),
+        "goodput_rps": float(served.kept.sum()) / observed_s,
+        "slo_attainment": float(served.kept.sum()) / max(int(served.asked.sum()), 1),
         "smooth_goodput": float(smooth) / observed_s,
     }
 

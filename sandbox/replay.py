@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sandbox.classes import patient
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import LoadedPolicy, load_policy
 from sandbox.frame import FAULTS
@@ -132,10 +133,8 @@ def capacity_rps(trace: Trace, cluster: ClusterSpec, seed: int = 0) -> float:
     """
     pressed = trace.scale_rate(SATURATION)
     # nothing may time out of a saturated run, and every request is in reach of the routers at once
-    patient = cluster.model_copy(
-        update={"tick": cluster.tick.model_copy(update={"max_hold_s": 1e6})}
-    )
-    setup = Setup(pressed, patient, seed=seed, stop_s=min(40.0 * trace.span_s + 3600.0, 3.9e6))
+    stop_s = min(40.0 * trace.span_s + 3600.0, 3.9e6)
+    setup = Setup(pressed, patient(cluster, 1e6), seed=seed, stop_s=stop_s)
     outcome = simulate(setup, default_policy(), default_policy())
     done = np.sort(outcome.finish[outcome.state == FINISHED])
     if len(done) == 0:

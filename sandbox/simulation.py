@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sandbox import contract
 from sandbox.capacity import Pairing, capacity_rows
+from sandbox.classes import classes_of, fill_classes
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import LoadedPolicy
 from sandbox.errors import SandboxError
@@ -154,6 +155,7 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     _fill_settings(sim.settings[0], setup, policy, hardware, stop_s, shared)
     _fill_requests(sim.requests, setup)
     fill_paths(sim.requests, prefixes)
+    fill_classes(sim, trace, cluster)
     sim = with_workflows(sim, setup, policy, hardware)
     _fill_cluster(sim, hardware, cluster)
     _start_plan(sim, cluster)
@@ -171,7 +173,7 @@ def _allocate(
 ) -> state.Sim:
     trace, routers = setup.trace, setup.cluster.router.count
     most_blocks = int(hardware.shapes["kv_tokens"].max()) // max(trace.block_tokens, BLOCK_TOKENS)
-    classes = np.zeros(3, state.CLASS_STATS)
+    classes = np.zeros(1 + len(classes_of(setup.cluster)), state.CLASS_STATS)
     classes["last_arrival"] = -1
     for name in ("forecast", "forecast_error", "prompt_ewma", "output_ewma"):
         classes[name] = np.nan
@@ -191,7 +193,7 @@ def _allocate(
         step_context=hardware.step_context,
         step_mixed=hardware.step_mixed,
         capacity=capacity,
-        events=np.zeros(len(trace) + 8 * engines + 4096, state.EVENT),
+        events=np.zeros(2 * len(trace) + 8 * engines + 4096, state.EVENT),
         instance_heap=np.zeros(engines, np.int64),
         **cache_rows(prefixes, engines, most_blocks),
         entry_row=new_rows(contract.Entry, 1),
@@ -264,16 +266,11 @@ def _fill_settings(
     row["max_seqs"] = cluster.engine.max_num_seqs
     row["backlog"], row["macro"] = setup.mode == "backlog", setup.macro
     row["kv_bytes"], row["weight_bytes"] = hardware.kv_bytes, hardware.weight_bytes
-    for c, slo in enumerate((cluster.slo, cluster.slo, cluster.offline_slo)):
-        row["ttft_slo"][c], row["tpot_slo"][c], row["e2e_slo"][c] = (
-            slo.ttft_s,
-            slo.tpot_s,
-            slo.e2e_s,
-        )
     row["nominal_prompt"], row["nominal_output"] = 1000.0, 200.0
     row["has_prefixes"] = shared
     row["learns_lengths"] = cluster.predictor.mode == "history"
     row["has_priority"], row["has_admit"] = "priority" in policy.hooks, "admit" in policy.hooks
+    row["needs_tpot"] = "Instance.tpot_slo_s" in policy.source.fields_read
     row["needs_longest"] = "Instance.longest_context_tokens" in policy.source.fields_read
 
 
@@ -286,10 +283,8 @@ def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     rows["order"] = np.arange(n)
     rows["seed"] = stream(setup.seed, SEEDS).integers(0, 2**53, n)
     rows["predicted"], rows["predicted_error"] = predict_lengths(setup)
-    rows["weight"] = 1.0
     rows["prompt"], rows["output"] = trace.prompt_tokens, trace.output_tokens
     rows["tenant"], rows["session"], rows["turn"] = trace.tenant, trace.session, trace.turn
-    rows["online"], rows["class_id"] = trace.online, np.where(trace.online, 1, 2)
     rows["period"] = (trace.arrival_s // setup.cluster.tick.monitoring_s).astype(np.int32)
     for name in ("instance", "last_instance", "list_next", "list_prev", "fill_next"):
         rows[name] = -1

@@ -47,6 +47,8 @@ def start_running(s: Sim, i: int, r: int) -> None:
     q.decoding = False
     _link_running(s, i, r)
     inst.running += 1
+    if q.online:
+        inst.class_running[q.class_id] += 1
     q.fill_next = -1
     if inst.fill_tail >= 0:
         s.requests[inst.fill_tail].fill_next = r
@@ -137,6 +139,8 @@ def stop_running(s: Sim, i: int, r: int) -> None:
         inst.fill_context -= q.computed
     _unlink_running(s, i, r)
     inst.running -= 1
+    if q.online:
+        inst.class_running[q.class_id] -= 1
     _free_blocks(s, i, r)
 
 

@@ -55,7 +55,7 @@ _OPTIONS: dict[str, Any] = {
 # takes about as long as the others together, so that two processes are done at the same time.
 ENTRIES = (
     "fill_instance", "interrupt", "fill_chunks", "begin", "preempt", "end_step", "decide",
-    "retry_held", "deliver", "fill_window", "fill_cluster", "fill_plan", "start_engine",
+    "retry_held", "deliver", "expire", "fill_window", "fill_cluster", "fill_plan", "start_engine",
     "lose_engine", "drain_engine", "carry_out", "make_plan", "consider", "capacity_event",
     "after_capacity", "monitor", "plan_ready", "start", "value_entry", "run", "value_all", "check",
     "load_weights", "stop_loading", "storage_event", "adjust_supply", "supply_event",

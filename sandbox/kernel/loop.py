@@ -22,12 +22,13 @@ from sandbox.kernel.plans import (
     valid_plan,
 )
 from sandbox.kernel.queues import rekey_queue
-from sandbox.kernel.routing import arrive, deliver, rebuild_views, retry_held
+from sandbox.kernel.routing import arrive, deliver, expire, rebuild_views, retry_held
 from sandbox.kernel.state import (
     ACTIVE,
     ARRIVAL,
     CAPACITY,
     CONTROL,
+    DEADLINE,
     DETECTED,
     DISPATCH,
     DRAINED,
@@ -181,6 +182,8 @@ def _general_event(s: Sim, kind: int, now: int) -> None:
         deliver(s, a, b, now)
     elif kind == REVEAL:
         arrive(s, b, now)
+    elif kind == DEADLINE:
+        expire(s, b, now)
     elif kind == PLAN_READY:
         plan_ready(s, now)
         retry_held(s, now)

@@ -94,7 +94,7 @@ def _fill_class(s: Sim, c: int, span_s: float) -> None:
     v.slo_attainment = _mean(float(row.attained), row.finished)
     v.rejected = row.rejected
     v.preemptions = row.preempted
-    v.queued_requests = 0
+    v.queued_requests = row.queued
 
 
 @kernel

@@ -47,6 +47,7 @@ def add_waiting(s: Sim, i: int, r: int) -> None:
     inst.wait_root = heap_insert(s, inst.wait_root, r)
     _link_waiting(s, i, r)
     inst.waiting += 1
+    s.class_stats[q.class_id].queued += 1
     inst.waiting_prompt += q.prompt + q.done
 
 
@@ -57,6 +58,7 @@ def take_waiting(s: Sim, i: int, r: int) -> None:
     inst.wait_root = heap_remove(s, inst.wait_root, r)
     _unlink_waiting(s, i, r)
     inst.waiting -= 1
+    s.class_stats[q.class_id].queued -= 1
     inst.waiting_prompt -= q.prompt + q.done
 
 

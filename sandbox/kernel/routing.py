@@ -15,6 +15,7 @@ from sandbox.kernel.calls import (
     note_fault,
     spent_ps,
 )
+from sandbox.kernel.deadlines import drop_queued, is_late, watch_deadline
 from sandbox.kernel.engine import enqueue
 from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import entry, kernel
@@ -27,6 +28,7 @@ from sandbox.kernel.state import (
     DECIDING,
     DISPATCH,
     HELD,
+    QUEUED,
     Sim,
 )
 from sandbox.kernel.views import fill_instance, fill_request, seconds
@@ -136,19 +138,22 @@ def _hold(s: Sim, r: int, now: int) -> None:
         totals.held_head = r
     totals.held_tail = r
     totals.held += 1
+    s.class_stats[q.class_id].queued += 1
 
 
 @kernel
-def _unhold(s: Sim) -> int:
-    totals = s.totals[0]
-    r = totals.held_head
-    totals.held_head = s.requests[r].list_next
-    if totals.held_head >= 0:
-        s.requests[totals.held_head].list_prev = -1
+def _unhold(s: Sim, r: int) -> None:
+    totals, q = s.totals[0], s.requests[r]
+    if q.list_prev >= 0:
+        s.requests[q.list_prev].list_next = q.list_next
     else:
-        totals.held_tail = -1
+        totals.held_head = q.list_next
+    if q.list_next >= 0:
+        s.requests[q.list_next].list_prev = q.list_prev
+    else:
+        totals.held_tail = q.list_prev
     totals.held -= 1
-    return r
+    s.class_stats[q.class_id].queued -= 1
 
 
 @kernel
@@ -184,6 +189,9 @@ def _dispatch(s: Sim, k: int, table: int, j: int, r: int) -> None:
 def decide(s: Sim, r: int, now: int) -> int:
     """Ask where a request goes, and send it, hold it or refuse it."""
     q = s.requests[r]
+    if is_late(s, r, now):
+        reject_request(s, r, now)
+        return 0
     k = q.order % s.settings[0].routers
     _refresh(s, k, now)
     _show_request(s, k, r, now)
@@ -197,7 +205,7 @@ def decide(s: Sim, r: int, now: int) -> int:
     fill_request(s, r, now)
     fuel = s.settings[0].route_fuel
     memory = s.router_memory.ctypes.data + k * MEMORY_SLOTS * 8
-    overdue = q.hold_since >= 0 and now - q.hold_since >= s.settings[0].max_hold
+    overdue = q.hold_since >= 0 and now - q.hold_since >= s.settings[0].class_hold[q.class_id]
     answer = FAILED
     cost = 0
     if not overdue:
@@ -231,6 +239,7 @@ def arrive(s: Sim, r: int, now: int) -> None:
         q.workflow_start = now
     note_arrival(s, r, now)
     predict_length(s, r)
+    watch_deadline(s, r, now)
     decide(s, r, now)
 
 
@@ -241,9 +250,26 @@ def deliver(s: Sim, i: int, r: int, now: int) -> int:
     if inst.state != ACTIVE or inst.id != q.sent_to:
         decide(s, r, now)
         return 0
+    if is_late(s, r, now):
+        reject_request(s, r, now)
+        return 0
     q.queued_at = now
     q.priority = ask_priority(s, i, r, now)
     enqueue(s, i, r, now)
+    return 0
+
+
+@entry
+def expire(s: Sim, r: int, now: int) -> int:
+    """The deadline of a request is here: reject it if it waits and has never run."""
+    q = s.requests[r]
+    if not is_late(s, r, now):
+        return 0
+    if q.state == HELD:
+        _unhold(s, r)
+        reject_request(s, r, now)
+    elif q.state == QUEUED:
+        drop_queued(s, r, now)
     return 0
 
 
@@ -253,5 +279,7 @@ def retry_held(s: Sim, now: int) -> int:
     if s.router_counts[0] == 0:
         return 0
     for _ in range(min(s.totals[0].held, MOST_RETRIES)):
-        decide(s, _unhold(s), now)
+        r = s.totals[0].held_head
+        _unhold(s, r)
+        decide(s, r, now)
     return 0

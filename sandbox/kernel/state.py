@@ -28,7 +28,8 @@ IDLE, STEP, RUN = range(3)
 (
     CAPACITY, PROVISIONED, DETECTED, COPIED, LANDED, STEP_END, LOADED, READY, DRAINED, PLAN_READY,
     DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY, MIGRATION, CONTROL, MONITOR,
-) = range(18)  # fmt: skip
+    DEADLINE,
+) = range(19)  # fmt: skip
 
 REQUEST = np.dtype(
     [
@@ -76,6 +77,7 @@ INSTANCE = np.dtype(
         ("finished_tick", "i8"), ("asked", "i4"), ("allowed", "?"), ("leaves_at", "i8"),
         ("born", "i8"), ("loaded_at", "i8"), ("load_end", "i8"), ("drained_from", "i8"),
         ("source", "i4"), ("flipping", "?"), ("stuck", "?"),
+        ("class_running", "i4", (8,)),
     ],
     align=True,
 )  # fmt: skip
@@ -160,6 +162,8 @@ SETTINGS = np.dtype(
         ("has_migrate", "?"), ("has_control", "?"), ("has_evict", "?"), ("debug", "?"),
         ("has_storage", "?"), ("storage", "f8"), ("detect", "i8"), ("flip", "i8"),
         ("has_workflows", "?"), ("has_horizons", "?"), ("learns_lengths", "?"),
+        ("class_deadline", "f8", (8,)), ("class_late", "i8", (8,)), ("class_hold", "i8", (8,)),
+        ("class_drops", "i8", (8,)), ("drops_late", "?"), ("needs_tpot", "?"),
     ],
     align=True,
 )  # fmt: skip

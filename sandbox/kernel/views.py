@@ -47,7 +47,7 @@ def fill_request(s: Sim, r: int, now: int) -> None:
     v.ttft_slo_s = limits.ttft_slo[q.class_id]
     v.tpot_slo_s = limits.tpot_slo[q.class_id]
     v.e2e_slo_s = limits.e2e_slo[q.class_id]
-    v.deadline_s = limits.e2e_slo[q.class_id] - v.age_s
+    v.deadline_s = limits.class_deadline[q.class_id] - v.age_s
     v.session = q.session
     v.turn = q.turn
     v.last_instance = q.last_instance
@@ -77,6 +77,16 @@ def _longest_context(s: Sim, i: int, steps: int) -> int:
         longest = max(longest, context)
         r = q.list_next
     return longest
+
+
+@kernel
+def _tightest_tpot(s: Sim, i: int) -> float:
+    """Of the classes with online requests in the batch; NaN without any."""
+    tightest = np.inf
+    for c in range(len(s.class_stats)):
+        if s.instances[i].class_running[c] > 0:
+            tightest = min(tightest, s.settings[0].tpot_slo[c])
+    return tightest if tightest < np.inf else np.nan
 
 
 @kernel
@@ -150,8 +160,8 @@ def fill_instance(s: Sim, i: int, table: int, j: int, now: int) -> int:
     v.transfer_s = 0.0
     v.handoff_s = np.nan
     v.tpot_slo_s = np.nan
-    if inst.running > inst.offline:
-        v.tpot_slo_s = s.settings[0].tpot_slo[1]
+    if s.settings[0].needs_tpot:
+        v.tpot_slo_s = _tightest_tpot(s, i)
     v.grace_s = np.nan
     if inst.leaves_at != NEVER:
         v.grace_s = seconds(max(inst.leaves_at - now, 0))

@@ -7,7 +7,7 @@ import numpy as np
 
 from sandbox import contract
 from sandbox.capacity import Pairing
-from sandbox.cluster import ClusterSpec, PredictorSpec
+from sandbox.cluster import ClassSpec, ClusterSpec, PredictorSpec
 from sandbox.engine import load_policy
 from sandbox.kernel import state
 from sandbox.kernel.program import Program
@@ -155,6 +155,7 @@ def world(seed: int, **changes: Any) -> World:
     rng = np.random.default_rng(seed)
     trace, cluster = random_trace(rng), random_cluster(rng)
     cluster = with_predictor(cluster, np.random.default_rng([seed, 1]))
+    cluster = with_classes(cluster, np.random.default_rng([seed, 2]))
     capacity = random_capacity(rng, cluster) if rng.random() < 0.5 else None
     cluster = with_plans(cluster, np.random.default_rng([seed, 56]))
     capacity = with_failures(capacity, np.random.default_rng([seed, 57]))
@@ -238,6 +239,19 @@ def with_predictor(cluster, rng):
         workflow_sigma=rng.choice([0.5, 0.0, None]),
     )  # fmt: skip
     return cluster.model_copy(update={"predictor": predictor})
+
+
+def with_classes(cluster, rng):
+    classes = [
+        ClassSpec(
+            name=f"c{k}", tenants=("t0",) * int(rng.integers(2)), prompt_max_tokens=300 * k + 100,
+            online=rng.choice([None, True]), weight=k + 1.0, offline=rng.choice([None, True]),
+            deadline_s=rng.choice([0.05, 0.5, 5.0]), drop_late=bool(rng.random() < 0.7),
+            max_hold_s=rng.choice([None, 0.3, 9.0]),
+        )
+        for k in range(int(rng.integers(0, 5)))
+    ]  # fmt: skip
+    return cluster.model_copy(update={"classes": tuple(classes)})
 
 
 def random_capacity(rng, cluster):

@@ -68,7 +68,9 @@ def test_law_1_nothing_is_left_over_when_nothing_refuses(seed, name):
     sim = worlds.run(replace(small, kv_blocks=400), loaded(name))
     assert set(sim.requests["state"]) <= {state.FINISHED, state.REJECTED}
     too_long = sim.requests["prompt"] + sim.requests["output"] > 400 * 16
-    assert name == "rejects" or not np.any((sim.requests["state"] == state.REJECTED) & ~too_long)
+    dropped = sim.settings[0]["class_drops"].astype(bool)[sim.requests["class_id"]]
+    refused = (sim.requests["state"] == state.REJECTED) & ~too_long & ~dropped
+    assert name == "rejects" or not np.any(refused)
 
 
 @law(25)
@@ -172,6 +174,9 @@ def broken_invariant(sim):
             return "the batch has its requests, and no more than max_num_seqs"
         if inst["decoding"] + inst["filling"] != inst["running"]:
             return "a running request prefills or decodes"
+        counted = inst["class_running"].sum()
+        if counted != (running["online"] & (running["instance"] == i)).sum():
+            return "online requests in the batch are counted by class"
         if inst["bins"].sum() != inst["decoding"] or inst["blocks_cached"] < 0:
             return "every decoding request is counted once"
         carried = sim.gpus["instance"][inst["gpu"][: inst["gpus"]]]
