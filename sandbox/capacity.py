@@ -70,7 +70,7 @@ def pair(cluster: ClusterSpec, trace: CapacityTrace, node: str | None = None) ->
     count = int(text) if text.isdecimal() and len(text) < 4 else 0
     if gpu == "zone" and 1 <= count <= sum(spec.most for spec in cluster.pool):
         return Pairing(available, None, count)
-    for k, spec in enumerate(cluster.pool):
+    for k, spec in enumerate(cluster.pool if gpu != "zone" else ()):
         if load_gpu(spec.gpu).name == load_gpu(gpu).name and 1 <= count <= spec.most:
             return Pairing(available, k, count)
     pools = ", ".join(f"{spec.count} x {spec.gpu}" for spec in cluster.pool)

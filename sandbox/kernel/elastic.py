@@ -97,7 +97,7 @@ def arrives(s: Sim, g: int, ticket: int, now: int) -> bool:
 
 @kernel
 def note_wants(s: Sim) -> bool:
-    """Read what the planner asked for; True when it asked for another number than before."""
+    """Read what the planner asked for; True when GPUs of some elastic pool are wanted."""
     asked = False
     for p in range(len(s.pools)):
         pool = s.pools[p]
@@ -105,7 +105,7 @@ def note_wants(s: Sim) -> bool:
         wanted = s.cluster[0].pools[p].wanted
         if pool.elastic and wanted >= 0:
             pool.asked = min(wanted, pool.most)
-        asked = asked or pool.asked != pool.wanted
+        asked = asked or (pool.elastic and pool.asked > 0)
     return asked
 
 
