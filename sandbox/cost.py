@@ -11,7 +11,7 @@ import ast
 import math
 
 from sandbox import contract
-from sandbox.kinds import FLOATS, ROW_CAPACITY, Kind, constants
+from sandbox.kinds import COUNTED_ENGINES, FLOATS, ROW_CAPACITY, Kind, constants
 from sandbox.source import Tunable
 
 UNKNOWN_TURNS = 256
@@ -27,7 +27,7 @@ FIXED = {
 }  # fmt: skip
 """Units of a toolkit call beyond one, charged where the call stands."""
 
-_REPLICAS, _SHAPES = contract.MAX_REPLICAS, contract.MAX_SHAPES
+_REPLICAS, _SHAPES = COUNTED_ENGINES, contract.MAX_SHAPES
 
 AT_RUN_TIME = {
     "find_shape": 1 + _SHAPES,
@@ -38,7 +38,7 @@ AT_RUN_TIME = {
     "keep_plan": 16 * _REPLICAS,
     "drop_replica": 16 * _REPLICAS,
 }
-"""Most that a toolkit function charges itself at run time."""
+"""Most that a toolkit function charges at run time, for plans of COUNTED_ENGINES replicas."""
 
 Interval = tuple[int | None, int | None]
 

@@ -22,7 +22,7 @@ from sandbox.errors import EngineUnavailable
 from sandbox.frame import FRAME, INDEX, NATIVE, OTHER
 from sandbox.kinds import Kind, hooks
 from sandbox.source import PolicySource
-from sandbox.views import Light, View, view_of
+from sandbox.views import Light, Rows, View, view_of
 
 _OFFSETS: dict[str, int] = {name: place[1] for name, place in (FRAME.fields or {}).items()}
 Value = Any  # a number, a light object or a list of either
@@ -49,7 +49,7 @@ def _read_attribute(owner: Value, name: str) -> Value:
 
 
 def _read_item(owner: Value, index: int) -> Value:
-    if type(owner) is not list or type(index) is not int:
+    if type(owner) not in (list, Rows) or type(index) is not int:
         raise TypeError("Only lists are indexed.")
     return owner[index]
 

@@ -156,18 +156,19 @@ def _signature(name: str, function: object) -> Signature:
     return Signature(name, parameters, result, framed)
 
 
+COUNTED_ENGINES = 64
 ROW_CAPACITY = {
-    "Instance": 64,
+    "Instance": COUNTED_ENGINES,
     "Running": contract.MAX_RUNNING,
     "Entry": contract.MAX_ENTRIES,
     "Branch": contract.MAX_BRANCHES,
-    "Replica": contract.MAX_REPLICAS,
+    "Replica": COUNTED_ENGINES,
     "Pool": contract.MAX_POOLS,
     "Shape": contract.MAX_SHAPES,
     "ClassRow": contract.MAX_CLASSES,
     "Move": contract.MAX_RUNNING,
 }
-"""Most rows that the static cost counts; instances may be more at run time and cost fuel then."""
+"""Most rows that the static cost counts; there may be more engines at run time, for more fuel."""
 
 WRITERS = {
     "want_gpus": "schedule", "bring_in": "prewarm", "prune": "branches",

@@ -208,7 +208,7 @@ def score_job(
 
 def _is_short(source: PolicySource, asked: Sequence[Scenario]) -> bool:
     """Would interpreting every decision take less than compiling the policy?"""
-    most_instances = sum(pool.count for pool in asked[0].cluster.pool)
+    most_instances = sum(pool.most for pool in asked[0].cluster.pool)
     share = min(most_instances / COST_INSTANCES, 1.0)
     work = sum(source.cost.get(hook, 0) for hook in ("route", "priority", "admit")) * share
     requests = sum(len(scenario.trace) for scenario in asked)

@@ -25,7 +25,7 @@ from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
 from sandbox.predictions import SEEDS, predict_lengths, stream, with_workflows
 from sandbox.prefixes import Prefixes, cache_rows, fill_paths, no_prefixes, prefixes_of
 from sandbox.records import new_rows
-from sandbox.switching import fill_switch, hold_at_start
+from sandbox.switching import fill_switch, hold_at_start, most_engines
 from telemetry.trace import Trace
 
 Mode = Literal["open", "backlog"]
@@ -146,7 +146,7 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     hardware = build_hardware(cluster)
     shared = _shares_prefixes(trace, cluster)
     prefixes = prefixes_of(trace) if shared else no_prefixes(len(trace))
-    engines = min(2 * len(hardware.gpus) + 8, 160)
+    engines = most_engines(hardware.pools, hardware.shapes)
     capacity = capacity_rows(
         setup.capacity, hardware.pools, hardware.gpus, stop_s, cluster.switch.grace_s
     )
@@ -193,7 +193,7 @@ def _allocate(
         step_context=hardware.step_context,
         step_mixed=hardware.step_mixed,
         capacity=capacity,
-        events=np.zeros(2 * len(trace) + 8 * engines + 4096, state.EVENT),
+        events=np.zeros(2 * len(trace) + 16 * engines + 4 * len(hardware.gpus) + 8192, state.EVENT),
         instance_heap=np.zeros(engines, np.int64),
         **cache_rows(prefixes, engines, most_blocks),
         entry_row=new_rows(contract.Entry, 1),

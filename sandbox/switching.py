@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sandbox import contract
 from sandbox.cluster import ClusterSpec, PoolSpec, SwitchSpec
 from sandbox.kernel import state
 from sandbox.kernel.state import BOOT, HOST, PEER, PS_PER_S, STORAGE
@@ -52,6 +53,18 @@ def hold_at_start(pools: state.Rows, gpus: state.Rows, cluster: ClusterSpec) -> 
             gpus["present"][mine[spec.count :]] = False
             mine = mine[: spec.count]
         pool["present"] = pool["free"] = len(mine)
+
+
+def most_engines(pools: state.Rows, shapes: state.Rows) -> int:
+    """How many engines may be alive at once, those that drain included: each has GPUs of its own.
+
+    One whose plan is full of others must wait for a row; there are twice as many as replicas.
+    """
+    alive = 0
+    for k, pool in enumerate(pools):
+        sizes = shapes["gpus"][shapes["pool"] == k]
+        alive += int(pool["gpus"]) // int(sizes.min(initial=1 << 30))
+    return max(min(alive, 2 * contract.MAX_REPLICAS), 1)
 
 
 def switch_numbers(totals: np.void) -> dict[str, float]:

@@ -30,13 +30,48 @@ class Light:
     __slots__ = ()
 
 
+class Rows:
+    """Rows of a sub-array, each made into a light object when it is first asked for.
+
+    A plan has room for hundreds of replicas and mostly holds a few. Of slices there are only the
+    first rows, which share their light objects with the rows they are of.
+    """
+
+    __slots__ = ("_count", "_data", "_made", "_view")
+
+    def __init__(self, view: View, data: bytes, count: int, made: dict[int, Row]) -> None:
+        self._view, self._data, self._count, self._made = view, data, count, made
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int | slice) -> Row:
+        if isinstance(index, slice):
+            return Rows(self._view, self._data, index.indices(self._count)[1], self._made)
+        if not 0 <= index < self._count:
+            raise IndexError("There is no such row.")
+        row = self._made.get(index)
+        if row is None:
+            values = self._view.layout.unpack_from(self._data, index * self._view.layout.size)
+            row = self._made[index] = self._view.build(iter(values))
+        return row
+
+    def packed(self) -> bytes:
+        """All rows as they are in memory, what was written to them included."""
+        data, layout = bytearray(self._data), self._view.layout
+        for index, row in self._made.items():
+            layout.pack_into(data, index * layout.size, *self._view.scalars(row))
+        return bytes(data)
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """How one record is read from memory and written back.
 
     Attributes:
         kind: its class of light objects.
-        layout: every scalar of the record, sub-arrays flattened, with padding.
+        layout: every scalar of the record and number of its arrays, with padding; rows of
+            records are one piece each.
         build: light object from an iterator over the scalars.
         scalars: the scalars of a light object, in the same order.
     """
@@ -115,8 +150,7 @@ def _format(dtype: np.dtype[np.void]) -> Iterator[str]:
         yield "x" * (offset - place)
         repeat = field.shape[0] if field.shape else 1
         base = field.base
-        code = "".join(_format(base)) if base.names else _CODES[base.kind]
-        yield code * repeat
+        yield f"{field.itemsize}s" if base.names else _CODES[base.kind] * repeat
         place = offset + field.itemsize
     yield "x" * (dtype.itemsize - place)
 
@@ -129,7 +163,7 @@ def _build(kind: type[Light], parts: list[Part], values: Iterator[Any]) -> Light
         elif inner is None:
             setattr(row, name, [next(values) for _ in range(count)])
         else:
-            setattr(row, name, [inner.build(values) for _ in range(count)])
+            setattr(row, name, Rows(inner, next(values), count, {}))
     return row
 
 
@@ -141,5 +175,4 @@ def _scalars(parts: list[Part], row: Light) -> Iterator[Any]:
         elif inner is None:
             yield from value
         else:
-            for one in value:
-                yield from inner.scalars(one)
+            yield value.packed()

@@ -76,8 +76,8 @@ def test_a_plan_is_filled_shared_dropped_and_kept():
 
 def test_a_full_plan_takes_no_more():
     plan = empty_plan()
-    added = [toolkit.add_replica(STATE, plan, 0, 1, 1, 0) for _ in range(65)]
-    assert added == [*range(64), -1]
+    added = [toolkit.add_replica(STATE, plan, 0, 1, 1, 0) for _ in range(contract.MAX_REPLICAS + 1)]
+    assert added == [*range(contract.MAX_REPLICAS), -1]
 
 
 def test_scratch_ends():
