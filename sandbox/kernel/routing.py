@@ -28,6 +28,7 @@ from sandbox.kernel.state import (
     DECIDING,
     DISPATCH,
     HELD,
+    NEVER,
     QUEUED,
     Sim,
 )
@@ -37,8 +38,19 @@ MOST_RETRIES = 64
 
 
 @kernel
+def _room(s: Sim, i: int) -> int:
+    """The longest sequence an instance can hold."""
+    inst = s.instances[i]
+    return min(inst.blocks_total * BLOCK_TOKENS, s.shapes[inst.shape].limit_tokens)
+
+
+@kernel
 def rebuild_views(s: Sim) -> None:
     """The set of routable instances changed: every router starts a new table."""
+    s.totals[0].least_room = NEVER
+    for i in range(len(s.instances)):
+        if s.instances[i].state == ACTIVE:
+            s.totals[0].least_room = min(s.totals[0].least_room, _room(s, i))
     for k in range(s.settings[0].routers):
         n = 0
         for i in range(len(s.instances)):
@@ -73,13 +85,13 @@ def _show_request(s: Sim, k: int, r: int, now: int) -> None:
 
 @kernel
 def _fits(s: Sim, i: int, r: int) -> bool:
-    inst = s.instances[i]
-    limit = min(inst.blocks_total * BLOCK_TOKENS, s.shapes[inst.shape].limit_tokens)
-    return s.requests[r].prompt < limit
+    return s.requests[r].prompt < _room(s, i)
 
 
 @kernel
 def _all_fit(s: Sim, k: int, r: int) -> bool:
+    if s.requests[r].prompt < s.totals[0].least_room:
+        return True
     for j in range(s.router_counts[k]):
         if not _fits(s, s.router_slots[k, j], r):
             return False

@@ -189,7 +189,7 @@ TOTALS = np.dtype(
         ("phase_ps", "f8", (4,)), ("starts", "i8", (3,)), ("drain_ps", "f8"),
         ("recomputed", "i8"), ("flips", "i8"), ("failures", "i8"), ("stand_in", "?"),
         ("storage_clock", "i8"), ("storage_rest", "i8"), ("storage_at", "i8"),
-        ("storage_users", "i8"), ("storage_turn", "i8"),
+        ("storage_users", "i8"), ("storage_turn", "i8"), ("least_room", "i8"),
     ],
     align=True,
 )  # fmt: skip
