@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sandbox.contract import DECODE, MIXED, PREFILL
 from sandbox.errors import SandboxError
 
 Positive = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=1e6, le=1e14, allow_inf_nan=False)]
 
 
 class ClusterError(SandboxError):
@@ -63,11 +65,22 @@ class PoolSpec(_Part):
 
 
 class ReplicaSpec(_Part):
-    """`count` equal replicas of the starting plan."""
+    """`count` equal replicas of the starting plan.
+
+    Attributes:
+        role: "prefill" computes prompts for others, "decode" takes over from there, "mixed" does
+            both.
+    """
 
     pool: int = Field(ge=0)
     tp: int = Field(ge=1, le=16)
     count: int = Field(default=1, ge=1, le=512)
+    role: Literal["mixed", "prefill", "decode"] = "mixed"
+
+    @property
+    def role_code(self) -> int:
+        """The contract's number for the role."""
+        return {"mixed": MIXED, "prefill": PREFILL, "decode": DECODE}[self.role]
 
 
 class EngineSpec(_Part):
@@ -149,6 +162,8 @@ class SwitchSpec(_Part):
             node holds the weights in host memory from the start.
         flip_s: a change of role alone; waiting work waits, running work goes on.
         detect_s: from a failure that nobody announced until it is known.
+        move_running: requests that decode on a replica that goes are moved with their KV to
+            where most KV is free, instead of being computed again.
     """
 
     start_s: NotNegative = 20.0
@@ -158,6 +173,24 @@ class SwitchSpec(_Part):
     storage_bytes_per_s: Annotated[float, Field(ge=1e6, lt=1e13)] | None = None
     flip_s: NotNegative = 0.1
     detect_s: NotNegative = 1.0
+    move_running: bool = False
+
+
+class NetworkSpec(_Part):
+    """How KV moves between replicas; within a node it takes the GPU type's own link.
+
+    Attributes:
+        bytes_per_s: to another node, per GPU, one direction; the GPU type's own when left out.
+        latency_s: of any transfer before its first byte.
+        zone_bytes_per_s, zone_latency_s: the same between zones.
+        keep_s: a replica drops KV it keeps for another that does not fetch it for this long.
+    """
+
+    bytes_per_s: Rate | None = None
+    latency_s: NotNegative = 0.0005
+    zone_bytes_per_s: Rate = 1.25e9
+    zone_latency_s: NotNegative = 0.002
+    keep_s: Positive = 480.0
 
 
 class PredictorSpec(_Part):
@@ -204,6 +237,7 @@ class ClusterSpec(_Part):
     tick: TickSpec = TickSpec()
     router: RouterSpec = RouterSpec()
     switch: SwitchSpec = SwitchSpec()
+    network: NetworkSpec = NetworkSpec()
     predictor: PredictorSpec = PredictorSpec()
     price: PriceSpec = PriceSpec()
     classes: tuple[ClassSpec, ...] = Field(default=(), max_length=7, alias="class")
@@ -223,6 +257,16 @@ class ClusterSpec(_Part):
         taken = {"online", "offline", "all"}.intersection(names)
         if taken:
             raise ValueError(f"a class is called {min(taken)}, which is taken; rename it")
+        return self
+
+    @model_validator(mode="after")
+    def _roles_serve(self) -> ClusterSpec:
+        roles = {entry.role for entry in self.replica}
+        if roles in ({"prefill"}, {"decode"}):
+            raise ValueError(
+                f"all replicas have the role {roles.pop()}; prefill needs decode or mixed, and "
+                "decode needs prefill or mixed"
+            )
         return self
 
     @model_validator(mode="after")

@@ -94,6 +94,7 @@ def _pools(cluster: ClusterSpec) -> tuple[state.Rows, state.Rows]:
         row["price"], row["memory"] = gpu.price_usd_per_hour, gpu.memory_bytes
         row["flops"], row["bandwidth"] = gpu.bf16_flops, gpu.memory_bytes_per_s
         row["link"] = gpu.link_bytes_per_s
+        row["network"] = cluster.network.bytes_per_s or gpu.network_bytes_per_s
         row["load"] = gpu.host_link_bytes_per_s * cluster.switch.load_share
         row["present"] = row["free"] = spec.count
         fill_supply(row, spec)
@@ -154,5 +155,6 @@ def _fill_shape(
     row["prefill_rate"] = budget * PS_PER_S / step_ps
     high = min(FIT_BATCH, len(batch) - 1)
     rise = (int(batch[high]) - int(batch[1])) / max(high - 1, 1)
+    row["kv_bytes"] = profile.kv_bytes_per_token
     row["decode_per_seq"] = rise / PS_PER_S
     row["decode_base"] = (profile.step_overhead_ps + int(batch[1]) - rise) / PS_PER_S

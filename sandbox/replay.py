@@ -21,7 +21,7 @@ from sandbox.policies import default_source
 from sandbox.simulation import Setup, SimulationError, simulate
 from telemetry.trace import Trace
 
-DEFAULTED = ("should_reschedule", "schedule", "route")
+DEFAULTED = ("should_reschedule", "schedule", "route", "route_decode")
 SATURATION = 1000.0  # arrivals are pressed together this much to find out what a fleet can do
 _UNTIL_SHARE = 0.9  # the tail of a saturated run does not fill the batches
 

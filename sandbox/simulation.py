@@ -26,6 +26,7 @@ from sandbox.predictions import SEEDS, predict_lengths, stream, with_workflows
 from sandbox.prefixes import Prefixes, cache_rows, fill_paths, no_prefixes, prefixes_of
 from sandbox.records import new_rows
 from sandbox.switching import fill_switch, hold_at_start, most_engines
+from sandbox.transfers import fill_transfers
 from telemetry.trace import Trace
 
 Mode = Literal["open", "backlog"]
@@ -157,6 +158,7 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     fill_paths(sim.requests, prefixes)
     fill_classes(sim, trace, cluster)
     sim = with_workflows(sim, setup, policy, hardware)
+    fill_transfers(sim, cluster, policy)
     _fill_cluster(sim, hardware, cluster)
     _start_plan(sim, cluster)
     _connect(sim, policy, default)
@@ -199,10 +201,10 @@ def _allocate(
         entry_row=new_rows(contract.Entry, 1),
         tenant_load=np.zeros((engines, int(trace.tenant.max(initial=0)) + 1), np.int32),
         class_stats=classes,
-        router_rows=new_rows(contract.Instance, (routers + 2) * engines).reshape(-1, engines),
-        router_slots=np.zeros((routers + 1, engines), np.int64),
-        router_seen=np.full((routers + 1, engines), -1, np.int64),
-        router_counts=np.zeros(routers + 1, np.int64),
+        router_rows=new_rows(contract.Instance, (2 * routers + 3) * engines).reshape(-1, engines),
+        router_slots=np.zeros((2 * routers + 1, engines), np.int64),
+        router_seen=np.full((2 * routers, engines), -1, np.int64),
+        router_counts=np.zeros(2 * routers, np.int64),
         router_free=np.zeros(routers, np.int64),
         router_memory=np.zeros((routers + 1, contract.MEMORY_SLOTS)),
         engine_memory=np.zeros((engines, contract.MEMORY_SLOTS)),
@@ -212,6 +214,8 @@ def _allocate(
         cluster=new_rows(contract.Cluster, 1),
         plan=new_rows(contract.Plan, 1),
         new_plan=new_rows(contract.Plan, 1),
+        running=new_rows(contract.Running, contract.MAX_RUNNING),
+        moves=new_rows(contract.Moves, 1),
         frame=np.zeros(1, FRAME),
         hooks=np.zeros(22, np.int64),
         hook_parameters=np.zeros(22, np.int64),
@@ -252,7 +256,6 @@ def _fill_settings(
     row["monitor"], row["rekey"] = _ps(tick.monitoring_s), _ps(tick.rekey_s)
     row["hold_tick"], row["max_hold"] = _ps(tick.hold_s), _ps(tick.max_hold_s)
     row["migration"], row["control"] = _ps(tick.migration_s), _ps(tick.control_s)
-    row["has_migrate"] = "migrate" in policy.hooks
     row["has_control"] = bool({"tune", "prewarm", "evict"} & set(policy.hooks))
     row["debug"] = setup.debug
     row["has_evict"] = "evict" in policy.hooks
@@ -311,7 +314,7 @@ def _start_plan(sim: state.Sim, cluster: ClusterSpec) -> None:
     plan = sim.new_plan[0]
     plan["n_replicas"] = len(entries)
     for row, entry in zip(plan["replicas"], entries, strict=False):
-        row["pool"], row["tp"], row["pp"], row["role"] = entry.pool, entry.tp, 1, contract.MIXED
+        row["pool"], row["tp"], row["pp"], row["role"] = entry.pool, entry.tp, 1, entry.role_code
         row["length_low_tokens"], row["length_high_tokens"] = 0, 2**31
         row["share"] = 1.0
         row["instance"] = -1

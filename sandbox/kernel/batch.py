@@ -8,6 +8,7 @@ import numpy as np
 
 from sandbox.kernel.heaps import heap_insert, heap_remove
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.landing import COPYING, GOING, SETTLED, call_off, stop_landing
 from sandbox.kernel.prefix import publish_answer, release_blocks
 from sandbox.kernel.queues import add_waiting, take_waiting
 from sandbox.kernel.state import BLOCK_TOKENS, RUNNING, Sim
@@ -39,16 +40,33 @@ def _unlink_running(s: Sim, i: int, r: int) -> None:
 
 
 @kernel
+def enter_batch(s: Sim, i: int, r: int) -> None:
+    """Take a seat in the batch."""
+    q = s.requests[r]
+    q.state = RUNNING
+    q.instance = i
+    q.decoding = False
+    _link_running(s, i, r)
+    s.instances[i].running += 1
+    if q.online:
+        s.instances[i].class_running[q.class_id] += 1
+
+
+@kernel
+def leave_seat(s: Sim, i: int, r: int) -> None:
+    """Give the seat in the batch up."""
+    _unlink_running(s, i, r)
+    s.instances[i].running -= 1
+    if s.requests[r].online:
+        s.instances[i].class_running[s.requests[r].class_id] -= 1
+
+
+@kernel
 def start_running(s: Sim, i: int, r: int) -> None:
     """The head of the queue joins the batch and computes its prompt."""
     inst, q = s.instances[i], s.requests[r]
     take_waiting(s, i, r)
-    q.state = RUNNING
-    q.decoding = False
-    _link_running(s, i, r)
-    inst.running += 1
-    if q.online:
-        inst.class_running[q.class_id] += 1
+    enter_batch(s, i, r)
     q.fill_next = -1
     if inst.fill_tail >= 0:
         s.requests[inst.fill_tail].fill_next = r
@@ -114,7 +132,8 @@ def _stop_decoding(s: Sim, i: int, r: int) -> None:
 
 
 @kernel
-def _free_blocks(s: Sim, i: int, r: int) -> None:
+def free_blocks(s: Sim, i: int, r: int) -> None:
+    """Free the KV blocks of a request, shared ones for others to find."""
     inst, q = s.instances[i], s.requests[r]
     if q.held_segments > 0:
         width = s.settings[0].block_tokens // BLOCK_TOKENS
@@ -126,22 +145,30 @@ def _free_blocks(s: Sim, i: int, r: int) -> None:
 
 
 @kernel
-def stop_running(s: Sim, i: int, r: int) -> None:
-    """Take a running request off the instance and free its KV blocks."""
+def leave_batch(s: Sim, i: int, r: int) -> None:
+    """Take a running request out of the batch; its KV blocks are still its own."""
     inst, q = s.instances[i], s.requests[r]
+    if q.move_phase == COPYING or q.move_phase == GOING:
+        call_off(s, r)
     if q.decoding:
         _stop_decoding(s, i, r)
         if q.answer_count > 0 and q.done >= q.output:
             publish_answer(s, i, r, s.totals[0].now)
+    elif q.landing != SETTLED:
+        stop_landing(s, i, r)
     else:
         unlink_fill(s, i, r)
         inst.backlog -= q.target - q.computed
         inst.fill_context -= q.computed
-    _unlink_running(s, i, r)
-    inst.running -= 1
-    if q.online:
-        inst.class_running[q.class_id] -= 1
-    _free_blocks(s, i, r)
+    leave_seat(s, i, r)
+
+
+@kernel
+def stop_running(s: Sim, i: int, r: int) -> None:
+    """Take a running request off the instance and free its KV blocks."""
+    leave_batch(s, i, r)
+    if not s.requests[r].remote:
+        free_blocks(s, i, r)
 
 
 @entry

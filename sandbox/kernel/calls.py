@@ -22,10 +22,12 @@ HOOKS = (
     "evict", "prewarm", "branches", "tune",
 )  # fmt: skip
 # what this simulator asks for; the others come with what they decide about
-CALLED = ("should_reschedule", "schedule", "route", "priority", "admit", "evict")
+CALLED = (
+    "should_reschedule", "schedule", "route", "route_decode", "priority", "migrate", "admit",
+    "evict",
+)  # fmt: skip
 DEFAULT_HOOKS = len(HOOKS)
-TRIGGER, PLANNER, ROUTE = 0, 1, 2
-PRIORITY, ADMIT, EVICT = 4, 6, 7
+TRIGGER, PLANNER, ROUTE, ROUTE_DECODE, PRIORITY, MIGRATE, ADMIT, EVICT = range(8)
 INVALID_DECISION = 100  # fault kind beside the frame's own status codes
 _FLOATS_BYTES = 8
 
@@ -86,7 +88,7 @@ def engine_memory(s: Sim, i: int) -> int:
 @kernel
 def _show_engine(s: Sim, i: int, r: int, now: int) -> None:
     fill_request(s, r, now)
-    fill_instance(s, i, s.settings[0].routers + 1, 0, now)
+    fill_instance(s, i, len(s.router_rows) - 1, 0, now)
 
 
 @kernel

@@ -30,7 +30,7 @@ def is_late(s: Sim, r: int, now: int) -> bool:
     limits, q = s.settings[0], s.requests[r]
     if not limits.drops_late or limits.class_drops[q.class_id] != 1:
         return False
-    return q.preempted == 0 and now - q.entered >= limits.class_late[q.class_id]
+    return q.first < 0 and q.preempted == 0 and now - q.entered >= limits.class_late[q.class_id]
 
 
 @kernel

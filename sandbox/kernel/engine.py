@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sandbox.contract import PREFILL
 from sandbox.kernel.batch import (
     give_decode_blocks,
     preempt,
@@ -22,7 +23,7 @@ from sandbox.kernel.batch import (
 )
 from sandbox.kernel.calls import ask_admit
 from sandbox.kernel.evict import make_room
-from sandbox.kernel.heaps import set_instance_event
+from sandbox.kernel.heaps import push_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import finish_request, note_first_token, note_start, reject_request
 from sandbox.kernel.prefix import (
@@ -33,7 +34,18 @@ from sandbox.kernel.prefix import (
 )
 from sandbox.kernel.queues import add_waiting, arrive_at, leave
 from sandbox.kernel.runs import run_blocks, run_length_ps, steps_done, steps_with_blocks
-from sandbox.kernel.state import ACTIVE, BLOCK_TOKENS, IDLE, LEAVING, NEVER, RUN, STEP, Sim
+from sandbox.kernel.state import (
+    ACTIVE,
+    BLOCK_TOKENS,
+    DRAINED,
+    IDLE,
+    LEAVING,
+    NEVER,
+    RUN,
+    STEP,
+    Sim,
+)
+from sandbox.kernel.transfer import free_source, hand_over, join_landed, pull
 
 
 @kernel
@@ -113,10 +125,15 @@ def fill_chunks(s: Sim, i: int, budget: int, admit: int) -> int:
             attention += _chunk_ps(s, inst.shape, chunk, s.requests[r].computed)
             tokens += chunk
         r = s.requests[r].fill_next
-    while admit == 1 and inst.wait_root >= 0 and tokens < budget and inst.running < inst.max_seqs:
+    seats = inst.max_seqs - inst.incoming
+    while admit == 1 and inst.wait_root >= 0 and tokens < budget and inst.running < seats:
         r = inst.wait_root
         if s.settings[0].has_admit and not _admitted(s, i, r):
             break
+        if s.requests[r].remote:
+            if not pull(s, i, r):
+                break
+            continue
         if not _try_admit(s, i, r, budget - tokens):
             break
         chunk = _plan_chunk(s, i, r, budget - tokens)
@@ -131,13 +148,15 @@ def _unblock_prefill(s: Sim, i: int) -> None:
     """Nothing can move and nobody decodes: the newest prefilling request gives up its blocks."""
     inst = s.instances[i]
     if inst.filling > 1:
-        preempt(s, i, inst.run_tail)
+        preempt(s, i, inst.fill_tail)
 
 
 @entry
 def begin(s: Sim, i: int, now: int) -> int:
     """Form the next batch at `now`, or go idle."""
     inst = s.instances[i]
+    if inst.landed_head >= 0:
+        join_landed(s, i)
     budget = min(inst.token_budget, s.step_tokens.shape[1] - 1)
     preempted = give_decode_blocks(s, i)
     admit = 0 if preempted or inst.flipping else 1
@@ -248,7 +267,10 @@ def _finish_chunks(s: Sim, i: int, now: int) -> None:
                 inst.predicted -= min(max(q.predicted - q.done, 0.0), 1.0)
             q.done += 1
             note_first_token(s, r, now)
-            start_decoding(s, i, r)
+            if inst.role == PREFILL and q.done < q.output:
+                hand_over(s, i, r, now)
+            else:
+                start_decoding(s, i, r)
         r = following
 
 
@@ -268,6 +290,34 @@ def end_step(s: Sim, i: int, now: int) -> int:
 
 
 @kernel
+def holds_whole(s: Sim, i: int, r: int) -> bool:
+    """Could the instance ever hold the request, prompt and output?"""
+    inst, q = s.instances[i], s.requests[r]
+    longest = min(inst.blocks_total * BLOCK_TOKENS, s.shapes[inst.shape].limit_tokens)
+    return q.prompt + q.output <= longest
+
+
+@kernel
+def wake(s: Sim, i: int, now: int) -> None:
+    """Blocks or a seat came free at `now`; an engine that only waited for that to go may go."""
+    inst = s.instances[i]
+    if inst.state == LEAVING and inst.running + inst.waiting + inst.kept == 0:
+        push_event(s, now, DRAINED, i, inst.id)
+    else:
+        interrupt(s, i, now)
+
+
+@kernel
+def refuse(s: Sim, r: int, now: int) -> None:
+    """Reject a request; KV that is kept for it is freed."""
+    source = s.requests[r].source
+    if source >= 0:
+        free_source(s, r, now)
+        wake(s, source, now)
+    reject_request(s, r, now)
+
+
+@kernel
 def enqueue(s: Sim, i: int, r: int, now: int) -> None:
     """Hand a routed request to an engine; one it could never hold is rejected.
 
@@ -275,9 +325,8 @@ def enqueue(s: Sim, i: int, r: int, now: int) -> None:
     """
     q = s.requests[r]
     inst = s.instances[i]
-    longest = min(inst.blocks_total * BLOCK_TOKENS, s.shapes[inst.shape].limit_tokens)
-    if q.prompt + q.output > longest:
-        reject_request(s, r, now)
+    if not holds_whole(s, i, r):
+        refuse(s, r, now)
         return
     arrive_at(s, i, r)
     q.computed = 0

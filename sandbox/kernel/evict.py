@@ -66,7 +66,7 @@ def _value(s: Sim, i: int, c: int, now: int) -> None:
 @entry
 def value_entry(s: Sim, i: int, c: int, now: int) -> int:
     """Ask what one released entry is worth."""
-    fill_instance(s, i, s.settings[0].routers + 1, 0, now)
+    fill_instance(s, i, len(s.router_rows) - 1, 0, now)
     _value(s, i, c, now)
     return 0
 
@@ -137,7 +137,7 @@ def value_all(s: Sim, now: int) -> int:
         if inst.state != ACTIVE and inst.state != LEAVING:
             continue
         make_room(s, i, now)
-        fill_instance(s, i, s.settings[0].routers + 1, 0, now)
+        fill_instance(s, i, len(s.router_rows) - 1, 0, now)
         c = inst.cache_head
         for _ in range(MAX_ENTRIES):
             if c < 0:

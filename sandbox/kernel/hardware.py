@@ -7,6 +7,7 @@ from __future__ import annotations
 from sandbox.kernel.evict import clear_cache
 from sandbox.kernel.heaps import drop_instance_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.landing import reset_links
 from sandbox.kernel.loading import load_weights, node_has_copy, note_start_over, stop_loading
 from sandbox.kernel.state import (
     ACTIVE,
@@ -125,6 +126,7 @@ def _reset(s: Sim, i: int) -> None:
     inst.drained_from = -1
     inst.flipping = False
     inst.stuck = False
+    reset_links(s, i)
     s.engine_memory[i, :] = 0.0
     s.tenant_load[i, :] = 0
 

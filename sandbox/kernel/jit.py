@@ -59,6 +59,7 @@ ENTRIES = (
     "lose_engine", "drain_engine", "carry_out", "make_plan", "consider", "capacity_event",
     "after_capacity", "monitor", "plan_ready", "start", "value_entry", "run", "value_all", "check",
     "load_weights", "stop_loading", "storage_event", "adjust_supply", "supply_event",
+    "landed", "lose_kv", "copied", "migrate",
 )  # fmt: skip
 _compilers: dict[str, Callable[[], Any]] = {}
 _functions: dict[str, Callable[..., Any]] = {}
@@ -80,7 +81,8 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "engine_memory": (np.float64, 2), "planner_memory": (np.float64, 2),
     "request_row": (dtype_of(contract.Request), 1), "window": (dtype_of(contract.Window), 1),
     "cluster": (dtype_of(contract.Cluster), 1), "plan": (dtype_of(contract.Plan), 1),
-    "new_plan": (dtype_of(contract.Plan), 1), "frame": (FRAME, 1), "hooks": (np.int64, 1),
+    "new_plan": (dtype_of(contract.Plan), 1), "running": (dtype_of(contract.Running), 1),
+    "moves": (dtype_of(contract.Moves), 1), "frame": (FRAME, 1), "hooks": (np.int64, 1),
     "hook_parameters": (np.int64, 1), "scratch": (np.float64, 1), "links": (np.int64, 1),
     "edge_offsets": (np.int64, 1), "edge_rows": (np.int32, 1), "horizons": (np.float64, 2),
 }  # fmt: skip

@@ -7,11 +7,13 @@ from __future__ import annotations
 from sandbox.kernel.calls import ask_priority
 from sandbox.kernel.engine import begin, end_step, interrupt
 from sandbox.kernel.evict import value_all
+from sandbox.kernel.handover import ask_decode, landed
 from sandbox.kernel.hardware import engine_ready, integrate, remove_engine
 from sandbox.kernel.heaps import pop_event
 from sandbox.kernel.invariants import check
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.loading import count_unfinished, storage_event
+from sandbox.kernel.migration import copied, detach
 from sandbox.kernel.plans import (
     carry_out,
     lose_engine,
@@ -22,16 +24,20 @@ from sandbox.kernel.plans import (
     valid_plan,
 )
 from sandbox.kernel.queues import rekey_queue
+from sandbox.kernel.rebalance import migrate
 from sandbox.kernel.routing import arrive, deliver, expire, rebuild_views, retry_held
 from sandbox.kernel.state import (
     ACTIVE,
     ARRIVAL,
     CAPACITY,
     CONTROL,
+    COPIED,
     DEADLINE,
     DETECTED,
     DISPATCH,
     DRAINED,
+    HANDOVER,
+    LANDED,
     LEAVING,
     LOADED,
     MIGRATION,
@@ -114,7 +120,7 @@ def _next_event(s: Sim) -> tuple[int, int]:
             at, kind = t, RETRY
     if limits.has_priority and totals.next_rekey < at:
         at, kind = totals.next_rekey, REKEY
-    if limits.has_migrate and totals.next_migration < at:
+    if (limits.has_migrate or limits.move_running) and totals.next_migration < at:
         at, kind = totals.next_migration, MIGRATION
     if limits.has_control and totals.next_control < at:
         at, kind = totals.next_control, CONTROL
@@ -144,7 +150,9 @@ def _step_end(s: Sim, now: int) -> None:
     i = s.instance_heap[0]
     inst = s.instances[i]
     finished = end_step(s, i, now)
-    if inst.state == LEAVING and inst.running + inst.waiting == 0:
+    if inst.going > 0:
+        detach(s, i, now)
+    if inst.state == LEAVING and inst.running + inst.waiting + inst.kept == 0:
         remove_engine(s, i, now)
         start_pending(s, now, 0)
     else:
@@ -180,6 +188,12 @@ def _general_event(s: Sim, kind: int, now: int) -> None:
     pop_event(s)
     if kind == DISPATCH:
         deliver(s, a, b, now)
+    elif kind == HANDOVER:
+        ask_decode(s, b, now)
+    elif kind == LANDED:
+        landed(s, a, b, now)
+    elif kind == COPIED:
+        copied(s, a, b, now)
     elif kind == REVEAL:
         arrive(s, b, now)
     elif kind == DEADLINE:
@@ -243,6 +257,7 @@ def _handle(s: Sim, kind: int, now: int) -> None:
         _rekey(s, now)
     elif kind == MIGRATION:
         totals.next_migration = now + limits.migration
+        migrate(s, now)
     elif kind == CONTROL:
         totals.next_control = now + limits.control
         if limits.has_evict:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from sandbox.abi import FAILED
-from sandbox.contract import DECODE, MIXED
+from sandbox.contract import DECODE, MIXED, PREFILL
 from sandbox.kernel.batch import stop_running
 from sandbox.kernel.calls import (
     INVALID_DECISION,
@@ -17,6 +17,13 @@ from sandbox.kernel.calls import (
     spent_ps,
 )
 from sandbox.kernel.elastic import adjust_supply, forget_wants, note_wants, settle_wants
+from sandbox.kernel.engine import interrupt
+from sandbox.kernel.handover import (
+    call_incoming_off,
+    drop_forgotten,
+    lose_kept,
+    redirect_landing,
+)
 from sandbox.kernel.hardware import (
     adopt,
     find_shape,
@@ -46,13 +53,23 @@ from sandbox.kernel.state import (
 
 
 @kernel
-def valid_plan(s: Sim) -> bool:
-    """Does `new_plan` name replicas that exist, on GPUs that are there?
+def _roles_work(s: Sim) -> bool:
+    """Can some replica compute prompts, and some decode what those replicas do not?"""
+    prompts, decodes = False, False
+    for j in range(s.new_plan[0].n_replicas):
+        role = s.new_plan[0].replicas[j].role
+        if role != MIXED and role != PREFILL and role != DECODE:
+            return False
+        prompts = prompts or role != DECODE
+        decodes = decodes or role != PREFILL
+    return prompts and decodes
 
-    Roles other than mixed are refused: this simulator does not disaggregate.
-    """
+
+@kernel
+def valid_plan(s: Sim) -> bool:
+    """Does `new_plan` name replicas that exist, on GPUs that are there, in roles that serve?"""
     plan = s.new_plan[0]
-    if plan.n_replicas < 1 or plan.n_replicas > len(plan.replicas):
+    if plan.n_replicas < 1 or plan.n_replicas > len(plan.replicas) or not _roles_work(s):
         return False
     for p in range(len(s.pools)):
         used = 0
@@ -60,7 +77,7 @@ def valid_plan(s: Sim) -> bool:
             entry = plan.replicas[j]
             if entry.pool == p:
                 shape = find_shape(s, p, entry.tp, entry.pp)
-                if shape < 0 or entry.role != MIXED:
+                if shape < 0:
                     return False
                 used += s.shapes[shape].gpus
         if used > s.pools[p].present:
@@ -157,7 +174,10 @@ def lose_engine(s: Sim, i: int, now: int) -> int:
     if serving:
         inst.state = LEAVING
         rebuild_views(s)
+        call_incoming_off(s, i, now)
+        lose_kept(s, i, now)
         _reroute_queue(s, i, now)
+        redirect_landing(s, i, now)
         _reroute_running(s, i, now)
     remove_engine(s, i, now)
     return 0
@@ -173,8 +193,13 @@ def drain_engine(s: Sim, i: int, now: int) -> int:
         return 0
     inst.state = LEAVING
     rebuild_views(s)
+    landing = inst.incoming + inst.landing
+    call_incoming_off(s, i, now)
     _reroute_queue(s, i, now)
-    if inst.running == 0:
+    redirect_landing(s, i, now)
+    if landing > 0:
+        interrupt(s, i, now)
+    if inst.running + inst.kept == 0:
         settle(s, i, now)
         remove_engine(s, i, now)
         return 0
@@ -194,6 +219,7 @@ def _adopt_all(s: Sim, now: int) -> bool:
             continue
         flipped = inst.state == ACTIVE and inst.role != s.plan[0].replicas[inst.replica].role
         adopt(s, i, inst.replica)
+        inst.flipped = flipped
         if flipped:
             flips += 1
             begin_flip(s, i, now)
@@ -202,8 +228,9 @@ def _adopt_all(s: Sim, now: int) -> bool:
     rebuild_views(s)
     for i in range(len(s.instances)):
         inst = s.instances[i]
-        if inst.state == ACTIVE and inst.replica >= 0 and inst.role == DECODE and inst.waiting > 0:
+        if inst.state == ACTIVE and inst.flipped and inst.role != MIXED:
             _reroute_queue(s, i, now)
+        inst.flipped = False
     return True
 
 
@@ -324,6 +351,7 @@ def plan_ready(s: Sim, now: int) -> int:
 def monitor(s: Sim, now: int) -> int:
     """A monitoring point: close the window and ask."""
     fill_window(s, now)
+    drop_forgotten(s, now)
     consider(s, now)
     clear_tick(s)
     return 0

@@ -13,12 +13,15 @@ from sandbox.kernel import (
     elastic,
     engine,
     evict,
+    handover,
     hardware,
     invariants,
     loading,
     loop,
+    migration,
     observe,
     plans,
+    rebalance,
     routing,
     supply,
     views,
@@ -33,8 +36,8 @@ from sandbox.kernel.jit import (
 from sandbox.kernel.state import Sim
 
 MODULES = (
-    elastic, engine, evict, hardware, invariants, loading, loop, observe, plans, routing, supply,
-    views,
+    elastic, engine, evict, handover, hardware, invariants, loading, loop, migration, observe,
+    plans, rebalance, routing, supply, views,
 )  # fmt: skip
 _START = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _RUN = ctypes.CFUNCTYPE(

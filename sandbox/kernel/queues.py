@@ -48,7 +48,8 @@ def add_waiting(s: Sim, i: int, r: int) -> None:
     _link_waiting(s, i, r)
     inst.waiting += 1
     s.class_stats[q.class_id].queued += 1
-    inst.waiting_prompt += q.prompt + q.done
+    if not q.remote:
+        inst.waiting_prompt += q.prompt + q.done
 
 
 @kernel
@@ -59,7 +60,8 @@ def take_waiting(s: Sim, i: int, r: int) -> None:
     _unlink_waiting(s, i, r)
     inst.waiting -= 1
     s.class_stats[q.class_id].queued -= 1
-    inst.waiting_prompt -= q.prompt + q.done
+    if not q.remote:
+        inst.waiting_prompt -= q.prompt + q.done
 
 
 @kernel

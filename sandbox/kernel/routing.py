@@ -1,14 +1,19 @@
-"""Routers: each has its own stale view of the instances, asks the policy, holds or dispatches."""
+"""Routers: each has its own stale views of the instances, asks the policy, holds or dispatches.
+
+A router has one view for `route`, the engines that compute prompts, and one for `route_decode`,
+the engines that decode. Which of the two a request is shown follows from where its KV is.
+"""
 
 # mypy: no-warn-return-any
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
 from sandbox.abi import FAILED
-from sandbox.contract import DECODE, HOLD, MEMORY_SLOTS, REJECT
+from sandbox.contract import DECODE, HOLD, MEMORY_SLOTS, PREFILL, REJECT
 from sandbox.kernel.calls import (
     INVALID_DECISION,
     ROUTE,
+    ROUTE_DECODE,
     ask,
     ask_default,
     ask_priority,
@@ -16,11 +21,14 @@ from sandbox.kernel.calls import (
     spent_ps,
 )
 from sandbox.kernel.deadlines import drop_queued, is_late, watch_deadline
-from sandbox.kernel.engine import enqueue
+from sandbox.kernel.engine import enqueue, refuse
+from sandbox.kernel.handoff import handoff_s
 from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import entry, kernel
-from sandbox.kernel.ledger import note_arrival, reject_request
+from sandbox.kernel.landing import kv_tokens
+from sandbox.kernel.ledger import note_arrival
 from sandbox.kernel.lengths import predict_length
+from sandbox.kernel.links import transfer_ps
 from sandbox.kernel.prefix import matching_at
 from sandbox.kernel.state import (
     ACTIVE,
@@ -46,20 +54,26 @@ def _room(s: Sim, i: int) -> int:
 
 @kernel
 def rebuild_views(s: Sim) -> None:
-    """The set of routable instances changed: every router starts a new table."""
+    """The set of routable instances changed: every router starts new tables."""
+    routers = s.settings[0].routers
+    n, m = 0, 0
     s.totals[0].least_room = NEVER
     for i in range(len(s.instances)):
-        if s.instances[i].state == ACTIVE:
+        inst = s.instances[i]
+        inst.route_row = inst.decode_row = -1
+        if inst.state == ACTIVE:
             s.totals[0].least_room = min(s.totals[0].least_room, _room(s, i))
-    for k in range(s.settings[0].routers):
-        n = 0
-        for i in range(len(s.instances)):
-            inst = s.instances[i]
-            if inst.state == ACTIVE and inst.role != DECODE:
-                s.router_slots[k, n] = i
-                s.router_seen[k, n] = -1
-                n += 1
-        s.router_counts[k] = n
+        if inst.state == ACTIVE and inst.role != DECODE:
+            s.router_slots[:routers, n] = i
+            inst.route_row = n
+            n += 1
+        if inst.state == ACTIVE and inst.role != PREFILL:
+            s.router_slots[routers : 2 * routers, m] = i
+            inst.decode_row = m
+            m += 1
+    s.router_seen[:, :] = -1
+    s.router_counts[:routers] = n
+    s.router_counts[routers : 2 * routers] = m
 
 
 @kernel
@@ -79,8 +93,20 @@ def _show_request(s: Sim, k: int, r: int, now: int) -> None:
         row, i = s.router_rows[k, j], s.router_slots[k, j]
         row.signal_age_s = seconds(now - s.router_seen[k, j])
         row.tenant_requests = s.tenant_load[i, q.tenant]
-        if s.settings[0].has_prefixes:
+        if q.remote:
+            row.transfer_s = seconds(transfer_ps(s, q.source, i, kv_tokens(s, r)))
+        elif s.settings[0].has_prefixes:
             row.cached_prefix_tokens = matching_at(s, i, r, now) * s.settings[0].block_tokens
+
+
+@kernel
+def _show_handoff(s: Sim, k: int, r: int, now: int) -> None:
+    """What handing over costs from each prefill engine, as this router sees those that decode."""
+    decode = k + s.settings[0].routers
+    _refresh(s, decode, now)
+    for j in range(s.router_counts[k]):
+        if s.router_rows[k, j].role == PREFILL:
+            s.router_rows[k, j].handoff_s = handoff_s(s, s.router_slots[k, j], decode, r)
 
 
 @kernel
@@ -101,7 +127,7 @@ def _all_fit(s: Sim, k: int, r: int) -> bool:
 @kernel
 def _copy_fitting(s: Sim, k: int, r: int) -> int:
     """Rows that could hold the prompt, copied behind the routers' own; how many."""
-    spare = s.settings[0].routers
+    spare = 2 * s.settings[0].routers
     n = 0
     for j in range(s.router_counts[k]):
         if _fits(s, s.router_slots[k, j], r):
@@ -117,7 +143,7 @@ def _present(s: Sim, k: int, r: int) -> int:
     table = k
     n = s.router_counts[k]
     if not _all_fit(s, k, r):
-        table, n = s.settings[0].routers, _copy_fitting(s, k, r)
+        table, n = 2 * s.settings[0].routers, _copy_fitting(s, k, r)
     frame = s.frame[0]
     frame.instances = s.router_rows[table].ctypes.data
     frame.n_instances = n
@@ -176,69 +202,89 @@ def _charge(s: Sim, k: int, now: int, cost: int) -> None:
 
 
 @kernel
-def _dispatch(s: Sim, k: int, table: int, j: int, r: int) -> None:
-    """Send the request on its way; the router itself counts it at once."""
-    q = s.requests[r]
-    i = s.router_slots[table, j]
-    q.state = DECIDING
-    q.hold_since = -1
-    row = s.router_rows[table, j]
-    cached = row.cached_prefix_tokens
-    for x in range(s.router_counts[k]):
-        if s.router_slots[k, x] == i:
-            row = s.router_rows[k, x]
+def _count_dispatch(s: Sim, table: int, j: int, r: int, prompt_tokens: int) -> None:
+    """The router that sent a request counts it in its own view at once."""
+    q, row = s.requests[r], s.router_rows[table, j]
     row.queued_requests += 1
-    row.queued_prompt_tokens += q.prompt - cached
+    row.queued_prompt_tokens += prompt_tokens
     if q.predicted == q.predicted:
         row.predicted_remaining_tokens += q.predicted
-    overhead = s.shapes[s.instances[i].shape].request_overhead
-    q.instance = i
-    q.sent_to = s.instances[i].id
-    push_event(s, s.router_free[k] + overhead, DISPATCH, i, r)
 
 
-@entry
-def decide(s: Sim, r: int, now: int) -> int:
-    """Ask where a request goes, and send it, hold it or refuse it."""
+@kernel
+def _dispatch(s: Sim, k: int, table: int, j: int, r: int) -> None:
+    """Send the request on its way."""
     q = s.requests[r]
-    if is_late(s, r, now):
-        reject_request(s, r, now)
-        return 0
-    k = q.order % s.settings[0].routers
-    _refresh(s, k, now)
-    _show_request(s, k, r, now)
-    table = _present(s, k, r)
-    if s.frame[0].n_instances == 0:
-        if s.router_counts[k] > 0:
-            reject_request(s, r, now)
-        else:
-            _hold(s, r, now)
-        return 0
-    fill_request(s, r, now)
+    i = s.router_slots[table, j]
+    inst = s.instances[i]
+    q.state = DECIDING
+    q.hold_since = -1
+    prompt = 0 if q.remote else q.prompt - s.router_rows[table, j].cached_prefix_tokens
+    if inst.route_row >= 0:
+        _count_dispatch(s, k, inst.route_row, r, prompt)
+    if inst.decode_row >= 0:
+        _count_dispatch(s, k + s.settings[0].routers, inst.decode_row, r, prompt)
+    q.instance = i
+    q.sent_to = inst.id
+    push_event(s, s.router_free[k] + s.shapes[inst.shape].request_overhead, DISPATCH, i, r)
+
+
+@kernel
+def _choose(s: Sim, hook: int, k: int, table: int, r: int, now: int) -> int:
+    """The policy's word on a request: row of the table, HOLD or REJECT; the default's if faulty."""
+    q = s.requests[r]
     fuel = s.settings[0].route_fuel
     memory = s.router_memory.ctypes.data + k * MEMORY_SLOTS * 8
     overdue = q.hold_since >= 0 and now - q.hold_since >= s.settings[0].class_hold[q.class_id]
     answer = FAILED
     cost = 0
     if not overdue:
-        answer = ask(s, ROUTE, fuel, memory)
+        answer = ask(s, hook, fuel, memory)
         cost = spent_ps(s, fuel)
     _charge(s, k, now, cost)
-    if answer == HOLD:
-        _hold(s, r, now)
-        return 0
-    if answer == REJECT:
-        reject_request(s, r, now)
-        return 0
+    if answer == HOLD or (answer == REJECT and hook == ROUTE):
+        return answer
     j = -1
     if answer != FAILED:
         j = _row_of(s, table, answer)
         if j < 0:
-            note_fault(s, ROUTE, INVALID_DECISION)
+            note_fault(s, hook, INVALID_DECISION)
     if j < 0:
         spare = s.router_memory.ctypes.data + s.settings[0].routers * MEMORY_SLOTS * 8
-        j = max(_row_of(s, table, ask_default(s, ROUTE, fuel, spare)), 0)
-    _dispatch(s, k, table, j, r)
+        j = max(_row_of(s, table, ask_default(s, hook, fuel, spare)), 0)
+    return j
+
+
+@entry
+def decide(s: Sim, r: int, now: int) -> int:
+    """Ask where a request goes, or where it decodes, and send it, hold it or refuse it."""
+    q = s.requests[r]
+    if is_late(s, r, now):
+        refuse(s, r, now)
+        return 0
+    k = q.order % s.settings[0].routers
+    hook, view = ROUTE, k
+    if q.remote:
+        hook, view = ROUTE_DECODE, k + s.settings[0].routers
+    _refresh(s, view, now)
+    _show_request(s, view, r, now)
+    if s.settings[0].needs_handoff and not q.remote:
+        _show_handoff(s, k, r, now)
+    table = _present(s, view, r)
+    if s.frame[0].n_instances == 0:
+        if s.router_counts[view] > 0:
+            refuse(s, r, now)
+        else:
+            _hold(s, r, now)
+        return 0
+    fill_request(s, r, now)
+    j = _choose(s, hook, k, table, r, now)
+    if j == HOLD:
+        _hold(s, r, now)
+    elif j == REJECT:
+        refuse(s, r, now)
+    else:
+        _dispatch(s, k, table, j, r)
     return 0
 
 
@@ -279,7 +325,7 @@ def expire(s: Sim, r: int, now: int) -> int:
         return 0
     if q.state == HELD:
         _unhold(s, r)
-        reject_request(s, r, now)
+        refuse(s, r, now)
     elif q.state == QUEUED:
         drop_queued(s, r, now)
     return 0
@@ -288,7 +334,7 @@ def expire(s: Sim, r: int, now: int) -> int:
 @entry
 def retry_held(s: Sim, now: int) -> int:
     """Ask again about held requests, oldest first, at most MOST_RETRIES."""
-    if s.router_counts[0] == 0:
+    if s.router_counts[0] + s.router_counts[s.settings[0].routers] == 0:
         return 0
     for _ in range(min(s.totals[0].held, MOST_RETRIES)):
         r = s.totals[0].held_head

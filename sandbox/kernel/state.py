@@ -19,17 +19,18 @@ BLOCK_TOKENS = 16
 HISTOGRAM_BINS = 160  # lengths in eighth-octave bins, for p95 at a monitoring point
 
 # request states
-WAITING_ARRIVAL, DECIDING, HELD, QUEUED, RUNNING, FINISHED, REJECTED = range(7)
+WAITING_ARRIVAL, DECIDING, HELD, QUEUED, RUNNING, FINISHED, REJECTED, KEPT = range(8)
 # instance states
 UNUSED, STARTING, ACTIVE, LEAVING = range(4)
 # what an instance is computing
 IDLE, STEP, RUN = range(3)
-# event kinds; equal times are handled in this order, then by (instance, request)
+# event kinds; equal times are handled in this order, then by (instance, request). What one engine
+# does to another comes after all step ends of that time: a macro-step has none in its middle.
 (
-    CAPACITY, PROVISIONED, DETECTED, COPIED, LANDED, STEP_END, LOADED, READY, DRAINED, PLAN_READY,
-    DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY, MIGRATION, CONTROL, MONITOR,
+    CAPACITY, PROVISIONED, DETECTED, STEP_END, COPIED, LANDED, HANDOVER, LOADED, READY, DRAINED,
+    PLAN_READY, DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY, MIGRATION, CONTROL, MONITOR,
     DEADLINE,
-) = range(19)  # fmt: skip
+) = range(20)  # fmt: skip
 
 REQUEST = np.dtype(
     [
@@ -51,6 +52,10 @@ REQUEST = np.dtype(
         ("list_next", "i4"), ("list_prev", "i4"), ("fill_next", "i4"),
         ("online", "?"), ("decoding", "?"),
         ("workflow", "i4"),
+        ("kept_since", "i8"), ("moves_at", "i8"), ("pulled_at", "i8"), ("moved", "i4"),
+        ("source", "i4"), ("source_blocks", "i4"), ("keep_next", "i4"), ("keep_prev", "i4"),
+        ("prefill_id", "i4"), ("move_to", "i4"), ("move_id", "i4"), ("move_phase", "i4"),
+        ("reserved", "i4"), ("copied", "i4"), ("remote", "?"), ("landing", "i1"),
     ],
     align=True,
 )  # fmt: skip
@@ -78,6 +83,10 @@ INSTANCE = np.dtype(
         ("born", "i8"), ("loaded_at", "i8"), ("load_end", "i8"), ("drained_from", "i8"),
         ("source", "i4"), ("flipping", "?"), ("stuck", "?"),
         ("class_running", "i4", (8,)),
+        ("keep_head", "i4"), ("keep_tail", "i4"), ("kept", "i8"), ("landing", "i8"),
+        ("landed_head", "i4"), ("landed_tail", "i4"), ("incoming", "i8"), ("going", "i8"),
+        ("egress_free", "i8"), ("ingress_free", "i8"), ("route_row", "i4"), ("decode_row", "i4"),
+        ("flipped", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -99,6 +108,7 @@ POOL = np.dtype(
         ("leaving", "i8"), ("leave_at", "i8"),
         ("elastic", "?"), ("most", "i8"), ("provision", "i8"), ("arriving", "i8"),
         ("wanted", "i8"), ("asked", "i8"), ("changed", "?"), ("seen_ps", "f8"),
+        ("network", "f8"),
     ],
     align=True,
 )  # fmt: skip
@@ -119,6 +129,7 @@ SHAPE = np.dtype(
         ("attention_linear", "i8"), ("prefill_rate", "f8"), ("decode_base", "f8"),
         ("decode_per_seq", "f8"),
         ("load", "i8", (3,)), ("boot", "i8"),
+        ("kv_bytes", "f8"),
     ],
     align=True,
 )  # fmt: skip
@@ -164,6 +175,8 @@ SETTINGS = np.dtype(
         ("has_workflows", "?"), ("has_horizons", "?"), ("learns_lengths", "?"),
         ("class_deadline", "f8", (8,)), ("class_late", "i8", (8,)), ("class_hold", "i8", (8,)),
         ("class_drops", "i8", (8,)), ("drops_late", "?"), ("needs_tpot", "?"),
+        ("link_latency", "i8"), ("zone_latency", "i8"), ("zone_rate", "f8"), ("keep", "i8"),
+        ("move_running", "?"), ("needs_handoff", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -190,6 +203,8 @@ TOTALS = np.dtype(
         ("recomputed", "i8"), ("flips", "i8"), ("failures", "i8"), ("stand_in", "?"),
         ("storage_clock", "i8"), ("storage_rest", "i8"), ("storage_at", "i8"),
         ("storage_users", "i8"), ("storage_turn", "i8"), ("least_room", "i8"),
+        ("migrations", "i8"), ("moves_refused", "i8"), ("shown_from", "i8"), ("transfers", "i8"),
+        ("transfer_ps", "i8"), ("kv_moved", "f8"),
     ],
     align=True,
 )  # fmt: skip
@@ -218,14 +233,16 @@ class Sim(NamedTuple):
         entry_row: one contract Entry.
         tenant_load: (instances, tenants) queued and running requests.
         class_stats: CLASS_STATS rows since the previous monitoring point.
-        router_rows: (routers + 2, instances) contract Instance records: each router's stale view,
-            then the rows that fit one request, then the one row that engine hooks see.
-        router_slots: (routers + 1, instances) instance index of each row.
+        router_rows: (2 * routers + 3, instances) contract Instance records: each router's stale
+            view for `route`, each one's for `route_decode`, the rows that fit one request, those
+            that `migrate` sees, and the one row that engine hooks see.
+        router_slots: (2 * routers + 1, instances) instance index of each row.
         router_seen: when each row was refreshed, -1 for never.
-        router_counts: rows filled, per router.
+        router_counts: rows filled, per view.
         router_free: when each router has finished its present decision.
         router_memory, engine_memory, planner_memory: policy memory by scope.
         request_row, window, cluster, plan, new_plan: single contract records.
+        running, moves: candidates for migration, and the moves that the policy chose.
         frame: one FRAME row for hook calls.
         hooks: native addresses in HOOKS order, the policy's and then the default's.
         hook_parameters: address of the parameters that belong to each.
@@ -269,6 +286,8 @@ class Sim(NamedTuple):
     cluster: Rows
     plan: Rows
     new_plan: Rows
+    running: Rows
+    moves: Rows
     frame: Rows
     hooks: NDArray[np.int64]
     hook_parameters: NDArray[np.int64]

@@ -60,7 +60,7 @@ def fill_request(s: Sim, r: int, now: int) -> None:
     v.held_count = q.held
     v.preempted_count = q.preempted
     v.keyed_count = q.keyed
-    v.moved_count = 0
+    v.moved_count = q.moved
 
 
 @kernel

@@ -37,7 +37,9 @@ def reveal_children(s: Sim, r: int, now: int) -> None:
     for k in range(s.edge_offsets[r], s.edge_offsets[r + 1]):
         child = s.edge_rows[k]
         c = s.requests[child]
-        if q.instance >= 0:
+        if q.prefill_id >= 0:
+            c.last_instance = q.prefill_id  # what is cached of its prompt is there
+        elif q.instance >= 0:
             c.last_instance = s.instances[q.instance].id
         c.pending -= 1
         if c.pending == 0:
