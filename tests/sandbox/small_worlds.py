@@ -85,7 +85,28 @@ def admit(request, instance, memory):
 
 
 """
-    + f"""def situation(window, cluster, plan):
+    + f"""def route_decode(request, instances, memory):
+    best, least, total = HOLD, 0.95, about(request)
+    for inst in instances:
+        value = look(total, inst)
+        if value < least:
+            best, least = inst.id, value
+    return best
+
+
+def migrate(running, instances, moves, memory):
+    total = 0.0
+    for inst in instances:
+        total = look(total, inst)
+    for row in running:
+{_sum_of(contract.Running, "row").replace("    total", "        total")}
+        total -= floor(total)
+        for inst in instances:
+            if total + 0.1 * inst.running_requests < 0.3 and row.instance != inst.id:
+                add_move(moves, row, inst.id)
+
+
+def situation(window, cluster, plan):
     total = 0.0
 {_sum_of(contract.Window, "window")}
 {_sum_of(contract.Cluster, "cluster")}
@@ -108,7 +129,8 @@ def schedule(window, cluster, plan, new_plan, memory):
     for index, shape in enumerate(cluster.shapes):
         free = cluster.pools[shape.pool].present - plan_gpus(new_plan, shape.pool)
         if memory[0] * 4.0 - index > -1.0 and free >= shape.gpus:
-            add_replica(new_plan, shape.pool, shape.tp, shape.pp, MIXED)
+            role = int(memory[0] * 6.0 + index) % 3
+            add_replica(new_plan, shape.pool, shape.tp, shape.pp, role)
 """
 )
 ROUTE = '"""One line."""\n\n\ndef route(request, instances, memory):\n    return '
@@ -126,7 +148,7 @@ HOSTILE = {
     "def should_reschedule(window, cluster, plan, memory):\n    return True\n\n\n"
     "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"
     "    for k in range(int(memory[0]) % 7):\n"
-    "        add_replica(new_plan, k % 2, 1, 1, MIXED if k < 5 else DECODE)\n",
+    "        add_replica(new_plan, k % 2, 1, 1, (k + int(memory[0])) % 3)\n",
     "buys": '"""Wants another number of GPUs each time, and plans with what is there."""\n\n\n'
     "def should_reschedule(window, cluster, plan, memory):\n    return True\n\n\n"
     "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"
@@ -136,6 +158,14 @@ HOSTILE = {
     "        for k in range(max(cluster.pools[pool].present - turn % 2, 0)):\n"
     "            index = add_replica(new_plan, pool, 1, 1, MIXED)\n"
     "            set_lengths(new_plan, index, turn % 3 * k, 1000 + k)\n",
+    "moves": '"""Everything moves all the time, some of it nowhere."""\n\n\n'
+    "def migrate(running, instances, moves, memory):\n    memory[0] += 1.0\n"
+    "    for k in range(len(running)):\n"
+    "        there = instances[(k + int(memory[0])) % len(instances)].id\n"
+    "        add_move(moves, running[k], 999 if k == 7 else there)\n\n\n"
+    "def route_decode(request, instances, memory):\n    memory[0] += 1.0\n"
+    "    if int(memory[0]) % 3 == 0:\n        return HOLD\n"
+    "    return instances[int(memory[0]) % len(instances)].id\n",
     "curious": CURIOUS,
 }
 
@@ -157,6 +187,7 @@ def world(seed: int, **changes: Any) -> World:
     cluster = with_predictor(cluster, np.random.default_rng([seed, 1]))
     cluster = with_classes(cluster, np.random.default_rng([seed, 2]))
     capacity = random_capacity(rng, cluster) if rng.random() < 0.5 else None
+    cluster = with_transfers(cluster, np.random.default_rng([seed, 34]))
     cluster = with_plans(cluster, np.random.default_rng([seed, 56]))
     capacity = with_failures(capacity, np.random.default_rng([seed, 57]))
     setup = Setup(
@@ -254,6 +285,26 @@ def with_classes(cluster, rng):
     return cluster.model_copy(update={"classes": tuple(classes)})
 
 
+def with_transfers(cluster, rng):
+    """Roles, slow and fast links, and drains by moving, at random."""
+    network = {
+        "bytes_per_s": float(rng.choice([2e7, 2e8, 5e10])), "latency_s": rng.choice([0.0, 0.03]),
+        "keep_s": rng.choice([0.5, 480.0]),
+    }  # fmt: skip
+    roles = [("mixed",) * 2, ("prefill", "decode"), ("prefill", "mixed"), ("mixed", "decode")]
+    pair = roles[rng.integers(4)]
+    replicas = [
+        {"pool": k, "tp": 1, "count": int(rng.integers(1, pool.count + 1)), "role": pair[k]}
+        for k, pool in enumerate(cluster.pool)
+    ]
+    changed = cluster.model_dump() | {"network": network}
+    changed["switch"]["move_running"] = bool(rng.random() < 0.5)
+    changed["tick"]["migration_s"] = float(rng.choice([0.05, 0.5]))
+    if rng.random() < 0.7:
+        changed["replica"] = replicas
+    return ClusterSpec.model_validate(changed)
+
+
 def random_capacity(rng, cluster):
     nodes, events = cluster.pool[1].count, int(rng.integers(1, 8))
     trace = CapacityTrace.of(
@@ -322,12 +373,13 @@ def stepped(small: World, loaded):
             yield sim
 
 
-FATE = ("entered", "first", "finish", "state", "preempted", "held", "done", "keyed")
+FATE = ("entered", "first", "finish", "state", "preempted", "held", "done", "keyed", "moved")
 COUNTED = (
     "finished", "rejected", "preemptions", "fuel", "decisions", "plans", "faults",
     "first_fault", "reconfigurations", "cached_tokens", "price_usd", "loading_ps", "blocked_ps",
     "drain_ps", "recomputed", "flips", "failures",
-    "gpu_ps", "integrated", "deciding_ps", "planning_ps",
+    "gpu_ps", "integrated", "deciding_ps", "planning_ps", "migrations", "moves_refused",
+    "kv_moved", "transfers", "transfer_ps",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from evolver.library import read
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import load_policy
 from sandbox.kernel import state
+from sandbox.kernel.landing import CALLED_OFF, COPYING, GOING
 from sandbox.replay import default_policy
 from sandbox.simulation import Setup
 from sandbox.verifier import verify
@@ -160,6 +161,15 @@ def test_law_2_without_a_predictor_output_lengths_that_are_not_reached_decide_no
     assert worlds.fate(first) == worlds.fate(second)
 
 
+def held_blocks(sim, i):
+    """KV blocks that moves have reserved on an instance, and that it keeps for others."""
+    rows = sim.requests
+    moving = (rows["move_to"] == i) & np.isin(rows["move_phase"], (COPYING, GOING, CALLED_OFF))
+    kept = rows["source"] == i
+    assert sim.instances["kept"][i] == kept.sum()
+    return rows["reserved"][moving].sum()
+
+
 def broken_invariant(sim):
     """Name of the first of law 3's invariants that does not hold, None when all do."""
     alive = np.flatnonzero(sim.instances["state"] != state.UNUSED)
@@ -172,11 +182,15 @@ def broken_invariant(sim):
             return "KV blocks in use lie within the capacity"
         if inst["running"] != used[i] or inst["running"] > inst["max_seqs"]:
             return "the batch has its requests, and no more than max_num_seqs"
-        if inst["decoding"] + inst["filling"] != inst["running"]:
-            return "a running request prefills or decodes"
         counted = inst["class_running"].sum()
         if counted != (running["online"] & (running["instance"] == i)).sum():
             return "online requests in the batch are counted by class"
+        if inst["decoding"] + inst["filling"] + inst["landing"] != inst["running"]:
+            return "a running request prefills, decodes or waits for its KV"
+        if inst["running"] + inst["incoming"] > inst["max_seqs"]:
+            return "seats are not promised twice"
+        if inst["blocks_used"] < held_blocks(sim, i):
+            return "what requests hold, have reserved or left there is in use"
         if inst["bins"].sum() != inst["decoding"] or inst["blocks_cached"] < 0:
             return "every decoding request is counted once"
         carried = sim.gpus["instance"][inst["gpu"][: inst["gpus"]]]
@@ -204,7 +218,7 @@ def broken_invariant(sim):
 
 
 @law(25)
-@given(seeds, st.sampled_from(["curious", "flips", "buys", "default"]))
+@given(seeds, st.sampled_from(["curious", "flips", "buys", "moves", "default"]))
 def test_law_3_kv_and_gpu_capacity_hold_after_every_event(seed, name):
     for sim in worlds.stepped(worlds.world(seed, stop_s=30.0), loaded(name)):
         assert broken_invariant(sim) is None
@@ -215,6 +229,7 @@ def test_law_3_kv_and_gpu_capacity_hold_after_every_event(seed, name):
 def test_law_3_an_empty_instance_has_given_every_block_back(seed):
     for sim in worlds.stepped(worlds.world(seed, stop_s=30.0), default_policy()):
         idle = (sim.instances["state"] == state.ACTIVE) & (sim.instances["running"] == 0)
+        idle &= (sim.instances["kept"] == 0) & (sim.instances["incoming"] == 0)
         assert not sim.instances["blocks_used"][idle].any()
         assert not sim.instances["context"][idle].any()
 
