@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from sandbox.kernel.batch import leave_batch, stop_running
 from sandbox.kernel.engine import interrupt, wake
+from sandbox.kernel.evict import make_room
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.landing import (
     ARRIVING,
@@ -22,7 +23,6 @@ from sandbox.kernel.landing import (
     link_landed,
     unlink_kept,
 )
-from sandbox.kernel.evict import make_room
 from sandbox.kernel.queues import leave, take_waiting
 from sandbox.kernel.routing import decide, retry_held
 from sandbox.kernel.state import DECIDING, HELD, KEPT, QUEUED, RUNNING, UNUSED, Sim

@@ -9,9 +9,9 @@ and its seat in the batch, then IN_PLACE until the next step boundary lets it de
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
+from sandbox.kernel.evict import make_room
 from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import kernel
-from sandbox.kernel.evict import make_room
 from sandbox.kernel.state import BLOCK_TOKENS, COPIED, Sim
 
 # where the KV of a request that runs is

@@ -14,6 +14,7 @@ from __future__ import annotations
 from sandbox.contract import PREFILL
 from sandbox.kernel.batch import enter_batch, leave_batch
 from sandbox.kernel.engine import enqueue, holds_whole, interrupt
+from sandbox.kernel.evict import make_room
 from sandbox.kernel.handover import free_reservation
 from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import entry, kernel
@@ -28,7 +29,6 @@ from sandbox.kernel.landing import (
     kv_tokens,
 )
 from sandbox.kernel.links import occupy_links, transfer_ps
-from sandbox.kernel.evict import make_room
 from sandbox.kernel.queues import arrive_at
 from sandbox.kernel.routing import decide
 from sandbox.kernel.runs import blocks_at, steps_done

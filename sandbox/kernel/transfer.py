@@ -11,6 +11,7 @@ boundary after it has landed, and the source's blocks are free.
 from __future__ import annotations
 
 from sandbox.kernel.batch import enter_batch, free_blocks, leave_seat, start_decoding
+from sandbox.kernel.evict import make_room
 from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.landing import (
@@ -22,7 +23,6 @@ from sandbox.kernel.landing import (
     unlink_kept,
 )
 from sandbox.kernel.links import occupy_links
-from sandbox.kernel.evict import make_room
 from sandbox.kernel.queues import leave, take_waiting
 from sandbox.kernel.state import HANDOVER, KEPT, LANDED, Sim
 
