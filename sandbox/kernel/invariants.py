@@ -9,6 +9,7 @@ cheap ones look at instances, the dear ones at every request: those run at every
 from __future__ import annotations
 
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.landing import SETTLED
 from sandbox.kernel.segments import PART, USED, WHOLE, holds, segment_blocks
 from sandbox.kernel.state import (
     ACTIVE,
@@ -35,12 +36,13 @@ BROKEN = {
     202: "law 2: a request enters, begins and ends in this order, and not after now",
     203: "law 2: a router has seen nothing from after now",
     301: "law 3: KV blocks in use lie within the instance's capacity",
-    302: "law 3: no more requests run than max_num_seqs",
-    303: "law 3: a running request prefills or decodes, and is counted once",
+    302: "law 3: no more requests run, or have a seat reserved, than max_num_seqs",
+    303: "law 3: a running request prefills, decodes or waits for its KV, and is counted once",
     304: "law 3: an instance has exactly its own GPUs, and they are there",
     305: "law 3: a pool counts its present and its free GPUs",
     306: "law 3: cached blocks are those of entries without users",
     307: "law 3: an empty instance has given every block back",
+    308: "law 3: KV kept for another instance is counted, and in blocks that are in use",
 }
 
 
@@ -60,9 +62,26 @@ def _lists_agree(s: Sim, i: int) -> bool:
         if s.requests[r].state != RUNNING or s.requests[r].instance != i:
             return False
         running += 1
-        filling += 0 if s.requests[r].decoding else 1
+        q = s.requests[r]
+        filling += 0 if q.decoding or q.landing != SETTLED else 1
         r = s.requests[r].list_next
     return waiting == inst.waiting and running == inst.running and filling == inst.filling
+
+
+@kernel
+def _kept_agree(s: Sim, i: int) -> bool:
+    """The list of kept KV against its count, and its unshared blocks against what is in use."""
+    inst = s.instances[i]
+    width = s.settings[0].block_tokens // BLOCK_TOKENS
+    kept, blocks, r = 0, 0, inst.keep_head
+    while r >= 0 and kept <= inst.kept:
+        q = s.requests[r]
+        if q.source != i or not q.remote:
+            return False
+        kept += 1
+        blocks += q.source_blocks - q.held_blocks * width
+        r = q.keep_next
+    return kept == inst.kept and blocks <= inst.blocks_used
 
 
 @kernel
@@ -89,12 +108,17 @@ def _batch(s: Sim, i: int) -> int:
     inst = s.instances[i]
     if not 0 <= inst.blocks_used <= inst.blocks_total or inst.blocks_cached < 0:
         return 301
-    if inst.running > inst.max_seqs:
+    if inst.running + inst.incoming > inst.max_seqs:
         return 302
-    if inst.decoding + inst.filling != inst.running or inst.bins.sum() != inst.decoding:
+    seated = inst.decoding + inst.filling + inst.landing
+    if seated != inst.running or inst.bins.sum() != inst.decoding:
         return 303
-    if inst.running == 0 and (inst.blocks_used != 0 or inst.context != 0):
+    if inst.running == 0 and inst.context != 0:
         return 307
+    if inst.running + inst.kept + inst.incoming == 0 and inst.blocks_used != 0:
+        return 307
+    if inst.kept > 0 and not _kept_agree(s, i):
+        return 308
     if not _lists_agree(s, i):
         return 103
     if s.settings[0].has_prefixes and not _cache_agrees(s, i):
