@@ -309,7 +309,7 @@ def deliver(s: Sim, i: int, r: int, now: int) -> int:
         decide(s, r, now)
         return 0
     if is_late(s, r, now):
-        reject_request(s, r, now)
+        refuse(s, r, now)
         return 0
     q.queued_at = now
     q.priority = ask_priority(s, i, r, now)
