@@ -65,6 +65,17 @@ class Model(NamedTuple):
     degrees: list[int]
     options: dict[str, Any]
     weights: str
+    kv_cache: str = "bfloat16"
+
+    @property
+    def weight_size(self) -> int:
+        """Bytes of one weight of the linear layers."""
+        return 1 if self.weights == "fp8" else 2
+
+    @property
+    def kv_size(self) -> int:
+        """Bytes of one KV entry."""
+        return 1 if self.kv_cache == "fp8" else 2
 
 
 DEEPSEEK_OPTIONS = {"moe_tp_size": 8, "moe_ep_size": 1, "fmha_quant_mode": "bfloat16",
@@ -82,6 +93,17 @@ MODELS = {
         [1, 2, 4, 8], {}, "bfloat16",
     ),
     "qwen3-32b": Model("Qwen/Qwen3-32B", [], [1, 2, 4, 8], {}, "bfloat16"),
+    # Checkpoints with 8-bit weights, as they are usually served: an 8-bit KV cache where the
+    # checkpoint asks for one.
+    "llama-3.1-70b-fp8": Model(
+        "nvidia/Llama-3.1-70B-Instruct-FP8", ["Llama-3.1-70B-Instruct-FP8"], [1, 2, 4, 8],
+        {}, "fp8", "fp8",
+    ),
+    "llama-3.1-8b-fp8": Model(
+        "meta-llama/Meta-Llama-3.1-8B", ["Llama-3.1-8B-Instruct-FP8"], [1, 2, 4, 8],
+        {"gemm_quant_mode": "fp8", "kvcache_quant_mode": "fp8"}, "fp8", "fp8",
+    ),
+    "qwen3-32b-fp8": Model("Qwen/Qwen3-32B-FP8", [], [1, 2, 4, 8], {}, "fp8"),
 }  # fmt: skip
 BACKENDS = ("vllm", "sglang", "trtllm")
 # Batch 1 is slower than batch 128 in vLLM's B200 tables for this model, and twice what engines
@@ -115,21 +137,25 @@ def memory(model: Model, tp: int) -> Memory:
         expert = 2 * config["moe_intermediate_size"] // tp + hidden
         ffn_tokens += config["num_experts_per_tok"] * expert
     else:
-        weights, kv = _grouped_bytes(config, tp)
+        weights, kv = _grouped_bytes(config, tp, model)
     reserve = tp * int(CONTEXT_AND_NCCL_BYTES + 2 * PROFILED_TOKENS * ffn_tokens)
     return Memory(weights, kv * layers, reserve, config["max_position_embeddings"])
 
 
-def _grouped_bytes(config: dict[str, Any], tp: int) -> tuple[int, int]:
-    """(weights, KV bytes per token and layer) of a dense grouped-query model in bfloat16."""
+def _grouped_bytes(config: dict[str, Any], tp: int, model: Model) -> tuple[int, int]:
+    """(weights, KV bytes per token and layer) of a dense grouped-query model.
+
+    Embeddings, norms and the output layer stay in bfloat16 whatever the linear layers are.
+    """
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     kv_heads, size = config["num_key_value_heads"], config.get("head_dim", hidden // heads)
     copies = max(1, tp // kv_heads)
     attention = hidden * size * (2 * heads + 2 * kv_heads * copies)
     norms = 2 * hidden + (2 * size if config["model_type"] == "qwen3" else 0)
-    layer = attention + 3 * hidden * config["intermediate_size"] + norms * tp
-    total = config["num_hidden_layers"] * layer + 2 * config["vocab_size"] * hidden + hidden * tp
-    return 2 * total, 2 * 2 * kv_heads * copies * size
+    layers, linear = config["num_hidden_layers"], 3 * hidden * config["intermediate_size"]
+    rest = layers * norms * tp + 2 * config["vocab_size"] * hidden + hidden * tp
+    total = model.weight_size * layers * (attention + linear) + 2 * rest
+    return total, 2 * model.kv_size * kv_heads * copies * size
 
 
 def _latent_bytes(config: dict[str, Any], tp: int) -> tuple[int, int]:
@@ -308,7 +334,7 @@ def build_row(gpu: Gpu, name: str, tp: int, oracle: Oracle, model: Model) -> dic
         notes.append("Decode all-reduce is inside a larger measured block and cannot be scaled.")
     return {
         "gpu": gpu.name, "model": name, "tp": tp, "backend": oracle.backend,
-        "weights": model.weights, "kv_cache": "bfloat16",
+        "weights": model.weights, "kv_cache": model.kv_cache,
         "measured_share": oracle.measured_share(), "notes": notes,
         "kv_bytes_per_token": needs.kv_bytes_per_token, "weight_bytes": needs.weight_bytes,
         "reserve_bytes": needs.reserve_bytes, "kv_capacity_tokens": capacity,

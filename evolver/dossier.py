@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from evolver.archive import Member
-from evolver.selection import RESAMPLES, Verdict
+from evolver.selection import RESAMPLES, Verdict, smallest_gain
 from evolver.selection import Outcome as Decided
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import (
@@ -53,7 +53,7 @@ def evidence_of(
     scored = _score(members, windows.all, pool)
     sealed = [k for k, scenario in enumerate(windows.all) if scenario in windows.sealed]
     return Evidence(
-        outcome=_outcome(verdict, len(sealed)),
+        outcome=_outcome(verdict, len(sealed), smallest_gain(cluster)),
         verdict=verdict.reason,
         source_digest=source_digest(verdict.winner.program.canonical),
         contenders=tuple(_contender(role, m, scored[role]) for role, m in members.items()),
@@ -100,7 +100,7 @@ def _charged(score: WindowScore) -> WindowScore:
     return replace(score, objective=WORST_OBJECTIVE_S) if faulty else score
 
 
-def _outcome(verdict: Verdict, sealed: int) -> Outcome:
+def _outcome(verdict: Verdict, sealed: int, smallest: float) -> Outcome:
     if verdict.outcome is Decided.IMPROVED:
         return Outcome.IMPROVED
     if sealed < MIN_WINDOWS:
@@ -108,7 +108,10 @@ def _outcome(verdict: Verdict, sealed: int) -> Outcome:
     if any(not gate.passed for gate in verdict.gates):
         return Outcome.REJECTED
     effect = verdict.effect
-    return Outcome.INCONCLUSIVE if effect and effect.low <= 0.0 < effect.high else Outcome.NO_CHANGE
+    if effect is None or effect.high <= 0.0:
+        return Outcome.NO_CHANGE
+    unsure = effect.low <= 0.0 or effect.gain < smallest
+    return Outcome.INCONCLUSIVE if unsure else Outcome.NO_CHANGE
 
 
 def _total(scores: Sequence[WindowScore], metric: str) -> float:

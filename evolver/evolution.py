@@ -21,7 +21,7 @@ from evolver.models import model_proposer
 from evolver.mutator import Mutator
 from evolver.proposer import Proposer
 from evolver.record import RunRecord
-from evolver.selection import Outcome
+from evolver.selection import Outcome, smallest_gain
 from evolver.serving_task import ServingTask
 from evolver.task import Description, Human, Split
 from policy_store import PolicyStore
@@ -172,7 +172,11 @@ def evolve(
             proposers(problem.hooks, model, record.on_exchange),
             humans(problem.hooks, active),
             limits,
-            SearchSettings(seed=problem.seed, threads=MODEL_CALLS if model else 1),
+            SearchSettings(
+                seed=problem.seed,
+                threads=MODEL_CALLS if model else 1,
+                smallest_gain=smallest_gain(problem.cluster),
+            ),
             (record, *sinks),
         )
         result = search.run()

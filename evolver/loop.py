@@ -15,7 +15,7 @@ from evolver.evaluation import Evaluator
 from evolver.founders import Founders, score_humans, tune_humans
 from evolver.journal import EventSink, Journal, first_fault
 from evolver.proposer import Feedback, ProposalRequest, Proposer
-from evolver.selection import Court, Verdict
+from evolver.selection import MIN_GAIN, Court, Verdict
 from evolver.task import Human, Results, Split, Task
 
 
@@ -35,6 +35,7 @@ class SearchSettings:
         tuner_tries: most parameter sets that one tuning tries.
         tuned_newcomers: candidates of a generation whose constants are tuned, the best first.
         finalists: members that are compared on the validation windows.
+        smallest_gain: a gain below it is within the simulator's own error.
         barren: generations in a row without a new candidate after which the run ends.
         threads: proposals asked for at once (models only wait, so many may).
     """
@@ -51,6 +52,7 @@ class SearchSettings:
     tuner_tries: int = 40
     tuned_newcomers: int = 2
     finalists: int = 6
+    smallest_gain: float = MIN_GAIN
     barren: int = 4
     threads: int = 1
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
@@ -241,6 +243,7 @@ class Search:
             self._founders.members,
             self._founders.active,
             self._settings.seed,
+            self._settings.smallest_gain,
         )
         verdict = court.judge(self._finalists())
         self._chronicle.finished(verdict, evaluations, self._budget.seconds)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from evolver.archive import Member
 from evolver.evaluation import Evaluator, Trial, Yardstick
@@ -18,8 +19,18 @@ from evolver.journal import EventKind, Journal, first_fault
 from evolver.task import Gate, Results, Split, Task
 from sandbox.stats import MIN_WINDOWS, log_ratios, paired_bootstrap, relative_gain
 
+if TYPE_CHECKING:
+    from sandbox.cluster import ClusterSpec
+
 RESAMPLES = 10_000
-MIN_GAIN = 0.005  # below half a percent the step-time tables cannot tell two policies apart
+MIN_GAIN = 0.005  # whatever the profile claims, below half a percent nothing is told apart
+
+
+def smallest_gain(cluster: ClusterSpec) -> float:
+    """The smallest gain that means something where times are off by the profile's own error."""
+    from sandbox.hardware import differential_error
+
+    return max(MIN_GAIN, differential_error(cluster))
 
 
 class Outcome(StrEnum):
@@ -71,6 +82,7 @@ class Court:
     humans: tuple[Member, ...]  # tuned ones included
     active: str | None = None  # digest of the active policy
     seed: int = 0
+    smallest_gain: float = MIN_GAIN  # a smaller one lies within the profile's differential error
 
     def results(self, members: Sequence[Member], split: Split) -> list[Results]:
         """Results of the members on all windows of a split."""
@@ -137,7 +149,7 @@ class Court:
             key=lambda effect: effect.low,
         )
         gates = tuple(gate for _, theirs in rivals for gate in self.task.gates(results[0], theirs))
-        outcome, reason = _decision(results[0], effects, gates)
+        outcome, reason = _decision(results[0], effects, gates, self.smallest_gain)
         return Verdict(outcome, reason, human, chosen, tuple(effects), gates, self.active)
 
     def _rivals(self, human: Member, sealed: Sequence[Results]) -> list[tuple[Member, Results]]:
@@ -160,7 +172,7 @@ class Court:
 
 
 def _decision(
-    candidate: Results, effects: Sequence[Effect], gates: Sequence[Gate]
+    candidate: Results, effects: Sequence[Effect], gates: Sequence[Gate], smallest_gain: float
 ) -> tuple[Outcome, str]:
     """The verdict and its reason, gravest objection first."""
     weakest = effects[0]
@@ -178,10 +190,10 @@ def _decision(
         return Outcome.NO_CHANGE, (
             f"Not proved: the gain against {weakest.rival.name} is {span}, which includes none."
         )
-    if weakest.gain < MIN_GAIN:
+    if weakest.gain < smallest_gain:
         return Outcome.NO_CHANGE, (
             f"Too small to trust: the gain against {weakest.rival.name} is {weakest.gain:.2%}, and "
-            f"below {MIN_GAIN:.1%} the simulator's own error decides."
+            f"below {smallest_gain:.1%} the simulator's own error decides."
         )
     if broken:
         return Outcome.NO_CHANGE, f"Better, but a guardrail broke: {broken[0]}"

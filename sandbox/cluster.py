@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sandbox.calibration import Calibration, read_calibration
 from sandbox.contract import DECODE, MIXED, PREFILL
 from sandbox.errors import SandboxError
+from sandbox.profiles import Profile, UnknownProfile, load_profile
 
 Positive = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
@@ -225,7 +227,12 @@ class PriceSpec(_Part):
 
 
 class ClusterSpec(_Part):
-    """One cluster; see the attributes of its parts."""
+    """One cluster; see the attributes of its parts.
+
+    Attributes:
+        calibration: files that `evolver calibrate` wrote, relative to the cluster file.
+        calibrated: what they hold.
+    """
 
     name: str = Field(default="cluster", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     model: str
@@ -240,6 +247,8 @@ class ClusterSpec(_Part):
     network: NetworkSpec = NetworkSpec()
     predictor: PredictorSpec = PredictorSpec()
     price: PriceSpec = PriceSpec()
+    calibration: tuple[str, ...] = Field(default=(), max_length=16)
+    calibrated: tuple[Calibration, ...] = ()
     classes: tuple[ClassSpec, ...] = Field(default=(), max_length=7, alias="class")
 
     model_config = ConfigDict(populate_by_name=True)
@@ -314,11 +323,45 @@ def load_cluster(name_or_path: str) -> ClusterSpec:
             text = path.read_text("utf-8")
         except UnicodeDecodeError:
             raise ClusterError(f"{path.name} is not UTF-8 text; give a TOML file.") from None
+        return with_calibrations(parse_cluster(text), path.parent)
     return parse_cluster(text)
 
 
+def with_calibrations(
+    cluster: ClusterSpec, folder: Path, files: tuple[str, ...] | None = None
+) -> ClusterSpec:
+    """The cluster with its own calibration files read, or with these instead.
+
+    Raises:
+        CalibrationRefused: a file is damaged, or its tables have changed.
+        ClusterError: a file is about a replica that this cluster cannot have.
+    """
+    found = tuple(read_calibration(folder / name) for name in files or cluster.calibration)
+    for calibration in found:
+        profile = _replica(cluster, calibration)
+        if profile is None:
+            raise ClusterError(
+                f"The calibration is of {calibration.key}, which {cluster.name} does not have "
+                f"({cluster.describe()}); name one of its own or leave it out."
+            )
+        calibration.applied(profile)
+    return cluster.model_copy(update={"calibrated": cluster.calibrated + found})
+
+
+def _replica(cluster: ClusterSpec, calibration: Calibration) -> Profile | None:
+    """The shipped profile that a calibration is about, if the cluster can have such a replica."""
+    for pool in cluster.pool:
+        try:
+            profile = load_profile(pool.gpu, cluster.model, calibration.tp)
+        except UnknownProfile:
+            continue
+        if calibration.tp <= pool.count and calibration.fits(profile):
+            return profile
+    return None
+
+
 def parse_cluster(text: str) -> ClusterSpec:
-    """A cluster from TOML text."""
+    """A cluster from TOML text; calibration files it names are not read."""
     try:
         return ClusterSpec.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.calibration import calibrated
 from sandbox.cluster import ClusterError, ClusterSpec
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
@@ -58,6 +59,13 @@ def _build(cluster: ClusterSpec) -> Hardware:
             + ", ".join(sorted({f"{gpu} x {model}" for gpu, model, _ in available()}))
             + "."
         )
+    return hardware_of(found, cluster, pools, devices)
+
+
+def hardware_of(
+    found: list[tuple[int, Profile]], cluster: ClusterSpec, pools: state.Rows, devices: state.Rows
+) -> Hardware:
+    """Rows and tables of these (pool, profile) shapes, whether they are shipped or not."""
     shapes = np.zeros(len(found), state.SHAPE)
     tables = [_tables(profile, cluster) for _, profile in found]
     for row, (pool, profile), (tokens, batch, _, _) in zip(shapes, found, tables, strict=True):
@@ -119,7 +127,8 @@ def _profiles(cluster: ClusterSpec, pools: state.Rows) -> list[tuple[int, Profil
             if tp > most:
                 break
             try:
-                found.append((k, load_profile(spec.gpu, cluster.model, tp)))
+                profile = load_profile(spec.gpu, cluster.model, tp)
+                found.append((k, calibrated(profile, cluster.calibrated)))
             except UnknownProfile:
                 continue
     return found
@@ -158,3 +167,9 @@ def _fill_shape(
     row["kv_bytes"] = profile.kv_bytes_per_token
     row["decode_per_seq"] = rise / PS_PER_S
     row["decode_base"] = (profile.step_overhead_ps + int(batch[1]) - rise) / PS_PER_S
+
+
+def differential_error(cluster: ClusterSpec) -> float:
+    """Error of a ratio of two times on this cluster: that of its worst replica shape."""
+    pools, _ = _pools(cluster)
+    return max((p.differential_error for _, p in _profiles(cluster, pools)), default=0.0)

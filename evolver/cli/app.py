@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from evolver.cli import failures
+from evolver.cli.calibrate_command import calibrate
 from evolver.cli.check_command import check
 from evolver.cli.demo_command import demo
 from evolver.cli.doctor_command import doctor
@@ -20,7 +21,9 @@ from evolver.cli.screen import Screen
 from evolver.cli.status_command import status
 from evolver.cli.trace_commands import trace_app
 
-ORDER = ("demo", "trace", "replay", "check", "evolve", "policy", "status", "doctor")
+ORDER = (
+    "demo", "trace", "calibrate", "replay", "check", "evolve", "policy", "status", "doctor",
+)  # fmt: skip
 
 
 class _InOrder(TyperGroup):
@@ -72,6 +75,7 @@ def evolver(
 
 app.command()(demo)
 app.add_typer(trace_app)
+app.command()(calibrate)
 app.command()(replay)
 app.command()(check)
 app.command()(evolve)

@@ -11,6 +11,7 @@ from evolver.cli.failures import Misused
 from evolver.cli.inputs import CapacityChoice, TraceChoice, checked_load, read_ground
 from evolver.cli.options import (
     USUAL_CLUSTER,
+    CalibrationFiles,
     CapacityFile,
     CapacityFormat,
     CapacityFrom,
@@ -69,6 +70,7 @@ def evolve(
     context: typer.Context,
     trace: TraceFile,
     cluster: Cluster = USUAL_CLUSTER,
+    calibration: CalibrationFiles = None,
     load: Load = 0.8,
     rate_as_recorded: RateAsRecorded = False,
     seed: Seed = 0,
@@ -114,8 +116,9 @@ def evolve(
         capacity, capacity_format, polarity, capacity_option, node, capacity_from, capacity_speed
     )
     ground = read_ground(
-        TraceChoice(trace, format, option, start_s, until_s, span_s), cluster, choice, mode, seed
-    )
+        TraceChoice(trace, format, option, start_s, until_s, span_s), cluster, choice, mode, seed,
+        calibration or (),
+    )  # fmt: skip
     screen.note(*ground.sentences())
     evolution, view = _searched(screen, _problem(screen, ground, share), limits, settings, workers)
     _shown(screen, output, out, evolution, view)

@@ -88,15 +88,22 @@ class TraceChoice:
 
 
 def read_ground(
-    trace: TraceChoice, cluster: str, capacity: CapacityChoice, mode: str, seed: int
+    trace: TraceChoice,
+    cluster: str,
+    capacity: CapacityChoice,
+    mode: str,
+    seed: int,
+    calibration: Sequence[Path] = (),
 ) -> Ground:
     """What is replayed: the stretch of the trace, the cluster, and capacity laid on it."""
     if trace.span_s is not None and not trace.span_s > 0:
         raise Misused(f"A span of {trace.span_s:g} s is nothing; give --span-s above 0.")
     from evolver.cli.replaying import Ground
-    from sandbox.cluster import load_cluster
+    from sandbox.cluster import load_cluster, with_calibrations
 
     spec = load_cluster(cluster)
+    if calibration:
+        spec = with_calibrations(spec, Path(), tuple(str(path) for path in calibration))
     format, capacity = capacity.for_format(trace.format)
     pairing = capacity.pair(spec)
     requests = read_requests(trace.path, format, trace.options)

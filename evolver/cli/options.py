@@ -64,6 +64,10 @@ CapacitySpeed = Annotated[
 Cluster = Annotated[
     str, typer.Option(metavar="FILE|NAME", help="Which GPUs serve which model, and the SLOs.")
 ]
+CalibrationFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--calibration", metavar="FILE", help="Of evolver calibrate; repeatable."),
+]
 RateAsRecorded = Annotated[
     bool, typer.Option("--rate-as-recorded", help="Leave the arrival rate alone.")
 ]

@@ -12,6 +12,7 @@ from evolver.cli.failures import Misused
 from evolver.cli.inputs import CapacityChoice, TraceChoice, checked_load, read_ground
 from evolver.cli.options import (
     USUAL_CLUSTER,
+    CalibrationFiles,
     CapacityFile,
     CapacityFormat,
     CapacityFrom,
@@ -64,6 +65,7 @@ def replay(
     trace: TraceFile,
     policy: Policies,
     cluster: Cluster = USUAL_CLUSTER,
+    calibration: CalibrationFiles = None,
     load: Loads = None,
     rate_as_recorded: RateAsRecorded = False,
     capacity: CapacityFile = None,
@@ -103,8 +105,9 @@ def replay(
     )
     named = [find_policy(word) for word in dict.fromkeys(policy)]
     ground = read_ground(
-        TraceChoice(trace, format, option, start_s, until_s, span_s), cluster, choice, mode, seed
-    )
+        TraceChoice(trace, format, option, start_s, until_s, span_s), cluster, choice, mode, seed,
+        calibration or (),
+    )  # fmt: skip
     screen.note(*ground.sentences())
     from evolver.cli.replaying import replay_all
 

@@ -17,6 +17,7 @@ never makes it shorter.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -30,6 +31,15 @@ Int64s = NDArray[np.int64]
 
 ATTENTION_SHIFT = 10
 """Prefill attention coefficients count 2**-10 picoseconds."""
+
+HOST_TERMS = ("step_overhead_ps", "sequence_overhead_ps", "request_overhead_ps")
+"""Terms of the host and the engine rather than of a model's kernels."""
+
+TERMS = (*HOST_TERMS, "all_reduce_scale", "compute_scale", "decode_scale", "context_scale")
+"""What `Profile.calibrated` can set; docs/fidelity.md says what each stands for."""
+
+DIFFERENTIAL_ERROR = 0.025
+"""Until a profile says otherwise; `python benchmarks/fidelity.py` prints what was measured."""
 
 MAX_BATCH = 1024
 MAX_STEP_TOKENS = 16_384
@@ -80,8 +90,16 @@ class Profile:
         kv_capacity_tokens: KV tokens that fit beside weights and activations.
         context_limit_tokens: the model's own limit on prompt plus output.
         step_overhead_ps: host time of one step that no kernel covers.
+        sequence_overhead_ps: host time of one step for each of its decoding sequences, already
+            part of D and E: sampling, detokenisation and input preparation that nothing hides.
         request_overhead_ps: host time of one request before its first token.
         all_reduce_scale: factor already applied to the all-reduce share of N and D.
+        compute_scale: factor already applied to what prompt tokens cost, N beyond one token and A.
+        decode_scale: factor already applied to D.
+        context_scale: factor already applied to S.
+        differential_error: usual error of a ratio of two times of one replica, which is what
+            comparing policies rests on; 0.02 is 2 %.
+        raw: the profile before any factor was applied; None when none was.
     """
 
     gpu: str
@@ -103,6 +121,12 @@ class Profile:
     request_overhead_ps: int
     all_reduce_scale: float
     provenance: Provenance
+    sequence_overhead_ps: int = 0
+    compute_scale: float = 1.0
+    decode_scale: float = 1.0
+    context_scale: float = 1.0
+    differential_error: float = DIFFERENTIAL_ERROR
+    raw: Profile | None = None
 
     def __post_init__(self) -> None:
         for grid, columns in (
@@ -123,6 +147,18 @@ class Profile:
         return f"{self.gpu} x {self.model} x TP{self.tp}"
 
     @property
+    def tables_digest(self) -> str:
+        """Sixteen hex digits of the tables before any term was applied."""
+        raw = self.raw or self
+        whole = hashlib.sha256(repr((raw.key, raw.attention)).encode())
+        for table in (
+            raw.token_grid, raw.prefill_ps, raw.batch_grid, raw.decode_ps, raw.context_ps,
+            raw.all_reduce_tokens_ps, raw.all_reduce_batch_ps,
+        ):  # fmt: skip
+            whole.update(table.tobytes())
+        return whole.hexdigest()[:16]
+
+    @property
     def max_sequence_tokens(self) -> int:
         """Longest sequence one replica can hold: the model's limit or the whole KV cache."""
         return min(self.context_limit_tokens, self.kv_capacity_tokens)
@@ -138,7 +174,8 @@ class Profile:
         if batch < 1:
             return 0
         decode = interpolate_ps(self.batch_grid, self.decode_ps, batch)
-        return max(0, decode - interpolate_ps(self.token_grid, self.prefill_ps, batch))
+        host = self.sequence_overhead_ps * batch
+        return max(host, decode - interpolate_ps(self.token_grid, self.prefill_ps, batch))
 
     def step_ps(self, chunks: Iterable[tuple[int, int]], batch: int, context_tokens: int) -> int:
         """Time of one step; the reference that the compiled kernel must equal.
@@ -202,31 +239,37 @@ class Profile:
         dense[0] = 0
         return dense
 
-    def calibrated(
-        self,
-        *,
-        step_overhead_ps: int | None = None,
-        request_overhead_ps: int | None = None,
-        all_reduce_scale: float | None = None,
-    ) -> Profile:
-        """The same profile with other host constants or another all-reduce speed.
+    def calibrated(self, **terms: float) -> Profile:
+        """The same profile with other terms; those that are not named stay as they are.
+
+        Args:
+            terms: of `TERMS`. Factors apply to the tables as they were built, not on top of
+                factors applied before.
 
         Raises:
-            ProfileDataError: a term is negative.
+            ProfileDataError: an unknown term, or one that is negative or not finite.
         """
-        step = self.step_overhead_ps if step_overhead_ps is None else step_overhead_ps
-        request = self.request_overhead_ps if request_overhead_ps is None else request_overhead_ps
-        scale = self.all_reduce_scale if all_reduce_scale is None else all_reduce_scale
-        if not (step >= 0 and request >= 0 and 0.0 <= scale < float("inf")):
+        raw = self.raw or self
+        now = {name: terms.get(name, getattr(self, name)) for name in TERMS}
+        if not terms.keys() <= now.keys():
+            raise ProfileDataError(f"{self.key}: a calibrated term is one of {', '.join(TERMS)}.")
+        if not all(0.0 <= value < float("inf") for value in now.values()):
             raise ProfileDataError(f"{self.key}: calibrated terms must be finite, zero or more.")
-        extra = scale - self.all_reduce_scale
+        whole = {name: int(now[name]) for name in TERMS if name.endswith("_ps")}
+        extra = now["all_reduce_scale"] - raw.all_reduce_scale
+        prefill = raw.prefill_ps + raw.all_reduce_tokens_ps * extra
+        prefill = prefill[0] + now["compute_scale"] * (prefill - prefill[0])
+        decode = (raw.decode_ps + raw.all_reduce_batch_ps * extra) * now["decode_scale"]
+        decode = decode + whole["sequence_overhead_ps"] * raw.batch_grid
+        a_prefix, a_chunk, a_linear = (round(a * now["compute_scale"]) for a in raw.attention)
         return replace(
-            self,
-            prefill_ps=_with_all_reduce(self.prefill_ps, self.all_reduce_tokens_ps, extra),
-            decode_ps=_with_all_reduce(self.decode_ps, self.all_reduce_batch_ps, extra),
-            step_overhead_ps=step,
-            request_overhead_ps=request,
-            all_reduce_scale=scale,
+            raw,
+            **(now | whole),
+            prefill_ps=_rising(prefill),
+            decode_ps=_rising(decode),
+            context_ps=_scaled(raw.context_ps, now["context_scale"]),
+            attention=(a_prefix, a_chunk, a_linear),
+            raw=raw,
         )
 
 
@@ -238,7 +281,16 @@ def interpolate_ps(grid: Int64s, table: Int64s, x: int) -> int:
     return y0 + (y1 - y0) * max(x - x0, 0) // (x1 - x0)
 
 
-def _with_all_reduce(table: Int64s, all_reduce: Int64s, extra: float) -> Int64s:
-    shifted = table + np.rint(all_reduce * extra).astype(np.int64)
-    rising: Int64s = np.maximum.accumulate(np.maximum(shifted, 0))
-    return rising
+def _scaled(table: Int64s, factor: float) -> Int64s:
+    if factor == 1.0:
+        return table
+    return _fixed(np.rint(table * factor).astype(np.int64))
+
+
+def _rising(table: NDArray[np.float64]) -> Int64s:
+    return _fixed(np.maximum.accumulate(np.rint(np.maximum(table, 0.0)).astype(np.int64)))
+
+
+def _fixed(table: Int64s) -> Int64s:
+    table.setflags(write=False)
+    return table

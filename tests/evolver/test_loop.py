@@ -22,6 +22,13 @@ def test_a_better_structure_is_found_and_proved(bowls, lines, humans):
     assert result.verdict.effect.low > 0
 
 
+def test_a_gain_within_the_simulators_own_error_is_no_gain(bowls, lines, humans):
+    gain = run(bowls(), [lines], humans).verdict.effect.gain
+    verdict = run(bowls(), [lines], humans, smallest_gain=gain * 1.01).verdict
+    assert verdict.outcome is Outcome.NO_CHANGE
+    assert "Too small to trust" in verdict.reason
+
+
 def test_same_seed_same_events_whatever_the_number_of_workers(bowls, lines, humans):
     logs = [EventList(), EventList()]
     for workers, log in zip((1, 4), logs, strict=True):

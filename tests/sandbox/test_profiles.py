@@ -127,12 +127,13 @@ def test_the_latent_cache_is_on_every_gpu():
 def test_every_gpu_and_every_model_has_a_profile():
     assert {gpu for gpu, _, _ in available()} == {gpu.name for gpu in gpus()}
     assert {model for _, model, _ in available()} == {
-        "deepseek-v3", "llama-3.1-70b", "llama-3.1-8b", "qwen3-32b"
+        "deepseek-v3", "llama-3.1-70b", "llama-3.1-70b-fp8", "llama-3.1-8b", "llama-3.1-8b-fp8",
+        "qwen3-32b", "qwen3-32b-fp8",
     }  # fmt: skip
 
 
 def test_step_times_are_near_the_measured_kernels():
-    profile = load_profile("H100", "llama-3.1-8b", 1)
+    profile = load_profile("H100", "llama-3.1-8b", 1, terms=False)
     kernels = profile.step_time_ps(0, 0, 128, 128 * 1024) - profile.step_overhead_ps
     assert kernels / 1e9 == pytest.approx(12.8, rel=0.05)
     prefill = profile.step_time_ps(4096, 0, 0, 0) - profile.step_overhead_ps
@@ -155,7 +156,7 @@ def test_an_unknown_name_lists_what_exists(key, named):
 
 
 def test_calibration_moves_only_its_own_term():
-    profile = load_profile("RTX-PRO-6000", "qwen3-32b", 2)
+    profile = load_profile("RTX-PRO-6000", "qwen3-32b", 2, terms=False)
     slow = profile.calibrated(all_reduce_scale=3.0, step_overhead_ps=2_000_000_000)
     assert slow.calibrated(all_reduce_scale=3.0).prefill_ps.tolist() == slow.prefill_ps.tolist()
     assert (slow.decode_ps >= profile.decode_ps + 2 * profile.all_reduce_batch_ps - 1).all()
@@ -193,3 +194,10 @@ def test_loading_needs_neither_numba_nor_the_builder():
         "sys.exit(bool({'numba', 'scipy', 'aiconfigurator_core'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_unmeasured_model_takes_host_terms_and_no_factors():
+    profile = load_profile("RTX-PRO-6000", "llama-3.1-70b", 2)
+    assert profile.step_overhead_ps > 1_200_000_000
+    assert (profile.all_reduce_scale, profile.context_scale) == (1.0, 1.0)
+    assert load_profile("RTX-PRO-6000", "qwen3-32b", 2).all_reduce_scale > 1.5
