@@ -50,31 +50,25 @@ def prefixes_of(trace: Trace) -> Prefixes:
 
     Kept for the traces that were asked about last: a search replays few traces many times.
     """
-    size = trace.block_tokens
-    whole = np.minimum(np.diff(trace.block_offsets), trace.prompt_tokens // size)
+    whole = np.minimum(np.diff(trace.block_offsets), trace.prompt_tokens // trace.block_tokens)
     lists = _in_one_tree(_cut(trace.blocks, whole))
     follower = _followers(trace, lists)
     reach = _answered(trace, lists, follower)
-    parent = _parents(lists)
-    starts = _segment_starts(lists, parent, follower, reach)
-    segment = np.cumsum(starts) - 1
-    begins = starts[lists.ids]
-    paths = segment[lists.ids[begins]].astype(np.int32)
-    before = np.concatenate([[0], np.cumsum(begins)])
-    first, after = before[lists.offsets[:-1]], before[lists.offsets[1:]]
+    starts = _segment_starts(lists, follower, reach)
+    segment = np.cumsum(starts, dtype=np.int32) - 1
+    at = np.flatnonzero(starts[lists.ids])
+    paths = segment[lists.ids[at]]
+    before = np.searchsorted(at, lists.offsets)
+    start, count = before[:-1], np.diff(before)
+    depth = np.zeros(int(segment.max(initial=_NONE)) + 1, np.int32)
+    depth[paths] = at - np.repeat(lists.offsets[:-1], count)
+    answers = np.zeros(len(trace), np.int64), np.zeros(len(trace), np.int32)
     goes_on = np.flatnonzero(reach > 0)
-    answer_start, answer_count = np.zeros(len(trace), np.int64), np.zeros(len(trace), np.int32)
-    if len(goes_on):
-        own, other = np.diff(lists.offsets)[goes_on], lists.offsets[follower[goes_on]]
-        answer_start[goes_on] = before[other + own]
-        answer_count[goes_on] = before[other + reach[goes_on]] - before[other + own]
-    depth = np.zeros(int(starts.sum()), np.int32)
-    within = np.arange(len(lists.ids)) - np.repeat(lists.offsets[:-1], np.diff(lists.offsets))
-    depth[paths] = within[begins]
-    return Prefixes(
-        np.bincount(segment, minlength=len(depth)).astype(np.int32), depth, paths,
-        first, (after - first).astype(np.int32), answer_start, answer_count,
-    )  # fmt: skip
+    other = lists.offsets[follower[goes_on]]
+    answers[0][goes_on] = np.searchsorted(at, other + whole[goes_on])
+    answers[1][goes_on] = np.searchsorted(at, other + reach[goes_on]) - answers[0][goes_on]
+    blocks = np.bincount(segment, minlength=len(depth)).astype(np.int32)
+    return Prefixes(blocks, depth, paths, start, count.astype(np.int32), *answers)
 
 
 def no_prefixes(requests: int) -> Prefixes:
@@ -110,45 +104,45 @@ def cache_rows(prefixes: Prefixes, engines: int, most_blocks: int) -> dict[str, 
 
 def _cut(blocks: Blocks, counts: Ints) -> Blocks:
     """The first `counts` blocks of every list."""
-    offsets = offsets_of(counts)
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-    return Blocks(
-        offsets, blocks.ids[np.repeat(blocks.offsets[:-1], counts) + within], blocks.tokens
-    )
+    if np.array_equal(counts, np.diff(blocks.offsets)):
+        return blocks
+    keep = np.zeros(len(blocks.ids) + 1, np.int8)
+    np.add.at(keep, blocks.offsets[:-1], 1)
+    np.add.at(keep, blocks.offsets[:-1] + counts, -1)
+    inside = np.cumsum(keep[:-1], dtype=np.int8).astype(np.bool_)
+    return Blocks(offsets_of(counts), blocks.ids[inside], blocks.tokens)
 
 
 def _in_one_tree(lists: Blocks) -> Blocks:
     """Ids 0, 1, ... as first seen, renamed by their place when one follows different blocks."""
-    codes = first_seen_codes(lists.ids).astype(np.int64)
+    codes = first_seen_codes(lists.ids)
     named = Blocks(lists.offsets, codes, lists.tokens)
-    if np.array_equal(_parents(named)[codes], _previous(named)):
+    previous = _previous(named)
+    if np.array_equal(_parents(named, previous)[codes], previous):
         return named
     counts, node = np.diff(lists.offsets), np.full(len(lists.offsets) - 1, _NONE, np.int64)
-    made = 0
+    places, made = np.zeros(len(codes), np.int64), 0
     for place in range(int(counts.max(initial=0))):
         rows = np.flatnonzero(counts > place)
         at = lists.offsets[rows] + place
-        pairs = np.stack([node[rows], codes[at]])
-        _, inverse = np.unique(pairs, axis=1, return_inverse=True)
-        node[rows] = made + inverse.reshape(-1)
-        named.ids[at] = node[rows]
+        _, inverse = np.unique(np.stack([node[rows], codes[at]]), axis=1, return_inverse=True)
+        node[rows] = places[at] = made + inverse.reshape(-1)
         made = int(node[rows].max()) + 1
-    return Blocks(lists.offsets, first_seen_codes(named.ids).astype(np.int64), lists.tokens)
+    return Blocks(lists.offsets, first_seen_codes(places), lists.tokens)
 
 
-def _previous(lists: Blocks) -> Ints:
+def _previous(lists: Blocks) -> Int32s:
     """The block before each listed one, -1 for the first."""
-    previous = np.empty(len(lists.ids), np.int64)
+    previous = np.empty(len(lists.ids), np.int32)
     previous[1:] = lists.ids[:-1]
-    heads = lists.offsets[:-1][np.diff(lists.offsets) > 0]
-    previous[heads] = _NONE
+    previous[lists.offsets[:-1][np.diff(lists.offsets) > 0]] = _NONE
     return previous
 
 
-def _parents(lists: Blocks) -> Ints:
+def _parents(lists: Blocks, previous: Int32s) -> Int32s:
     """The block that each id follows."""
-    parent = np.full(int(lists.ids.max(initial=_NONE)) + 1, _NONE, np.int64)
-    parent[lists.ids] = _previous(lists)
+    parent = np.full(int(lists.ids.max(initial=_NONE)) + 1, _NONE, np.int32)
+    parent[lists.ids] = previous
     return parent
 
 
@@ -180,15 +174,15 @@ def _answered(trace: Trace, lists: Blocks, follower: Ints) -> Ints:
     return np.where((follower >= 0) & (reach > counts), reach, 0)
 
 
-def _segment_starts(lists: Blocks, parent: Ints, follower: Ints, reach: Ints) -> NDArray[np.bool_]:
+def _segment_starts(lists: Blocks, follower: Ints, reach: Ints) -> NDArray[np.bool_]:
     """Which ids begin a segment: first blocks, and those after a block where prompts part or end.
 
     Ids are numbered as first seen, so an only child comes right after its parent and a segment's
     ids are consecutive.
     """
-    n, counts = len(parent), np.diff(lists.offsets)
-    children = np.bincount(parent[parent >= 0], minlength=n)
-    ends = np.zeros(n, np.bool_)
+    parent, counts = _parents(lists, _previous(lists)), np.diff(lists.offsets)
+    children = np.bincount(parent[parent >= 0], minlength=len(parent))
+    ends = np.zeros(len(parent), np.bool_)
     ends[lists.ids[lists.offsets[1:][counts > 0] - 1]] = True
     goes_on = reach > 0
     ends[lists.ids[lists.offsets[follower[goes_on]] + reach[goes_on] - 1]] = True
