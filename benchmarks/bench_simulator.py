@@ -32,7 +32,7 @@ What = Literal["routing", "prefix", "disaggregated", "elastic", "sessions"]
 SEED = 1
 MODEL = "Llama-3.1-8B"
 SMALL, LARGE = 20_000, 1_000_000
-TIGHT_KV_TOKENS = 80_000  # of an H100's 430,000: enough preemption to be seen, not to drown in
+TIGHT_KV_TOKENS = 24_000  # of an H100's 430,000: enough preemption to be seen, not to drown in
 POLICIES: dict[What, str] = {
     "routing": "least_predicted_completion",
     "prefix": "prefix_affinity",
@@ -187,6 +187,7 @@ def _children_cpu_s() -> float:
 def trace_of(row: Row) -> Trace:
     """The row's traffic, at its load of what its fleet was measured to serve."""
     from workloads import chat
+
     from sandbox.replay import capacity_rps
 
     def draw(requests: int, rate_rps: float) -> Trace:
@@ -223,6 +224,7 @@ def cluster_of(row: Row) -> ClusterSpec:
 def setup_of(row: Row, trace: Trace) -> Setup:
     """The simulation, with GPUs that come and go where plans are elastic."""
     from workloads import coming_and_going
+
     from sandbox.capacity import pair
     from sandbox.simulation import Setup
 

@@ -1,7 +1,8 @@
 """Synthetic chat traffic and capacity of any size for the benchmarks.
 
-Traffic has about 1,000 tokens in and 200 out. Sessions of four turns; every prompt is a shared system prompt, the turns and answers so far, and
-the new turn. Drawn column by column, so that a million requests take seconds.
+Traffic has about 1,000 tokens in and 200 out. Sessions of four turns; every prompt is a shared
+system prompt, the turns and answers so far, and the new turn. Drawn column by column, so that a
+million requests take seconds.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def coming_and_going(nodes: int, span_s: float, *, seed: int = 1) -> CapacityTra
     rng = np.random.default_rng([seed, nodes])
     losses = max(nodes * 10 // 8, 1)
     node = rng.integers(0, nodes, losses)
-    at = np.sort(rng.random(losses)) * span_s
+    at = np.sort(rng.random(losses)) * 0.9 * span_s
     return CapacityTrace.of(
         TraceMeta(name="coming and going", format="generated"), "availability", span_s=span_s,
         initial_up=np.ones(nodes, np.bool_), node=np.concatenate([node, node]),

@@ -206,6 +206,7 @@ def _allocate(
         router_seen=np.full((2 * routers, engines), -1, np.int64),
         router_counts=np.zeros(2 * routers, np.int64),
         router_free=np.zeros(routers, np.int64),
+        sent=np.zeros((routers, engines), state.SENT),
         router_memory=np.zeros((routers + 1, contract.MEMORY_SLOTS)),
         engine_memory=np.zeros((engines, contract.MEMORY_SLOTS)),
         planner_memory=np.zeros((1 + DEFAULT_MEMORY_ROWS, contract.MEMORY_SLOTS)),

@@ -27,8 +27,8 @@ from sandbox.kernel.heaps import push_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import finish_request, note_first_token, note_start, reject_request
 from sandbox.kernel.prefix import (
-    matching_blocks,
-    publish_blocks,
+    matching_tokens,
+    publish_prompt,
     take_blocks,
     unused_among,
 )
@@ -73,7 +73,7 @@ def _try_admit(s: Sim, i: int, r: int, budget: int) -> bool:
     q.target = q.prompt + q.done
     cached, unused = 0, 0
     if s.settings[0].has_prefixes:
-        cached = matching_blocks(s, i, r) * s.settings[0].block_tokens
+        cached = matching_tokens(s, i, r)
         unused = unused_among(s, i, r) * (s.settings[0].block_tokens // BLOCK_TOKENS)
     chunk = min(q.target - cached, budget)
     blocks = (chunk + BLOCK_TOKENS - 1) // BLOCK_TOKENS
@@ -257,12 +257,12 @@ def _finish_chunks(s: Sim, i: int, now: int) -> None:
         q.computed += q.chunk
         inst.backlog -= q.chunk
         inst.fill_context += q.chunk
+        if s.settings[0].has_prefixes and q.chunk > 0:
+            publish_prompt(s, i, r, now)
         q.chunk = 0
         if q.computed >= q.target:
             unlink_fill(s, i, r)
             inst.fill_context -= q.computed
-            if s.settings[0].has_prefixes:
-                publish_blocks(s, i, r, now)
             if not np.isnan(q.predicted):
                 inst.predicted -= min(max(q.predicted - q.done, 0.0), 1.0)
             q.done += 1

@@ -77,7 +77,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "tenant_load": (np.int32, 2),
     "class_stats": (state.CLASS_STATS, 1), "router_rows": (dtype_of(contract.Instance), 2),
     "router_slots": (np.int64, 2), "router_seen": (np.int64, 2), "router_counts": (np.int64, 1),
-    "router_free": (np.int64, 1), "router_memory": (np.float64, 2),
+    "router_free": (np.int64, 1), "sent": (state.SENT, 2), "router_memory": (np.float64, 2),
     "engine_memory": (np.float64, 2), "planner_memory": (np.float64, 2),
     "request_row": (dtype_of(contract.Request), 1), "window": (dtype_of(contract.Window), 1),
     "cluster": (dtype_of(contract.Cluster), 1), "plan": (dtype_of(contract.Plan), 1),

@@ -1,6 +1,6 @@
 """Prefix cache of one instance: matching a prompt, using what matches, sharing what was computed.
 
-As in vLLM's automatic prefix caching, a prompt's whole blocks can be shared once it is computed,
+As in vLLM's automatic prefix caching, a prompt's whole blocks can be shared once they are computed,
 and so can an answer's as far as the session's next prompt repeats it; at least one token of a
 prompt is computed anew. Without users they stay until space is needed, see evict.py.
 """
@@ -23,7 +23,7 @@ from sandbox.kernel.segments import (
     segment_depth,
     set_bit,
 )
-from sandbox.kernel.state import Sim
+from sandbox.kernel.state import BLOCK_TOKENS, Sim
 
 
 @kernel
@@ -53,14 +53,15 @@ def _path_blocks(s: Sim, i: int, r: int, whole: int) -> int:
 
 @kernel
 def _usable(s: Sim, r: int, blocks: int) -> int:
-    """Of present blocks those that save work; at least one token stays to compute."""
+    """Tokens that present blocks save, in whole KV blocks; at least one stays to compute."""
     q = s.requests[r]
-    return min(blocks, (q.prompt + q.done - 1) // s.settings[0].block_tokens)
+    most = (q.prompt + q.done - 1) // BLOCK_TOKENS * BLOCK_TOKENS
+    return min(blocks * s.settings[0].block_tokens, most)
 
 
 @kernel
-def matching_blocks(s: Sim, i: int, r: int) -> int:
-    """Leading blocks of `r` that instance `i` holds now and that save work."""
+def matching_tokens(s: Sim, i: int, r: int) -> int:
+    """Leading tokens of `r` that instance `i` holds now and need not compute."""
     whole = _whole_segments(s, i, r)
     return _usable(s, r, _path_blocks(s, i, r, whole))
 
@@ -125,7 +126,7 @@ def _use(s: Sim, i: int, c: int) -> None:
 
 @kernel
 def take_blocks(s: Sim, i: int, r: int) -> int:
-    """Use what is present of the prompt of `r`; how many blocks that save work."""
+    """Use what is present of the prompt of `r`; how many tokens that saves."""
     q = s.requests[r]
     q.held_segments = 0
     q.held_blocks = 0
@@ -144,76 +145,80 @@ def take_blocks(s: Sim, i: int, r: int) -> int:
 
 
 @kernel
-def _share_rest(s: Sim, i: int, r: int, g: int) -> None:
-    """Complete the last used segment with blocks of `r`, or give them up if another has."""
-    q = s.requests[r]
-    row = s.cached[i, find(s, i, g)]
-    mine = segment_depth(s, g) + segment_blocks(s, g) - q.held_blocks
-    if row.present == segment_blocks(s, g):
-        s.instances[i].blocks_used -= mine * block_width(s)
-    else:
-        row.present = segment_blocks(s, g)
-        mark(s, g, i, row.present)
-    q.held_blocks += mine
-
-
-@kernel
-def _share_segment(s: Sim, i: int, r: int, g: int, now: int) -> None:
-    """Make a computed segment of `r` shared; what is present of it already is used instead."""
-    q = s.requests[r]
-    if not holds(s, g, i, WHOLE) and not holds(s, g, i, PART):
-        c = put(s, i, g)
-        if c < 0:
-            return
-        row = s.cached[i, c]
-        row.users = 1
-        set_bit(s, g, i, USED, True)
-        row.session = q.session
-        row.online = q.online
-    else:
-        c = find(s, i, g)
-        _use(s, i, c)
-        s.instances[i].blocks_used -= s.cached[i, c].present * block_width(s)
-    s.cached[i, c].since = now
-    s.cached[i, c].present = segment_blocks(s, g)
-    mark(s, g, i, segment_blocks(s, g))
-    q.held_blocks += segment_blocks(s, g)
-    q.held_segments += 1
-
-
-@kernel
-def _share_path(s: Sim, i: int, r: int, start: int, first: int, count: int, now: int) -> None:
-    for k in range(first, count):
-        before = s.requests[r].held_segments
-        _share_segment(s, i, r, s.paths[start + k], now)
-        if s.requests[r].held_segments == before:
-            return
-
-
-@kernel
-def publish_blocks(s: Sim, i: int, r: int, now: int) -> None:
-    """The prompt is computed: its whole blocks can be shared from now on."""
-    q = s.requests[r]
-    if q.held_segments > 0:
-        _share_rest(s, i, r, s.paths[q.path_start + q.held_segments - 1])
-    _share_path(s, i, r, q.path_start, q.held_segments, q.path_count, now)
-
-
-@kernel
-def publish_answer(s: Sim, i: int, r: int, now: int) -> None:
-    """The answer is out: the blocks that the session's next prompt repeats can be shared."""
-    q = s.requests[r]
-    if q.answer_count > 0 and q.held_segments == q.path_count:
-        _share_path(s, i, r, q.answer_start, 0, q.answer_count, now)
-
-
-@kernel
 def _segment_of(s: Sim, r: int, k: int) -> int:
     """Segment `k` of prompt and answer."""
     q = s.requests[r]
     if k < q.path_count:
         return s.paths[q.path_start + k]
     return s.paths[q.answer_start + k - q.path_count]
+
+
+@kernel
+def _share(s: Sim, i: int, r: int, c: int, blocks: int) -> None:
+    """Share leading `blocks` of a used segment: private ones become its own, or are given up."""
+    q, row = s.requests[r], s.cached[i, c]
+    before = q.held_blocks - segment_depth(s, row.segment)
+    there = min(row.present, blocks)
+    s.instances[i].blocks_used -= max(there - before, 0) * block_width(s)
+    if blocks > row.present:
+        row.present = blocks
+        mark(s, row.segment, i, blocks)
+    q.held_blocks += blocks - before
+
+
+@kernel
+def _use_or_put(s: Sim, i: int, r: int, g: int, now: int) -> int:
+    """The row of a segment that `r` uses from now on, -1 when there is no place for one."""
+    if holds(s, g, i, WHOLE) or holds(s, g, i, PART):
+        c = find(s, i, g)
+        _use(s, i, c)
+        return c
+    c = put(s, i, g)
+    if c >= 0:
+        row, q = s.cached[i, c], s.requests[r]
+        row.users = 1
+        row.since = now
+        row.session = q.session
+        row.online = q.online
+        set_bit(s, g, i, USED, True)
+    return c
+
+
+@kernel
+def _share_up_to(s: Sim, i: int, r: int, blocks: int, segments: int, now: int) -> None:
+    """Share the first `blocks` of a request, within the first `segments` of its path."""
+    q = s.requests[r]
+    if q.held_segments > 0:
+        g = _segment_of(s, r, q.held_segments - 1)
+        reach = min(blocks - segment_depth(s, g), segment_blocks(s, g))
+        if reach > q.held_blocks - segment_depth(s, g):
+            _share(s, i, r, find(s, i, g), reach)
+    while q.held_segments < segments:
+        g = _segment_of(s, r, q.held_segments)
+        reach = min(blocks - segment_depth(s, g), segment_blocks(s, g))
+        if reach <= 0:
+            return
+        c = _use_or_put(s, i, r, g, now)
+        if c < 0:
+            return
+        q.held_segments += 1
+        _share(s, i, r, c, reach)
+
+
+@kernel
+def publish_prompt(s: Sim, i: int, r: int, now: int) -> None:
+    """A chunk is computed: the prompt's whole blocks up to it can be shared from now on."""
+    q = s.requests[r]
+    blocks = min(q.computed, q.prompt) // s.settings[0].block_tokens
+    _share_up_to(s, i, r, blocks, q.path_count, now)
+
+
+@kernel
+def publish_answer(s: Sim, i: int, r: int, now: int) -> None:
+    """The answer is out: the blocks that the session's next prompt repeats can be shared."""
+    q = s.requests[r]
+    blocks = (q.prompt + q.done - 1) // s.settings[0].block_tokens
+    _share_up_to(s, i, r, blocks, q.path_count + q.answer_count, now)
 
 
 @kernel

@@ -77,11 +77,43 @@ def rebuild_views(s: Sim) -> None:
 
 
 @kernel
+def _add_sent(s: Sim, k: int, j: int) -> None:
+    """What this router sent and has not arrived yet, which the engine cannot know of."""
+    row = s.router_rows[k, j]
+    sent = s.sent[k % s.settings[0].routers, s.router_slots[k, j]]
+    row.queued_requests += sent.requests
+    row.queued_prompt_tokens += sent.tokens
+    row.predicted_remaining_tokens += sent.predicted
+
+
+@kernel
+def _note_sent(s: Sim, k: int, i: int, r: int, prompt_tokens: int) -> None:
+    q, sent = s.requests[r], s.sent[k, i]
+    q.sent_tokens = prompt_tokens
+    sent.requests += 1
+    sent.tokens += q.sent_tokens
+    if q.predicted == q.predicted:
+        sent.predicted += q.predicted
+
+
+@kernel
+def _note_arrived(s: Sim, k: int, i: int, r: int) -> None:
+    q, sent = s.requests[r], s.sent[k, i]
+    sent.requests -= 1
+    sent.tokens -= q.sent_tokens
+    if q.predicted == q.predicted:
+        sent.predicted -= q.predicted
+    if sent.requests == 0:
+        sent.predicted = 0.0  # no rounding stays
+
+
+@kernel
 def _refresh(s: Sim, k: int, now: int) -> None:
     age = s.settings[0].signal_age
     for j in range(s.router_counts[k]):
         if s.router_seen[k, j] < 0 or now - s.router_seen[k, j] >= age:
             fill_instance(s, s.router_slots[k, j], k, j, now)
+            _add_sent(s, k, j)
             s.router_seen[k, j] = now
 
 
@@ -96,7 +128,7 @@ def _show_request(s: Sim, k: int, r: int, now: int) -> None:
         if q.remote:
             row.transfer_s = seconds(transfer_ps(s, q.source, i, kv_tokens(s, r)))
         elif s.settings[0].has_prefixes:
-            row.cached_prefix_tokens = matching_at(s, i, r, now) * s.settings[0].block_tokens
+            row.cached_prefix_tokens = matching_at(s, i, r, now)
 
 
 @kernel
@@ -224,6 +256,7 @@ def _dispatch(s: Sim, k: int, table: int, j: int, r: int) -> None:
         _count_dispatch(s, k, inst.route_row, r, prompt)
     if inst.decode_row >= 0:
         _count_dispatch(s, k + s.settings[0].routers, inst.decode_row, r, prompt)
+    _note_sent(s, k, i, r, prompt)
     q.instance = i
     q.sent_to = inst.id
     push_event(s, s.router_free[k] + s.shapes[inst.shape].request_overhead, DISPATCH, i, r)
@@ -305,6 +338,7 @@ def arrive(s: Sim, r: int, now: int) -> None:
 def deliver(s: Sim, i: int, r: int, now: int) -> int:
     """A dispatched request reaches its engine, or must be routed anew if that is gone."""
     inst, q = s.instances[i], s.requests[r]
+    _note_arrived(s, q.order % s.settings[0].routers, i, r)
     if inst.state != ACTIVE or inst.id != q.sent_to:
         decide(s, r, now)
         return 0

@@ -46,7 +46,7 @@ REQUEST = np.dtype(
         ("state", "i4"), ("instance", "i4"), ("done", "i4"), ("computed", "i4"),
         ("target", "i4"), ("chunk", "i4"), ("blocks", "i4"), ("path_count", "i4"),
         ("answer_count", "i4"), ("held_segments", "i4"), ("held_blocks", "i4"),
-        ("last_instance", "i4"), ("held", "i4"),
+        ("sent_tokens", "i4"), ("last_instance", "i4"), ("held", "i4"),
         ("preempted", "i4"), ("keyed", "i4"),
         ("heap_child", "i4"), ("heap_next", "i4"), ("heap_prev", "i4"),
         ("list_next", "i4"), ("list_prev", "i4"), ("fill_next", "i4"),
@@ -90,6 +90,8 @@ INSTANCE = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+
+SENT = np.dtype([("requests", "i8"), ("tokens", "i8"), ("predicted", "f8")], align=True)
 
 CACHED = np.dtype(
     [
@@ -239,6 +241,7 @@ class Sim(NamedTuple):
         router_slots: (2 * routers + 1, instances) instance index of each row.
         router_seen: when each row was refreshed, -1 for never.
         router_counts: rows filled, per view.
+        sent: (routers, instances) SENT, dispatched by a router and not arrived yet.
         router_free: when each router has finished its present decision.
         router_memory, engine_memory, planner_memory: policy memory by scope.
         request_row, window, cluster, plan, new_plan: single contract records.
@@ -278,6 +281,7 @@ class Sim(NamedTuple):
     router_seen: NDArray[np.int64]
     router_counts: NDArray[np.int64]
     router_free: NDArray[np.int64]
+    sent: Rows
     router_memory: NDArray[np.float64]
     engine_memory: NDArray[np.float64]
     planner_memory: NDArray[np.float64]

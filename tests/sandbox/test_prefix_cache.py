@@ -30,7 +30,7 @@ def run(prompts, *, arrivals=None, outputs=1, kv_blocks=400, policy=None, sessio
         turn=np.arange(n) if session is not None else np.zeros(n, int),
         blocks=Blocks.of_lists([list(p) for p in prompts], SIZE),
     )
-    sim = build(Setup(trace, CLUSTER), policy or default_policy(), default_policy())
+    sim = build(Setup(trace, CLUSTER, debug=True), policy or default_policy(), default_policy())
     shapes = sim.shapes.copy()
     shapes["kv_blocks"], shapes["kv_tokens"] = kv_blocks, kv_blocks * 16
     program = Program(sim._replace(shapes=shapes))
@@ -52,9 +52,22 @@ def test_prompts_share_what_they_begin_with():
     assert cached(run([range(20), [*range(8), *range(50, 60)]])) == 8 * SIZE
 
 
-def test_requests_that_run_at_once_do_not_find_what_is_not_computed_yet():
-    long = range(200)  # more than one step computes, so the second begins beside the first
-    assert cached(run([long, long], arrivals=[0.0, 0.0001], kv_blocks=800)) == 0
+def test_requests_that_run_at_once_find_what_is_computed_by_then():
+    long = range(200)  # two steps compute it; the second request begins in the second of them
+    assert cached(run([long, long], arrivals=[0.0, 0.0001], kv_blocks=800)) == 2048
+
+
+def test_a_prompt_that_is_there_as_a_whole_costs_one_kv_block():
+    trace = Trace.of(
+        TraceMeta(name="twice"), arrival_s=[0.0, 10.0], prompt_tokens=[1024, 1024],
+        output_tokens=[1, 1], blocks=Blocks.of_lists([[0, 1], [0, 1]], 512),
+    )  # fmt: skip
+    sim = build(Setup(trace, CLUSTER, debug=True), default_policy(), default_policy())
+    program = Program(sim)
+    program.start()
+    while program.run(1000):
+        pass
+    assert cached(program.sim) == 1024 - 16
 
 
 def test_the_least_recently_released_goes_first():

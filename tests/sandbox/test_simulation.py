@@ -154,3 +154,18 @@ def test_macro_steps_leave_nothing_to_the_reference():
     setup = Setup(trace(40, gap_s=0.01, output=300), CLUSTER)
     quick, slow = ran(setup), ran(replace(setup, macro=False))
     assert quick.finish.tolist() == slow.finish.tolist()
+
+
+def test_a_router_counts_what_it_sent_and_has_not_arrived_yet():
+    cluster = ClusterSpec.model_validate(
+        {
+            "model": "Llama-3.1-8B", "pool": [{"gpu": "H100", "count": 3}],
+            "router": {"count": 1, "signal_age_s": 0.0},
+        }
+    )  # fmt: skip
+    trace = Trace.of(
+        TraceMeta(name="burst"), arrival_s=np.arange(3) * 0.001, prompt_tokens=[400] * 3,
+        output_tokens=[50] * 3,
+    )  # fmt: skip
+    outcome = simulate(Setup(trace, cluster), default_policy(), default_policy())
+    assert np.bincount(outcome.engine).tolist() == [1, 1, 1]
