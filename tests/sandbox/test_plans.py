@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sandbox.capacity import Pairing
+from sandbox.contract import DECODE, PREFILL
 from sandbox.hardware import build_hardware
 from sandbox.kernel.state import ACTIVE, FINISHED, LEAVING, PLAN_READY, PS_PER_S, STARTING
 from sandbox.metrics import measure
@@ -156,3 +157,43 @@ def test_a_planner_that_fails_keeps_a_plan_that_is_its_own():
     )
     assert len(run.until(30.0).engines(ACTIVE)) == 1
     assert run.sim.totals["faults"][0] > 20
+
+
+ROLES = (
+    "apart = window.now_s > 5.0",
+    "add_replica(new_plan, 0, 1, 1, PREFILL if apart else MIXED)",
+    "add_replica(new_plan, 0, 1, 1, DECODE if apart else MIXED)",
+)
+
+
+def flipping(flip_s):
+    spec = planned.cluster(THREE, replica=BOTH, switch=QUICK | {"flip_s": flip_s})
+    long = planned.requests(30, gap_s=0.5, prompt=500, output=300)
+    return planned.Watched(spec, planned.planner(*ROLES), trace=long)
+
+
+def test_a_change_of_role_alone_keeps_engines_and_loads_nothing():
+    run = flipping(0.5).until(8.0)
+    assert run.engines(ACTIVE)["id"].tolist() == [0, 1]
+    assert run.engines(ACTIVE)["role"].tolist() == [PREFILL, DECODE]
+    totals = run.end()
+    assert (totals["flips"], totals["starts"].sum(), totals["reconfigurations"]) == (2, 0, 1)
+    assert totals["recomputed"] == 0
+    assert np.all(run.sim.requests["state"] == FINISHED)
+
+
+def test_work_that_comes_while_a_role_changes_waits_and_what_runs_goes_on():
+    run = flipping(3.0)
+    run.end()
+    entered, first = (run.sim.requests[name] / PS_PER_S for name in ("entered", "first"))
+    flip = (entered > 6.0) & (entered < 9.0)
+    assert flip.sum() >= 5
+    assert first[flip].min() > 9.0
+    before = (entered > 4.0) & (entered < 6.0)
+    assert (run.sim.requests["finish"][before] / PS_PER_S).max() < 9.0
+
+
+def test_without_a_flip_time_nothing_waits():
+    run = flipping(0.0)
+    run.end()
+    assert ((run.sim.requests["first"] - run.sim.requests["entered"]) / PS_PER_S).max() < 1.0
