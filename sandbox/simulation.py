@@ -70,7 +70,7 @@ class Outcome:
     Attributes:
         entered, first, finish: arrival at the router, first and last token.
         state: FINISHED, REJECTED or where it was when the run ended.
-        preempted, held: how often.
+        preempted, held, moved: how often.
         engine: which slot of the simulator served it last, -1 for none.
         totals: counters and integrals of the run, see `state.TOTALS`.
     """
@@ -81,6 +81,7 @@ class Outcome:
     state: NDArray[np.int32]
     preempted: NDArray[np.int32]
     held: NDArray[np.int32]
+    moved: NDArray[np.int32]
     engine: NDArray[np.int32]
     totals: np.void
 
@@ -128,6 +129,7 @@ def _outcome(sim: state.Sim) -> Outcome:
         state=rows["state"].copy(),
         preempted=rows["preempted"].copy(),
         held=rows["held"].copy(),
+        moved=rows["moved"].copy(),
         engine=rows["instance"].copy(),
         totals=sim.totals[0],
     )

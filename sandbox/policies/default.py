@@ -107,6 +107,23 @@ def best_shape(cluster, pool, used):
     return best
 
 
+def roles_serve(plan):
+    prompts, decodes = 0, 0
+    for replica in plan.replicas:
+        prompts += 1 if replica.role != DECODE else 0
+        decodes += 1 if replica.role != PREFILL else 0
+    return prompts > 0 and decodes > 0
+
+
+def make_roles_serve(new_plan):
+    last = len(new_plan.replicas) - 1
+    if last >= 0 and not roles_serve(new_plan):
+        replica = new_plan.replicas[last]
+        pool, tp, pp = replica.pool, replica.tp, replica.pp
+        drop_replica(new_plan, last)
+        add_replica(new_plan, pool, tp, pp, MIXED)
+
+
 def schedule(window, cluster, plan, new_plan, memory):
     for replica in plan.replicas:
         index = find_shape(cluster, replica.pool, replica.tp, replica.pp)
@@ -119,3 +136,4 @@ def schedule(window, cluster, plan, new_plan, memory):
             shape = cluster.shapes[index]
             for copy in range(copies_of(cluster, index, used)):
                 add_replica(new_plan, pool, shape.tp, shape.pp, MIXED)
+    make_roles_serve(new_plan)

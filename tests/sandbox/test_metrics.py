@@ -36,6 +36,7 @@ def outcome(first_s, finish_s, ended=state.FINISHED, until_s=8.0, **totals):
         entered=(TRACE.arrival_s * PS).astype(np.int64),
         first=(np.asarray(first_s) * PS).astype(np.int64), finish=finish, state=states,
         preempted=np.zeros(n, np.int32), held=np.zeros(n, np.int32), engine=np.zeros(n, np.int32),
+        moved=np.zeros(n, np.int32),
         totals=row[0],
     )  # fmt: skip
 
