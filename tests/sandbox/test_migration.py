@@ -88,7 +88,7 @@ def test_moves_to_nobody_are_faults():
 
 
 def test_nothing_moves_where_there_is_no_seat():
-    outcome = ran(trace(2), cluster(engine={"max_num_seqs": 1}), stop_s=1.5)
+    outcome = ran(trace(2, 0.1), cluster(engine={"max_num_seqs": 1}), stop_s=1.5)
     assert outcome.totals["moves_refused"] > 0
     assert outcome.totals["migrations"] == 0
 
