@@ -76,6 +76,7 @@ class ReplicaSpec(_Part):
 
     pool: int = Field(ge=0)
     tp: int = Field(ge=1, le=16)
+    pp: Literal[1, 2, 4] = 1
     count: int = Field(default=1, ge=1, le=512)
     role: Literal["mixed", "prefill", "decode"] = "mixed"
 
@@ -86,11 +87,59 @@ class ReplicaSpec(_Part):
 
 
 class EngineSpec(_Part):
-    """Engine settings under vLLM's names."""
+    """Engine settings, under vLLM's names where it has them.
+
+    Attributes:
+        preemption: what becomes of the KV of a request that is preempted.
+        swap_space_bytes: host memory for it, per GPU.
+        max_pipeline_parallel_size: plans may use replicas of up to this many stages.
+        pipeline_hop_s: hand-over of one micro-batch from a stage to the next.
+        length_spread: share, 0 to 1, of the wait for the longest sequence that attention kernels
+            do not hide; see docs/simulator/engine.md.
+    """
 
     max_num_batched_tokens: int = Field(default=2048, ge=16, le=16_384)
     max_num_seqs: int = Field(default=256, ge=1, le=1024)
     enable_prefix_caching: bool = True
+    preemption: Literal["recompute", "swap"] = "recompute"
+    swap_space_bytes: float = Field(default=4 * 2.0**30, ge=0, le=2.0**44, allow_inf_nan=False)
+    max_pipeline_parallel_size: Literal[1, 2, 4] = 1
+    pipeline_hop_s: float = Field(default=5e-5, ge=0, le=1, allow_inf_nan=False)
+    length_spread: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+
+
+class SpeculationSpec(_Part):
+    """Speculative decoding in steps that only decode.
+
+    Attributes:
+        depth: tokens drafted per step at first; 0 is off.
+        max_depth: `tune` may choose up to this.
+        acceptance: probability that a drafted token is accepted, given those before it were.
+        draft_share: time of one draft step as a share of a plain decode step.
+    """
+
+    depth: int = Field(default=0, ge=0, le=16)
+    max_depth: int = Field(default=0, ge=0, le=16)
+    acceptance: float = Field(default=0.7, ge=0, le=1, allow_inf_nan=False)
+    draft_share: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _depth_in_range(self) -> SpeculationSpec:
+        if self.depth > self.max_depth:
+            raise ValueError("depth is above max_depth; raise max_depth")
+        return self
+
+
+class FinetuneSpec(_Part):
+    """Fine-tuning beside serving, on every engine.
+
+    Attributes:
+        share: of the time of every step at first; `tune` may choose 0 to 0.9.
+        kv_share: of the KV blocks, which it keeps for itself.
+    """
+
+    share: float = Field(default=0.2, ge=0, le=0.9, allow_inf_nan=False)
+    kv_share: float = Field(default=0.1, ge=0, le=0.9, allow_inf_nan=False)
 
 
 class SloSpec(_Part):
@@ -239,6 +288,8 @@ class ClusterSpec(_Part):
     pool: tuple[PoolSpec, ...] = Field(min_length=1, max_length=16)
     replica: tuple[ReplicaSpec, ...] = ()
     engine: EngineSpec = EngineSpec()
+    speculation: SpeculationSpec = SpeculationSpec()
+    finetune: FinetuneSpec | None = None
     slo: SloSpec = SloSpec()
     offline_slo: SloSpec = SloSpec(ttft_s=600.0, tpot_s=1.0, e2e_s=3600.0)
     tick: TickSpec = TickSpec()

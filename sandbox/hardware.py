@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from sandbox.calibration import calibrated
 from sandbox.cluster import ClusterError, ClusterSpec
+from sandbox.contract import MAX_SHAPES
 from sandbox.kernel import state
-from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
+from sandbox.kernel.state import BLOCK_TOKENS, MAX_GPUS_PER_REPLICA, NEVER, PS_PER_S
 from sandbox.profiles import Gpu, Profile, UnknownProfile, available, gpus, load_gpu, load_profile
+from sandbox.step_tables import StepTables, step_tables
 from sandbox.switching import fill_load, fill_supply
 
 FIT_BATCH = 64  # decode steps are shown to policies as a line through batch 1 and this
@@ -25,6 +27,8 @@ class Hardware:
     Attributes:
         step_tokens: (shapes, tokens + 1).
         step_batch, step_context, step_mixed: (shapes, batch + 1).
+        spec_batch, spec_context: (shapes * most depth, batch + 1).
+        spec_line: (shapes * most depth, 2), a line through the same, in seconds.
         kv_bytes, weight_bytes: of the first shape, for policies that reckon in bytes.
     """
 
@@ -35,6 +39,9 @@ class Hardware:
     step_batch: NDArray[np.int64]
     step_context: NDArray[np.int64]
     step_mixed: NDArray[np.int64]
+    spec_batch: NDArray[np.int64]
+    spec_context: NDArray[np.int64]
+    spec_line: NDArray[np.float64]
     kv_bytes: float
     weight_bytes: float
 
@@ -52,7 +59,7 @@ def build_hardware(cluster: ClusterSpec) -> Hardware:
 @functools.lru_cache(maxsize=16)
 def _build(cluster: ClusterSpec) -> Hardware:
     pools, devices = _pools(cluster)
-    found = _profiles(cluster, pools)
+    found = _replicas(cluster, pools)
     if not found:
         raise ClusterError(
             f"No GPU of {cluster.name} can hold {cluster.model}; profiles exist for: "
@@ -63,20 +70,32 @@ def _build(cluster: ClusterSpec) -> Hardware:
 
 
 def hardware_of(
-    found: list[tuple[int, Profile]], cluster: ClusterSpec, pools: state.Rows, devices: state.Rows
+    found: list[tuple[int, Profile, int]],
+    cluster: ClusterSpec,
+    pools: state.Rows,
+    devices: state.Rows,
 ) -> Hardware:
-    """Rows and tables of these (pool, profile) shapes, whether they are shipped or not."""
+    """Rows and tables of these (pool, profile, stages), whether they are shipped or not."""
     shapes = np.zeros(len(found), state.SHAPE)
-    tables = [_tables(profile, cluster) for _, profile in found]
-    for row, (pool, profile), (tokens, batch, _, _) in zip(shapes, found, tables, strict=True):
-        _fill_shape(row, pool, profile, cluster, pools[pool], tokens, batch)
-    columns = [np.ascontiguousarray(np.stack(column)) for column in zip(*tables, strict=True)]
-    step_tokens, step_batch, step_context, step_mixed = columns
+    tables = [step_tables(profile, pp, cluster) for _, profile, pp in found]
+    for row, (pool, profile, pp), made in zip(shapes, found, tables, strict=True):
+        _fill_shape(row, pool, profile, pp, cluster, pools[pool], made)
+    spec_batch = np.concatenate([made.spec_batch for made in tables])
     first = found[0][1]
     return Hardware(
-        pools, devices, shapes, step_tokens, step_batch, step_context, step_mixed,
-        float(first.kv_bytes_per_token), float(first.weight_bytes),
-    )  # fmt: skip
+        pools,
+        devices,
+        shapes,
+        step_tokens=np.stack([made.tokens for made in tables]),
+        step_batch=np.stack([made.batch for made in tables]),
+        step_context=np.stack([made.context for made in tables]),
+        step_mixed=np.stack([made.mixed for made in tables]),
+        spec_batch=spec_batch,
+        spec_context=np.concatenate([made.spec_context for made in tables]),
+        spec_line=np.array([_line(row) for row in spec_batch]).reshape(-1, 2),
+        kv_bytes=float(first.kv_bytes_per_token),
+        weight_bytes=float(first.weight_bytes),
+    )
 
 
 def gpu_type_code(name: str) -> int:
@@ -119,57 +138,86 @@ def _gpu(name: str) -> Gpu:
         raise ClusterError(str(error)) from None
 
 
-def _profiles(cluster: ClusterSpec, pools: state.Rows) -> list[tuple[int, Profile]]:
+def _replicas(cluster: ClusterSpec, pools: state.Rows) -> list[tuple[int, Profile, int]]:
+    """(pool, profile of a stage, stages) of every replica that fits into one node.
+
+    Those of one stage come first: what a policy can be shown is limited to MAX_SHAPES.
+    """
+    deepest = max([cluster.engine.max_pipeline_parallel_size, *(e.pp for e in cluster.replica)])
     found = []
-    for k, spec in enumerate(cluster.pool):
-        most = min(int(pools[k]["node_size"]), spec.most)
-        for tp in (1, 2, 4, 8):
-            if tp > most:
-                break
-            try:
-                profile = load_profile(spec.gpu, cluster.model, tp)
-                found.append((k, calibrated(profile, cluster.calibrated)))
-            except UnknownProfile:
-                continue
-    return found
+    for pp in (1, 2, 4):
+        for k, spec in enumerate(cluster.pool):
+            most = min(int(pools[k]["node_size"]), spec.most, MAX_GPUS_PER_REPLICA)
+            for tp in (1, 2, 4, 8):
+                if pp <= deepest and tp * pp <= most:
+                    found += [(k, profile, pp) for profile in _profile(cluster, spec.gpu, tp)]
+    return found[:MAX_SHAPES]
 
 
-def _tables(profile: Profile, cluster: ClusterSpec) -> tuple[NDArray[np.int64], ...]:
-    batch, context, mixed = profile.dense_batch_tables(cluster.engine.max_num_seqs)
-    most = cluster.engine.max_num_batched_tokens + cluster.engine.max_num_seqs
-    return profile.dense_token_table(most), batch, context, mixed
+def _profile(cluster: ClusterSpec, gpu: str, tp: int) -> list[Profile]:
+    try:
+        return [calibrated(load_profile(gpu, cluster.model, tp), cluster.calibrated)]
+    except UnknownProfile:
+        return []
+
+
+def kv_capacity_tokens(profile: Profile, pp: int) -> int:
+    """KV tokens of `pp` stages: each GPU holds 1 / pp of the layers, weights and KV alike.
+
+    What one stage's GPUs have beside activations is the profile's KV and weights together.
+    """
+    bytes_per_token = profile.kv_bytes_per_token
+    usable = profile.kv_capacity_tokens * bytes_per_token + profile.weight_bytes
+    return (pp * usable - profile.weight_bytes) // bytes_per_token
 
 
 def _fill_shape(
     row: np.void,
     pool: int,
     profile: Profile,
+    pp: int,
     cluster: ClusterSpec,
     where: np.void,
-    tokens: NDArray[np.int64],
-    batch: NDArray[np.int64],
+    made: StepTables,
 ) -> None:
-    row["pool"], row["tp"], row["pp"], row["gpus"] = pool, profile.tp, 1, profile.tp
-    row["kv_tokens"] = profile.kv_capacity_tokens
-    row["kv_blocks"] = profile.kv_capacity_tokens // BLOCK_TOKENS
-    row["limit_tokens"] = profile.max_sequence_tokens
+    row["pool"], row["tp"], row["pp"], row["gpus"] = pool, profile.tp, pp, profile.tp * pp
+    kv_tokens = kv_capacity_tokens(profile, pp)
+    if cluster.finetune is not None:
+        kv_tokens = int(kv_tokens * (1.0 - cluster.finetune.kv_share))
+    row["kv_tokens"], row["kv_blocks"] = kv_tokens, kv_tokens // BLOCK_TOKENS
+    row["limit_tokens"] = min(profile.context_limit_tokens, kv_tokens)
     fill_load(row, profile.weight_bytes, cluster.switch, where)
     row["step_overhead"], row["request_overhead"] = (
         profile.step_overhead_ps,
         profile.request_overhead_ps,
     )
     row["attention_prefix"], row["attention_chunk"], row["attention_linear"] = profile.attention
+    row["kv_bytes"] = profile.kv_bytes_per_token
+    _fill_swap(row, profile, cluster)
     budget = cluster.engine.max_num_batched_tokens
-    step_ps = profile.step_overhead_ps + int(tokens[budget]) + profile.attention_ps(budget, 0)
-    row["prefill_rate"] = budget * PS_PER_S / step_ps
+    step_ps = profile.step_overhead_ps + int(made.tokens[budget]) + int(made.mixed[0])
+    step_ps += profile.attention_ps(budget, 0)
+    row["prefill_rate"] = pp * budget * PS_PER_S / step_ps
+    row["decode_base"], row["decode_per_seq"] = _line(made.batch, profile.step_overhead_ps)
+
+
+def _fill_swap(row: np.void, profile: Profile, cluster: ClusterSpec) -> None:
+    """Host memory and copy time by KV block; every GPU of the replica copies its own part."""
+    gpus = int(row["gpus"])
+    block_bytes = profile.kv_bytes_per_token * BLOCK_TOKENS
+    row["swap_blocks"] = int(cluster.engine.swap_space_bytes * gpus / block_bytes)
+    host_bytes_per_s = load_gpu(profile.gpu).host_link_bytes_per_s * gpus
+    row["swap_block"] = int(block_bytes / host_bytes_per_s * PS_PER_S)
+
+
+def _line(batch: NDArray[np.int64], overhead_ps: int = 0) -> tuple[float, float]:
+    """Seconds of a decode step as a line through batch 1 and FIT_BATCH: base and rise."""
     high = min(FIT_BATCH, len(batch) - 1)
     rise = (int(batch[high]) - int(batch[1])) / max(high - 1, 1)
-    row["kv_bytes"] = profile.kv_bytes_per_token
-    row["decode_per_seq"] = rise / PS_PER_S
-    row["decode_base"] = (profile.step_overhead_ps + int(batch[1]) - rise) / PS_PER_S
+    return (overhead_ps + int(batch[1]) - rise) / PS_PER_S, rise / PS_PER_S
 
 
 def differential_error(cluster: ClusterSpec) -> float:
     """Error of a ratio of two times on this cluster: that of its worst replica shape."""
     pools, _ = _pools(cluster)
-    return max((p.differential_error for _, p in _profiles(cluster, pools)), default=0.0)
+    return max((p.differential_error for _, p, _ in _replicas(cluster, pools)), default=0.0)

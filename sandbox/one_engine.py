@@ -61,7 +61,7 @@ def serve(
     cluster = _cluster(engine)
     setup = Setup(trace, cluster, stop_s=LONGEST_S)
     sim = build(setup, default_policy(), default_policy())
-    rows = hardware_of([(0, _alone(profile, kv_tokens))], cluster, sim.pools, sim.gpus)
+    rows = hardware_of([(0, _alone(profile, kv_tokens), 1)], cluster, sim.pools, sim.gpus)
     sim = sim._replace(
         shapes=rows.shapes,
         step_tokens=rows.step_tokens,

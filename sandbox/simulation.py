@@ -17,6 +17,7 @@ from sandbox.capacity import Pairing, capacity_rows
 from sandbox.classes import classes_of, fill_classes
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import LoadedPolicy
+from sandbox.engine_settings import fill_engine
 from sandbox.errors import SandboxError
 from sandbox.frame import FRAME
 from sandbox.hardware import Hardware, build_hardware
@@ -156,6 +157,7 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     hold_at_start(hardware.pools, hardware.gpus, cluster)
     sim = _allocate(setup, hardware, capacity, engines, prefixes)
     _fill_settings(sim.settings[0], setup, policy, hardware, stop_s, shared)
+    fill_engine(sim.settings[0], cluster, policy)
     _fill_requests(sim.requests, setup)
     fill_paths(sim.requests, prefixes)
     fill_classes(sim, trace, cluster)
@@ -196,6 +198,9 @@ def _allocate(
         step_batch=hardware.step_batch,
         step_context=hardware.step_context,
         step_mixed=hardware.step_mixed,
+        spec_batch=hardware.spec_batch,
+        spec_context=hardware.spec_context,
+        spec_line=hardware.spec_line,
         capacity=capacity,
         events=np.zeros(2 * len(trace) + 16 * engines + 4 * len(hardware.gpus) + 8192, state.EVENT),
         instance_heap=np.zeros(engines, np.int64),
@@ -317,7 +322,8 @@ def _start_plan(sim: state.Sim, cluster: ClusterSpec) -> None:
     plan = sim.new_plan[0]
     plan["n_replicas"] = len(entries)
     for row, entry in zip(plan["replicas"], entries, strict=False):
-        row["pool"], row["tp"], row["pp"], row["role"] = entry.pool, entry.tp, 1, entry.role_code
+        row["pool"], row["tp"], row["pp"] = entry.pool, entry.tp, entry.pp
+        row["role"] = entry.role_code
         row["length_low_tokens"], row["length_high_tokens"] = 0, 2**31
         row["share"] = 1.0
         row["instance"] = -1

@@ -1,4 +1,4 @@
-"""The running batch of an instance: who is in it, its KV blocks, and preemption by recompute."""
+"""The running batch of an instance: who is in it, who computes a prompt, who decodes."""
 
 # mypy: no-warn-return-any
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
@@ -7,10 +7,10 @@ from __future__ import annotations
 import numpy as np
 
 from sandbox.kernel.heaps import heap_insert, heap_remove
-from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.jit import kernel
 from sandbox.kernel.landing import COPYING, GOING, SETTLED, call_off, stop_landing
 from sandbox.kernel.prefix import publish_answer, release_blocks
-from sandbox.kernel.queues import add_waiting, take_waiting
+from sandbox.kernel.queues import take_waiting
 from sandbox.kernel.state import BLOCK_TOKENS, RUNNING, Sim
 
 
@@ -50,6 +50,8 @@ def enter_batch(s: Sim, i: int, r: int) -> None:
     s.instances[i].running += 1
     if q.online:
         s.instances[i].class_running[q.class_id] += 1
+    else:
+        s.instances[i].offline_running += 1
 
 
 @kernel
@@ -59,14 +61,21 @@ def leave_seat(s: Sim, i: int, r: int) -> None:
     s.instances[i].running -= 1
     if s.requests[r].online:
         s.instances[i].class_running[s.requests[r].class_id] -= 1
+    else:
+        s.instances[i].offline_running -= 1
 
 
 @kernel
 def start_running(s: Sim, i: int, r: int) -> None:
-    """The head of the queue joins the batch and computes its prompt."""
-    inst, q = s.instances[i], s.requests[r]
+    """A waiting request joins the batch, neither computing its prompt nor decoding yet."""
     take_waiting(s, i, r)
     enter_batch(s, i, r)
+
+
+@kernel
+def start_filling(s: Sim, i: int, r: int) -> None:
+    """Join those that compute their prompt, from token `computed` up to `target`."""
+    inst, q = s.instances[i], s.requests[r]
     q.fill_next = -1
     if inst.fill_tail >= 0:
         s.requests[inst.fill_tail].fill_next = r
@@ -99,7 +108,7 @@ def unlink_fill(s: Sim, i: int, r: int) -> None:
 
 @kernel
 def start_decoding(s: Sim, i: int, r: int) -> None:
-    """The prompt is computed and the first token out: join the decoding batch."""
+    """The prompt is computed and a token out, or KV is back: join the decoding batch."""
     inst, q = s.instances[i], s.requests[r]
     q.decoding = True
     q.enter_count = inst.count
@@ -169,52 +178,3 @@ def stop_running(s: Sim, i: int, r: int) -> None:
     leave_batch(s, i, r)
     if not s.requests[r].remote:
         free_blocks(s, i, r)
-
-
-@entry
-def preempt(s: Sim, i: int, r: int) -> int:
-    """Preempt by recompute: KV is dropped, prompt and output are computed again later."""
-    inst, q = s.instances[i], s.requests[r]
-    stop_running(s, i, r)
-    q.preempted += 1
-    q.computed = 0
-    q.chunk = 0
-    inst.preemptions += 1
-    inst.asked = -1
-    s.totals[0].preemptions += 1
-    s.class_stats[q.class_id].preempted += 1
-    s.class_stats[0].preempted += 1
-    add_waiting(s, i, r)
-    return 0
-
-
-@kernel
-def _lowest_decoding(s: Sim, i: int) -> int:
-    """The decoding request to preempt first: highest priority value, then the newest."""
-    worst = -1
-    r = s.instances[i].run_head
-    while r >= 0:
-        q = s.requests[r]
-        if q.decoding and (
-            worst < 0
-            or q.priority > s.requests[worst].priority
-            or (q.priority == s.requests[worst].priority and q.order > s.requests[worst].order)
-        ):
-            worst = r
-        r = q.list_next
-    return worst
-
-
-@kernel
-def give_decode_blocks(s: Sim, i: int) -> bool:
-    """One new block for each sequence at a block edge; True when somebody was preempted."""
-    inst = s.instances[i]
-    preempted = False
-    while inst.decoding > 0:
-        need = inst.bins[(1 - inst.count) % BLOCK_TOKENS]
-        if need <= inst.blocks_total - inst.blocks_used:
-            inst.blocks_used += need
-            break
-        preempt(s, i, _lowest_decoding(s, i))
-        preempted = True
-    return preempted

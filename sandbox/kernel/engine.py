@@ -1,9 +1,20 @@
-"""One engine: vLLM-style continuous batching with chunked prefill, macro-stepped while it decodes.
+"""One engine: vLLM V1's continuous batching, macro-stepped while it only decodes.
 
-A step first gives every decoding sequence a KV block if it needs one (preempting by recompute
-when there is none), then prompt chunks to running requests, then admits waiting ones, all within
-the token budget. While no prompt is being computed, steps differ only by one token per sequence,
-so k of them take a closed form: k * base + slope * (k * context + batch * k * (k - 1) / 2).
+A step is formed in vLLM V1's order: running requests first, one token each for those that decode
+and a chunk for those whose prompt is being computed; whoever finds no free KV block makes the
+engine preempt the lowest, which may be itself (`preemption.py`). Then, unless somebody was
+preempted, waiting requests are let in as far as token budget, `max_num_seqs` and blocks go. While
+no prompt is being computed, steps differ only by one token per sequence, so k of them take a
+closed form: k * base + slope * (k * context + batch * k * (k - 1) / 2).
+
+What differs from vLLM V1 (its scheduler as of 2026):
+- decoding requests always get their token; vLLM refuses a budget below `max_num_seqs` at its start;
+- when in priority mode the lowest is in the middle of the running list and preempts itself, vLLM
+  leaves out those behind it for a step: here this holds for prompts, decoding ones go on;
+- the token that a preempted decoding request gives back is not handed on within the step;
+- priority is re-keyed only while a request waits, ties go by arrival at the engine;
+- the output of a step is known when it ends; vLLM's asynchronous scheduling is in the overhead;
+- speculation rests in steps that also compute prompts, and reserves no look-ahead blocks.
 """
 
 # mypy: no-warn-return-any
@@ -13,26 +24,16 @@ from __future__ import annotations
 import numpy as np
 
 from sandbox.contract import PREFILL
-from sandbox.kernel.batch import (
-    give_decode_blocks,
-    preempt,
-    start_decoding,
-    start_running,
-    stop_running,
-    unlink_fill,
-)
-from sandbox.kernel.calls import ask_admit
+from sandbox.kernel.batch import start_decoding, stop_running, unlink_fill
+from sandbox.kernel.chunks import fill_chunks
 from sandbox.kernel.evict import make_room
 from sandbox.kernel.heaps import push_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
-from sandbox.kernel.ledger import finish_request, note_first_token, note_start, reject_request
-from sandbox.kernel.prefix import (
-    matching_tokens,
-    publish_prompt,
-    take_blocks,
-    unused_among,
-)
-from sandbox.kernel.queues import add_waiting, arrive_at, leave
+from sandbox.kernel.knobs import PLAIN, STRETCH_BITS, apply_knobs
+from sandbox.kernel.ledger import finish_request, note_first_token, reject_request
+from sandbox.kernel.preemption import edge_blocks, give_decode_blocks
+from sandbox.kernel.prefix import publish_prompt
+from sandbox.kernel.queues import add_waiting, arrive_at, leave, queue_head
 from sandbox.kernel.runs import run_blocks, run_length_ps, steps_done, steps_with_blocks
 from sandbox.kernel.state import (
     ACTIVE,
@@ -45,110 +46,63 @@ from sandbox.kernel.state import (
     STEP,
     Sim,
 )
-from sandbox.kernel.transfer import free_source, hand_over, join_landed, pull
+from sandbox.kernel.transfer import free_source, hand_over, join_landed
+
+SPREAD_BITS = 10  # `length_spread` counts 1 / 1024
 
 
 @kernel
-def _plan_chunk(s: Sim, i: int, r: int, budget: int) -> int:
-    """Give a prefilling request its chunk of this step, as far as budget and blocks go."""
-    inst, q = s.instances[i], s.requests[r]
-    chunk = min(q.target - q.computed, budget)
-    free = inst.blocks_total - inst.blocks_used
-    room = (q.blocks + free) * BLOCK_TOKENS - q.computed
-    chunk = min(chunk, room)
-    if chunk <= 0:
-        q.chunk = 0
-        return 0
-    blocks = (q.computed + chunk + BLOCK_TOKENS - 1) // BLOCK_TOKENS
-    inst.blocks_used += blocks - q.blocks
-    q.blocks = blocks
-    q.chunk = chunk
-    return chunk
+def _spread_ps(s: Sim, i: int) -> int:
+    """What the longest context adds to a step over as many of mean length.
 
-
-@kernel
-def _try_admit(s: Sim, i: int, r: int, budget: int) -> bool:
-    """Start the head of the queue if its first chunk fits; its prefix comes from the cache."""
-    inst, q = s.instances[i], s.requests[r]
-    q.target = q.prompt + q.done
-    cached, unused = 0, 0
-    if s.settings[0].has_prefixes:
-        cached = matching_tokens(s, i, r)
-        unused = unused_among(s, i, r) * (s.settings[0].block_tokens // BLOCK_TOKENS)
-    chunk = min(q.target - cached, budget)
-    blocks = (chunk + BLOCK_TOKENS - 1) // BLOCK_TOKENS
-    if blocks + unused > inst.blocks_total - inst.blocks_used:
-        return False
-    q.blocks = 0
-    if s.settings[0].has_prefixes:
-        take_blocks(s, i, r)
-        q.blocks = q.held_blocks * (s.settings[0].block_tokens // BLOCK_TOKENS)
-    q.computed = cached
-    s.totals[0].cached_tokens += cached
-    s.totals[0].prompt_tokens += q.target
-    s.class_stats[0].cached_sum += cached
-    s.class_stats[q.class_id].cached_sum += cached
-    note_start(s, r)
-    start_running(s, i, r)
-    return True
-
-
-@kernel
-def _chunk_ps(s: Sim, shape: int, chunk: int, prefix: int) -> int:
-    p = s.shapes[shape]
-    work = p.attention_prefix * prefix + p.attention_chunk * chunk + p.attention_linear
-    return (work * chunk) >> 10
-
-
-@kernel
-def _admitted(s: Sim, i: int, r: int) -> bool:
-    """The policy's word on the head of the queue, asked anew when the head changed or KV was freed.
-
-    In between the last word stands, so that how often it is asked does not hang on step lengths.
+    Attention work is dealt out in pieces, and a step waits for the longest: `length_spread` is
+    the share of that wait that the kernels do not hide.
     """
     inst = s.instances[i]
-    if inst.asked != r:
-        inst.allowed = ask_admit(s, i, r)
-        inst.asked = r
-    return inst.allowed
-
-
-@entry
-def fill_chunks(s: Sim, i: int, budget: int, admit: int) -> int:
-    """Chunks for running, then for newly admitted requests; how many tokens in all."""
-    inst = s.instances[i]
-    tokens, attention = 0, 0
-    r = inst.fill_head
+    longest = 0
+    r = inst.run_head
     while r >= 0:
-        chunk = _plan_chunk(s, i, r, budget - tokens)
-        if chunk > 0:
-            attention += _chunk_ps(s, inst.shape, chunk, s.requests[r].computed)
-            tokens += chunk
-        r = s.requests[r].fill_next
-    seats = inst.max_seqs - inst.incoming
-    while admit == 1 and inst.wait_root >= 0 and tokens < budget and inst.running < seats:
-        r = inst.wait_root
-        if s.settings[0].has_admit and not _admitted(s, i, r):
-            break
-        if s.requests[r].remote:
-            if not pull(s, i, r):
-                break
-            continue
-        if not _try_admit(s, i, r, budget - tokens):
-            break
-        chunk = _plan_chunk(s, i, r, budget - tokens)
-        attention += _chunk_ps(s, inst.shape, chunk, s.requests[r].computed)
-        tokens += chunk
-    inst.attention = attention
-    return tokens
+        q = s.requests[r]
+        if q.decoding:
+            longest = max(longest, q.prompt + q.done - q.enter_count)
+        r = q.list_next
+    excess = inst.decoding * (longest + inst.count) - inst.context
+    return ((inst.slope * s.settings[0].length_spread) >> SPREAD_BITS) * excess
 
 
 @kernel
-def _unblock_prefill(s: Sim, i: int) -> None:
-    """Nothing can move and nobody decodes: the newest prefilling request gives up its blocks."""
+def _set_pace(s: Sim, i: int) -> None:
+    """Time of the next step: `base` and, for every token of context, `slope`."""
+    inst, b = s.instances[i], s.instances[i].decoding
+    overhead = s.shapes[inst.shape].step_overhead
+    inst.slope = s.step_context[inst.shape, b]
+    if inst.prefill > 0:
+        inst.base = overhead + inst.prefill + s.step_mixed[inst.shape, b]
+    elif inst.depth == 0:
+        inst.base = overhead + s.step_batch[inst.shape, b]
+    else:
+        row = inst.shape * s.settings[0].max_depth + inst.depth - 1
+        inst.base = s.spec_batch[row, b]
+        inst.slope = s.spec_context[row, b]
+    if s.settings[0].length_spread > 0 and b > 1:
+        inst.base += _spread_ps(s, i)
+    if inst.stretch != PLAIN:
+        inst.base = (inst.base * inst.stretch) >> STRETCH_BITS
+        inst.slope = (inst.slope * inst.stretch) >> STRETCH_BITS
+    inst.base += inst.swapping
+
+
+@kernel
+def _steps_ahead(s: Sim, i: int, changed: bool) -> int:
+    """Decode steps until somebody finishes, blocks run out, or the queue's head may come in."""
     inst = s.instances[i]
-    if inst.filling > 1:
-        preempt(s, i, inst.fill_tail)
+    if changed or not s.settings[0].macro:
+        return 1
+    most = int(s.requests[inst.done_root].heap_key) - inst.count
+    free = inst.blocks_total - inst.blocks_used + edge_blocks(s, i)
+    if inst.waiting > 0:
+        free -= inst.blocks_cached  # an eviction may let the head of the queue in
+    return max(steps_with_blocks(s, i, free, most), 1)
 
 
 @entry
@@ -157,44 +111,35 @@ def begin(s: Sim, i: int, now: int) -> int:
     inst = s.instances[i]
     if inst.landed_head >= 0:
         join_landed(s, i)
-    budget = min(inst.token_budget, s.step_tokens.shape[1] - 1)
+    if inst.retuned:
+        apply_knobs(s, i, now)
+    inst.swapping = 0
     preempted = give_decode_blocks(s, i)
-    admit = 0 if preempted or inst.flipping else 1
-    tokens = fill_chunks(s, i, budget - inst.decoding, admit)
-    while tokens == 0 and inst.decoding == 0 and inst.filling > 1:
-        _unblock_prefill(s, i)
-        tokens = fill_chunks(s, i, budget, 0)
+    shut = preempted or inst.flipping
+    if fill_chunks(s, i, 0 if shut else 1) == 1:
+        preempted = True
+    again = preempted
+    while again and inst.prefill == 0 and inst.decoding == 0:
+        # nobody is left to run: as good as the next step
+        again = fill_chunks(s, i, 0 if inst.flipping else 1) == 1
     inst.started = now
     inst.mode = STEP
     cached = inst.blocks_cached
     make_room(s, i, now)
-    if tokens == 0 and inst.decoding == 0:
+    if inst.prefill == 0 and inst.decoding == 0:
         inst.mode = IDLE
         inst.ends = NEVER
         set_instance_event(s, i, NEVER)
         return 0
-    b = inst.decoding
-    shape = inst.shape
-    inst.slope = s.step_context[shape, b]
-    overhead = s.shapes[shape].step_overhead
-    if tokens > 0:
-        inst.mode = STEP
-        inst.steps = 1
-        duration = overhead + s.step_tokens[shape, tokens + b] + s.step_mixed[shape, b]
-        inst.ends = now + duration + inst.attention + inst.slope * inst.context
+    _set_pace(s, i)
+    inst.steps = 1
+    if inst.prefill > 0:
+        inst.ends = now + inst.base + inst.slope * inst.context
     else:
         inst.mode = RUN
-        inst.base = overhead + s.step_batch[shape, b]
-        most = int(s.requests[inst.done_root].heap_key) - inst.count
-        if inst.waiting > 0 and (preempted or inst.blocks_cached != cached):
-            most = 1  # what was preempted or evicted may let the head of the queue in next time
-        if not s.settings[0].macro:
-            most = 1
-        first = inst.bins[(1 - inst.count) % BLOCK_TOKENS]
-        free = inst.blocks_total - inst.blocks_used + first
-        if inst.waiting > 0:
-            free -= inst.blocks_cached  # an eviction may let the head of the queue in
-        inst.steps = max(steps_with_blocks(s, i, free, most), 1)
+        # what was preempted or evicted may let the head of the queue in next time
+        changed = inst.waiting > 0 and (preempted or inst.blocks_cached != cached)
+        inst.steps = _steps_ahead(s, i, changed or inst.swapping > 0)
         inst.ends = now + run_length_ps(s, i, inst.steps)
     set_instance_event(s, i, inst.ends)
     return 0
@@ -330,6 +275,8 @@ def enqueue(s: Sim, i: int, r: int, now: int) -> None:
         return
     arrive_at(s, i, r)
     q.computed = 0
+    q.place = s.totals[0].places
+    s.totals[0].places += 1
     add_waiting(s, i, r)
-    if inst.wait_root == r:
+    if queue_head(s, i) == r:
         interrupt(s, i, now)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from sandbox.kernel.evict import clear_cache
 from sandbox.kernel.heaps import drop_instance_event, set_instance_event
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.knobs import reset_knobs, settle_finetune
 from sandbox.kernel.landing import reset_links
 from sandbox.kernel.loading import load_weights, node_has_copy, note_start_over, stop_loading
 from sandbox.kernel.state import (
@@ -100,7 +101,7 @@ def _reset(s: Sim, i: int) -> None:
     inst.context = 0
     inst.entered_context = 0
     inst.bins[:] = 0
-    inst.wait_root = inst.wait_head = inst.wait_tail = -1
+    inst.wait_root = inst.offline_root = inst.wait_head = inst.wait_tail = -1
     inst.waiting = 0
     inst.waiting_prompt = 0
     inst.done_root = inst.run_head = inst.run_tail = -1
@@ -116,8 +117,10 @@ def _reset(s: Sim, i: int) -> None:
     inst.cache_rows = 0
     inst.predicted = 0.0
     inst.offline = 0
-    inst.token_budget = s.settings[0].token_budget
+    inst.offline_running = 0
+    inst.swap_used = 0
     inst.max_seqs = s.settings[0].max_seqs
+    reset_knobs(s, i)
     inst.preemptions = 0
     inst.finished_tick = 0
     inst.asked = -1
@@ -205,6 +208,7 @@ def engine_ready(s: Sim, i: int, now: int) -> None:
     inst.state = ACTIVE
     totals.gpus_loading -= inst.gpus
     totals.gpus_working += inst.gpus
+    inst.tuned_at = now
     set_instance_event(s, i, NEVER)
 
 
@@ -222,6 +226,7 @@ def remove_engine(s: Sim, i: int, now: int) -> None:
             totals.drain_ps += float(now - inst.drained_from) * inst.gpus
         totals.gpus_working -= inst.gpus
         drop_instance_event(s, i)
+        settle_finetune(s, i, now, inst.busy)
     totals.busy_at_monitor -= inst.busy
     inst.state = UNUSED
     inst.replica = -1

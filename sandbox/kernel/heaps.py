@@ -13,7 +13,8 @@ from sandbox.kernel.state import Sim
 
 
 @kernel
-def _before(s: Sim, a: int, b: int) -> bool:
+def goes_before(s: Sim, a: int, b: int) -> bool:
+    """Order of a pairing heap: key, then sequence number."""
     x, y = s.requests[a], s.requests[b]
     if x.heap_key != y.heap_key:
         return x.heap_key < y.heap_key
@@ -26,7 +27,7 @@ def _meld(s: Sim, a: int, b: int) -> int:
         return b
     if b < 0:
         return a
-    if _before(s, b, a):
+    if goes_before(s, b, a):
         a, b = b, a
     first = s.requests[a].heap_child
     s.requests[b].heap_next = first

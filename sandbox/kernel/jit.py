@@ -60,6 +60,7 @@ ENTRIES = (
     "after_capacity", "monitor", "plan_ready", "start", "value_entry", "run", "value_all", "check",
     "load_weights", "stop_loading", "storage_event", "adjust_supply", "supply_event",
     "landed", "lose_kv", "copied", "migrate",
+    "control_tick",
 )  # fmt: skip
 _compilers: dict[str, Callable[[], Any]] = {}
 _functions: dict[str, Callable[..., Any]] = {}
@@ -70,6 +71,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "instances": (state.INSTANCE, 1), "pools": (state.POOL, 1), "gpus": (state.GPU, 1),
     "shapes": (state.SHAPE, 1), "step_tokens": (np.int64, 2), "step_batch": (np.int64, 2),
     "step_context": (np.int64, 2), "step_mixed": (np.int64, 2),
+    "spec_batch": (np.int64, 2), "spec_context": (np.int64, 2), "spec_line": (np.float64, 2),
     "capacity": (state.CAPACITY_EVENT, 1), "events": (state.EVENT, 1),
     "instance_heap": (np.int64, 1), "segments": (np.int64, 2), "paths": (np.int32, 1),
     "cached": (state.CACHED, 2), "cache_index": (np.int64, 2),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from sandbox.kernel.calls import ask_priority
+from sandbox.kernel.control import control_tick
 from sandbox.kernel.engine import begin, end_step, interrupt
 from sandbox.kernel.evict import value_all
 from sandbox.kernel.handover import ask_decode, landed
@@ -12,6 +13,7 @@ from sandbox.kernel.hardware import engine_ready, integrate, remove_engine
 from sandbox.kernel.heaps import pop_event
 from sandbox.kernel.invariants import check
 from sandbox.kernel.jit import entry, kernel
+from sandbox.kernel.knobs import busy_at, settle_finetune
 from sandbox.kernel.loading import count_unfinished, storage_event
 from sandbox.kernel.migration import copied, detach
 from sandbox.kernel.plans import (
@@ -262,6 +264,7 @@ def _handle(s: Sim, kind: int, now: int) -> None:
         totals.next_control = now + limits.control
         if limits.has_evict:
             value_all(s, now)
+        control_tick(s, now)
     elif kind == MONITOR:
         totals.next_monitor = now + limits.monitor
         monitor(s, now)
@@ -269,6 +272,14 @@ def _handle(s: Sim, kind: int, now: int) -> None:
             _ask_idle(s, now)
     else:
         _general_event(s, kind, now)
+
+
+@kernel
+def _settle_engines(s: Sim, end: int) -> None:
+    """Count what fine-tuning got on engines that are still there at the end."""
+    for i in range(len(s.instances)):
+        if s.instances[i].state == ACTIVE or s.instances[i].state == LEAVING:
+            settle_finetune(s, i, end, busy_at(s, i, end))
 
 
 @entry
@@ -294,4 +305,5 @@ def run(s: Sim, most_events: int) -> int:
     end = s.settings[0].stop if _work_left(s) else totals.last_finish
     integrate(s, max(end, totals.integrated))
     count_unfinished(s, totals.integrated)
+    _settle_engines(s, max(end, totals.integrated))
     return 0

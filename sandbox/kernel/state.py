@@ -56,6 +56,7 @@ REQUEST = np.dtype(
         ("source", "i4"), ("source_blocks", "i4"), ("keep_next", "i4"), ("keep_prev", "i4"),
         ("prefill_id", "i4"), ("move_to", "i4"), ("move_id", "i4"), ("move_phase", "i4"),
         ("reserved", "i4"), ("copied", "i4"), ("remote", "?"), ("landing", "i1"),
+        ("place", "i8"), ("swapped", "i4"),
     ],
     align=True,
 )  # fmt: skip
@@ -87,6 +88,12 @@ INSTANCE = np.dtype(
         ("landed_head", "i4"), ("landed_tail", "i4"), ("incoming", "i8"), ("going", "i8"),
         ("egress_free", "i8"), ("ingress_free", "i8"), ("route_row", "i4"), ("decode_row", "i4"),
         ("flipped", "?"),
+        ("offline_root", "i4"), ("offline_running", "i8"), ("offline_cap", "i8"),
+        ("room", "i8"), ("micro", "i8"), ("micro_tokens", "i8"), ("prefill", "i8"),
+        ("swap_used", "i8"), ("swapping", "i8"), ("depth", "i8"), ("offline_share", "f8"),
+        ("finetune", "f8"), ("stretch", "i8"), ("tuned_at", "i8"), ("tuned_busy", "i8"),
+        ("retuned", "?"), ("knob_token_budget", "i8"), ("knob_speculation", "i8"),
+        ("knob_offline_share", "f8"), ("knob_finetune_share", "f8"),
     ],
     align=True,
 )  # fmt: skip
@@ -132,6 +139,7 @@ SHAPE = np.dtype(
         ("decode_per_seq", "f8"),
         ("load", "i8", (3,)), ("boot", "i8"),
         ("kv_bytes", "f8"),
+        ("swap_blocks", "i8"), ("swap_block", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -179,6 +187,9 @@ SETTINGS = np.dtype(
         ("class_drops", "i8", (8,)), ("drops_late", "?"), ("needs_tpot", "?"),
         ("link_latency", "i8"), ("zone_latency", "i8"), ("zone_rate", "f8"), ("keep", "i8"),
         ("move_running", "?"), ("needs_handoff", "?"),
+        ("has_tune", "?"), ("has_finetune", "?"), ("swap", "?"), ("depth", "i8"),
+        ("max_depth", "i8"), ("acceptance", "f8"), ("finetune", "f8"), ("length_spread", "i8"),
+        ("most_budget", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -207,6 +218,7 @@ TOTALS = np.dtype(
         ("storage_users", "i8"), ("storage_turn", "i8"), ("least_room", "i8"),
         ("migrations", "i8"), ("moves_refused", "i8"), ("shown_from", "i8"), ("transfers", "i8"),
         ("transfer_ps", "i8"), ("kv_moved", "f8"),
+        ("places", "i8"), ("swaps", "i8"), ("finetune_ps", "f8"),
     ],
     align=True,
 )  # fmt: skip
@@ -225,6 +237,9 @@ class Sim(NamedTuple):
         pools, gpus, shapes: the hardware; shapes are the replicas that fit it.
         step_tokens: (shapes, tokens + 1) picoseconds of a step by its tokens.
         step_batch, step_context, step_mixed: (shapes, batch + 1), decode tables of the profile.
+        spec_batch, spec_context: (shapes * most depth, batch + 1), a token of a decode step that
+            speculates: row shape * most depth + depth - 1, picoseconds, host time included.
+        spec_line: (shapes * most depth, 2), seconds: base and rise by sequence of the same.
         capacity: CAPACITY_EVENT rows, ascending in time.
         events: heap storage of EVENT rows.
         instance_heap: heap of instance indices by `event_at`.
@@ -266,6 +281,9 @@ class Sim(NamedTuple):
     step_batch: NDArray[np.int64]
     step_context: NDArray[np.int64]
     step_mixed: NDArray[np.int64]
+    spec_batch: NDArray[np.int64]
+    spec_context: NDArray[np.int64]
+    spec_line: NDArray[np.float64]
     capacity: Rows
     events: Rows
     instance_heap: NDArray[np.int64]

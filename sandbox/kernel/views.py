@@ -106,19 +106,35 @@ def _fill_identity(s: Sim, i: int, table: int, j: int) -> None:
     v.kv_capacity_tokens = inst.blocks_total * BLOCK_TOKENS
     v.max_num_seqs = inst.max_seqs
     v.token_budget = inst.token_budget
-    v.prefill_tokens_per_s = shape.prefill_rate
-    v.step_base_s = shape.decode_base
-    v.step_per_seq_s = shape.decode_per_seq
+    v.prefill_tokens_per_s = shape.prefill_rate * (1.0 - inst.finetune)
+    stretched = 1.0 / (1.0 - inst.finetune)
+    v.step_base_s = shape.decode_base * stretched
+    v.step_per_seq_s = shape.decode_per_seq * stretched
+    if inst.depth > 0:
+        row = inst.shape * s.settings[0].max_depth + inst.depth - 1
+        v.step_base_s = s.spec_line[row, 0] * stretched
+        v.step_per_seq_s = s.spec_line[row, 1] * stretched
     v.draining = inst.state == LEAVING
     v.starting = inst.state == STARTING
-    v.speculation_depth = 0
-    v.acceptance = np.nan
-    v.offline_share = 1.0
-    v.finetune_share = 0.0
-    v.knob_token_budget = -1
-    v.knob_speculation = -1
-    v.knob_offline_share = np.nan
-    v.knob_finetune_share = np.nan
+    v.speculation_depth = inst.depth
+    v.acceptance = s.settings[0].acceptance if inst.depth > 0 else np.nan
+    v.offline_share = inst.offline_share
+    v.finetune_share = inst.finetune
+    v.knob_token_budget = inst.knob_token_budget
+    v.knob_speculation = inst.knob_speculation
+    v.knob_offline_share = inst.knob_offline_share
+    v.knob_finetune_share = inst.knob_finetune_share
+
+
+@kernel
+def _per_context_s(s: Sim, i: int) -> float:
+    """Modelled decode time per token of context, at the present batch and knobs."""
+    inst = s.instances[i]
+    b = max(inst.decoding, 1)
+    slope = s.step_context[inst.shape, b]
+    if inst.depth > 0:
+        slope = s.spec_context[inst.shape * s.settings[0].max_depth + inst.depth - 1, b]
+    return seconds(slope) / (1.0 - inst.finetune)
 
 
 @entry
@@ -147,7 +163,7 @@ def fill_instance(s: Sim, i: int, table: int, j: int, now: int) -> int:
     v.oldest_wait_s = 0.0
     if inst.wait_head >= 0:
         v.oldest_wait_s = seconds(now - s.requests[inst.wait_head].queued_at)
-    v.step_per_context_s = seconds(s.step_context[inst.shape, max(inst.decoding, 1)])
+    v.step_per_context_s = _per_context_s(s, i)
     step = seconds(inst.last_step)
     if inst.mode == RUN:
         step = seconds(inst.base + inst.slope * context)

@@ -106,6 +106,17 @@ def migrate(running, instances, moves, memory):
                 add_move(moves, row, inst.id)
 
 
+def tune(instance, memory):
+    value = look(memory[2], instance)
+    memory[2] += value
+    if value < 0.6:
+        set_token_budget(instance, int(value * 200.0))
+        set_speculation(instance, int(value * 8.0))
+    if value > 0.4:
+        set_offline_share(instance, 2.0 * value - 1.0)
+        set_finetune_share(instance, value)
+
+
 def situation(window, cluster, plan):
     total = 0.0
 {_sum_of(contract.Window, "window")}
@@ -166,6 +177,13 @@ HOSTILE = {
     "def route_decode(request, instances, memory):\n    memory[0] += 1.0\n"
     "    if int(memory[0]) % 3 == 0:\n        return HOLD\n"
     "    return instances[int(memory[0]) % len(instances)].id\n",
+    "twists": '"""Turns every knob, too far."""\n\n\ndef tune(instance, memory):\n'
+    "    memory[0] += 1.0\n    wild = random01(instance.id, int(memory[0]))\n"
+    "    set_token_budget(instance, int(wild * 9000.0) - 50)\n"
+    "    set_speculation(instance, int(wild * 19.0) - 1)\n"
+    "    set_offline_share(instance, 1.4 * wild - 0.2)\n"
+    "    set_finetune_share(instance, 1.4 * wild - 0.2)\n"
+    "    if wild > 0.9:\n        memory[1] = 1.0 / (wild - wild)\n",
     "curious": CURIOUS,
 }
 
@@ -240,7 +258,7 @@ def random_cluster(rng):
 
     pools = [{"gpu": "A100", "count": int(rng.integers(1, 4)), "node_size": 2}]
     pools.append({"gpu": "L40S", "count": int(rng.integers(1, 4)), "spot": True})
-    return ClusterSpec.model_validate(
+    cluster = ClusterSpec.model_validate(
         {
             "model": "Llama-3.1-8B",
             "pool": pools,
@@ -262,6 +280,31 @@ def random_cluster(rng):
             },
         }
     )  # fmt: skip
+    return with_engine(cluster, rng)
+
+
+def with_engine(cluster, rng):
+    """Swap, pipelines, speculation, fine-tuning and uneven lengths, each on or off."""
+
+    def one(*values):
+        return values[rng.integers(len(values))]
+
+    engine = {
+        "preemption": one("recompute", "swap"), "swap_space_bytes": one(0.0, 3e7, 4e9),
+        "max_pipeline_parallel_size": one(1, 2), "pipeline_hop_s": one(0.0, 1e-3),
+        "length_spread": one(0.0, 0.3, 1.0),
+    }  # fmt: skip
+    deepest = one(0, 3)
+    speculation = {
+        "max_depth": deepest, "depth": one(0, deepest), "acceptance": one(0.0, 0.6, 1.0),
+        "draft_share": one(0.0, 0.1),
+    }  # fmt: skip
+    finetune = one(None, {"share": one(0.0, 0.3), "kv_share": 0.1})
+    asked = cluster.model_dump()
+    asked["engine"] |= engine
+    asked |= {"speculation": speculation, "finetune": finetune, "tick": asked["tick"]}
+    asked["tick"]["control_s"] = one(0.35, 1.7)
+    return ClusterSpec.model_validate(asked)
 
 
 def with_predictor(cluster, rng):
@@ -380,6 +423,7 @@ COUNTED = (
     "drain_ps", "recomputed", "flips", "failures",
     "gpu_ps", "integrated", "deciding_ps", "planning_ps", "migrations", "moves_refused",
     "kv_moved", "transfers", "transfer_ps",
+    "swaps", "finetune_ps",
 )  # fmt: skip
 
 

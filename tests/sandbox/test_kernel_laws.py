@@ -193,6 +193,13 @@ def broken_invariant(sim):
             return "what requests hold, have reserved or left there is in use"
         if inst["bins"].sum() != inst["decoding"] or inst["blocks_cached"] < 0:
             return "every decoding request is counted once"
+        if not 0 <= inst["swap_used"] <= sim.shapes["swap_blocks"][inst["shape"]]:
+            return "swap space is not exceeded"
+        waiting = sim.requests[
+            (sim.requests["state"] == state.QUEUED) & (sim.requests["instance"] == i)
+        ]
+        if inst["swap_used"] != waiting["swapped"].sum():
+            return "swap space holds what waiting requests have there"
         carried = sim.gpus["instance"][inst["gpu"][: inst["gpus"]]]
         if not np.all(carried == i) or (sim.gpus["instance"] == i).sum() != inst["gpus"]:
             return "an instance has exactly its own GPUs"
@@ -218,7 +225,7 @@ def broken_invariant(sim):
 
 
 @law(25)
-@given(seeds, st.sampled_from(["curious", "flips", "buys", "moves", "default"]))
+@given(seeds, st.sampled_from(["curious", "flips", "buys", "moves", "default", "twists"]))
 def test_law_3_kv_and_gpu_capacity_hold_after_every_event(seed, name):
     for sim in worlds.stepped(worlds.world(seed, stop_s=30.0), loaded(name)):
         assert broken_invariant(sim) is None
