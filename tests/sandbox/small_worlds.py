@@ -184,6 +184,16 @@ HOSTILE = {
     "    set_offline_share(instance, 1.4 * wild - 0.2)\n"
     "    set_finetune_share(instance, 1.4 * wild - 0.2)\n"
     "    if wild > 0.9:\n        memory[1] = 1.0 / (wild - wild)\n",
+    "deep": '"""Pipelines where there are any, and speculation in them."""\n\n\n'
+    "def should_reschedule(window, cluster, plan, memory):\n    return True\n\n\n"
+    "def schedule(window, cluster, plan, new_plan, memory):\n    memory[0] += 1.0\n"
+    "    for shape in cluster.shapes:\n"
+    "        free = cluster.pools[shape.pool].present - plan_gpus(new_plan, shape.pool)\n"
+    "        if free >= shape.gpus and (shape.pp > 1 or int(memory[0]) % 4 == 0):\n"
+    "            add_replica(new_plan, shape.pool, shape.tp, shape.pp, MIXED)\n\n\n"
+    "def priority(request, instance, memory):\n    return random01(request.seed, 7)\n\n\n"
+    "def tune(instance, memory):\n    memory[0] += 1.0\n"
+    "    set_speculation(instance, int(memory[0]) % 4)\n",
     "curious": CURIOUS,
 }
 
@@ -291,7 +301,7 @@ def with_engine(cluster, rng):
 
     engine = {
         "preemption": one("recompute", "swap"), "swap_space_bytes": one(0.0, 3e7, 4e9),
-        "max_pipeline_parallel_size": one(1, 2), "pipeline_hop_s": one(0.0, 1e-3),
+        "max_pipeline_parallel_size": one(1, 2, 2), "pipeline_hop_s": one(0.0, 1e-3),
         "length_spread": one(0.0, 0.3, 1.0),
     }  # fmt: skip
     deepest = one(0, 3)
