@@ -43,6 +43,7 @@ BROKEN = {
     306: "law 3: cached blocks are those of entries without users",
     307: "law 3: an empty instance has given every block back",
     308: "law 3: KV kept for another instance is counted, and in blocks that are in use",
+    309: "law 3: swap space holds what waiting requests have there, and no more than there is",
 }
 
 
@@ -85,6 +86,23 @@ def _kept_agree(s: Sim, i: int) -> bool:
 
 
 @kernel
+def _swap_agrees(s: Sim, i: int) -> bool:
+    inst = s.instances[i]
+    blocks, offline = 0, 0
+    r = inst.wait_head
+    while r >= 0:
+        blocks += s.requests[r].swapped
+        r = s.requests[r].list_next
+    r = inst.run_head
+    while r >= 0:
+        offline += 0 if s.requests[r].online else 1
+        r = s.requests[r].list_next
+    if offline != inst.offline_running:
+        return False
+    return blocks == inst.swap_used <= s.shapes[inst.shape].swap_blocks
+
+
+@kernel
 def _cache_agrees(s: Sim, i: int) -> bool:
     """The order of release holds entries without users, marked as what they are."""
     inst = s.instances[i]
@@ -121,6 +139,8 @@ def _batch(s: Sim, i: int) -> int:
         return 308
     if not _lists_agree(s, i):
         return 103
+    if not _swap_agrees(s, i):
+        return 309
     if s.settings[0].has_prefixes and not _cache_agrees(s, i):
         return 306
     return 0
