@@ -12,7 +12,7 @@ from sandbox.kernel.engine import interrupt
 from sandbox.kernel.heaps import push_event
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.ledger import reject_request
-from sandbox.kernel.queues import leave, take_waiting
+from sandbox.kernel.queues import leave, queue_head, take_waiting
 from sandbox.kernel.state import DEADLINE, Sim
 
 
@@ -38,7 +38,7 @@ def drop_queued(s: Sim, r: int, now: int) -> None:
     """Reject a request in an engine's queue; if it was the head, the next may be let in."""
     i = s.requests[r].instance
     inst = s.instances[i]
-    was_head = inst.wait_root == r
+    was_head = queue_head(s, i) == r
     take_waiting(s, i, r)
     leave(s, i, r)
     reject_request(s, r, now)
