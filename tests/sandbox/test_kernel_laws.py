@@ -64,7 +64,7 @@ def test_law_1_every_request_ends_once_and_the_counts_agree(seed, name):
 @given(seeds, names)
 def test_law_1_nothing_is_left_over_when_nothing_refuses(seed, name):
     small = worlds.world(seed, capacity=None, mode="open", stop_s=3000.0)
-    if name in ("starves", "flips", "curious", "holds"):
+    if name in ("starves", "flips", "curious", "holds", "deep"):
         name = "default"
     sim = worlds.run(replace(small, kv_blocks=400), loaded(name))
     assert set(sim.requests["state"]) <= {state.FINISHED, state.REJECTED}
