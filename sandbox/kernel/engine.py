@@ -269,7 +269,6 @@ def enqueue(s: Sim, i: int, r: int, now: int) -> None:
     Behind a head that already waits for room it changes nothing, and steps go on undisturbed.
     """
     q = s.requests[r]
-    inst = s.instances[i]
     if not holds_whole(s, i, r):
         refuse(s, r, now)
         return
