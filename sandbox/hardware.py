@@ -193,7 +193,7 @@ def _fill_shape(
     )
     row["attention_prefix"], row["attention_chunk"], row["attention_linear"] = profile.attention
     row["kv_bytes"] = profile.kv_bytes_per_token
-    _fill_swap(row, profile, cluster)
+    _fill_swap(row, profile, cluster, where)
     budget = cluster.engine.max_num_batched_tokens
     step_ps = profile.step_overhead_ps + int(made.tokens[budget]) + int(made.mixed[0])
     step_ps += profile.attention_ps(budget, 0)
@@ -201,12 +201,12 @@ def _fill_shape(
     row["decode_base"], row["decode_per_seq"] = _line(made.batch, profile.step_overhead_ps)
 
 
-def _fill_swap(row: np.void, profile: Profile, cluster: ClusterSpec) -> None:
+def _fill_swap(row: np.void, profile: Profile, cluster: ClusterSpec, where: np.void) -> None:
     """Host memory and copy time by KV block; every GPU of the replica copies its own part."""
     gpus = int(row["gpus"])
     block_bytes = profile.kv_bytes_per_token * BLOCK_TOKENS
     row["swap_blocks"] = int(cluster.engine.swap_space_bytes * gpus / block_bytes)
-    host_bytes_per_s = load_gpu(profile.gpu).host_link_bytes_per_s * gpus
+    host_bytes_per_s = float(where["load"]) / cluster.switch.load_share * gpus
     row["swap_block"] = int(block_bytes / host_bytes_per_s * PS_PER_S)
 
 
