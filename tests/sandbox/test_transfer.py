@@ -89,11 +89,19 @@ def test_within_a_node_kv_takes_the_link_of_the_gpus():
     assert far.finish[0] - near.finish[0] == pytest.approx(saved * PS_PER_S, abs=2)
 
 
-def test_zones_and_a_stated_rate_slow_a_transfer():
-    fixed = {"bytes_per_s": 1e8, "latency_s": 0.25}
-    outcome = ran(trace(), cluster(network=fixed))
+def test_a_stated_rate_and_latency_make_a_transfer():
+    outcome = ran(trace(), cluster(network={"bytes_per_s": 1e8, "latency_s": 0.25}))
     moved_s = 1000 * float(build_hardware(cluster()).shapes["kv_bytes"][0]) / 1e8
     assert outcome.totals["transfer_ps"] / PS_PER_S == pytest.approx(0.25 + moved_s)
+
+
+def test_between_zones_the_slower_rate_and_its_latency_count():
+    pools = [{"gpu": "H100", "count": 1, "zone": zone} for zone in (0, 1)]
+    apart = [PAIR[0], {**PAIR[1], "pool": 1}]
+    network = {"zone_bytes_per_s": 2e8, "zone_latency_s": 0.1}
+    outcome = ran(trace(), cluster(replica=apart, pool=pools, network=network))
+    moved_s = 1000 * float(build_hardware(cluster()).shapes["kv_bytes"][0]) / 2e8
+    assert outcome.totals["transfer_ps"] / PS_PER_S == pytest.approx(0.1 + moved_s)
 
 
 def test_two_transfers_to_one_engine_wait_for_each_other():
