@@ -183,6 +183,32 @@ class ClassSpec(_Part):
         return least and not self.tenants and self.online is None
 
 
+class SamplesSpec(_Part):
+    """Several answers sampled in parallel for each request; see samples.py.
+
+    Attributes:
+        count: samples that a request asks for; the recorded answer is the first.
+        needed: finished ones that end the request; the rest are stopped.
+        check_every_tokens: the policy's `branches` is asked whenever samples are that much longer.
+        length_sigma: spread of the log length of the other samples about the recorded length.
+        score_noise: standard deviation of a score about the sample's quality.
+        classes: names of the classes that ask for samples; all when left out.
+    """
+
+    count: int = Field(default=4, ge=1, le=64)
+    needed: int = Field(default=2, ge=1, le=64)
+    check_every_tokens: int = Field(default=256, ge=1, le=100_000)
+    length_sigma: float = Field(default=0.5, ge=0, le=3)
+    score_noise: float = Field(default=0.2, ge=0, le=10)
+    classes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _needs_no_more_than_it_has(self) -> SamplesSpec:
+        if self.needed > self.count:
+            raise ValueError(f"{self.needed} samples are needed of {self.count}; lower needed")
+        return self
+
+
 class TickSpec(_Part):
     """How often things are looked at; each is the end of a macro-step."""
 
@@ -301,6 +327,7 @@ class ClusterSpec(_Part):
     calibration: tuple[str, ...] = Field(default=(), max_length=16)
     calibrated: tuple[Calibration, ...] = ()
     classes: tuple[ClassSpec, ...] = Field(default=(), max_length=7, alias="class")
+    samples: SamplesSpec | None = None
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -327,6 +354,16 @@ class ClusterSpec(_Part):
                 f"all replicas have the role {roles.pop()}; prefill needs decode or mixed, and "
                 "decode needs prefill or mixed"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _samples_are_of_classes(self) -> ClusterSpec:
+        known = {"online", "offline", *(spec.name for spec in self.classes)}
+        for name in self.samples.classes if self.samples else ():
+            if name not in known:
+                raise ValueError(f"samples name the class {name}, which is not declared")
+        if self.samples and any(entry.role != "mixed" for entry in self.replica):
+            raise ValueError("samples run on mixed replicas only; leave samples or the roles out")
         return self
 
     @model_validator(mode="after")

@@ -93,6 +93,7 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
         **switch_numbers(outcome.totals),
         **_counts(outcome, trace, mine, done),
     }
+    numbers |= outcome.samples
     if np.isfinite(promised["deadline_s"]).any():
         numbers["deadline_attainment"] = served.attainment(promised["deadline_s"])
     if len(trace.tenants) > 1:

@@ -6,7 +6,8 @@ Nothing here decides anything: times, capacities and prices are in the rows, dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
 from sandbox.predictions import SEEDS, predict_lengths, stream, with_workflows
 from sandbox.prefixes import Prefixes, cache_rows, fill_paths, no_prefixes, prefixes_of
 from sandbox.records import new_rows
+from sandbox.samples import sample_numbers, with_samples
 from sandbox.switching import fill_switch, hold_at_start, most_engines
 from sandbox.transfers import fill_transfers
 from telemetry.trace import Trace
@@ -74,6 +76,7 @@ class Outcome:
         preempted, held, moved: how often.
         engine: which slot of the simulator served it last, -1 for none.
         totals: counters and integrals of the run, see `state.TOTALS`.
+        samples: what parallel samples cost and brought; empty when nobody asked for any.
     """
 
     entered: NDArray[np.int64]
@@ -85,6 +88,7 @@ class Outcome:
     moved: NDArray[np.int32]
     engine: NDArray[np.int32]
     totals: np.void
+    samples: Mapping[str, float] = field(default_factory=dict)
 
 
 def simulate(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> Outcome:
@@ -107,7 +111,7 @@ def simulate(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> Outco
     totals = sim.totals[0]
     if totals["broken"]:
         raise SimulationError(_complaint(int(totals["broken"]), int(totals["handled"])))
-    return _outcome(sim)
+    return _outcome(sim, setup)
 
 
 def _complaint(broken: int, handled: int) -> str:
@@ -121,8 +125,8 @@ def _complaint(broken: int, handled: int) -> str:
     return "The simulator ran out of event space; shorten the trace."
 
 
-def _outcome(sim: state.Sim) -> Outcome:
-    rows = sim.requests
+def _outcome(sim: state.Sim, setup: Setup) -> Outcome:
+    rows = sim.requests[: len(setup.trace)]
     return Outcome(
         entered=rows["entered"].copy(),
         first=rows["first"].copy(),
@@ -133,6 +137,7 @@ def _outcome(sim: state.Sim) -> Outcome:
         moved=rows["moved"].copy(),
         engine=rows["instance"].copy(),
         totals=sim.totals[0],
+        samples=sample_numbers(sim, setup),
     )
 
 
@@ -163,6 +168,7 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     fill_classes(sim, trace, cluster)
     sim = with_workflows(sim, setup, policy, hardware)
     fill_transfers(sim, cluster, policy)
+    sim = with_samples(sim, setup, policy)
     _fill_cluster(sim, hardware, cluster)
     _start_plan(sim, cluster)
     _connect(sim, policy, default)
@@ -231,6 +237,8 @@ def _allocate(
         edge_offsets=np.zeros(1, np.int64),
         edge_rows=np.zeros(1, np.int32),
         horizons=np.zeros((1, 2)),
+        samples=np.zeros(1, state.SAMPLE),
+        branch_rows=new_rows(contract.Branch, contract.MAX_BRANCHES),
         links=np.zeros(0, np.int64),
     )
 
@@ -278,7 +286,7 @@ def _fill_settings(
     row["backlog"], row["macro"] = setup.mode == "backlog", setup.macro
     row["kv_bytes"], row["weight_bytes"] = hardware.kv_bytes, hardware.weight_bytes
     row["nominal_prompt"], row["nominal_output"] = 1000.0, 200.0
-    row["has_prefixes"] = shared
+    row["has_prefixes"], row["rows"] = shared, len(setup.trace)
     row["learns_lengths"] = cluster.predictor.mode == "history"
     row["has_priority"], row["has_admit"] = "priority" in policy.hooks, "admit" in policy.hooks
     row["needs_tpot"] = "Instance.tpot_slo_s" in policy.source.fields_read

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sandbox.kernel.branches import next_look, pass_prompt_on, unshare
 from sandbox.kernel.heaps import heap_insert, heap_remove
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.landing import COPYING, GOING, SETTLED, call_off, stop_landing
@@ -113,6 +114,8 @@ def start_decoding(s: Sim, i: int, r: int) -> None:
     q.decoding = True
     q.enter_count = inst.count
     q.heap_key = float(inst.count + q.output - q.done)
+    if s.settings[0].has_samples:
+        q.heap_key = min(q.heap_key, next_look(s, i, r))
     q.heap_seq = q.order
     inst.done_root = heap_insert(s, inst.done_root, r)
     inst.decoding += 1
@@ -144,6 +147,7 @@ def _stop_decoding(s: Sim, i: int, r: int) -> None:
 def free_blocks(s: Sim, i: int, r: int) -> None:
     """Free the KV blocks of a request, shared ones for others to find."""
     inst, q = s.instances[i], s.requests[r]
+    inst.blocks_used += unshare(s, r)
     if q.held_segments > 0:
         width = s.settings[0].block_tokens // BLOCK_TOKENS
         inst.blocks_used -= q.blocks - q.held_blocks * width
@@ -176,5 +180,6 @@ def leave_batch(s: Sim, i: int, r: int) -> None:
 def stop_running(s: Sim, i: int, r: int) -> None:
     """Take a running request off the instance and free its KV blocks."""
     leave_batch(s, i, r)
+    pass_prompt_on(s, r)
     if not s.requests[r].remote:
         free_blocks(s, i, r)

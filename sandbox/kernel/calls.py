@@ -24,11 +24,11 @@ HOOKS = (
 # what this simulator asks for; the others come with what they decide about
 CALLED = (
     "should_reschedule", "schedule", "route", "route_decode", "priority", "migrate", "admit",
-    "evict", "tune",
+    "evict", "branches", "tune",
 )  # fmt: skip
 DEFAULT_HOOKS = len(HOOKS)
 TRIGGER, PLANNER, ROUTE, ROUTE_DECODE, PRIORITY, MIGRATE, ADMIT, EVICT = range(8)
-TUNE = 10
+BRANCHES, TUNE = 9, 10
 INVALID_DECISION = 100  # fault kind beside the frame's own status codes
 _FLOATS_BYTES = 8
 

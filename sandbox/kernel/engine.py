@@ -25,6 +25,7 @@ import numpy as np
 
 from sandbox.contract import PREFILL
 from sandbox.kernel.batch import start_decoding, stop_running, unlink_fill
+from sandbox.kernel.branches import is_sampled
 from sandbox.kernel.chunks import fill_chunks
 from sandbox.kernel.evict import make_room
 from sandbox.kernel.heaps import push_event, set_instance_event
@@ -35,6 +36,7 @@ from sandbox.kernel.preemption import edge_blocks, give_decode_blocks
 from sandbox.kernel.prefix import publish_prompt
 from sandbox.kernel.queues import add_waiting, arrive_at, leave, queue_head
 from sandbox.kernel.runs import run_blocks, run_length_ps, steps_done, steps_with_blocks
+from sandbox.kernel.samples import sample_stop, start_samples
 from sandbox.kernel.state import (
     ACTIVE,
     BLOCK_TOKENS,
@@ -216,6 +218,8 @@ def _finish_chunks(s: Sim, i: int, now: int) -> None:
                 hand_over(s, i, r, now)
             else:
                 start_decoding(s, i, r)
+                if s.settings[0].has_samples:
+                    start_samples(s, i, r, now)
         r = following
 
 
@@ -229,8 +233,11 @@ def end_step(s: Sim, i: int, now: int) -> int:
         _finish_chunks(s, i, now)
     finished = 0
     while inst.done_root >= 0 and s.requests[inst.done_root].heap_key <= inst.count:
-        _complete(s, i, inst.done_root, now)
-        finished += 1
+        if s.settings[0].has_samples and is_sampled(s, inst.done_root):
+            finished += sample_stop(s, i, inst.done_root, now)
+        else:
+            _complete(s, i, inst.done_root, now)
+            finished += 1
     return finished
 
 

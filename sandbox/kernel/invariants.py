@@ -206,6 +206,11 @@ def _times_agree(s: Sim, r: int, now: int) -> bool:
 
 
 @kernel
+def _is_outside(state: int) -> bool:
+    return state in (WAITING_ARRIVAL, FINISHED, REJECTED)
+
+
+@kernel
 def _sweep(s: Sim, now: int) -> int:
     """Every request: its times, and where it is."""
     totals = s.totals[0]
@@ -216,7 +221,7 @@ def _sweep(s: Sim, now: int) -> int:
             return 202
         finished += 1 if state == FINISHED else 0
         rejected += 1 if state == REJECTED else 0
-        if state != WAITING_ARRIVAL and state != FINISHED and state != REJECTED:
+        if r < s.settings[0].rows and not _is_outside(state):
             inside += 1
     if finished != totals.finished or rejected != totals.rejected:
         return 101

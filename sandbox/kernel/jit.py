@@ -54,7 +54,8 @@ _OPTIONS: dict[str, Any] = {
 # Pieces that are compiled by themselves and call each other by address; every second one of them
 # takes about as long as the others together, so that two processes are done at the same time.
 ENTRIES = (
-    "fill_instance", "interrupt", "fill_chunks", "begin", "preempt", "end_step", "decide",
+    "fill_instance", "interrupt", "fill_chunks", "begin", "preempt", "end_step", "start_samples",
+    "sample_stop", "decide",
     "retry_held", "deliver", "expire", "fill_window", "fill_cluster", "fill_plan", "start_engine",
     "lose_engine", "drain_engine", "carry_out", "make_plan", "consider", "capacity_event",
     "after_capacity", "monitor", "plan_ready", "start", "value_entry", "run", "value_all", "check",
@@ -87,6 +88,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "moves": (dtype_of(contract.Moves), 1), "frame": (FRAME, 1), "hooks": (np.int64, 1),
     "hook_parameters": (np.int64, 1), "scratch": (np.float64, 1), "links": (np.int64, 1),
     "edge_offsets": (np.int64, 1), "edge_rows": (np.int32, 1), "horizons": (np.float64, 2),
+    "samples": (state.SAMPLE, 1), "branch_rows": (dtype_of(contract.Branch), 1),
 }  # fmt: skip
 _ARRAYS = {
     name: types.Array(numba.from_dtype(np.dtype(dtype)), dimensions, "C")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sandbox.abi import FAILED
 from sandbox.contract import DECODE, HOLD, MEMORY_SLOTS, PREFILL, REJECT
+from sandbox.kernel.branches import lost_branch
 from sandbox.kernel.calls import (
     INVALID_DECISION,
     ROUTE,
@@ -291,6 +292,10 @@ def _choose(s: Sim, hook: int, k: int, table: int, r: int, now: int) -> int:
 @entry
 def decide(s: Sim, r: int, now: int) -> int:
     """Ask where a request goes, or where it decodes, and send it, hold it or refuse it."""
+    if s.settings[0].has_samples:
+        r = lost_branch(s, r, now)
+        if r < 0:
+            return 0
     q = s.requests[r]
     if is_late(s, r, now):
         refuse(s, r, now)

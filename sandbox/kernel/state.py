@@ -19,7 +19,9 @@ BLOCK_TOKENS = 16
 HISTOGRAM_BINS = 160  # lengths in eighth-octave bins, for p95 at a monitoring point
 
 # request states
-WAITING_ARRIVAL, DECIDING, HELD, QUEUED, RUNNING, FINISHED, REJECTED, KEPT = range(8)
+WAITING_ARRIVAL, DECIDING, HELD, QUEUED, RUNNING, FINISHED, REJECTED, KEPT, ENDED = range(9)
+# what became of one of several samples, whose own row is then ENDED
+HAS_FINISHED, PRUNED, ENOUGH, LOST = range(1, 5)
 # instance states
 UNUSED, STARTING, ACTIVE, LEAVING = range(4)
 # what an instance is computing
@@ -57,6 +59,15 @@ REQUEST = np.dtype(
         ("prefill_id", "i4"), ("move_to", "i4"), ("move_id", "i4"), ("move_phase", "i4"),
         ("reserved", "i4"), ("copied", "i4"), ("remote", "?"), ("landing", "i1"),
         ("place", "i8"), ("swapped", "i4"),
+    ],
+    align=True,
+)  # fmt: skip
+
+SAMPLE = np.dtype(
+    [
+        ("parent", "i4"), ("branch", "i4"), ("asked", "i4"), ("base", "i4"), ("started", "i4"),
+        ("live", "i4"), ("finished", "i4"), ("owner", "i4"), ("fate", "i4"), ("shared", "i4"),
+        ("look", "i4"), ("length", "i4"), ("looked", "i8"), ("quality", "f8"),
     ],
     align=True,
 )  # fmt: skip
@@ -190,6 +201,8 @@ SETTINGS = np.dtype(
         ("has_tune", "?"), ("has_finetune", "?"), ("swap", "?"), ("depth", "i8"),
         ("max_depth", "i8"), ("acceptance", "f8"), ("finetune", "f8"), ("length_spread", "i8"),
         ("most_budget", "i8"),
+        ("has_samples", "?"), ("has_branches", "?"), ("samples_needed", "i8"),
+        ("samples_every", "i8"), ("samples_noise", "f8"), ("rows", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -219,6 +232,7 @@ TOTALS = np.dtype(
         ("migrations", "i8"), ("moves_refused", "i8"), ("shown_from", "i8"), ("transfers", "i8"),
         ("transfer_ps", "i8"), ("kv_moved", "f8"),
         ("places", "i8"), ("swaps", "i8"), ("finetune_ps", "f8"),
+        ("samples_started", "i8"), ("samples_pruned", "i8"), ("sample_tokens", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -267,6 +281,8 @@ class Sim(NamedTuple):
         scratch: SCRATCH_FLOATS floats.
         edge_offsets, edge_rows: the calls that wait for each request, see workflows.py.
         horizons: (requests, 2) predicted seconds left of the workflow, and of all of it.
+        samples: SAMPLE rows of all requests when some are sampled, see branches.py.
+        branch_rows: contract Branch records of the request that is asked about.
         links: native addresses of the kernel's entries.
     """
 
@@ -317,4 +333,6 @@ class Sim(NamedTuple):
     edge_offsets: NDArray[np.int64]
     edge_rows: NDArray[np.int32]
     horizons: NDArray[np.float64]
+    samples: Rows
+    branch_rows: Rows
     links: NDArray[np.int64]

@@ -57,6 +57,9 @@ def fill_request(s: Sim, r: int, now: int) -> None:
     show_workflow(s, r, now)
     v.branch = 0
     v.branch_count = 1
+    if limits.has_samples:
+        v.branch = s.samples[r].branch
+        v.branch_count = s.samples[r].asked
     v.held_count = q.held
     v.preempted_count = q.preempted
     v.keyed_count = q.keyed

@@ -58,5 +58,6 @@ def show_workflow(s: Sim, r: int, now: int) -> None:
     v.workflow_remaining_s = np.nan
     v.workflow_horizon_s = np.nan
     if s.settings[0].has_horizons:
-        v.workflow_remaining_s = s.horizons[r, 0]
-        v.workflow_horizon_s = s.horizons[r, 1]
+        row = s.samples[r].parent if s.settings[0].has_samples else r
+        v.workflow_remaining_s = s.horizons[row, 0]
+        v.workflow_horizon_s = s.horizons[row, 1]

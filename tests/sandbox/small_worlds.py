@@ -7,7 +7,7 @@ import numpy as np
 
 from sandbox import contract
 from sandbox.capacity import Pairing
-from sandbox.cluster import ClassSpec, ClusterSpec, PredictorSpec
+from sandbox.cluster import ClassSpec, ClusterSpec, PredictorSpec, SamplesSpec
 from sandbox.engine import load_policy
 from sandbox.kernel import state
 from sandbox.kernel.program import Program
@@ -144,6 +144,16 @@ def schedule(window, cluster, plan, new_plan, memory):
             add_replica(new_plan, shape.pool, shape.tp, shape.pp, role)
 """
 )
+BRANCHES = """
+
+def branches(request, branches, memory):
+    total = 0.0
+    for branch in branches:
+        total = add(total, branch.score) + 0.1 * branch.done_tokens + 0.01 * branch.index
+        if total - floor(total) < 0.2 and not branch.finished:
+            prune(branch)
+    return int(6.0 * (total - floor(total))) if len(branches) > 0 else request.branch_count - 1
+"""
 ROUTE = '"""One line."""\n\n\ndef route(request, instances, memory):\n    return '
 HOSTILE = {
     "holds": ROUTE + "HOLD\n",
@@ -194,7 +204,10 @@ HOSTILE = {
     "def priority(request, instance, memory):\n    return random01(request.seed, 7)\n\n\n"
     "def tune(instance, memory):\n    memory[0] += 1.0\n"
     "    set_speculation(instance, int(memory[0]) % 4)\n",
-    "curious": CURIOUS,
+    "curious": CURIOUS + BRANCHES,
+    "prunes": '"""Prunes all there is."""\n\n\n'
+    "def branches(request, branches, memory):\n    for branch in branches:\n"
+    "        prune(branch)\n    return 3\n",
 }
 
 
@@ -214,6 +227,7 @@ def world(seed: int, **changes: Any) -> World:
     trace, cluster = random_trace(rng), random_cluster(rng)
     cluster = with_predictor(cluster, np.random.default_rng([seed, 1]))
     cluster = with_classes(cluster, np.random.default_rng([seed, 2]))
+    cluster = with_samples(cluster, np.random.default_rng([seed, 3]))
     capacity = random_capacity(rng, cluster) if rng.random() < 0.5 else None
     cluster = with_transfers(cluster, np.random.default_rng([seed, 34]))
     cluster = with_plans(cluster, np.random.default_rng([seed, 56]))
@@ -356,6 +370,14 @@ def with_transfers(cluster, rng):
     if rng.random() < 0.7:
         changed["replica"] = replicas
     return ClusterSpec.model_validate(changed)
+def with_samples(cluster, rng):
+    count = int(rng.integers(1, 6))
+    samples = SamplesSpec(
+        count=count, needed=int(rng.integers(1, count + 1)),
+        check_every_tokens=int(rng.choice([1, 7, 30])), length_sigma=float(rng.random()),
+        classes=("online",) if rng.random() < 0.5 else (),
+    )  # fmt: skip
+    return cluster.model_copy(update={"samples": samples if rng.random() < 0.5 else None})
 
 
 def random_capacity(rng, cluster):
