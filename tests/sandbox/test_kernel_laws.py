@@ -104,7 +104,7 @@ def _until(sim, cut_s):
     if sim is None:
         return None
     cut = round(cut_s * state.PS_PER_S)
-    rows = sim.requests
+    rows = sim.requests[: sim.settings[0]["rows"]]
     return [
         [int(v) if 0 <= v <= cut else None for v in rows[name]]
         for name in ("entered", "first", "finish")
