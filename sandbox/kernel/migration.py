@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from sandbox.contract import PREFILL
 from sandbox.kernel.batch import enter_batch, leave_batch
+from sandbox.kernel.branches import is_sampled
 from sandbox.kernel.engine import enqueue, holds_whole, interrupt
 from sandbox.kernel.evict import make_room
 from sandbox.kernel.handover import free_reservation
@@ -69,7 +70,9 @@ def may_receive(s: Sim, d: int) -> bool:
 
 @kernel
 def may_move(s: Sim, r: int) -> bool:
-    """Does the request decode, and is not moving already?"""
+    """Does the request decode, is not moving already, and shares its prompt with no sample?"""
+    if is_sampled(s, r):
+        return False
     return s.requests[r].decoding and s.requests[r].move_phase == STAYS
 
 

@@ -60,6 +60,8 @@ def _roles_work(s: Sim) -> bool:
         role = s.new_plan[0].replicas[j].role
         if role != MIXED and role != PREFILL and role != DECODE:
             return False
+        if role != MIXED and s.settings[0].has_samples:
+            return False  # several samples of a request stay where their prompt is
         prompts = prompts or role != DECODE
         decodes = decodes or role != PREFILL
     return prompts and decodes

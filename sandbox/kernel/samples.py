@@ -113,7 +113,7 @@ def _start_one(s: Sim, i: int, p: int, k: int) -> bool:
     inst, q = s.instances[i], s.requests[p]
     shared = q.prompt // BLOCK_TOKENS
     own = (q.prompt + BLOCK_TOKENS - 1) // BLOCK_TOKENS - shared
-    if inst.running >= inst.max_seqs or own > inst.blocks_total - inst.blocks_used:
+    if inst.running + inst.incoming >= inst.max_seqs or own > inst.blocks_total - inst.blocks_used:
         return False
     b = branch_row(s, p, k)
     h, length = s.requests[b], s.samples[b].length

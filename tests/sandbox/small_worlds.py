@@ -227,9 +227,9 @@ def world(seed: int, **changes: Any) -> World:
     trace, cluster = random_trace(rng), random_cluster(rng)
     cluster = with_predictor(cluster, np.random.default_rng([seed, 1]))
     cluster = with_classes(cluster, np.random.default_rng([seed, 2]))
-    cluster = with_samples(cluster, np.random.default_rng([seed, 3]))
     capacity = random_capacity(rng, cluster) if rng.random() < 0.5 else None
     cluster = with_transfers(cluster, np.random.default_rng([seed, 34]))
+    cluster = with_samples(cluster, np.random.default_rng([seed, 3]))
     cluster = with_plans(cluster, np.random.default_rng([seed, 56]))
     capacity = with_failures(capacity, np.random.default_rng([seed, 57]))
     setup = Setup(
@@ -377,7 +377,9 @@ def with_samples(cluster, rng):
         check_every_tokens=int(rng.choice([1, 7, 30])), length_sigma=float(rng.random()),
         classes=("online",) if rng.random() < 0.5 else (),
     )  # fmt: skip
-    return cluster.model_copy(update={"samples": samples if rng.random() < 0.5 else None})
+    apart = any(entry.role != "mixed" for entry in cluster.replica)
+    wanted = rng.random() < 0.5 and not apart
+    return cluster.model_copy(update={"samples": samples if wanted else None})
 
 
 def random_capacity(rng, cluster):
