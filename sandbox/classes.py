@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.cluster import ClassSpec, ClusterSpec, SloSpec
+from sandbox.cluster import ClusterSpec
 from sandbox.kernel import state
 from sandbox.kernel.state import PS_PER_S
+from sandbox.request_spec import ClassSpec, SloSpec
 from telemetry.trace import Trace
 
 Floats = NDArray[np.float64]

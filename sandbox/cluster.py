@@ -7,15 +7,22 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from sandbox.calibration import Calibration, read_calibration
 from sandbox.contract import DECODE, MIXED, PREFILL
 from sandbox.errors import SandboxError
 from sandbox.profiles import Profile, UnknownProfile, load_profile
+from sandbox.request_spec import (
+    ClassSpec,
+    NotNegative,
+    Part,
+    Positive,
+    PredictorSpec,
+    SamplesSpec,
+    SloSpec,
+)
 
-Positive = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=1e6, le=1e14, allow_inf_nan=False)]
 
 
@@ -23,11 +30,7 @@ class ClusterError(SandboxError):
     """A cluster file that cannot be used; the message names the entry."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PoolSpec(_Part):
+class PoolSpec(Part):
     """GPUs of one type in one zone.
 
     Attributes:
@@ -66,7 +69,7 @@ class PoolSpec(_Part):
         return self
 
 
-class ReplicaSpec(_Part):
+class ReplicaSpec(Part):
     """`count` equal replicas of the starting plan.
 
     Attributes:
@@ -86,7 +89,7 @@ class ReplicaSpec(_Part):
         return {"mixed": MIXED, "prefill": PREFILL, "decode": DECODE}[self.role]
 
 
-class EngineSpec(_Part):
+class EngineSpec(Part):
     """Engine settings, under vLLM's names where it has them.
 
     Attributes:
@@ -108,7 +111,7 @@ class EngineSpec(_Part):
     length_spread: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
 
 
-class SpeculationSpec(_Part):
+class SpeculationSpec(Part):
     """Speculative decoding in steps that only decode.
 
     Attributes:
@@ -130,7 +133,7 @@ class SpeculationSpec(_Part):
         return self
 
 
-class FinetuneSpec(_Part):
+class FinetuneSpec(Part):
     """Fine-tuning beside serving, on every engine.
 
     Attributes:
@@ -142,74 +145,7 @@ class FinetuneSpec(_Part):
     kv_share: float = Field(default=0.1, ge=0, le=0.9, allow_inf_nan=False)
 
 
-class SloSpec(_Part):
-    """What a class of requests is promised, in seconds."""
-
-    ttft_s: Positive = 2.0
-    tpot_s: Positive = 0.1
-    e2e_s: Positive = 60.0
-
-
-class ClassSpec(_Part):
-    """Requests that are promised something of their own; see classes.py.
-
-    Attributes:
-        tenants, online, prompt_min_tokens, prompt_max_tokens: what a request must have to belong
-            here; left out, anything does.
-        slo: the class's own; the cluster's for online or offline work when left out.
-        weight: shown to the policy.
-        deadline_s: from arrival to the last token; the end-to-end target when left out.
-        max_hold_s: how long its requests may be held; the tick's when left out.
-        offline: True or False overrides what the trace says.
-        drop_late: reject what has not started by its deadline.
-    """
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
-    tenants: tuple[str, ...] = ()
-    online: bool | None = None
-    prompt_min_tokens: int = Field(default=0, ge=0)
-    prompt_max_tokens: int = Field(default=2**31, ge=1)
-    slo: SloSpec | None = None
-    weight: Positive = 1.0
-    deadline_s: Positive | None = None
-    max_hold_s: Positive | None = None
-    offline: bool | None = None
-    drop_late: bool = False
-
-    @property
-    def takes_all(self) -> bool:
-        """Does it match every request?"""
-        least = self.prompt_min_tokens <= 1 and self.prompt_max_tokens >= 2**31 - 1
-        return least and not self.tenants and self.online is None
-
-
-class SamplesSpec(_Part):
-    """Several answers sampled in parallel for each request; see samples.py.
-
-    Attributes:
-        count: samples that a request asks for; the recorded answer is the first.
-        needed: finished ones that end the request; the rest are stopped.
-        check_every_tokens: the policy's `branches` is asked whenever samples are that much longer.
-        length_sigma: spread of the log length of the other samples about the recorded length.
-        score_noise: standard deviation of a score about the sample's quality.
-        classes: names of the classes that ask for samples; all when left out.
-    """
-
-    count: int = Field(default=4, ge=1, le=64)
-    needed: int = Field(default=2, ge=1, le=64)
-    check_every_tokens: int = Field(default=256, ge=1, le=100_000)
-    length_sigma: float = Field(default=0.5, ge=0, le=3)
-    score_noise: float = Field(default=0.2, ge=0, le=10)
-    classes: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _needs_no_more_than_it_has(self) -> SamplesSpec:
-        if self.needed > self.count:
-            raise ValueError(f"{self.needed} samples are needed of {self.count}; lower needed")
-        return self
-
-
-class TickSpec(_Part):
+class TickSpec(Part):
     """How often things are looked at; each is the end of a macro-step."""
 
     monitoring_s: Positive = 10.0
@@ -220,14 +156,14 @@ class TickSpec(_Part):
     max_hold_s: Positive = 5.0
 
 
-class RouterSpec(_Part):
+class RouterSpec(Part):
     """Router processes and how old their view of the engines may be."""
 
     count: int = Field(default=2, ge=1, le=16)
     signal_age_s: NotNegative = 0.05
 
 
-class SwitchSpec(_Part):
+class SwitchSpec(Part):
     """What a reconfiguration takes.
 
     Attributes:
@@ -253,7 +189,7 @@ class SwitchSpec(_Part):
     move_running: bool = False
 
 
-class NetworkSpec(_Part):
+class NetworkSpec(Part):
     """How KV moves between replicas; within a node it takes the GPU type's own link.
 
     Attributes:
@@ -270,24 +206,7 @@ class NetworkSpec(_Part):
     keep_s: Positive = 480.0
 
 
-class PredictorSpec(_Part):
-    """What policies are told about lengths to come, see predictions.py.
-
-    Attributes:
-        mode: noisy (a predictor with the error below), history (the mean length of the class so
-            far), none.
-        sigma: standard deviation of the log error; None: policies get no prediction.
-        bias: what predictions are too long by, as a factor.
-        workflow_sigma: the same spread for what is left of a workflow; None: no such prediction.
-    """
-
-    mode: Literal["noisy", "history", "none"] = "noisy"
-    sigma: float | None = Field(default=0.5, ge=0, le=3)
-    bias: float = Field(default=1.0, ge=0.05, le=20)
-    workflow_sigma: float | None = Field(default=0.5, ge=0, le=3)
-
-
-class PriceSpec(_Part):
+class PriceSpec(Part):
     """What a decision costs.
 
     Attributes:
@@ -301,7 +220,7 @@ class PriceSpec(_Part):
     planner_s: Positive = 2.0
 
 
-class ClusterSpec(_Part):
+class ClusterSpec(Part):
     """One cluster; see the attributes of its parts.
 
     Attributes:
@@ -364,6 +283,8 @@ class ClusterSpec(_Part):
                 raise ValueError(f"samples name the class {name}, which is not declared")
         if self.samples and any(entry.role != "mixed" for entry in self.replica):
             raise ValueError("samples run on mixed replicas only; leave samples or the roles out")
+        if self.samples and self.engine.preemption == "swap":
+            raise ValueError("samples are recomputed when preempted; leave samples or swap out")
         return self
 
     @model_validator(mode="after")

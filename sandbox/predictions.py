@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.cluster import PredictorSpec
 from sandbox.engine import LoadedPolicy
 from sandbox.hardware import Hardware
 from sandbox.kernel import state
+from sandbox.request_spec import PredictorSpec
 from sandbox.workflows import Graph, graph_of, has_workflows, remaining_s, unloaded_s
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import getpass
 from dataclasses import dataclass
 
 from evolver.evolution import Problem
-from sandbox.cluster import ClusterSpec, EngineSpec, PoolSpec, PredictorSpec, RouterSpec, SloSpec
+from sandbox.cluster import ClusterSpec, EngineSpec, PoolSpec, RouterSpec
 from sandbox.replay import at_load
+from sandbox.request_spec import PredictorSpec, SloSpec
 from telemetry import TrafficProfile, generate, load_profile
 
 PROFILE = "azure2023_conv"

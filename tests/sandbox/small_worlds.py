@@ -7,11 +7,12 @@ import numpy as np
 
 from sandbox import contract
 from sandbox.capacity import Pairing
-from sandbox.cluster import ClassSpec, ClusterSpec, PredictorSpec, SamplesSpec
+from sandbox.cluster import ClusterSpec
 from sandbox.engine import load_policy
 from sandbox.kernel import state
 from sandbox.kernel.program import Program
 from sandbox.replay import default_policy
+from sandbox.request_spec import ClassSpec, PredictorSpec, SamplesSpec
 from sandbox.simulation import Setup, build
 from sandbox.verifier import verify
 from telemetry.blocks import Blocks, roots
