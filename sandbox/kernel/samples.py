@@ -119,6 +119,8 @@ def _start_one(s: Sim, i: int, p: int, k: int) -> bool:
     h, length = s.requests[b], s.samples[b].length
     h.entered, h.queued_at, h.first = q.entered, q.queued_at, q.first
     h.priority, h.sent_to, h.instance = q.priority, q.sent_to, i
+    h.place = s.totals[0].places
+    s.totals[0].places += 1
     h.last_instance, h.held, h.preempted, h.keyed = q.last_instance, 0, 0, 0
     h.predicted, h.predicted_error = q.predicted, q.predicted_error
     longest = min(inst.blocks_total * BLOCK_TOKENS, s.shapes[inst.shape].limit_tokens)

@@ -379,6 +379,7 @@ def with_samples(cluster, rng):
         classes=("online",) if rng.random() < 0.5 else (),
     )  # fmt: skip
     apart = any(entry.role != "mixed" for entry in cluster.replica)
+    apart = apart or cluster.engine.preemption == "swap"
     wanted = rng.random() < 0.5 and not apart
     return cluster.model_copy(update={"samples": samples if wanted else None})
 
