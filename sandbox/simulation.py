@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,13 +234,20 @@ def _allocate(
         hooks=np.zeros(22, np.int64),
         hook_parameters=np.zeros(22, np.int64),
         scratch=np.zeros(contract.SCRATCH_FLOATS),
-        edge_offsets=np.zeros(1, np.int64),
-        edge_rows=np.zeros(1, np.int32),
-        horizons=np.zeros((1, 2)),
-        samples=np.zeros(1, state.SAMPLE),
-        branch_rows=new_rows(contract.Branch, contract.MAX_BRANCHES),
+        **_spare_rows(),
         links=np.zeros(0, np.int64),
     )
+
+
+def _spare_rows() -> dict[str, NDArray[Any]]:
+    """What stands in for the rows of workflows and samples until there are some."""
+    return {
+        "edge_offsets": np.zeros(1, np.int64),
+        "edge_rows": np.zeros(1, np.int32),
+        "horizons": np.zeros((1, 2)),
+        "samples": np.zeros(1, state.SAMPLE),
+        "branch_rows": new_rows(contract.Branch, contract.MAX_BRANCHES),
+    }
 
 
 def _totals(hardware: Hardware, setup: Setup) -> state.Rows:
