@@ -200,6 +200,8 @@ def _counts(
         "unfinished": float(int(mine.sum()) - int(done.sum()) - rejected),
         "not_arrived": float(len(trace) - int((outcome.entered >= 0).sum())),
         "preemptions": float(totals["preemptions"]),
+        "swaps": float(totals["swaps"]),
+        "finetune_gpu_hours": float(totals["finetune_ps"]) / PS_PER_S / 3600.0,
         "migrations": float(totals["migrations"]),
         "kv_moved_bytes": float(totals["kv_moved"]),
         "transfer_s": float(totals["transfer_ps"]) / PS_PER_S / max(int(totals["transfers"]), 1),

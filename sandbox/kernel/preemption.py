@@ -51,7 +51,10 @@ def preempt(s: Sim, i: int, r: int) -> int:
     """Throw a request out of the batch and back into the queue, before a step takes blocks."""
     inst, q = s.instances[i], s.requests[r]
     blocks = _kv_blocks(s, i, r)
+    decoded = q.decoding
     stop_running(s, i, r)
+    if decoded:
+        q.computed = q.target = q.prompt + q.done  # nothing is left to compute if KV is kept
     q.preempted += 1
     q.chunk = 0
     if not s.settings[0].swap or not _swap_out(s, i, r, blocks):
