@@ -21,6 +21,7 @@ from telemetry.trace import Trace
 
 Int32s = NDArray[np.int32]
 _NONE = -1
+POPULAR = 16  # requests that pass a segment; fewer keep the chain of its rows short
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +86,22 @@ def fill_paths(rows: state.Rows, prefixes: Prefixes) -> None:
 
 
 def cache_rows(prefixes: Prefixes, engines: int, most_blocks: int) -> dict[str, Any]:
-    """Empty caches for that many engines of at most `most_blocks` blocks, by their names in Sim.
+    """Empty caches of that many engines with `most_blocks` blocks in all, by their names in Sim.
 
-    A row holds at least one block, so there are never more rows than blocks; pages of the tables
+    A row holds at least one block, so there are never more rows than blocks; pages of the table
     that nothing touches cost no memory.
     """
-    segments = np.zeros((len(prefixes.blocks), 1 + 3 * ((engines + 63) // 64)), np.int64)
-    segments[:, 0] = prefixes.depth.astype(np.int64) << 32 | prefixes.blocks
-    rows = max(min(len(segments), most_blocks), 1)
-    slots = 1 << (2 * rows - 1).bit_length()
+    rows = np.zeros((len(prefixes.blocks), 2 + 3 * ((engines + 63) // 64)), np.int64)
+    rows[:, 0] = prefixes.depth.astype(np.int64) << 32 | prefixes.blocks
+    passed = np.bincount(prefixes.paths, minlength=len(rows))
+    popular = np.flatnonzero(passed >= POPULAR)
+    rows[:, state.FIRST_ROW] = -1
+    rows[popular, state.FIRST_ROW] = -2 - np.arange(len(popular))
     return {
-        "segments": segments,
+        "segments": rows,
         "paths": prefixes.paths,
-        "cached": np.zeros((engines, rows), state.CACHED),
-        "cache_index": np.zeros((engines, slots), np.int64),
+        "cached": np.zeros(max(min(len(rows) * engines, most_blocks), 1), state.CACHED),
+        "popular": np.full((max(len(popular), 1), engines), -1, np.int32),
     }
 
 

@@ -184,7 +184,8 @@ def _allocate(
     setup: Setup, hardware: Hardware, capacity: state.Rows, engines: int, prefixes: Prefixes
 ) -> state.Sim:
     trace, routers = setup.trace, setup.cluster.router.count
-    most_blocks = int(hardware.shapes["kv_tokens"].max()) // max(trace.block_tokens, BLOCK_TOKENS)
+    per_gpu = (hardware.shapes["kv_tokens"] // hardware.shapes["gpus"]).max()
+    most_blocks = int(per_gpu) * len(hardware.gpus) // max(trace.block_tokens, BLOCK_TOKENS)
     classes = np.zeros(1 + len(classes_of(setup.cluster)), state.CLASS_STATS)
     classes["last_arrival"] = -1
     for name in ("forecast", "forecast_error", "prompt_ewma", "output_ewma"):
@@ -253,7 +254,8 @@ def _spare_rows() -> dict[str, NDArray[Any]]:
 def _totals(hardware: Hardware, setup: Setup) -> state.Rows:
     rows = np.zeros(1, state.TOTALS)
     row = rows[0]
-    row["held_head"] = row["held_tail"] = row["last_switch"] = row["period"] = -1
+    for name in ("cache_spare", "held_head", "held_tail", "last_switch", "period"):
+        row[name] = -1
     row["gpus_present"] = int(hardware.gpus["present"].sum())
     row["next_monitor"] = int(setup.cluster.tick.monitoring_s * PS_PER_S)
     row["next_migration"] = int(setup.cluster.tick.migration_s * PS_PER_S)

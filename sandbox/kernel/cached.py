@@ -1,8 +1,9 @@
-"""Table of what one instance's prefix cache holds: rows, a hash index, and the order of release.
+"""What the prefix caches of all instances hold: one row per segment and instance, and two orders.
 
-Rows of `cached[i]` are handed out and taken back; `cache_index[i]` is an open-addressing hash from
-segment to row, (segment + 1) << 32 | row in every used slot, with backward shifts instead of
-tombstones, so that it never needs rebuilding.
+Rows of `cached` are handed out and taken back. A segment's rows are a chain that begins in
+`segments`, short because few instances hold the same segment; those that many requests pass have a
+row number per instance in `popular` instead. An instance's entries without users are a list in
+order of release.
 """
 
 # mypy: no-warn-return-any
@@ -10,48 +11,40 @@ tombstones, so that it never needs rebuilding.
 from __future__ import annotations
 
 from sandbox.kernel.jit import kernel
-from sandbox.kernel.state import Sim
-
-_SPREAD = 0x9E3779B1  # odd, near 2**32 over the golden ratio: groups land far apart
-_GROUP = 9  # bits: segments that appeared together share a page
-
-
-@kernel
-def _slot(s: Sim, g: int) -> int:
-    """Where the search for a segment begins."""
-    low = g & ((1 << _GROUP) - 1)
-    return ((((g >> _GROUP) * _SPREAD) >> 7 << _GROUP) | low) & (s.cache_index.shape[1] - 1)
+from sandbox.kernel.state import FIRST_ROW, Sim
 
 
 @kernel
 def find(s: Sim, i: int, g: int) -> int:
     """Row of a segment that instance `i` holds, as the bits of `segments` say."""
-    last = s.cache_index.shape[1] - 1
-    k = _slot(s, g)
-    while s.cache_index[i, k] >> 32 != g + 1:
-        k = (k + 1) & last
-    return s.cache_index[i, k] & 0xFFFFFFFF
+    c = s.segments[g, FIRST_ROW]
+    if c < -1:
+        return s.popular[-2 - c, i]
+    while s.cached[c].instance != i:
+        c = s.cached[c].same
+    return c
 
 
 @kernel
 def put(s: Sim, i: int, g: int) -> int:
-    """A new row for a segment that has none; -1 when the table is full, and it is not cached."""
-    inst = s.instances[i]
-    c = inst.cache_spare
+    """A new row for a segment that instance `i` does not hold; -1 when there is none left."""
+    totals = s.totals[0]
+    c = totals.cache_spare
     if c >= 0:
-        inst.cache_spare = s.cached[i, c].after
-    elif inst.cache_rows < s.cached.shape[1]:
-        c = inst.cache_rows
-        inst.cache_rows += 1
+        totals.cache_spare = s.cached[c].after
+    elif totals.cache_rows < len(s.cached):
+        c = totals.cache_rows
+        totals.cache_rows += 1
     else:
         return -1
-    last = s.cache_index.shape[1] - 1
-    k = _slot(s, g)
-    while s.cache_index[i, k] != 0:
-        k = (k + 1) & last
-    s.cache_index[i, k] = ((g + 1) << 32) | c
-    row = s.cached[i, c]
+    row, first = s.cached[c], s.segments[g, FIRST_ROW]
+    if first < -1:
+        s.popular[-2 - first, i] = c
+    else:
+        row.same = first
+        s.segments[g, FIRST_ROW] = c
     row.segment = g
+    row.instance = i
     row.users = 0
     row.hits = 0
     row.present = 0
@@ -60,34 +53,30 @@ def put(s: Sim, i: int, g: int) -> int:
 
 
 @kernel
-def forget(s: Sim, i: int, c: int) -> None:
-    """Give a row back and close the gap it leaves in the index."""
-    last = s.cache_index.shape[1] - 1
-    hole = _slot(s, s.cached[i, c].segment)
-    while s.cache_index[i, hole] & 0xFFFFFFFF != c or s.cache_index[i, hole] == 0:
-        hole = (hole + 1) & last
-    k = (hole + 1) & last
-    while s.cache_index[i, k] != 0:
-        home = _slot(s, (s.cache_index[i, k] >> 32) - 1)
-        if ((k - home) & last) >= ((k - hole) & last):
-            s.cache_index[i, hole] = s.cache_index[i, k]
-            hole = k
-        k = (k + 1) & last
-    s.cache_index[i, hole] = 0
-    s.cached[i, c].after = s.instances[i].cache_spare
-    s.instances[i].cache_spare = c
+def forget(s: Sim, c: int) -> None:
+    """Give a row back."""
+    g = s.cached[c].segment
+    first = s.segments[g, FIRST_ROW]
+    if first == c:
+        s.segments[g, FIRST_ROW] = s.cached[c].same
+    elif first >= 0:
+        while s.cached[first].same != c:
+            first = s.cached[first].same
+        s.cached[first].same = s.cached[c].same
+    s.cached[c].after = s.totals[0].cache_spare
+    s.totals[0].cache_spare = c
 
 
 @kernel
 def unlink(s: Sim, i: int, c: int) -> None:
     """Take a row out of the order of release."""
-    row, inst = s.cached[i, c], s.instances[i]
+    row, inst = s.cached[c], s.instances[i]
     if row.before >= 0:
-        s.cached[i, row.before].after = row.after
+        s.cached[row.before].after = row.after
     else:
         inst.cache_head = row.after
     if row.after >= 0:
-        s.cached[i, row.after].before = row.before
+        s.cached[row.after].before = row.before
     else:
         inst.cache_tail = row.before
 
@@ -95,11 +84,11 @@ def unlink(s: Sim, i: int, c: int) -> None:
 @kernel
 def touch_last(s: Sim, i: int, c: int) -> None:
     """Put a row at the end of the order of release."""
-    row, inst = s.cached[i, c], s.instances[i]
+    row, inst = s.cached[c], s.instances[i]
     row.after = -1
     row.before = inst.cache_tail
     if inst.cache_tail >= 0:
-        s.cached[i, inst.cache_tail].after = c
+        s.cached[inst.cache_tail].after = c
     else:
         inst.cache_head = c
     inst.cache_tail = c

@@ -40,7 +40,7 @@ def _queued_users(s: Sim, i: int, g: int) -> int:
 
 @kernel
 def _fill_entry(s: Sim, i: int, c: int, now: int) -> None:
-    row, v = s.cached[i, c], s.entry_row[0]
+    row, v = s.cached[c], s.entry_row[0]
     size = s.settings[0].block_tokens
     v.tokens = row.present * size
     v.age_s = seconds(now - row.used_at)
@@ -60,7 +60,7 @@ def _value(s: Sim, i: int, c: int, now: int) -> None:
     _fill_entry(s, i, c, now)
     failed = ask(s, EVICT, s.settings[0].route_fuel, engine_memory(s, i)) == FAILED
     value = s.frame[0].value
-    s.cached[i, c].value = 0.0 if failed or np.isnan(value) else value
+    s.cached[c].value = 0.0 if failed or np.isnan(value) else value
 
 
 @entry
@@ -74,7 +74,7 @@ def value_entry(s: Sim, i: int, c: int, now: int) -> int:
 @kernel
 def note_release(s: Sim, i: int, c: int, now: int) -> None:
     """The last user left an entry."""
-    s.cached[i, c].used_at = now
+    s.cached[c].used_at = now
     if s.settings[0].has_evict:
         value_entry(s, i, c, now)
 
@@ -85,9 +85,9 @@ def least_valued(s: Sim, i: int) -> int:
     c = s.instances[i].cache_head
     best = c
     while c >= 0:
-        if s.cached[i, c].value < s.cached[i, best].value:
+        if s.cached[c].value < s.cached[best].value:
             best = c
-        c = s.cached[i, c].after
+        c = s.cached[c].after
     return best
 
 
@@ -106,7 +106,7 @@ def make_room(s: Sim, i: int, now: int) -> None:
         c = inst.cache_head
         if s.settings[0].has_evict:
             c = least_valued(s, i)
-        row = s.cached[i, c]
+        row = s.cached[c]
         gone = min((over + width - 1) // width, row.present)
         row.present -= gone
         inst.blocks_cached -= gone * width
@@ -114,7 +114,7 @@ def make_room(s: Sim, i: int, now: int) -> None:
         mark(s, row.segment, i, row.present)
         if row.present == 0:
             unlink(s, i, c)
-            forget(s, i, c)
+            forget(s, c)
 
 
 @kernel
@@ -123,9 +123,9 @@ def clear_cache(s: Sim, i: int) -> None:
     inst = s.instances[i]
     while inst.cache_head >= 0:
         c = inst.cache_head
-        mark(s, s.cached[i, c].segment, i, 0)
+        mark(s, s.cached[c].segment, i, 0)
         unlink(s, i, c)
-        forget(s, i, c)
+        forget(s, c)
     inst.blocks_cached = 0
 
 
@@ -143,5 +143,5 @@ def value_all(s: Sim, now: int) -> int:
             if c < 0:
                 break
             _value(s, i, c, now)
-            c = s.cached[i, c].after
+            c = s.cached[c].after
     return 0

@@ -109,7 +109,7 @@ def _cache_agrees(s: Sim, i: int) -> bool:
     width = s.settings[0].block_tokens // BLOCK_TOKENS
     blocks, c = 0, inst.cache_head
     while c >= 0:
-        row = s.cached[i, c]
+        row = s.cached[c]
         whole = row.present == segment_blocks(s, row.segment)
         if row.users != 0 or row.present < 1 or holds(s, row.segment, i, USED):
             return False

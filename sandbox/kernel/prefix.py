@@ -44,7 +44,7 @@ def _path_blocks(s: Sim, i: int, r: int, whole: int) -> int:
         g = s.paths[q.path_start + whole]
         if not holds(s, g, i, PART):
             return segment_depth(s, g)
-        return segment_depth(s, g) + s.cached[i, find(s, i, g)].present
+        return segment_depth(s, g) + s.cached[find(s, i, g)].present
     if whole == 0:
         return 0
     g = s.paths[q.path_start + whole - 1]
@@ -104,7 +104,7 @@ def unused_among(s: Sim, i: int, r: int) -> int:
         if not whole and not holds(s, g, i, PART):
             break
         if not holds(s, g, i, USED):
-            n += s.cached[i, find(s, i, g)].present
+            n += s.cached[find(s, i, g)].present
         if not whole:
             break
     return n
@@ -113,7 +113,7 @@ def unused_among(s: Sim, i: int, r: int) -> int:
 @kernel
 def _use(s: Sim, i: int, c: int) -> None:
     """One more user of a present segment."""
-    row, inst = s.cached[i, c], s.instances[i]
+    row, inst = s.cached[c], s.instances[i]
     if row.users == 0:
         unlink(s, i, c)
         width = block_width(s)
@@ -137,7 +137,7 @@ def take_blocks(s: Sim, i: int, r: int) -> int:
             break
         c = find(s, i, g)
         _use(s, i, c)
-        q.held_blocks += s.cached[i, c].present
+        q.held_blocks += s.cached[c].present
         q.held_segments += 1
         if not whole:
             break
@@ -156,7 +156,7 @@ def _segment_of(s: Sim, r: int, k: int) -> int:
 @kernel
 def _share(s: Sim, i: int, r: int, c: int, blocks: int) -> None:
     """Share leading `blocks` of a used segment: private ones become its own, or are given up."""
-    q, row = s.requests[r], s.cached[i, c]
+    q, row = s.requests[r], s.cached[c]
     before = q.held_blocks - segment_depth(s, row.segment)
     there = min(row.present, blocks)
     s.instances[i].blocks_used -= max(there - before, 0) * block_width(s)
@@ -175,7 +175,7 @@ def _use_or_put(s: Sim, i: int, r: int, g: int, now: int) -> int:
         return c
     c = put(s, i, g)
     if c >= 0:
-        row, q = s.cached[i, c], s.requests[r]
+        row, q = s.cached[c], s.requests[r]
         row.users = 1
         row.since = now
         row.session = q.session
@@ -228,7 +228,7 @@ def release_blocks(s: Sim, i: int, r: int, now: int) -> None:
     width = block_width(s)
     for k in range(q.held_segments - 1, -1, -1):
         c = find(s, i, _segment_of(s, r, k))
-        row = s.cached[i, c]
+        row = s.cached[c]
         row.users -= 1
         if row.users == 0:
             set_bit(s, row.segment, i, USED, False)

@@ -1,8 +1,8 @@
 """Segments of prompts, and bits that say which instances hold them.
 
-`segments` has a row per segment (see `sandbox.prefixes`): depth << 32 | blocks, then for every 64
-instances three words of bits: held entirely, held in part, in use. So a router finds the best
-match among many instances without looking into their tables.
+`segments` has a row per segment (see `sandbox.prefixes`): depth << 32 | blocks, where its rows of
+`cached` begin, then for every 64 instances three words of bits: held entirely, held in part, in
+use. So a router finds the best match among many instances without looking into their tables.
 """
 
 # mypy: no-warn-return-any
@@ -12,7 +12,7 @@ from __future__ import annotations
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.state import BLOCK_TOKENS, Sim
 
-WHOLE, PART, USED = 1, 2, 3  # columns of `segments` for instances 0 to 63; then three more each
+WHOLE, PART, USED = 2, 3, 4  # columns of `segments` for instances 0 to 63; then three more each
 
 
 @kernel

@@ -16,6 +16,7 @@ PS_PER_S = 1_000_000_000_000
 NEVER = 2**62
 MAX_GPUS_PER_REPLICA = 16
 BLOCK_TOKENS = 16
+FIRST_ROW = 1  # column of `segments`: where its rows of `cached` begin, or -2 - row of `popular`
 HISTOGRAM_BINS = 160  # lengths in eighth-octave bins, for p95 at a monitoring point
 
 # request states
@@ -88,7 +89,6 @@ INSTANCE = np.dtype(
         ("running", "i8"), ("fill_head", "i4"), ("fill_tail", "i4"), ("filling", "i8"),
         ("backlog", "i8"), ("fill_context", "i8"), ("blocks_total", "i8"), ("blocks_used", "i8"),
         ("blocks_cached", "i8"), ("cache_head", "i4"), ("cache_tail", "i4"),
-        ("cache_spare", "i4"), ("cache_rows", "i4"),
         ("predicted", "f8"), ("offline", "i8"), ("tenants", "i8"),
         ("token_budget", "i8"), ("max_seqs", "i8"), ("preemptions", "i8"),
         ("finished_tick", "i8"), ("asked", "i4"), ("allowed", "?"), ("leaves_at", "i8"),
@@ -115,6 +115,7 @@ CACHED = np.dtype(
     [
         ("since", "i8"), ("used_at", "i8"), ("value", "f8"), ("segment", "i4"), ("users", "i4"),
         ("present", "i4"), ("hits", "i4"), ("before", "i4"), ("after", "i4"), ("session", "i4"),
+        ("instance", "i4"), ("same", "i4"),
         ("online", "?"),
     ],
     align=True,
@@ -225,6 +226,7 @@ TOTALS = np.dtype(
         ("last_monitor", "i8"), ("capacity_changed", "?"),
         ("feasible", "?"), ("busy_at_monitor", "i8"), ("cached_tokens", "i8"),
         ("prompt_tokens", "i8"), ("broken", "i8"),
+        ("cache_spare", "i8"), ("cache_rows", "i8"),
         ("phase_ps", "f8", (4,)), ("starts", "i8", (3,)), ("drain_ps", "f8"),
         ("recomputed", "i8"), ("flips", "i8"), ("failures", "i8"), ("stand_in", "?"),
         ("storage_clock", "i8"), ("storage_rest", "i8"), ("storage_at", "i8"),
@@ -257,10 +259,9 @@ class Sim(NamedTuple):
         capacity: CAPACITY_EVENT rows, ascending in time.
         events: heap storage of EVENT rows.
         instance_heap: heap of instance indices by `event_at`.
-        segments: (segments, 1 + 3 * words) shared prefixes: depth << 32 | blocks, and bits of the
-            instances that hold them, see prefix.py. paths: every prompt's way through them.
-        cached: (instances, rows) CACHED; cache_index: (instances, slots) hash to them, see
-            cached.py.
+        segments: (segments, 2 + 3 * words) shared prefixes and who holds them, see segments.py.
+        paths: every prompt's way through them.
+        cached, popular: CACHED rows, and (segments, instances) row numbers, see cached.py.
         entry_row: one contract Entry.
         tenant_load: (instances, tenants) queued and running requests.
         class_stats: CLASS_STATS rows since the previous monitoring point.
@@ -306,7 +307,7 @@ class Sim(NamedTuple):
     segments: NDArray[np.int64]
     paths: NDArray[np.int32]
     cached: Rows
-    cache_index: NDArray[np.int64]
+    popular: NDArray[np.int32]
     entry_row: Rows
     tenant_load: NDArray[np.int32]
     class_stats: Rows

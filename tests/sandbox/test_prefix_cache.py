@@ -111,6 +111,4 @@ def test_nothing_is_in_use_when_all_is_done(kv_blocks):
     sim = run([range(k, k + 40) for k in range(0, 200, 10)], kv_blocks=kv_blocks)
     inst = sim.instances[0]
     assert inst["blocks_used"] == 0
-    held = sim.cached[0]["present"][sim.cached[0]["present"] > 0]
-    assert inst["blocks_cached"] <= kv_blocks
-    assert held.sum() >= inst["blocks_cached"]
+    assert 0 < inst["blocks_cached"] <= kv_blocks
