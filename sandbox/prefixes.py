@@ -1,8 +1,9 @@
 """A trace's prompts as paths in a tree of shared prefixes, the unit that the prefix cache keeps.
 
-A segment is a longest run of blocks that every prompt passes as a whole: it ends where prompts part
-or end. Prompts become a few segments instead of hundreds of blocks, so matching, sharing and
-releasing one cost what its branching does and not what its length is. Built once for a trace;
+A segment is a longest run of blocks in which prompts do not part, so each is a few segments instead
+of hundreds of blocks, the last of them perhaps in part: a session of many turns is its system
+prompt and one segment more. Matching, sharing and releasing a prompt cost what its branching does
+and not what its length is. Built once for a trace;
 which requests have come is the simulator's business, so nothing of the future leaks.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.kernel import state
-from telemetry.blocks import Blocks, Ints, first_seen_codes, offsets_of
+from telemetry.blocks import Blocks, Ints, first_seen_codes, offsets_of, roots
 from telemetry.trace import Trace
 
 Int32s = NDArray[np.int32]
@@ -31,9 +32,10 @@ class Prefixes:
     Attributes:
         blocks, depth: (segments,) blocks of a segment, and blocks before it.
         paths: segments of all prompts, one after another.
-        start, count: (requests,) a prompt's part of `paths`, whole blocks only.
-        answer_start, answer_count: (requests,) the part of `paths` that goes on with the answer,
-            as far as the session's next prompt repeats it; count 0 when it does not.
+        start, count: (requests,) a prompt's part of `paths`; prompt_blocks: its whole blocks.
+        answer_start, answer_count: (requests,) segments that the answer goes on into, as far as
+            the session's next prompt repeats it; answer_blocks: whole blocks of prompt and answer
+            then, 0 when nothing repeats them.
     """
 
     blocks: Int32s
@@ -41,8 +43,10 @@ class Prefixes:
     paths: Int32s
     start: Ints
     count: Int32s
+    prompt_blocks: Ints
     answer_start: Ints
     answer_count: Int32s
+    answer_blocks: Ints
 
 
 @functools.lru_cache(maxsize=8)
@@ -55,34 +59,36 @@ def prefixes_of(trace: Trace) -> Prefixes:
     lists = _in_one_tree(_cut(trace.blocks, whole))
     follower = _followers(trace, lists)
     reach = _answered(trace, lists, follower)
-    starts = _segment_starts(lists, follower, reach)
-    segment = np.cumsum(starts, dtype=np.int32) - 1
+    starts, segment = _segments(lists)
     at = np.flatnonzero(starts[lists.ids])
     paths = segment[lists.ids[at]]
     before = np.searchsorted(at, lists.offsets)
-    start, count = before[:-1], np.diff(before)
-    depth = np.zeros(int(segment.max(initial=_NONE)) + 1, np.int32)
+    start, count = before[:-1], np.diff(before).astype(np.int32)
+    blocks = np.bincount(segment).astype(np.int32)
+    depth = np.zeros(len(blocks), np.int32)
     depth[paths] = at - np.repeat(lists.offsets[:-1], count)
-    answers = np.zeros(len(trace), np.int64), np.zeros(len(trace), np.int32)
+    answer_start, answer_count = np.zeros(len(trace), np.int64), np.zeros(len(trace), np.int32)
     goes_on = np.flatnonzero(reach > 0)
     other = lists.offsets[follower[goes_on]]
-    answers[0][goes_on] = np.searchsorted(at, other + whole[goes_on])
-    answers[1][goes_on] = np.searchsorted(at, other + reach[goes_on]) - answers[0][goes_on]
-    blocks = np.bincount(segment, minlength=len(depth)).astype(np.int32)
-    return Prefixes(blocks, depth, paths, start, count.astype(np.int32), *answers)
+    answer_start[goes_on] = np.searchsorted(at, other + whole[goes_on])
+    answer_count[goes_on] = np.searchsorted(at, other + reach[goes_on]) - answer_start[goes_on]
+    return Prefixes(
+        blocks, depth, paths, start, count, whole, answer_start, answer_count, reach
+    )
 
 
 def no_prefixes(requests: int) -> Prefixes:
     """Prompts that share nothing."""
     none, nowhere = np.zeros(requests, np.int32), np.zeros(requests, np.int64)
     one = np.zeros(1, np.int32)
-    return Prefixes(one, one, one, nowhere, none, nowhere, none)
+    return Prefixes(one, one, one, nowhere, none, nowhere, nowhere, none, nowhere)
 
 
 def fill_paths(rows: state.Rows, prefixes: Prefixes) -> None:
     """Every request's path, into REQUEST rows."""
     rows["path_start"], rows["path_count"] = prefixes.start, prefixes.count
     rows["answer_start"], rows["answer_count"] = prefixes.answer_start, prefixes.answer_count
+    rows["prompt_blocks"], rows["answer_blocks"] = prefixes.prompt_blocks, prefixes.answer_blocks
 
 
 def cache_rows(prefixes: Prefixes, engines: int, most_blocks: int) -> dict[str, Any]:
@@ -177,17 +183,18 @@ def _answered(trace: Trace, lists: Blocks, follower: Ints) -> Ints:
     return np.where((follower >= 0) & (reach > counts), reach, 0)
 
 
-def _segment_starts(lists: Blocks, follower: Ints, reach: Ints) -> NDArray[np.bool_]:
-    """Which ids begin a segment: first blocks, and those after a block where prompts part or end.
+def _segments(lists: Blocks) -> tuple[NDArray[np.bool_], Int32s]:
+    """Which ids begin a segment, first blocks and those after a parting, and the segment of each.
 
-    Ids are numbered as first seen, so an only child comes right after its parent and a segment's
-    ids are consecutive.
+    Runs of ids, each the next one's parent, are joined to the run that they go on from.
     """
-    parent, counts = _parents(lists, _previous(lists)), np.diff(lists.offsets)
+    parent = _parents(lists, _previous(lists))
     children = np.bincount(parent[parent >= 0], minlength=len(parent))
-    ends = np.zeros(len(parent), np.bool_)
-    ends[lists.ids[lists.offsets[1:][counts > 0] - 1]] = True
-    goes_on = reach > 0
-    ends[lists.ids[lists.offsets[follower[goes_on]] + reach[goes_on] - 1]] = True
-    starts: NDArray[np.bool_] = (parent < 0) | ends[parent] | (children[parent] > 1)
-    return starts
+    starts: NDArray[np.bool_] = (parent < 0) | (children[parent] > 1)
+    heads = starts | (parent != np.arange(-1, len(parent) - 1))
+    run = np.cumsum(heads, dtype=np.int32) - 1
+    first = np.flatnonzero(heads)
+    begins = starts[first]
+    root = roots(np.where(begins, _NONE, run[parent[first]]))
+    number = np.cumsum(begins, dtype=np.int32) - 1
+    return starts, number[root][run]

@@ -165,7 +165,7 @@ def leave_batch(s: Sim, i: int, r: int) -> None:
         call_off(s, r)
     if q.decoding:
         _stop_decoding(s, i, r)
-        if q.answer_count > 0 and q.done >= q.output:
+        if q.answer_blocks > 0 and q.done >= q.output:
             publish_answer(s, i, r, s.totals[0].now)
     elif q.landing != SETTLED:
         stop_landing(s, i, r)

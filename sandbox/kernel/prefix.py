@@ -137,7 +137,7 @@ def take_blocks(s: Sim, i: int, r: int) -> int:
             break
         c = find(s, i, g)
         _use(s, i, c)
-        q.held_blocks += s.cached[c].present
+        q.held_blocks = min(segment_depth(s, g) + s.cached[c].present, q.prompt_blocks)
         q.held_segments += 1
         if not whole:
             break
@@ -209,7 +209,7 @@ def _share_up_to(s: Sim, i: int, r: int, blocks: int, segments: int, now: int) -
 def publish_prompt(s: Sim, i: int, r: int, now: int) -> None:
     """A chunk is computed: the prompt's whole blocks up to it can be shared from now on."""
     q = s.requests[r]
-    blocks = min(q.computed, q.prompt) // s.settings[0].block_tokens
+    blocks = min(q.computed // s.settings[0].block_tokens, q.prompt_blocks)
     _share_up_to(s, i, r, blocks, q.path_count, now)
 
 
@@ -217,7 +217,7 @@ def publish_prompt(s: Sim, i: int, r: int, now: int) -> None:
 def publish_answer(s: Sim, i: int, r: int, now: int) -> None:
     """The answer is out: the blocks that the session's next prompt repeats can be shared."""
     q = s.requests[r]
-    blocks = (q.prompt + q.done - 1) // s.settings[0].block_tokens
+    blocks = min((q.prompt + q.done - 1) // s.settings[0].block_tokens, q.answer_blocks)
     _share_up_to(s, i, r, blocks, q.path_count + q.answer_count, now)
 
 

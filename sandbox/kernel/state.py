@@ -49,6 +49,7 @@ REQUEST = np.dtype(
         ("state", "i4"), ("instance", "i4"), ("done", "i4"), ("computed", "i4"),
         ("target", "i4"), ("chunk", "i4"), ("blocks", "i4"), ("path_count", "i4"),
         ("answer_count", "i4"), ("held_segments", "i4"), ("held_blocks", "i4"),
+        ("prompt_blocks", "i4"), ("answer_blocks", "i4"),
         ("sent_tokens", "i4"), ("last_instance", "i4"), ("held", "i4"),
         ("preempted", "i4"), ("keyed", "i4"),
         ("heap_child", "i4"), ("heap_next", "i4"), ("heap_prev", "i4"),
