@@ -56,7 +56,7 @@ def _usable(s: Sim, r: int, blocks: int) -> int:
     """Tokens that present blocks save, in whole KV blocks; at least one stays to compute."""
     q = s.requests[r]
     most = (q.prompt + q.done - 1) // BLOCK_TOKENS * BLOCK_TOKENS
-    return min(blocks * s.settings[0].block_tokens, most)
+    return min(min(blocks, q.prompt_blocks) * s.settings[0].block_tokens, most)
 
 
 @kernel
