@@ -93,6 +93,8 @@ class EngineSpec(Part):
     """Engine settings, under vLLM's names where it has them.
 
     Attributes:
+        scheduler_reserve_full_isl: let a request in only when blocks for its whole prompt are
+            free, and not just for its first chunk; else long prompts thrash.
         preemption: what becomes of the KV of a request that is preempted.
         swap_space_bytes: host memory for it, per GPU.
         max_pipeline_parallel_size: plans may use replicas of up to this many stages.
@@ -104,6 +106,7 @@ class EngineSpec(Part):
     max_num_batched_tokens: int = Field(default=2048, ge=16, le=16_384)
     max_num_seqs: int = Field(default=256, ge=1, le=1024)
     enable_prefix_caching: bool = True
+    scheduler_reserve_full_isl: bool = True
     preemption: Literal["recompute", "swap"] = "recompute"
     swap_space_bytes: float = Field(default=4 * 2.0**30, ge=0, le=2.0**44, allow_inf_nan=False)
     max_pipeline_parallel_size: Literal[1, 2, 4] = 1

@@ -15,6 +15,7 @@ def fill_engine(row: np.void, cluster: ClusterSpec, policy: LoadedPolicy) -> Non
     """Write them into the SETTINGS row."""
     engine, speculation, finetune = cluster.engine, cluster.speculation, cluster.finetune
     row["most_budget"] = BUDGET_FACTOR * engine.max_num_batched_tokens
+    row["reserve"] = engine.scheduler_reserve_full_isl
     row["swap"] = engine.preemption == "swap"
     row["length_spread"] = round(engine.length_spread * SPREAD_UNIT)
     row["depth"], row["max_depth"] = speculation.depth, speculation.max_depth

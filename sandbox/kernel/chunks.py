@@ -85,15 +85,17 @@ def _fill_running(s: Sim, i: int) -> None:
 
 @kernel
 def _try_admit(s: Sim, i: int, r: int, budget: int) -> bool:
-    """Start the head of the queue if its first chunk fits; its prefix comes from the cache."""
+    """Start the head of the queue if its prompt fits; its prefix comes from the cache."""
     inst, q = s.instances[i], s.requests[r]
     q.target = q.prompt + q.done
     cached, unused = 0, 0
     if s.settings[0].has_prefixes:
         cached = matching_tokens(s, i, r)
         unused = unused_among(s, i, r) * (s.settings[0].block_tokens // BLOCK_TOKENS)
-    chunk = min(q.target - cached, budget)
-    blocks = (chunk + BLOCK_TOKENS - 1) // BLOCK_TOKENS
+    tokens = q.target - cached
+    if not s.settings[0].reserve:
+        tokens = min(tokens, budget)
+    blocks = (tokens + BLOCK_TOKENS - 1) // BLOCK_TOKENS
     if blocks + unused > inst.blocks_total - inst.blocks_used:
         return False
     q.blocks = 0

@@ -194,6 +194,7 @@ SETTINGS = np.dtype(
         ("nominal_prompt", "f8"), ("nominal_output", "f8"), ("has_prefixes", "?"),
         ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
         ("has_migrate", "?"), ("has_control", "?"), ("has_evict", "?"), ("debug", "?"),
+        ("reserve", "?"),
         ("has_storage", "?"), ("storage", "f8"), ("detect", "i8"), ("flip", "i8"),
         ("has_workflows", "?"), ("has_horizons", "?"), ("learns_lengths", "?"),
         ("class_deadline", "f8", (8,)), ("class_late", "i8", (8,)), ("class_hold", "i8", (8,)),

@@ -290,6 +290,7 @@ def random_cluster(rng):
             "engine": {
                 "max_num_batched_tokens": one(16, 64, 512),
                 "max_num_seqs": one(1, 3, 20),
+                "scheduler_reserve_full_isl": one(True, False),
             },
             "tick": {
                 "monitoring_s": one(0.7, 3.0), "rekey_s": one(0.05, 0.3), "max_hold_s": one(0.2, 5),

@@ -8,6 +8,7 @@ import pytest
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import load_policy
 from sandbox.hardware import build_hardware
+from sandbox.kernel.program import Program
 from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED, WAITING_ARRIVAL
 from sandbox.metrics import measure
 from sandbox.replay import default_policy
@@ -169,3 +170,26 @@ def test_a_router_counts_what_it_sent_and_has_not_arrived_yet():
     )  # fmt: skip
     outcome = simulate(Setup(trace, cluster), default_policy(), default_policy())
     assert np.bincount(outcome.engine).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("reserve", "preempted"), [(True, 0), (False, 1)])
+def test_long_prompts_do_not_throw_each_other_out_when_all_of_one_must_fit(reserve, preempted):
+    cluster = ClusterSpec.model_validate(
+        {
+            "model": "Llama-3.1-8B", "pool": [{"gpu": "H100", "count": 1}],
+            "engine": {"scheduler_reserve_full_isl": reserve},
+        }
+    )  # fmt: skip
+    trace = Trace.of(
+        TraceMeta(name="two"), arrival_s=[0.0, 0.001], prompt_tokens=[10_000, 10_000],
+        output_tokens=[10, 10],
+    )  # fmt: skip
+    sim = build(Setup(trace, cluster), default_policy(), default_policy())
+    shapes = sim.shapes.copy()
+    shapes["kv_tokens"], shapes["kv_blocks"] = 16_000, 1000
+    program = Program(sim._replace(shapes=shapes))
+    program.start()
+    while program.run(10_000):
+        pass
+    assert min(int(program.sim.totals["preemptions"][0]), 1) == preempted
+    assert (program.sim.requests["state"] == FINISHED).all()
