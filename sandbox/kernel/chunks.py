@@ -16,7 +16,7 @@ from sandbox.kernel.calls import ask_admit
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import note_start
 from sandbox.kernel.preemption import give_fill_blocks, take_back
-from sandbox.kernel.prefix import matching_tokens, take_blocks, unused_among
+from sandbox.kernel.prefix import matching_tokens, needed_blocks, take_blocks, unused_among
 from sandbox.kernel.queues import queue_head
 from sandbox.kernel.state import BLOCK_TOKENS, Sim
 from sandbox.kernel.transfer import pull
@@ -84,23 +84,51 @@ def _fill_running(s: Sim, i: int) -> None:
 
 
 @kernel
-def _try_admit(s: Sim, i: int, r: int, budget: int) -> bool:
-    """Start the head of the queue if its prompt fits; its prefix comes from the cache."""
+def _spare_blocks(s: Sim, i: int, r: int, budget: int) -> int:
+    """KV blocks left free when a request is let in, below 0 when it does not fit.
+
+    For whom there was no room there is none until blocks are given back or more can be shared:
+    so long nothing is reckoned again.
+    """
     inst, q = s.instances[i], s.requests[r]
-    q.target = q.prompt + q.done
+    free = inst.blocks_total - inst.blocks_used
+    if inst.denied == r and free < inst.denied_blocks:
+        return -1
+    if not s.settings[0].reserve:
+        return free - _first_blocks(s, i, r, budget)
+    if s.settings[0].has_prefixes:
+        blocks = needed_blocks(s, i, r)
+    else:
+        blocks = (q.target + BLOCK_TOKENS - 1) // BLOCK_TOKENS
+    if blocks > free:
+        inst.denied = r
+        inst.denied_blocks = blocks
+    return free - blocks
+
+
+@kernel
+def _first_blocks(s: Sim, i: int, r: int, budget: int) -> int:
+    """Blocks that the first chunk takes, shared ones without a user among them."""
     cached, unused = 0, 0
     if s.settings[0].has_prefixes:
         cached = matching_tokens(s, i, r)
         unused = unused_among(s, i, r) * (s.settings[0].block_tokens // BLOCK_TOKENS)
-    tokens = q.target - cached
-    if not s.settings[0].reserve:
-        tokens = min(tokens, budget)
-    blocks = (tokens + BLOCK_TOKENS - 1) // BLOCK_TOKENS
-    if blocks + unused > inst.blocks_total - inst.blocks_used:
+    chunk = min(s.requests[r].target - cached, budget)
+    return unused + (chunk + BLOCK_TOKENS - 1) // BLOCK_TOKENS
+
+
+@kernel
+def _try_admit(s: Sim, i: int, r: int, budget: int) -> bool:
+    """Start the head of the queue if its prompt fits; its prefix comes from the cache."""
+    q = s.requests[r]
+    q.target = q.prompt + q.done
+    spare = _spare_blocks(s, i, r, budget)
+    if spare < 0:
         return False
     q.blocks = 0
+    cached = 0
     if s.settings[0].has_prefixes:
-        take_blocks(s, i, r)
+        cached = take_blocks(s, i, r, spare)
         q.blocks = q.held_blocks * (s.settings[0].block_tokens // BLOCK_TOKENS)
     q.computed = cached
     s.totals[0].cached_tokens += cached

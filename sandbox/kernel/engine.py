@@ -102,7 +102,7 @@ def _steps_ahead(s: Sim, i: int, changed: bool) -> int:
         return 1
     most = int(s.requests[inst.done_root].heap_key) - inst.count
     free = inst.blocks_total - inst.blocks_used + edge_blocks(s, i)
-    if inst.waiting > 0:
+    if inst.waiting > 0 and not s.settings[0].reserve:
         free -= inst.blocks_cached  # an eviction may let the head of the queue in
     return max(steps_with_blocks(s, i, free, most), 1)
 
@@ -140,7 +140,8 @@ def begin(s: Sim, i: int, now: int) -> int:
     else:
         inst.mode = RUN
         # what was preempted or evicted may let the head of the queue in next time
-        changed = inst.waiting > 0 and (preempted or inst.blocks_cached != cached)
+        evicted = inst.blocks_cached != cached and not s.settings[0].reserve
+        changed = inst.waiting > 0 and (preempted or evicted)
         inst.steps = _steps_ahead(s, i, changed or inst.swapping > 0)
         inst.ends = now + run_length_ps(s, i, inst.steps)
     set_instance_event(s, i, inst.ends)

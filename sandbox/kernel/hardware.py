@@ -113,7 +113,7 @@ def _reset(s: Sim, i: int) -> None:
     inst.blocks_total = s.shapes[inst.shape].kv_blocks
     inst.blocks_used = 0
     inst.blocks_cached = 0
-    inst.cache_head = inst.cache_tail = -1
+    inst.cache_head = inst.cache_tail = inst.denied = -1
     inst.predicted = 0.0
     inst.offline = 0
     inst.offline_running = 0

@@ -111,9 +111,43 @@ def unused_among(s: Sim, i: int, r: int) -> int:
 
 
 @kernel
+def needed_blocks(s: Sim, i: int, r: int) -> int:
+    """Free KV blocks that all of a request's tokens need beside shared ones in use.
+
+    Blocks that match without a user take free space as new ones do, so evicting them changes
+    nothing here.
+    """
+    q = s.requests[r]
+    used = 0
+    for k in range(q.path_count):
+        g = s.paths[q.path_start + k]
+        if not holds(s, g, i, USED):
+            break
+        used = segment_depth(s, g) + segment_blocks(s, g)
+        if not holds(s, g, i, WHOLE):
+            used = segment_depth(s, g) + s.cached[find(s, i, g)].present
+            break
+    total = (q.target + BLOCK_TOKENS - 1) // BLOCK_TOKENS
+    return total - min(used, q.prompt_blocks) * block_width(s)
+
+
+@kernel
+def _trim(s: Sim, i: int, r: int, c: int, spare: int) -> None:
+    """Of an unused segment that goes on beyond the prompt, keep what fits the spare KV blocks."""
+    row, inst, width = s.cached[c], s.instances[i], block_width(s)
+    beyond = segment_depth(s, row.segment) + row.present - s.requests[r].prompt_blocks
+    gone = min(beyond, (beyond * width - spare + width - 1) // width)
+    if row.users == 0 and gone > 0:
+        row.present -= gone
+        inst.blocks_cached -= gone * width
+        mark(s, row.segment, i, row.present)
+
+
+@kernel
 def _use(s: Sim, i: int, c: int) -> None:
     """One more user of a present segment."""
     row, inst = s.cached[c], s.instances[i]
+    inst.denied = -1  # whom there was no room for may share it, too
     if row.users == 0:
         unlink(s, i, c)
         width = block_width(s)
@@ -125,8 +159,11 @@ def _use(s: Sim, i: int, c: int) -> None:
 
 
 @kernel
-def take_blocks(s: Sim, i: int, r: int) -> int:
-    """Use what is present of the prompt of `r`; how many tokens that saves."""
+def take_blocks(s: Sim, i: int, r: int, spare: int) -> int:
+    """Use what is present of the prompt of `r`; how many tokens that saves.
+
+    `spare` KV blocks are free beside those that the request itself needs.
+    """
     q = s.requests[r]
     q.held_segments = 0
     q.held_blocks = 0
@@ -136,6 +173,7 @@ def take_blocks(s: Sim, i: int, r: int) -> int:
         if not whole and not holds(s, g, i, PART):
             break
         c = find(s, i, g)
+        _trim(s, i, r, c, spare)
         _use(s, i, c)
         q.held_blocks = min(segment_depth(s, g) + s.cached[c].present, q.prompt_blocks)
         q.held_segments += 1
@@ -157,6 +195,7 @@ def _segment_of(s: Sim, r: int, k: int) -> int:
 def _share(s: Sim, i: int, r: int, c: int, blocks: int) -> None:
     """Share leading `blocks` of a used segment: private ones become its own, or are given up."""
     q, row = s.requests[r], s.cached[c]
+    s.instances[i].denied = -1
     before = q.held_blocks - segment_depth(s, row.segment)
     there = min(row.present, blocks)
     s.instances[i].blocks_used -= max(there - before, 0) * block_width(s)

@@ -90,6 +90,7 @@ INSTANCE = np.dtype(
         ("running", "i8"), ("fill_head", "i4"), ("fill_tail", "i4"), ("filling", "i8"),
         ("backlog", "i8"), ("fill_context", "i8"), ("blocks_total", "i8"), ("blocks_used", "i8"),
         ("blocks_cached", "i8"), ("cache_head", "i4"), ("cache_tail", "i4"),
+        ("denied_blocks", "i8"), ("denied", "i4"),
         ("predicted", "f8"), ("offline", "i8"), ("tenants", "i8"),
         ("token_budget", "i8"), ("max_seqs", "i8"), ("preemptions", "i8"),
         ("finished_tick", "i8"), ("asked", "i4"), ("allowed", "?"), ("leaves_at", "i8"),
