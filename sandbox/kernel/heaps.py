@@ -48,6 +48,12 @@ def heap_insert(s: Sim, root: int, x: int) -> int:
 
 
 @kernel
+def heap_follow(s: Sim, node: int, x: int) -> None:
+    """Insert `x` behind a request of the heap that goes before it: a queue becomes a chain."""
+    heap_insert(s, node, x)
+
+
+@kernel
 def _pair(s: Sim, first: int) -> int:
     """Meld a list of siblings: pairs from the left, then all from the right."""
     pairs = -1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sandbox.kernel.heaps import goes_before, heap_insert, heap_remove
+from sandbox.kernel.heaps import goes_before, heap_follow, heap_insert, heap_remove
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.state import QUEUED, Sim
 
@@ -57,7 +57,10 @@ def add_waiting(s: Sim, i: int, r: int) -> None:
     q.instance = i
     q.heap_key = q.priority
     q.heap_seq = q.place
-    if q.online:
+    last = inst.wait_tail
+    if last >= 0 and s.requests[last].online == q.online and goes_before(s, last, r):
+        heap_follow(s, last, r)  # first come, first served is taken off such a chain in one step
+    elif q.online:
         inst.wait_root = heap_insert(s, inst.wait_root, r)
     else:
         inst.offline_root = heap_insert(s, inst.offline_root, r)
