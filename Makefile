@@ -14,10 +14,11 @@ endif
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lint types stack lock wheel clean
+.PHONY: help demo test check bench bench-peers bench-rank bench-fidelity lint types stack lock \
+	wheel clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(WARM) ## the whole job, offline: window, search, proof, approval, swap under load
 	@$(RUN)/evolver demo
@@ -29,6 +30,16 @@ check: lint types stack lock wheel ## what a change must pass besides the tests
 
 bench: $(WARM) ## how fast the simulator compiles and runs here
 	@$(RUN)/python benchmarks/bench_simulator.py
+
+bench-peers: $(WARM) ## the same traces through other simulators, which it installs apart
+	@$(RUN)/python benchmarks/peers.py
+
+bench-rank: $(WARM) ## does another simulator put policies in the same order?
+	@$(RUN)/python benchmarks/rank_order.py
+
+# The measured rows are in the extra; it stays in the environment until the next set-up.
+bench-fidelity: $(WARM) ## simulated against measured serving, whole groups held out
+	@$(UV) run --quiet --locked --extra llm --extra profiles python benchmarks/fidelity.py
 
 lint: $(READY)
 	@$(RUN)/ruff check .
