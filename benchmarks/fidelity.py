@@ -135,6 +135,7 @@ def silicon_systems(engine: str, workers: int) -> list[System]:
     """The measured rows of the wheel; empty, saying so, without it."""
     try:
         import build_profiles
+        import profile_models
         import silicon_rows
     except ImportError as error:
         print(f"silicon_sample.csv skipped: {error.name} is missing; the profiles extra has it\n")
@@ -152,7 +153,7 @@ def silicon_systems(engine: str, workers: int) -> list[System]:
         model = silicon_rows.tables_of(gpu, name)
         oracle = build_profiles.Oracle(gpu, model, tp, engine)
         built = build_profiles.build_row(known[gpu], name, tp, oracle, model)
-        limit = build_profiles.memory(model, tp).context_limit_tokens
+        limit = profile_models.memory(model, tp).context_limit_tokens
         tasks.append((profile_of_row(built, limit), mine))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         return pool.map(score_system, tasks, chunksize=1)

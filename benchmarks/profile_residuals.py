@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from build_profiles import CONFIGS, MODELS, PS_PER_MS, Oracle
+from build_profiles import PS_PER_MS, Oracle
+from profile_models import CONFIGS, MODELS
 
 from sandbox.profiles import Profile, available, load_profile
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from build_profiles import CONFIGS, MODELS, Model
+from profile_models import CONFIGS, MODELS, Model
 
 from sandbox.cluster import EngineSpec
 from telemetry.trace import Trace, TraceMeta

@@ -43,7 +43,8 @@ OBJECTIVE = """\
 Minimise the geometric mean over windows of the mean end-to-end time in seconds.
 A request that is rejected or never finishes counts ten times its unloaded time plus its age.
 Guardrails: smooth goodput, p99 time to first token and rejected requests stay as good as under \
-the best human policy (time to first token: or within half of what is promised)."""
+the best human policy (time to first token: or within half of what is promised); the quality of \
+answers and the fine-tuning done, too, where samples or fine-tuning run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Problem:
     @property
     def hooks(self) -> frozenset[str]:
         """Hooks that the problem exercises."""
-        return exercised_hooks(self.capacity is not None or self.mode == "backlog")
+        replans = self.capacity is not None or self.mode == "backlog"
+        return exercised_hooks(self.trace, self.cluster, replans)
 
     def windows(self) -> Windows:
         """Training, validation and sealed windows by time."""

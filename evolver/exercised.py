@@ -1,8 +1,8 @@
 """Which hooks a problem exercises: only those are searched, since no evidence covers the others.
 
-The simulator asks for some hooks of the contract, and planner hooks have something to decide only
-where GPUs come and go or where total time counts. A hook that no window exercises would go live
-unproven, and would drift through the search as dead weight.
+A hook of the contract is asked for, but often has nothing to decide: planners where no GPU comes or
+goes, eviction where no prompt shares a prefix. One that no window exercises would go live unproven,
+and would drift through the search as dead weight.
 """
 
 from __future__ import annotations
@@ -10,16 +10,31 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
+from sandbox.cluster import ClusterSpec
 from sandbox.kernel.calls import CALLED, HOOKS
+from sandbox.simulation import shares_prefixes
+from telemetry.trace import Trace
 
-REQUEST_HOOKS = ("route", "priority", "admit")
-PLANNER_HOOKS = ("should_reschedule", "schedule")
+REQUEST_HOOKS = frozenset({"route", "priority", "admit"})
+PLANNER_HOOKS = frozenset({"should_reschedule", "schedule"})
 
 
-def exercised_hooks(replans: bool) -> frozenset[str]:
-    """Hooks to search; `replans` says whether there is anything to plan anew."""
-    wanted = REQUEST_HOOKS + PLANNER_HOOKS if replans else REQUEST_HOOKS
-    return frozenset(wanted) & frozenset(CALLED)
+def exercised_hooks(trace: Trace, cluster: ClusterSpec, replans: bool) -> frozenset[str]:
+    """Hooks to search; `replans` says whether there is anything to plan anew.
+
+    `tune` counts where engines speculate or fine-tune. The token budget alone is no reason: the
+    engine's own setting is there for it, and a knob to try takes evaluations from the rest.
+    """
+    engines = sum(pool.most for pool in cluster.pool)
+    asked = {
+        "route_decode": any(entry.role == "prefill" for entry in cluster.replica),
+        "migrate": engines > 1,
+        "evict": shares_prefixes(trace, cluster),
+        "tune": cluster.speculation.max_depth > 0 or cluster.finetune is not None,
+        "branches": cluster.samples is not None and cluster.samples.count > 1,
+    }
+    wanted = REQUEST_HOOKS | {hook for hook, has_work in asked.items() if has_work}
+    return (wanted | PLANNER_HOOKS if replans else wanted) & frozenset(CALLED)
 
 
 def keep_hooks(text: str, hooks: Collection[str]) -> str | None:

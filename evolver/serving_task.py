@@ -26,6 +26,8 @@ from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
 GOODPUT_SLACK = 0.02  # smooth goodput may be lower by so much
 TTFT_SHARE_OF_SLO = 0.5
 TTFT_SLACK = 0.05  # p99 time to first token may be longer by so much
+KEPT_SLACK = 0.02  # what latency must not be bought with may be less by so much
+KEPT = {"answer_quality": "quality of answers", "finetune_gpu_hours": "fine-tuning done"}
 
 _SCOPES = (
     frozenset({"route", "route_decode"}),
@@ -146,7 +148,8 @@ class ServingTask:
     def gates(self, candidate: Results, human: Results) -> tuple[Gate, ...]:
         """Smooth goodput, p99 time to first token and rejected requests against a human's.
 
-        The time to first token may grow as long as it stays within half of what is promised.
+        The time to first token may grow as long as it stays within half of what is promised. Where
+        samples or fine-tuning run, neither may be given up for latency.
         """
         goodput = _change(candidate, human, "smooth_goodput")
         ttft = _change(candidate, human, "ttft_p99_s")
@@ -161,6 +164,7 @@ class ServingTask:
                 f"p99 time to first token {ttft:+.1%}, {slowest:.3g} s on average.",
             ),
             Gate("rejected", lost <= 0, f"Rejected or unfinished requests {lost:+g}."),
+            *_kept(candidate, human),
         )
 
 
@@ -169,6 +173,14 @@ def _result(score: WindowScore) -> WindowResult:
     if fault is None and score.faults:
         fault = f"{score.faults} faulty decisions"
     return WindowResult(score.window, score.objective, dict(score.metrics), fault)
+
+
+def _kept(candidate: Results, human: Results) -> Iterable[Gate]:
+    """A gate for each of `KEPT` that there is any of under the human's policy."""
+    for metric, words in KEPT.items():
+        if _total(human, metric) > 0:
+            change = _change(candidate, human, metric)
+            yield Gate(metric, change >= -KEPT_SLACK, f"{words.capitalize()} {change:+.1%}.")
 
 
 def _known(result: WindowResult, metric: str) -> bool:

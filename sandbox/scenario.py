@@ -206,11 +206,14 @@ def score_job(
     return [score(scenario, loaded) for scenario in asked]
 
 
+_ONCE_A_REQUEST = ("route", "route_decode", "priority", "admit")  # about; others are by the clock
+
+
 def _is_short(source: PolicySource, asked: Sequence[Scenario]) -> bool:
     """Would interpreting every decision take less than compiling the policy?"""
     most_instances = sum(pool.most for pool in asked[0].cluster.pool)
     share = min(most_instances / COST_INSTANCES, 1.0)
-    work = sum(source.cost.get(hook, 0) for hook in ("route", "priority", "admit")) * share
+    work = sum(source.cost.get(hook, 0) for hook in _ONCE_A_REQUEST) * share
     requests = sum(len(scenario.trace) for scenario in asked)
-    planned = any(hook in source.hooks for hook in ("should_reschedule", "schedule"))
-    return not planned and requests * (DECISION_S + work * FUEL_S) < COMPILE_S
+    oftener = any(hook not in _ONCE_A_REQUEST for hook in source.hooks if hook in CALLED)
+    return not oftener and requests * (DECISION_S + work * FUEL_S) < COMPILE_S

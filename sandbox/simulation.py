@@ -153,7 +153,7 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
             "with --from and --until."
         )
     hardware = build_hardware(cluster)
-    shared = _shares_prefixes(trace, cluster)
+    shared = shares_prefixes(trace, cluster)
     prefixes = prefixes_of(trace) if shared else no_prefixes(len(trace))
     engines = most_engines(hardware.pools, hardware.shapes)
     capacity = capacity_rows(
@@ -175,7 +175,8 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     return sim
 
 
-def _shares_prefixes(trace: Trace, cluster: ClusterSpec) -> bool:
+def shares_prefixes(trace: Trace, cluster: ClusterSpec) -> bool:
+    """Is there a prefix cache, and anything known about what prompts share?"""
     aligned = trace.block_tokens > 0 and trace.block_tokens % BLOCK_TOKENS == 0
     return aligned and cluster.engine.enable_prefix_caching and len(trace.block_ids) > 0
 

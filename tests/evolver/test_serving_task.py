@@ -71,6 +71,14 @@ def test_each_guardrail_can_break(changes, gate):
     assert broken(**changes) == {gate}
 
 
+@pytest.mark.parametrize("metric", ["answer_quality", "finetune_gpu_hours"])
+def test_latency_is_not_bought_with_quality_or_training(metric):
+    before = results(**BASE, **{metric: 1.0})
+    for left, passes in ((0.9, False), (0.99, True)):
+        gates = {g.name: g.passed for g in task().gates(results(**BASE, **{metric: left}), before)}
+        assert gates[metric] is passes
+
+
 def test_small_changes_break_no_guardrail():
     assert broken(smooth_goodput=98.5, ttft_p99_s=1.04) == set()
 
