@@ -1,13 +1,15 @@
 """Two policies on one load, swapped in mid-stream: emulated engines, real HTTP, measured latency.
 
-The same requests are sent twice without a pause, first under one policy, then, from a swap on that
-happens while the tail of the first half is still being served, under the other. What each half saw
-is compared; nothing may be lost. Latencies are in engine seconds.
+The same requests are sent twice, first under one policy, then under the other. The second policy is
+made ready after the first half, and while that lasts requests keep coming, so that the swap falls
+into traffic and every request of the second half is decided by the second policy. What each half
+saw is compared; nothing may be lost. Latencies are in engine seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -29,6 +31,7 @@ from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
 
 SCRAPE_ENGINE_S = 1.0
 STALL_PROBE_S = 0.002
+SHORTEST_GAP_S = 0.01  # real time between requests while the swap is made ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class RehearsalReport:
     Attributes:
         prepare_s: real seconds to verify, compile and smoke-test, while the other policy served.
         longest_stall_s: longest real time for which the event loop did not turn during that.
-        served: every request, first half first.
+        served: every request: the first half, those sent while the swap was made ready, the
+            second half.
     """
 
     before: Half
@@ -66,8 +70,8 @@ class RehearsalReport:
 
     @property
     def failed(self) -> int:
-        """Requests of both halves that were not answered in full."""
-        return self.before.failed + self.after.failed
+        """Requests that were not answered in full, whenever they were sent."""
+        return sum(not one.ok for one in self.served)
 
 
 async def rehearse(
@@ -123,30 +127,48 @@ async def _both_halves(
     url: str,
     model: str,
     time_scale: float,
-    swap: Callable[[float], Coroutine[None, None, tuple[float, float]]],
+    swap: Callable[[], Coroutine[None, None, tuple[float, float]]],
 ) -> RehearsalReport:
     span_s = max((request.arrival_s for request in requests), default=0.0)
-    again = [replace(request, arrival_s=request.arrival_s + span_s) for request in requests]
-    swapping = asyncio.create_task(swap(span_s / time_scale))
-    served = await replay(
-        [*requests, *again], url, model=model, time_scale=time_scale, max_wall_s=300.0
-    )
+    send = partial(replay, url=url, model=model, time_scale=time_scale, max_wall_s=300.0)
+    first = asyncio.create_task(send(requests))
+    await asyncio.sleep(span_s / time_scale)
+    swapping = asyncio.create_task(swap())
+    between = await _until_done(swapping, requests, span_s / time_scale, send)
     prepare_s, stall_s = await swapping
-    count = len(requests)
+    second = await send(requests)
+    before = await first
     return RehearsalReport(
-        before=half_of(served[:count]),
-        after=half_of(served[count:]),
+        before=half_of(before),
+        after=half_of(second),
         prepare_s=prepare_s,
         longest_stall_s=stall_s,
-        served=tuple(served),
+        served=(*before, *await asyncio.gather(*between), *second),
     )
 
 
-async def _swap(
-    host: PolicyHost, source: str, on_swap: Callable[[], None], after_s: float
-) -> tuple[float, float]:
-    """Wait, swap, and say how long that took and how long the loop stood still."""
-    await asyncio.sleep(after_s)
+async def _until_done(
+    swapping: asyncio.Task[tuple[float, float]],
+    requests: Sequence[LoadRequest],
+    span_s: float,
+    send: Callable[[Sequence[LoadRequest]], Coroutine[None, None, list[Served]]],
+) -> list[asyncio.Task[Served]]:
+    """Send the requests over again at their mean pace for as long as the swap takes."""
+
+    async def one(request: LoadRequest) -> Served:
+        return (await send([replace(request, arrival_s=0.0)]))[0]
+
+    sent = list[asyncio.Task[Served]]()
+    for request in itertools.cycle(requests):
+        sent.append(asyncio.create_task(one(request)))
+        await asyncio.wait([swapping], timeout=max(span_s / len(requests), SHORTEST_GAP_S))
+        if swapping.done():
+            break
+    return sent
+
+
+async def _swap(host: PolicyHost, source: str, on_swap: Callable[[], None]) -> tuple[float, float]:
+    """Swap, and say how long that took and how long the loop stood still."""
     probing = asyncio.create_task(_longest_stall())
     started_s = time.perf_counter()
     await host.swap(source, host.live.sequence + 1)

@@ -26,6 +26,7 @@ def warm_kernel(screen: Screen) -> None:
 
 def is_warm() -> bool:
     """Whether the disk holds the machine code of every entry."""
+    from sandbox.kernel import program  # noqa: F401 - it knows which modules have entries
     from sandbox.kernel.jit import entries_to_compile
 
     return not entries_to_compile()

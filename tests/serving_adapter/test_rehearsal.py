@@ -46,6 +46,8 @@ async def test_law_8_a_swap_under_load_loses_nothing_and_takes_effect():
         policy: {one.instance for one in report.served if one.policy == policy}
         for policy in (report.before.policy, report.after.policy)
     }
-    assert (report.failed, len(report.served), swapped) == (0, 80, [True])
+    assert (report.failed, swapped) == (0, [True])
+    assert len(report.served) > 80  # requests kept coming while the second policy was made ready
+    assert {one.policy for one in report.served[-40:]} == {report.after.policy}
     assert list(under.values()) == [{0}, {0, 1}]
     assert report.before.ttft_p95_s > 0
