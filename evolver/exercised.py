@@ -37,6 +37,14 @@ def exercised_hooks(trace: Trace, cluster: ClusterSpec, replans: bool) -> frozen
     return (wanted | PLANNER_HOOKS if replans else wanted) & frozenset(CALLED)
 
 
+def never_asked(name: str, hooks: Collection[str]) -> str | None:
+    """A sentence about a policy's hooks that no simulation asks for; None when there are none."""
+    unasked = [hook for hook in hooks if hook not in CALLED]
+    if not unasked:
+        return None
+    return f"{name} defines {' and '.join(unasked)}, which the simulator never asks for."
+
+
 def keep_hooks(text: str, hooks: Collection[str]) -> str | None:
     """A library policy with these hooks only, comments kept; None when it has none of them."""
     lines = text.splitlines()

@@ -151,6 +151,7 @@ def _refusal(report: Report, lines: Sequence[str], refusal: Refusal) -> None:
 
 
 def _admitted(report: Report, source: PolicySource) -> None:
+    from evolver.exercised import never_asked
     from evolver.report import Tone
     from sandbox.cost import REQUEST_HOOK_LIMIT
     from sandbox.kinds import PLANNER_HOOKS
@@ -161,6 +162,9 @@ def _admitted(report: Report, source: PolicySource) -> None:
         limit = "time budget" if hook in PLANNER_HOOKS else f"of {REQUEST_HOOK_LIMIT:,}"
         rows.append((hook, f"{source.cost[hook]:,}", limit))
     report.grid(("hook", ">worst fuel", ""), rows)
+    unasked = never_asked("It", source.hooks)
+    if unasked is not None:
+        report.say(unasked)
     if source.tunables:
         report.grid(
             ("tunable", ">value", ">low", ">high"),

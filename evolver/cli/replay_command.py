@@ -129,9 +129,12 @@ def _load(
 ) -> list[tuple[str, LoadedPolicy]]:
     """Each policy ready to be called; compiling is the slow part."""
     from evolver.cli.kernel import warm_kernel
+    from evolver.exercised import never_asked
     from sandbox.engine import load_policy
     from sandbox.kernel.calls import CALLED
 
+    unasked = (never_asked(policy.name, policy.source.hooks) for policy in named)
+    screen.note(*(sentence for sentence in unasked if sentence))
     warm_kernel(screen)
     loaded = []
     with screen.steps("loading policies", len(named)) as bar:
