@@ -107,6 +107,7 @@ def cache_rows(prefixes: Prefixes, engines: int, most_blocks: int) -> dict[str, 
         "segments": rows,
         "paths": prefixes.paths,
         "cached": np.zeros(max(min(len(rows) * engines, most_blocks), 1), state.CACHED),
+        "matched": np.zeros(engines, np.int64),
         "popular": np.full((max(len(popular), 1), engines), -1, np.int32),
     }
 

@@ -75,7 +75,7 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "spec_batch": (np.int64, 2), "spec_context": (np.int64, 2), "spec_line": (np.float64, 2),
     "capacity": (state.CAPACITY_EVENT, 1), "events": (state.EVENT, 1),
     "instance_heap": (np.int64, 1), "segments": (np.int64, 2), "paths": (np.int32, 1),
-    "cached": (state.CACHED, 1), "popular": (np.int32, 2),
+    "cached": (state.CACHED, 1), "popular": (np.int32, 2), "matched": (np.int64, 1),
     "entry_row": (dtype_of(contract.Entry), 1),
     "tenant_load": (np.int32, 2),
     "class_stats": (state.CLASS_STATS, 1), "router_rows": (dtype_of(contract.Instance), 2),

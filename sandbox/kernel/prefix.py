@@ -25,6 +25,8 @@ from sandbox.kernel.segments import (
 )
 from sandbox.kernel.state import BLOCK_TOKENS, Sim
 
+LOOK = -1
+
 
 @kernel
 def _whole_segments(s: Sim, i: int, r: int) -> int:
@@ -108,6 +110,43 @@ def unused_among(s: Sim, i: int, r: int) -> int:
         if not whole:
             break
     return n
+
+
+@kernel
+def _note_match(s: Sim, w: int, which: int, sure: int, tokens: int) -> None:
+    """Write down a match for some of the 64 instances of a word."""
+    for i in range(w << 6, min((w + 1) << 6, len(s.instances))):
+        if (which >> (i & 63)) & 1 == 1:
+            s.matched[i] = tokens if (sure >> (i & 63)) & 1 == 1 else LOOK
+
+
+@kernel
+def _match_word(s: Sim, r: int, w: int) -> None:
+    """Follow a prompt's path on 64 instances at once, by their bits."""
+    q = s.requests[r]
+    column, alive, sure = 3 * w, -1, -1
+    for k in range(q.path_count):
+        g = s.paths[q.path_start + k]
+        whole = s.segments[g, column + WHOLE]
+        if alive & ~whole != 0:
+            there = _usable(s, r, segment_depth(s, g))
+            _note_match(s, w, alive & ~whole, sure & ~s.segments[g, column + PART], there)
+        alive &= whole
+        if alive == 0:
+            return
+        sure = s.segments[g, column + USED]
+    _note_match(s, w, alive, sure, _usable(s, r, q.prompt_blocks))
+
+
+@kernel
+def match_all(s: Sim, r: int) -> None:
+    """Tokens of a prompt that each instance holds, into `matched`.
+
+    LOOK stands where only `matching_at` can tell: where the deepest match is in part, or has no
+    user and may have been evicted by now.
+    """
+    for w in range((len(s.instances) + 63) >> 6):
+        _match_word(s, r, w)
 
 
 @kernel

@@ -30,7 +30,7 @@ from sandbox.kernel.landing import kv_tokens
 from sandbox.kernel.ledger import note_arrival
 from sandbox.kernel.lengths import predict_length
 from sandbox.kernel.links import transfer_ps
-from sandbox.kernel.prefix import matching_at
+from sandbox.kernel.prefix import LOOK, match_all, matching_at
 from sandbox.kernel.state import (
     ACTIVE,
     BLOCK_TOKENS,
@@ -122,6 +122,8 @@ def _refresh(s: Sim, k: int, now: int) -> None:
 def _show_request(s: Sim, k: int, r: int, now: int) -> None:
     """The parts of the view that belong to this request."""
     q = s.requests[r]
+    if s.settings[0].has_prefixes and not q.remote:
+        match_all(s, r)
     for j in range(s.router_counts[k]):
         row, i = s.router_rows[k, j], s.router_slots[k, j]
         row.signal_age_s = seconds(now - s.router_seen[k, j])
@@ -129,7 +131,9 @@ def _show_request(s: Sim, k: int, r: int, now: int) -> None:
         if q.remote:
             row.transfer_s = seconds(transfer_ps(s, q.source, i, kv_tokens(s, r)))
         elif s.settings[0].has_prefixes:
-            row.cached_prefix_tokens = matching_at(s, i, r, now)
+            row.cached_prefix_tokens = s.matched[i]
+            if s.matched[i] == LOOK:
+                row.cached_prefix_tokens = matching_at(s, i, r, now)
 
 
 @kernel

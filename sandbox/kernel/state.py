@@ -265,6 +265,7 @@ class Sim(NamedTuple):
         segments: (segments, 2 + 3 * words) shared prefixes and who holds them, see segments.py.
         paths: every prompt's way through them.
         cached, popular: CACHED rows, and (segments, instances) row numbers, see cached.py.
+        matched: (instances,) tokens of the prompt being routed that each holds.
         entry_row: one contract Entry.
         tenant_load: (instances, tenants) queued and running requests.
         class_stats: CLASS_STATS rows since the previous monitoring point.
@@ -311,6 +312,7 @@ class Sim(NamedTuple):
     paths: NDArray[np.int32]
     cached: Rows
     popular: NDArray[np.int32]
+    matched: NDArray[np.int64]
     entry_row: Rows
     tenant_load: NDArray[np.int32]
     class_stats: Rows
