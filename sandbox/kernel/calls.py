@@ -13,6 +13,7 @@ import numpy as np
 from sandbox.abi import FAILED, call_hook
 from sandbox.contract import MEMORY_SLOTS
 from sandbox.kernel.jit import kernel
+from sandbox.kernel.runs import cut_run
 from sandbox.kernel.state import Sim
 from sandbox.kernel.views import fill_instance, fill_request
 
@@ -81,9 +82,13 @@ def spent_ps(s: Sim, fuel: int) -> int:
 
 
 @kernel
-def engine_memory(s: Sim, i: int) -> int:
-    """Address of the policy's engine-scope memory of instance `i`."""
-    return s.engine_memory.ctypes.data + i * MEMORY_SLOTS * _FLOATS_BYTES
+def ask_engine(s: Sim, hook: int, i: int) -> int:
+    """Call a hook of an engine's scope; its fuel lengthens the engine's next step."""
+    fuel = s.settings[0].route_fuel
+    answer = ask(s, hook, fuel, s.engine_memory.ctypes.data + i * MEMORY_SLOTS * _FLOATS_BYTES)
+    s.instances[i].hooks += spent_ps(s, fuel)
+    cut_run(s, i, s.totals[0].now)
+    return answer
 
 
 @kernel
@@ -98,8 +103,7 @@ def ask_priority(s: Sim, i: int, r: int, now: int) -> float:
     if not s.settings[0].has_priority:
         return 0.0
     _show_engine(s, i, r, now)
-    fuel = s.settings[0].route_fuel
-    answer = ask(s, PRIORITY, fuel, engine_memory(s, i))
+    answer = ask_engine(s, PRIORITY, i)
     s.requests[r].keyed += 1
     if answer == FAILED or np.isnan(s.frame[0].value):
         return 0.0
@@ -110,6 +114,6 @@ def ask_priority(s: Sim, i: int, r: int, now: int) -> float:
 def ask_admit(s: Sim, i: int, r: int) -> bool:
     """May the head of the queue run now? A faulty answer is yes."""
     _show_engine(s, i, r, s.totals[0].now)
-    if ask(s, ADMIT, s.settings[0].route_fuel, engine_memory(s, i)) == FAILED:
+    if ask_engine(s, ADMIT, i) == FAILED:
         return True
     return s.frame[0].value != 0.0

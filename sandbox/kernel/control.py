@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from sandbox.abi import FAILED
-from sandbox.kernel.calls import TUNE, ask, engine_memory
+from sandbox.kernel.calls import TUNE, ask_engine
 from sandbox.kernel.engine import interrupt
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.state import ACTIVE, Sim
@@ -46,7 +46,7 @@ def control_tick(s: Sim, now: int) -> int:
         if inst.state != ACTIVE:
             continue
         fill_instance(s, i, len(s.router_rows) - 1, 0, now)
-        if ask(s, TUNE, s.settings[0].route_fuel, engine_memory(s, i)) == FAILED:
+        if ask_engine(s, TUNE, i) == FAILED:
             continue
         if _take_answer(s, i):
             inst.retuned = True

@@ -35,7 +35,7 @@ from sandbox.kernel.ledger import finish_request, note_first_token, reject_reque
 from sandbox.kernel.preemption import edge_blocks, give_decode_blocks
 from sandbox.kernel.prefix import publish_prompt
 from sandbox.kernel.queues import add_waiting, arrive_at, leave, queue_head
-from sandbox.kernel.runs import run_blocks, run_length_ps, steps_done, steps_with_blocks
+from sandbox.kernel.runs import cut_run, run_blocks, run_length_ps, steps_with_blocks
 from sandbox.kernel.samples import sample_stop, start_samples
 from sandbox.kernel.state import (
     ACTIVE,
@@ -133,6 +133,8 @@ def begin(s: Sim, i: int, now: int) -> int:
         inst.ends = NEVER
         set_instance_event(s, i, NEVER)
         return 0
+    inst.swapping += inst.hooks
+    inst.hooks = 0
     _set_pace(s, i)
     inst.steps = 1
     if inst.prefill > 0:
@@ -156,13 +158,8 @@ def interrupt(s: Sim, i: int, now: int) -> int:
         return 0
     if inst.mode == IDLE:
         begin(s, i, now)
-    elif inst.mode == RUN and inst.ends > now:
-        k = max(steps_done(s, i, now), 1)
-        if inst.started + run_length_ps(s, i, k) <= now:
-            k += 1  # the step that began at `now` was formed without the new work
-        inst.steps = k
-        inst.ends = inst.started + run_length_ps(s, i, k)
-        set_instance_event(s, i, inst.ends)
+    else:
+        cut_run(s, i, now)
     return 0
 
 

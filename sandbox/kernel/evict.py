@@ -15,7 +15,7 @@ import numpy as np
 from sandbox.abi import FAILED
 from sandbox.contract import MAX_ENTRIES
 from sandbox.kernel.cached import forget, unlink
-from sandbox.kernel.calls import EVICT, ask, engine_memory
+from sandbox.kernel.calls import EVICT, ask_engine
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.runs import blocks_at
 from sandbox.kernel.segments import block_width, mark, segment_depth
@@ -58,7 +58,7 @@ def _fill_entry(s: Sim, i: int, c: int, now: int) -> None:
 @kernel
 def _value(s: Sim, i: int, c: int, now: int) -> None:
     _fill_entry(s, i, c, now)
-    failed = ask(s, EVICT, s.settings[0].route_fuel, engine_memory(s, i)) == FAILED
+    failed = ask_engine(s, EVICT, i) == FAILED
     value = s.frame[0].value
     s.cached[c].value = 0.0 if failed or np.isnan(value) else value
 

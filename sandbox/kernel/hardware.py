@@ -114,6 +114,7 @@ def _reset(s: Sim, i: int) -> None:
     inst.blocks_used = 0
     inst.blocks_cached = 0
     inst.cache_head = inst.cache_tail = inst.denied = -1
+    inst.hooks = 0
     inst.predicted = 0.0
     inst.offline = 0
     inst.offline_running = 0

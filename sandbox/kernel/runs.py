@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sandbox.kernel.heaps import set_instance_event
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.state import BLOCK_TOKENS, RUN, Sim
 
@@ -39,6 +40,20 @@ def steps_done(s: Sim, i: int, now: int) -> int:
     while k < inst.steps and run_length_ps(s, i, k + 1) <= passed:
         k += 1
     return k
+
+
+@kernel
+def cut_run(s: Sim, i: int, now: int) -> None:
+    """End a decode run at its next step boundary."""
+    inst = s.instances[i]
+    if inst.mode != RUN or inst.ends <= now or inst.stuck:
+        return
+    k = max(steps_done(s, i, now), 1)
+    if inst.started + run_length_ps(s, i, k) <= now:
+        k += 1  # the step that began at `now` was formed without what is new
+    inst.steps = k
+    inst.ends = inst.started + run_length_ps(s, i, k)
+    set_instance_event(s, i, inst.ends)
 
 
 @kernel

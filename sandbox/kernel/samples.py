@@ -15,7 +15,7 @@ from sandbox.abi import FAILED
 from sandbox.contract import MAX_BRANCHES
 from sandbox.kernel.batch import enter_batch, start_decoding, stop_running
 from sandbox.kernel.branches import branch_row, next_look
-from sandbox.kernel.calls import BRANCHES, INVALID_DECISION, ask, engine_memory, note_fault
+from sandbox.kernel.calls import BRANCHES, INVALID_DECISION, ask_engine, note_fault
 from sandbox.kernel.heaps import heap_insert, heap_remove
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import finish_request
@@ -78,7 +78,7 @@ def _ask(s: Sim, i: int, p: int, n: int, now: int) -> int:
     """The policy's word: how many samples to run; FAILED after a fault."""
     fill_request(s, p, now)
     _show(s, p, n)
-    return ask(s, BRANCHES, s.settings[0].route_fuel, engine_memory(s, i))
+    return ask_engine(s, BRANCHES, i)
 
 
 @kernel

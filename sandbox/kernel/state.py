@@ -31,8 +31,7 @@ IDLE, STEP, RUN = range(3)
 # does to another comes after all step ends of that time: a macro-step has none in its middle.
 (
     CAPACITY, PROVISIONED, DETECTED, STEP_END, COPIED, LANDED, HANDOVER, LOADED, READY, DRAINED,
-    PLAN_READY, DISPATCH, REVEAL, ARRIVAL, RETRY, REKEY, MIGRATION, CONTROL, MONITOR,
-    DEADLINE,
+    PLAN_READY, DISPATCH, REVEAL, ARRIVAL, RETRY, DEADLINE, REKEY, MIGRATION, CONTROL, MONITOR,
 ) = range(20)  # fmt: skip
 
 REQUEST = np.dtype(
@@ -103,7 +102,8 @@ INSTANCE = np.dtype(
         ("flipped", "?"),
         ("offline_root", "i4"), ("offline_running", "i8"), ("offline_cap", "i8"),
         ("room", "i8"), ("micro", "i8"), ("micro_tokens", "i8"), ("prefill", "i8"),
-        ("swap_used", "i8"), ("swapping", "i8"), ("depth", "i8"), ("offline_share", "f8"),
+        ("swap_used", "i8"), ("swapping", "i8"), ("hooks", "i8"), ("depth", "i8"),
+        ("offline_share", "f8"),
         ("finetune", "f8"), ("stretch", "i8"), ("tuned_at", "i8"), ("tuned_busy", "i8"),
         ("retuned", "?"), ("knob_token_budget", "i8"), ("knob_speculation", "i8"),
         ("knob_offline_share", "f8"), ("knob_finetune_share", "f8"),

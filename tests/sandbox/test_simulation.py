@@ -193,3 +193,30 @@ def test_long_prompts_do_not_throw_each_other_out_when_all_of_one_must_fit(reser
         pass
     assert min(int(program.sim.totals["preemptions"][0]), 1) == preempted
     assert (program.sim.requests["state"] == FINISHED).all()
+
+
+def test_what_a_hook_of_the_engine_spends_lengthens_its_next_step():
+    cluster = ClusterSpec.model_validate(
+        {
+            "model": "Llama-3.1-8B", "pool": [{"gpu": "H100", "count": 1}],
+            "price": {"fuel_ns": 1000.0},
+        }
+    )  # fmt: skip
+    trace = Trace.of(
+        TraceMeta(name="one"), arrival_s=[0.0], prompt_tokens=[100], output_tokens=[2]
+    )
+    ordered = load_policy(
+        verify(
+            '"""Oldest first."""\n\n\ndef priority(request, instance, memory):\n'
+            "    return -request.age_s\n",
+            "oldest",
+        ),
+        engine="interpreted",
+    )
+    plain, busy = (simulate(Setup(trace, cluster), p, default_policy()) for p in (
+        default_policy(), ordered
+    ))  # fmt: skip
+    fuel = int(busy.totals["fuel"]) - int(plain.totals["fuel"])
+    assert fuel > 0
+    assert busy.first[0] - plain.first[0] == fuel * 1000 * 1000
+    assert busy.finish[0] - busy.first[0] == plain.finish[0] - plain.first[0]
