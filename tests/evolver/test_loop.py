@@ -168,7 +168,7 @@ def test_refusals_come_back_to_the_proposer(bowls, humans):
 
 def test_seconds_end_a_run(bowls, lines, humans):
     settings = SearchSettings(barren=10**9)
-    result = Search(bowls(), [lines], humans, Limits(seconds=0.3), settings).run()
+    result = Search(bowls(), [lines], humans, Limits(seconds=2.0), settings).run()
     assert result.generations >= 1
 
 

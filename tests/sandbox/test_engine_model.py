@@ -69,15 +69,16 @@ def test_with_priorities_the_highest_value_goes_first():
     assert sim.requests["preempted"].tolist() == [1, 0]
 
 
-def test_a_prompt_of_better_priority_throws_decoding_requests_out():
+def test_who_comes_later_stays_when_its_priority_is_better():
     text = '"""Long prompts first."""\n\n\ndef priority(request, instance, memory):\n'
     text += "    return 0.0 - request.prompt_tokens\n"
     engine = {"max_num_batched_tokens": 512}
-    given = trace([320, 2000], [300, 5])
+    given = trace([320, 1760], [300, 200])
     given = Trace.of(META, arrival_s=np.array([0.0, 0.3]), prompt_tokens=given.prompt_tokens,
                      output_tokens=given.output_tokens, span_s=30.0)  # fmt: skip
     sim = squeezed(given, cluster(engine=engine), 140, text)
     assert sim.requests["preempted"].tolist() == [1, 0]
+    assert squeezed(given, cluster(engine=engine), 140).requests["preempted"].tolist() == [0, 1]
 
 
 def test_swapped_kv_comes_back_and_costs_its_copies():
