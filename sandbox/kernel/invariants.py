@@ -8,6 +8,7 @@ cheap ones look at instances, the dear ones at every request: those run at every
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
+from sandbox.kernel.accounting import blocks_accounted
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.landing import SETTLED
 from sandbox.kernel.segments import PART, USED, WHOLE, holds, segment_blocks
@@ -44,6 +45,7 @@ BROKEN = {
     307: "law 3: an empty instance has given every block back",
     308: "law 3: KV kept for another instance is counted, and in blocks that are in use",
     309: "law 3: swap space holds what waiting requests have there, and no more than there is",
+    310: "law 3: every KV block in use is a request's own, kept, reserved or shared by somebody",
 }
 
 
@@ -245,4 +247,6 @@ def check(s: Sim, before: int, now: int) -> int:
         broken = _hardware(s)
         if broken == 0:
             broken = _sweep(s, now)
+        if broken == 0 and not blocks_accounted(s):
+            broken = 310
     return broken

@@ -159,8 +159,8 @@ def _step_end(s: Sim, now: int) -> None:
         start_pending(s, now, 0)
     else:
         begin(s, i, now)
-    if finished > 0 and s.totals[0].held > 0:
-        retry_held(s, now)
+    if finished > 0:
+        s.totals[0].next_retry = now  # after all step ends of this time
 
 
 @kernel

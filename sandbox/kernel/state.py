@@ -27,10 +27,11 @@ HAS_FINISHED, PRUNED, ENOUGH, LOST = range(1, 5)
 UNUSED, STARTING, ACTIVE, LEAVING = range(4)
 # what an instance is computing
 IDLE, STEP, RUN = range(3)
-# event kinds; equal times are handled in this order, then by (instance, request). What one engine
-# does to another comes after all step ends of that time: a macro-step has none in its middle.
+# event kinds; equal times are handled in this order, then by (instance, request). Whatever looks at
+# an engine, or changes it, comes after all step ends of that time: a macro-step has none in its
+# middle.
 (
-    CAPACITY, PROVISIONED, DETECTED, STEP_END, COPIED, LANDED, HANDOVER, LOADED, READY, DRAINED,
+    STEP_END, CAPACITY, PROVISIONED, DETECTED, COPIED, LANDED, HANDOVER, LOADED, READY, DRAINED,
     PLAN_READY, DISPATCH, REVEAL, ARRIVAL, RETRY, DEADLINE, REKEY, MIGRATION, CONTROL, MONITOR,
 ) = range(20)  # fmt: skip
 
@@ -106,7 +107,7 @@ INSTANCE = np.dtype(
         ("offline_share", "f8"),
         ("finetune", "f8"), ("stretch", "i8"), ("tuned_at", "i8"), ("tuned_busy", "i8"),
         ("retuned", "?"), ("knob_token_budget", "i8"), ("knob_speculation", "i8"),
-        ("knob_offline_share", "f8"), ("knob_finetune_share", "f8"),
+        ("knob_offline_share", "f8"), ("knob_finetune_share", "f8"), ("accounted", "i8"),
     ],
     align=True,
 )  # fmt: skip

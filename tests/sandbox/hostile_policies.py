@@ -118,11 +118,13 @@ def should_reschedule(window, cluster, plan, memory):
 
 
 def schedule(window, cluster, plan, new_plan, memory):
+    role = MIXED
     for index, shape in enumerate(cluster.shapes):
+        want_gpus(cluster, shape.pool, int(memory[0] * 7.0 + index) % 4)
         free = cluster.pools[shape.pool].present - plan_gpus(new_plan, shape.pool)
         if memory[0] * 4.0 - index > -1.0 and free >= shape.gpus:
-            role = int(memory[0] * 6.0 + index) % 3
             add_replica(new_plan, shape.pool, shape.tp, shape.pp, role)
+            role = int(memory[0] * 6.0 + index) % 3
 """
 )
 BRANCHES = """

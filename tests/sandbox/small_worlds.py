@@ -55,7 +55,15 @@ def world(seed: int, **changes: Any) -> World:
         trace, cluster, capacity, "backlog" if rng.random() < 0.25 else "open", seed % 1000,
         float(rng.choice([12.0, 60.0, 300.0])),
     )  # fmt: skip
-    return World(replace(setup, **changes), int(rng.choice([70, 90, 140, 400])))
+    setup = replace(setup, **changes)
+    return World(setup, scarce_blocks(setup.trace, np.random.default_rng([seed, 9])))
+
+
+def scarce_blocks(trace, rng):
+    """KV blocks for the longest request and not many more, mostly; some worlds have plenty."""
+    longest = int((trace.prompt_tokens + trace.output_tokens).max()) // 16 + 1
+    factor = rng.choice([0.8, 1.1, 1.1, 1.6, 1.6, 2.5, 20.0])
+    return max(int(factor * longest) + int(rng.integers(0, 4)), 4)
 
 
 def random_trace(rng):
@@ -107,7 +115,7 @@ def random_cluster(rng):
             "pool": pools,
             "engine": {
                 "max_num_batched_tokens": one(16, 64, 512),
-                "max_num_seqs": one(1, 3, 20),
+                "max_num_seqs": one(1, 4, 9, 20),
                 "scheduler_reserve_full_isl": one(True, False),
             },
             "tick": {
@@ -134,7 +142,7 @@ def with_engine(cluster, rng):
         return values[rng.integers(len(values))]
 
     engine = {
-        "preemption": one("recompute", "swap"), "swap_space_bytes": one(0.0, 3e7, 4e9),
+        "preemption": one("recompute", "swap"), "swap_space_bytes": one(0.0, 3e7, 4e9, 4e9),
         "max_pipeline_parallel_size": one(1, 2, 2), "pipeline_hop_s": one(0.0, 1e-3),
         "length_spread": one(0.0, 0.3, 1.0),
     }  # fmt: skip
@@ -180,8 +188,13 @@ def with_transfers(cluster, rng):
     }  # fmt: skip
     roles = [("mixed",) * 2, ("prefill", "decode"), ("prefill", "mixed"), ("mixed", "decode")]
     pair = roles[rng.integers(4)]
+    stages = [int(rng.choice([1, min(pool.count, 2)])) for pool in cluster.pool]
+    stages = [min(pp, cluster.engine.max_pipeline_parallel_size) for pp in stages]
     replicas = [
-        {"pool": k, "tp": 1, "count": int(rng.integers(1, pool.count + 1)), "role": pair[k]}
+        {
+            "pool": k, "tp": 1, "pp": stages[k], "role": pair[k],
+            "count": int(rng.integers(1, pool.count // stages[k] + 1)),
+        }
         for k, pool in enumerate(cluster.pool)
     ]
     changed = cluster.model_dump() | {"network": network}
@@ -193,16 +206,20 @@ def with_transfers(cluster, rng):
 
 
 def with_samples(cluster, rng):
-    count = int(rng.integers(1, 6))
+    """Parallel samples in every second world."""
+    count = int(rng.integers(2, 7))
     samples = SamplesSpec(
         count=count, needed=int(rng.integers(1, count + 1)),
-        check_every_tokens=int(rng.choice([1, 7, 30])), length_sigma=float(rng.random()),
-        classes=("online",) if rng.random() < 0.5 else (),
+        check_every_tokens=int(rng.choice([1, 4, 16])), length_sigma=float(rng.random()),
+        classes=("online",) if rng.random() < 0.3 else (),
     )  # fmt: skip
-    apart = any(entry.role != "mixed" for entry in cluster.replica)
-    apart = apart or cluster.engine.preemption == "swap"
-    wanted = rng.random() < 0.5 and not apart
-    return cluster.model_copy(update={"samples": samples if wanted else None})
+    if rng.random() < 0.5:
+        return cluster
+    # they run on mixed replicas that recompute what they preempt
+    mixed = tuple(entry.model_copy(update={"role": "mixed"}) for entry in cluster.replica)
+    engine = cluster.engine.model_copy(update={"preemption": "recompute"})
+    changed = {"samples": samples, "replica": mixed, "engine": engine}
+    return cluster.model_copy(update=changed)
 
 
 def random_capacity(rng, cluster):

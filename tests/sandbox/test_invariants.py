@@ -59,6 +59,7 @@ DAMAGE = {
     304: lambda sim: sim.gpus["instance"].__setitem__(slice(None), -1),
     305: lambda sim: sim.pools["free"].__iadd__(1),
     306: lambda sim: sim.instances["blocks_cached"].__setitem__(caching(sim), 10**6),
+    310: lambda sim: busiest(sim).__setitem__("blocks_used", busiest(sim)["blocks_used"] - 1),
 }
 
 
