@@ -142,7 +142,8 @@ def with_engine(cluster, rng):
         return values[rng.integers(len(values))]
 
     engine = {
-        "preemption": one("recompute", "swap", "swap", "swap"), "swap_space_bytes": one(0.0, 3e7, 4e9, 4e9),
+        "preemption": one("recompute", "swap", "swap", "swap"),
+        "swap_space_bytes": one(0.0, 3e7, 4e9, 4e9),
         "max_pipeline_parallel_size": one(1, 2, 2), "pipeline_hop_s": one(0.0, 1e-3),
         "length_spread": one(0.0, 0.3, 1.0),
     }  # fmt: skip

@@ -104,7 +104,8 @@ CASES = {
         1500, 4.0, 1.3, "h100-8b-pd", seen=("transfers", "cached_tokens"),
     ),
     "mooncake_synthetic.jsonl.gz": Case(
-        1500, 4.0, 1.3, "h100-8b", VALUES, seen=("preemptions", "cached_tokens"),
+        1500, 4.0, 1.3, "h100-8b", VALUES, {"engine": {"scheduler_reserve_full_isl": False}},
+        seen=("preemptions", "cached_tokens"),
     ),
     "servegen_diurnal_m-small.jsonl.gz": Case(
         4000, 20.0, 2.0, "edge-8b", "buys", ELASTIC, "skypilot_aws_v100_4node_2023-08.tar.gz",
