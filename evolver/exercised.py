@@ -24,11 +24,12 @@ def exercised_hooks(trace: Trace, cluster: ClusterSpec, replans: bool) -> frozen
 
     `tune` counts where engines speculate or fine-tune. The token budget alone is no reason: the
     engine's own setting is there for it, and a knob to try takes evaluations from the rest.
+    `migrate` counts where the cluster file says how KV travels: few fleets can move what runs.
     """
     engines = sum(pool.most for pool in cluster.pool)
     asked = {
         "route_decode": any(entry.role == "prefill" for entry in cluster.replica),
-        "migrate": engines > 1,
+        "migrate": engines > 1 and "network" in cluster.model_fields_set,
         "evict": shares_prefixes(trace, cluster),
         "tune": cluster.speculation.max_depth > 0 or cluster.finetune is not None,
         "branches": cluster.samples is not None and cluster.samples.count > 1,

@@ -37,10 +37,12 @@ def test_the_active_policy_is_always_among_those_to_beat(text, replans):
     assert not [program for program in verified if isinstance(program, Refused)]
 
 
-def test_a_plain_fleet_exercises_requests_and_moves_between_engines():
-    assert hooks_on(CLUSTER) == REQUEST_HOOKS | {"migrate"}
+def test_requests_move_where_the_cluster_file_says_how_kv_travels():
+    assert hooks_on(CLUSTER) == REQUEST_HOOKS
+    linked = CLUSTER.model_copy(update={"network": CLUSTER.network})
+    assert hooks_on(linked) == REQUEST_HOOKS | {"migrate"}
     alone = CLUSTER.pool[1].model_copy(update={"count": 1})
-    assert hooks_on(CLUSTER.model_copy(update={"pool": (alone,)})) == REQUEST_HOOKS
+    assert hooks_on(linked.model_copy(update={"pool": (alone,)})) == REQUEST_HOOKS
 
 
 def test_each_feature_of_a_fleet_brings_its_hook():
