@@ -277,7 +277,9 @@ def _simulate(row: Row, lay_out: Callable[[], Any]) -> tuple[Any, float]:
     sim = lay_out()
     if row.what == "prefix":
         shapes = sim.shapes.copy()
-        shapes["kv_tokens"], shapes["kv_blocks"] = TIGHT_KV_TOKENS, TIGHT_KV_TOKENS // 16
+        # as many requests fit whatever their length: answers, and histories of a turn and a half
+        tokens = int(TIGHT_KV_TOKENS * (650.0 + 2.5 * row.output_tokens) / 1150.0)
+        shapes["kv_tokens"], shapes["kv_blocks"] = tokens, tokens // 16
         sim = sim._replace(shapes=shapes)
     program = Program(sim)
     program.start()
