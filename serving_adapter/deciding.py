@@ -9,6 +9,7 @@ decision falls back to the last good policy, then to least outstanding requests,
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -69,11 +70,15 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What decides now. `active` is None for the built-in default, and after an ejection."""
+    """What decides now. `active` is None for the built-in default, and after an ejection.
+
+    `expires_unix_s` is when the statement that put both policies live ends, on the wall clock.
+    """
 
     sequence: int = 0
     active: Ready | None = None
     last_good: Ready | None = None
+    expires_unix_s: float = math.inf
 
     @property
     def digest(self) -> str:

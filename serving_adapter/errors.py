@@ -4,6 +4,10 @@
     |- BadBody             a request body that is no OpenAI request: answered with 400
     |- PolicyUnusable      a policy that does not load, or fails its smoke test: the old one stays
     |- SnapshotRefused     a snapshot older than one seen, ejected before, or not what it says
+    |- SideProcessError    the side process gave no decision; the default decides this request
+    |  |- SideProcessSlow  not within the deadline, or still busy with an earlier request
+    |  |- SideProcessAway  its successor is being started
+    |  `- SideProcessDied  it ended, or answered what no side process answers
     |- EngineFailed        an engine that gave no answer before the first byte: another may be tried
     |- FleetError          an emulated engine that did not start or stop
     `- LoadRefused         a load replay that is not bounded, or not aimed at this machine
@@ -26,6 +30,30 @@ class PolicyUnusable(AdapterError):
 
 class SnapshotRefused(AdapterError):
     """The snapshot may not go live on this host."""
+
+
+class SideProcessError(AdapterError):
+    """A policy in a process of its own did not decide; its decision is the default's this time."""
+
+
+class SideProcessSlow(SideProcessError):
+    """No answer within the deadline, or the process is still busy with an earlier request."""
+
+
+class SideProcessAway(SideProcessError):
+    """The process died before and its successor is not ready yet; said already by the death."""
+
+
+class SideProcessDied(SideProcessError):
+    """The process ended by itself, by a signal, or because it broke the protocol.
+
+    Attributes:
+        final: no successor is being started, because it is the second death in a short time.
+    """
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
 
 
 class EngineFailed(AdapterError):
