@@ -16,6 +16,7 @@ from sandbox.frame import FUEL, INDEX, NOT_A_NUMBER, OTHER, OVERFLOW, SCRATCH, Z
 INT_LIMIT = 9_007_199_254_740_992  # 2**53
 FLOAT_LIMIT = 9_007_199_254_740_992.0
 SCRATCH_LIMIT = 16_384
+MOST_TURNS = 2**40  # of one loop; no fuel lasts that long
 
 
 class CallFrame(Protocol):
@@ -46,6 +47,13 @@ def charge(frame: Frame, units: int) -> None:
         raise RuntimeError
 
 
+def charge_turns(frame: Frame, units: int, turns: int) -> None:
+    """Spend the fuel of all turns of a loop; the product stays far inside 64 bits."""
+    if turns > MOST_TURNS:
+        frame.fuel = -1
+    charge(frame, units * min(max(turns, 0), MOST_TURNS))
+
+
 def require(frame: Frame, holds: bool, kind: int) -> None:
     """Stop the policy with a fault of this kind unless the condition holds."""
     if not holds:
@@ -54,20 +62,18 @@ def require(frame: Frame, holds: bool, kind: int) -> None:
 
 
 def add(frame: Frame, a: int, b: int) -> int:
-    """a + b. The float sum comes first: it is right even where 64 bits would wrap."""
-    rough = float(a) + float(b)
-    require(frame, -FLOAT_LIMIT <= rough <= FLOAT_LIMIT, OVERFLOW)
+    """a + b. Where 64 bits wrap, the sum's sign is neither operand's; Python's own never wraps."""
     result = a + b
-    require(frame, -INT_LIMIT <= result <= INT_LIMIT, OVERFLOW)
+    kept = (a ^ result) & (b ^ result) >= 0
+    require(frame, kept and -INT_LIMIT <= result <= INT_LIMIT, OVERFLOW)
     return result
 
 
 def sub(frame: Frame, a: int, b: int) -> int:
     """a - b."""
-    rough = float(a) - float(b)
-    require(frame, -FLOAT_LIMIT <= rough <= FLOAT_LIMIT, OVERFLOW)
     result = a - b
-    require(frame, -INT_LIMIT <= result <= INT_LIMIT, OVERFLOW)
+    kept = (a ^ b) & (a ^ result) >= 0
+    require(frame, kept and -INT_LIMIT <= result <= INT_LIMIT, OVERFLOW)
     return result
 
 
@@ -119,8 +125,8 @@ def absolute_int(frame: Frame, a: int) -> int:
 
 def to_int(frame: Frame, x: float) -> int:
     """int(x): towards zero; NaN and values beyond 2**53 stop the policy."""
-    require(frame, x == x, NOT_A_NUMBER)
-    require(frame, -FLOAT_LIMIT <= x <= FLOAT_LIMIT, OVERFLOW)
+    if not -FLOAT_LIMIT <= x <= FLOAT_LIMIT:
+        require(frame, False, NOT_A_NUMBER if x != x else OVERFLOW)
     return int(x)
 
 

@@ -1,8 +1,9 @@
 """Fuel: what each piece of a policy costs, and how often a loop can turn at most.
 
 One unit is one expression or statement of the canonical source. A straight stretch of code is
-charged where it begins, with the dearer branch of each `if` in it; loops charge every turn;
-toolkit functions charge what their work grows with, and a fixed part here.
+charged where it begins, with the dearer branch of each `if` in it and the helpers it calls; a loop
+is charged for all its turns before the first, or turn by turn where it may end early; toolkit
+functions charge what their work grows with, and a fixed part here.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandbox import cost, reductions
 from sandbox.calls import Comprehension, arranged
-from sandbox.kinds import BOOL, FLOAT, FLOATS, INT, TABLE, Kind, capacities, join, tools
+from sandbox.kinds import BOOL, FLOAT, FLOATS, INT, Kind, capacities, join, tools
 from sandbox.writer import Block
 
 if TYPE_CHECKING:
@@ -67,10 +67,9 @@ def _subscript(writer: Lowering, node: ast.Subscript) -> str:
     owner, *indices = writer.values(
         [node.value, *parts], [None, *([INT] * len(parts))]
     )
-    if owner_kind == TABLE:
-        return f"cell(frame, {owner}, {', '.join(indices)})"
-    function = "pick_turned" if owner_kind == Kind("rows", "Instance") else "pick"
-    return f"{function}(frame, {owner}, {indices[0]})"
+    if owner_kind == Kind("rows", "Instance"):
+        return f"pick_turned(frame, {owner}, {indices[0]})"
+    return writer.item(owner, indices)
 
 
 def _bin_op(writer: Lowering, node: ast.BinOp) -> str:
@@ -209,7 +208,8 @@ def _own(writer: Lowering, node: ast.Call, name: str) -> str:
     arguments = arranged(node, names) or []
     kinds = [writer.inference.variables[name, parameter] for parameter in names]
     texts = writer.values(arguments, kinds)
-    writer.spend(1, writer.worst[f"f_{name}"])
+    units, extra = writer.costs[f"f_{name}"]
+    writer.spend(1 + units, extra)
     return f"f_{name}({', '.join(['frame', 'P', *texts])})"
 
 

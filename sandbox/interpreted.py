@@ -54,6 +54,12 @@ def _read_item(owner: Value, index: int) -> Value:
     return owner[index]
 
 
+def _writable(owner: Value) -> Value:
+    if type(owner) is not list:
+        raise TypeError("Only lists are written.")
+    return owner
+
+
 def _scope() -> dict[str, Any]:
     """Names of lowered code: functions, never modules."""
     scope: dict[str, Any] = {
@@ -61,6 +67,7 @@ def _scope() -> dict[str, Any]:
         "__name__": "policy",
         "_getattr_": _read_attribute,
         "_getitem_": _read_item,
+        "_write_": _writable,
         "_getiter_": lambda values: values,
         "INF": toolkit.INF,
         "EMPTY": INDEX,

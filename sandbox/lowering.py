@@ -13,6 +13,7 @@ import ast
 from collections.abc import Sequence
 
 from sandbox import expressions, reductions
+from sandbox.contract import MEMORY_SLOTS
 from sandbox.cost import Bounds
 from sandbox.inference import Inference
 from sandbox.kinds import (
@@ -21,7 +22,6 @@ from sandbox.kinds import (
     INT,
     NOTHING,
     PLANNER_HOOKS,
-    TABLE,
     UNKNOWN,
     Kind,
     constants,
@@ -40,14 +40,14 @@ class Lowering(Writer):
         inference: Inference,
         name: str,
         as_hook: bool,
-        worst: dict[str, int],
+        costs: dict[str, tuple[int, int]],
     ) -> None:
         super().__init__()
         self.program = program
         self.inference = inference
         self.name = name
         self.as_hook = as_hook
-        self.worst = worst
+        self.costs = costs
         self.result = inference.results.get(name, NOTHING)
         self.bounds = Bounds(program.constants, inference.expressions)
         self.capped = _capped(program, name)
@@ -56,7 +56,7 @@ class Lowering(Writer):
         self._scopes: list[dict[str, str]] = []
 
     def text(self) -> str:
-        """The lowered function; its worst-case fuel is then in `worst`."""
+        """The lowered function; its fuel is then in `costs`."""
         function = self.program.functions[self.name]
         with self.nested() as body:
             self.statements(function.body)
@@ -64,8 +64,10 @@ class Lowering(Writer):
                 self.emit("return 0")
         parameters = ["frame", "P", *(f"v_{argument.arg}" for argument in function.args.args)]
         prefix = "h" if self.as_hook else "f"
-        self.worst[f"{prefix}_{self.name}"] = body.worst
-        lines = [f"charge(frame, {body.units})", *self._constants(), *body.lines]
+        self.costs[f"{prefix}_{self.name}"] = body.units, body.extra
+        # A helper's own part is the same every time, and charged where its caller's block begins.
+        charged = [f"charge(frame, {body.units})"] if self.as_hook else []
+        lines = [*charged, *self._constants(), *body.lines]
         return "\n".join(
             [f"def {prefix}_{self.name}({', '.join(parameters)}):", *render(lines)]
         )
@@ -154,8 +156,11 @@ class Lowering(Writer):
             self._return(node)
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             self.emit(self.value(node.value))
-        elif isinstance(node, ast.Break | ast.Continue):
-            self.emit("break" if isinstance(node, ast.Break) else "continue")
+        elif isinstance(node, ast.Break):
+            self.emit("break")
+            self.block.stops = True
+        elif isinstance(node, ast.Continue):
+            self.emit("continue")
 
     def _assign(self, node: ast.Assign) -> None:
         target = node.targets[0]
@@ -195,8 +200,23 @@ class Lowering(Writer):
         texts = self.values(parts, [INT] * len(parts))
         return owner, [self.saved(text) for text in texts]
 
+    def item(self, owner: str, indices: list[str]) -> str:
+        """Text that reads an array's float."""
+        if self._is_slot(owner, indices):
+            return f"{owner}[{indices[0]}]"
+        function = "pick" if len(indices) == 1 else "cell"
+        return f"{function}(frame, {', '.join([owner, *indices])})"
+
+    def _is_slot(self, owner: str, indices: list[str]) -> bool:
+        """Is this a slot of a hook's memory that is surely there?"""
+        memory = self.as_hook and owner == "v_memory" and "memory" not in self.assigned
+        return memory and indices[0].isdigit() and int(indices[0]) < MEMORY_SLOTS
+
     def put(self, owner: str, indices: list[str], text: str) -> None:
         """Store into an array."""
+        if self._is_slot(owner, indices):
+            self.emit(f"{owner}[{indices[0]}] = {text}")
+            return
         function = "put" if len(indices) == 1 else "put_cell"
         self.emit(f"{function}(frame, {', '.join([owner, *indices, text])})")
 
@@ -204,8 +224,7 @@ class Lowering(Writer):
         left, right = self.kind_of_target(node.target), self.kind(node.value)
         if isinstance(node.target, ast.Subscript):
             owner, indices = self.place(node.target)
-            function = "cell" if self.kind(node.target.value) == TABLE else "pick"
-            old = self._fresh(f"{function}(frame, {', '.join([owner, *indices])})")
+            old = self._fresh(self.item(owner, indices))
             text, kind = expressions.arithmetic(
                 self, node.op, (old, left), (self.value(node.value), right)
             )
@@ -234,6 +253,7 @@ class Lowering(Writer):
         self.place_branches(test, body, orelse)
 
     def _return(self, node: ast.Return) -> None:
+        self.block.leaves = True
         if node.value is None or self.result == NOTHING:
             self.emit("return 0")
             return
@@ -252,16 +272,16 @@ def converted(text: str, kind: Kind, wanted: Kind | None) -> str:
 
 def lower(program: Program, inference: Inference) -> tuple[str, dict[str, int]]:
     """Lowered text of all functions, callees first, and the worst-case fuel of each hook."""
-    worst: dict[str, int] = {}
+    costs: dict[str, tuple[int, int]] = {}
     texts = []
     called = {name for calls in program.calls.values() for name in calls}
     for name in program.order:
         if name not in hooks() or name in called:
-            texts.append(Lowering(program, inference, name, False, worst).text())
+            texts.append(Lowering(program, inference, name, False, costs).text())
         if name in hooks():
-            texts.append(Lowering(program, inference, name, True, worst).text())
-    costs = {name: worst[f"h_{name}"] for name in program.hooks}
-    return "\n\n".join(texts) + "\n", costs
+            texts.append(Lowering(program, inference, name, True, costs).text())
+    worst = {name: sum(costs[f"h_{name}"]) for name in program.hooks}
+    return "\n\n".join(texts) + "\n", worst
 
 
 def _capped(program: Program, name: str) -> bool:

@@ -107,7 +107,7 @@ def _sorted(writer: Lowering, node: ast.Call) -> Iteration:
     with writer.nested() as body:
         text = _key(writer, node.keywords[0].value, inner.at(k), FLOAT)
         writer.emit(f"put(frame, {keys}, {k}, {text})")
-    writer.place_loop(f"for {k} in range({length}):", body, inner.most)
+    writer.place_loop(k, length, body, inner.most)
     ranks = writer.saved(f"order(frame, {keys}, {length})")
     writer.spend(2, cost.scratch_cost(inner.most) + cost.order_cost(inner.most))
     return Iteration(length, inner.most, lambda k: inner.at(f"int({ranks}[{k}])"))
@@ -124,7 +124,8 @@ def _key(writer: Lowering, key: ast.expr, element: object, wanted: Kind) -> str:
         writer.close_scope()
         return value
     name = key.id if isinstance(key, ast.Name) else ""
-    writer.spend(2, writer.worst[f"f_{name}"])
+    units, extra = writer.costs[f"f_{name}"]
+    writer.spend(2 + units, extra)
     result = writer.inference.results[name]
     call = f"f_{name}(frame, P, {text})"
     return f"float({call})" if wanted == FLOAT and result != FLOAT else call
@@ -153,7 +154,7 @@ def loop(writer: Lowering, node: ast.For) -> None:
         writer.spend(1)
         bind(writer, node.target, walk.at(k))
         writer.statements(node.body)
-    writer.place_loop(f"for {k} in range({walk.length}):", body, walk.most)
+    writer.place_loop(k, walk.length, body, walk.most)
 
 
 def over(
@@ -182,7 +183,7 @@ def over(
         each(*_leaf(walk.at(k)))
         if stop:
             _break_if(writer, stop)
-    writer.place_loop(f"for {k} in range({walk.length}):", body, walk.most)
+    writer.place_loop(k, walk.length, body, walk.most)
 
 
 def _generator(
@@ -205,12 +206,13 @@ def _generator(
             each(writer.value(node.elt), writer.kind(node.elt))
         if stop:
             _break_if(writer, stop)
-    writer.place_loop(f"for {k} in range({walk.length}):", body, walk.most)
+    writer.place_loop(k, walk.length, body, walk.most)
 
 
 def _break_if(writer: Lowering, flag: str) -> None:
     writer.emit(f"if {flag}:")
     writer.block.lines.append(["break"])
+    writer.block.stops = True
 
 
 def total(writer: Lowering, node: ast.Call) -> str:
@@ -299,7 +301,7 @@ def _keyed(writer: Lowering, iterable: ast.expr, key: ast.expr, sign: str) -> st
             [f"{row} = {candidate}", f"{best} = {value}", f"{first} = False"]
         )
         writer.spend(2)
-    writer.place_loop(f"for {k} in range({length}):", body, walk.most)
+    writer.place_loop(k, length, body, walk.most)
     return row
 
 

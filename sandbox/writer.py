@@ -12,11 +12,17 @@ _ATOM = re.compile(r"[A-Za-z_]\w*|\d[\d.e+-]*")
 
 @dataclass(slots=True)
 class Block:
-    """Lines under one heading, their fuel, and the most that what they call may charge."""
+    """Lines under one heading, their fuel, and the most that what they call may charge.
+
+    `leaves` and `stops`: whether some line returns from the function, or breaks out of the loop
+    whose body this is.
+    """
 
     lines: list[object] = field(default_factory=list)
     units: int = 0
     extra: int = 0
+    leaves: bool = False
+    stops: bool = False
 
     @property
     def worst(self) -> int:
@@ -69,13 +75,25 @@ class Writer:
         if orelse.lines:
             self.emit("else:")
             self.block.lines.append(orelse.lines)
+        self.block.leaves |= body.leaves or orelse.leaves
+        self.block.stops |= body.stops or orelse.stops
         self.spend(max(body.units, orelse.units), max(body.extra, orelse.extra))
 
-    def place_loop(self, heading: str, body: Block, turns: int) -> None:
-        """Put a loop here that charges its body every turn."""
-        self.emit(heading)
-        self.block.lines.append([f"charge(frame, {body.units})", *body.lines])
-        self.spend(2, turns * body.worst)
+    def place_loop(self, turn: str, length: str, body: Block, most: int) -> None:
+        """Put a loop of `length` turns here, at most `most`.
+
+        One that always takes all its turns is charged before the first: compiled code then keeps
+        nothing in memory from turn to turn. One that may end early is charged turn by turn.
+        """
+        early = body.leaves or body.stops
+        length = length if early else self.saved(length)
+        if not early:
+            self.emit(f"charge_turns(frame, {body.units}, {length})")
+        self.emit(f"for {turn} in range({length}):")
+        each_turn = [f"charge(frame, {body.units})"] if early else []
+        self.block.lines.append([*each_turn, *body.lines] or ["pass"])
+        self.block.leaves |= body.leaves
+        self.spend(2, most * body.worst)
 
 
 def render(lines: list[object], depth: int = 1) -> Iterator[str]:
