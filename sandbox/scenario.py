@@ -7,7 +7,8 @@ are opened once, for one candidate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from sandbox.hardware import build_hardware
 from sandbox.kernel.calls import CALLED, INVALID_DECISION
 from sandbox.metrics import measure
 from sandbox.replay import default_policy
-from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
+from sandbox.scores import WORST_OBJECTIVE_S, WindowScore, score_as_json
 from sandbox.simulation import Mode, Setup, SimulationError, simulate
 from sandbox.source import PolicySource
 from sandbox.verifier import verify
@@ -183,27 +184,31 @@ def prepare(payload: Sequence[Scenario]) -> None:
 
 
 def score_job(
-    payload: Sequence[Scenario], candidate: Candidate, windows: Sequence[str], kept: dict[str, Any]
-) -> list[WindowScore]:
+    payload: Sequence[Scenario],
+    message: Mapping[str, Any],
+    attachment: bytes,
+    kept: dict[str, Any],
+) -> bytes:
     """Score a candidate on windows by name; loaded policies are kept for other parameters.
 
     The engines decide alike, so a first look at few requests is interpreted: that is over before a
     compiler would have begun.
     """
     by_name = {scenario.name: scenario for scenario in payload}
-    asked = [by_name[name] for name in windows]
+    asked = [by_name[name] for name in message["windows"]]
     source = kept.get("source")
     if source is None:
-        source = kept["source"] = verify(candidate.source_text)
+        source = kept["source"] = verify(attachment.decode())
     engine: EngineName = "interpreted" if _is_short(source, asked) else "compiled"
     if engine not in kept and "compiled" in kept:
         engine = "compiled"
     if engine not in kept:
         kept[engine] = load_policy(source, engine=engine, only=CALLED)
     loaded: LoadedPolicy = kept[engine]
-    if candidate.parameters is not None:
-        loaded = loaded.with_parameters(candidate.parameters)
-    return [score(scenario, loaded) for scenario in asked]
+    if message["parameters"] is not None:
+        loaded = loaded.with_parameters(message["parameters"])
+    scores = [score_as_json(score(scenario, loaded)) for scenario in asked]
+    return json.dumps(scores, allow_nan=False).encode()
 
 
 _ONCE_A_REQUEST = ("route", "route_decode", "priority", "admit")  # about; others are by the clock

@@ -1,6 +1,7 @@
-"""Length-prefixed messages on a socket between a parent and its scoring processes.
+"""Length-prefixed messages on a socket between a parent and the processes that work for it.
 
-Only JSON comes back from a process that ran a policy, never pickle, and never more than the cap.
+To a child goes JSON with some bytes attached; from a child come bounded bytes, never pickle: one
+that marks a reply or a fault, then the reply itself or the fault's name and place.
 """
 
 from __future__ import annotations
@@ -8,16 +9,40 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections.abc import Mapping
 
-MAX_REPLY_BYTES = 1 << 20
 MAX_PAYLOAD_BYTES = 1 << 34
+MAX_FAULT_BYTES = 256
+MAX_NOTE_BYTES = 1 << 16  # of a child that says what it gave up
 
+REPLY, FAULT = b"\0", b"\1"
 _LENGTH = struct.Struct("<Q")
 HEADER_BYTES = _LENGTH.size
 
 
 class BrokenMessage(ValueError):
     """Too long, cut off, or no JSON."""
+
+
+def framed(data: bytes) -> bytes:
+    """A message as it travels: its length, then itself."""
+    return _LENGTH.pack(len(data)) + data
+
+
+def packed_job(message: Mapping[str, object], attachment: bytes) -> bytes:
+    """A job for a child; NaN and infinity are refused.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return framed(framed(json.dumps(message, allow_nan=False).encode()) + attachment)
+
+
+def unpacked_job(data: bytes) -> tuple[Mapping[str, object], bytes]:
+    """Message and attachment of a job."""
+    end = HEADER_BYTES + message_length(data[:HEADER_BYTES], len(data))
+    message: Mapping[str, object] = json.loads(data[HEADER_BYTES:end])
+    return message, data[end:]
 
 
 def send_bytes(channel: socket.socket, data: bytes) -> None:
@@ -27,15 +52,8 @@ def send_bytes(channel: socket.socket, data: bytes) -> None:
 
 
 def send_json(channel: socket.socket, value: object) -> None:
-    """Write one JSON message; NaN and infinity are refused.
-
-    Raises:
-        ValueError: a number is not finite, or the text is longer than a reply may be.
-    """
-    data = json.dumps(value, allow_nan=False).encode()
-    if len(data) > MAX_REPLY_BYTES:
-        raise ValueError("The message is longer than a reply may be.")
-    send_bytes(channel, data)
+    """Write one JSON message; NaN and infinity are refused."""
+    send_bytes(channel, json.dumps(value, allow_nan=False).encode())
 
 
 def receive_bytes(channel: socket.socket, limit: int = MAX_PAYLOAD_BYTES) -> bytes | None:
@@ -65,23 +83,6 @@ def message_length(header: bytes | bytearray, limit: int) -> int:
     if length > limit:
         raise BrokenMessage("the message is longer than allowed")
     return int(length)
-
-
-def parse_json(data: bytes | bytearray) -> object:
-    """The JSON value of a message; constants that are not JSON (NaN) are refused.
-
-    Raises:
-        BrokenMessage: not JSON, or nested too deeply.
-    """
-    try:
-        value: object = json.loads(data, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise BrokenMessage("the message is no JSON") from error
-    return value
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _read_exactly(channel: socket.socket, length: int) -> bytearray | None:

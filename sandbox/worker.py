@@ -17,6 +17,7 @@ reports is checked for type and range, not for truth.
 
 from __future__ import annotations
 
+import json
 import logging
 import selectors
 import time
@@ -26,25 +27,26 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from sandbox.scores import Candidate, MalformedScore, WindowScore, scores_from_json, worst_score
-from sandbox.wire import BrokenMessage
+from sandbox.worker_child import Child, JobFault
 from sandbox.worker_lockdown import Layer, Limits
-from sandbox.worker_process import Child, WarmProcess, WorkerSetup, WorkersUnavailable
+from sandbox.worker_process import Role, WarmProcess, WorkerSetup, WorkersUnavailable
 
 __all__ = ["Candidate", "Job", "Layer", "WorkerPool", "WorkersUnavailable"]
 
 Job = tuple[Candidate, Sequence[str]]
 
 SERVING_SCORER = "sandbox.scenario:score_job"
-_FAULTS = frozenset({"memory", "refused", "crash"})
 _log = logging.getLogger("evolver.sandbox.worker")
 
 
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """Why a job has no scores; the detail is for the log only."""
+@dataclass(slots=True)
+class _Worker:
+    """A child bound to one source text."""
 
-    name: str
-    detail: str
+    child: Child
+    source_digest: str
+    jobs_done: int = 0
+    busy_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class _Run:
     """A job in the hands of a child."""
 
     index: int
-    child: Child
+    worker: _Worker
     started_s: float
     deadline_s: float
 
@@ -108,14 +110,15 @@ class WorkerPool:
         if workers < 1 or deadline_s <= 0:
             raise ValueError("A pool needs at least one worker and a positive deadline.")
         cpu_s = max(3600, int(20 * deadline_s))
-        limits = Limits(memory_bytes=memory_bytes, cpu_s=cpu_s)
-        self._setup = WorkerSetup(score, prepare, tuple(search_path), limits)
+        self._limits = Limits(memory_bytes=memory_bytes, cpu_s=cpu_s)
+        roles = {"score": Role(score, limits=self._limits)}
+        self._setup = WorkerSetup(roles, prepare, tuple(search_path))
         self._payload = payload
         self._workers = workers
         self._deadline_s = deadline_s
         self._keep = max(keep, 1)
         self._warm: WarmProcess | None = None
-        self._idle: list[Child] = []  # least recently used first
+        self._idle: list[_Worker] = []  # least recently used first
         self._layers: tuple[Layer, ...] = ()
 
     def start(self) -> None:
@@ -126,7 +129,7 @@ class WorkerPool:
         """
         if self._warm is None:
             self._warm = WarmProcess(self._setup, self._payload)
-            probe = self._warm.fork("")
+            probe = self._warm.fork("score")
             self._layers = probe.layers
             self._warm.end(probe)
 
@@ -137,8 +140,8 @@ class WorkerPool:
 
     def close(self) -> None:
         """End every process of the pool."""
-        for child in self._idle:
-            child.channel.close()
+        for worker in self._idle:
+            worker.child.channel.close()
         self._idle.clear()
         if self._warm is not None:
             self._warm.close()
@@ -198,90 +201,88 @@ class WorkerPool:
     def _abandon(self, batch: _Batch) -> None:
         """End everything; jobs in flight lose their process."""
         for run in batch.runs:
-            run.child.channel.close()
+            run.worker.child.channel.close()
         batch.runs.clear()
         self.close()
 
     def _begin(self, batch: _Batch, index: int, *, fresh: bool = False) -> None:
         """Hand a job to a child of its source, forked now unless one is idle."""
         candidate, windows = batch.jobs[index]
-        child = self._child_for(candidate.source_digest, fresh)
-        gone = False
-        try:
-            child.send_job(candidate.source_text, candidate.parameters, windows)
-        except OSError:
-            gone = True
-        except ValueError:
-            self._idle.append(child)
-            batch.worst(index, "refused")
-            return
+        worker = self._worker_for(candidate.source_digest, fresh)
         now_s = time.monotonic()
-        run = _Run(index, child, now_s, now_s + self._deadline_s)
+        run = _Run(index, worker, now_s, now_s + self._deadline_s)
         batch.runs.append(run)
-        if gone:
-            self._failed(batch, run, "crash", "the process takes no jobs")
+        given = candidate.parameters
+        plain = None if given is None else {k: float(v) for k, v in given.items()}
+        message = {"parameters": plain, "windows": list(windows)}
+        try:
+            worker.child.send(message, candidate.source_text.encode())
+        except ValueError:
+            batch.runs.remove(run)
+            self._idle.append(worker)
+            batch.worst(index, "refused")
+        except JobFault as fault:
+            self._failed(batch, run, fault)
 
-    def _child_for(self, source_digest: str, fresh: bool) -> Child:
+    def _worker_for(self, source_digest: str, fresh: bool) -> _Worker:
         """An idle child of this source, else a new one; the longest idle one makes room."""
-        for child in self._idle:
-            if child.source_digest == source_digest and not fresh:
-                self._idle.remove(child)
-                return child
+        for worker in self._idle:
+            if worker.source_digest == source_digest and not fresh:
+                self._idle.remove(worker)
+                return worker
         while len(self._idle) >= self._keep:
             self._end(self._idle.pop(0))
-        return self._warm_process().fork(source_digest)
+        return _Worker(self._warm_process().fork("score"), source_digest)
 
     def _collect(self, batch: _Batch) -> None:
         """Wait for the next answer, end or deadline, and settle what came."""
         with selectors.DefaultSelector() as selector:
             for run in batch.runs:
-                selector.register(run.child.channel, selectors.EVENT_READ, run)
+                child = run.worker.child
+                selector.register(child.channel, child.events, run)
             next_s = min((run.deadline_s for run in batch.runs), default=0.0)
             ready = selector.select(max(0.0, next_s - time.monotonic())) if batch.runs else []
         for key, _ in ready:
             self._settle(batch, key.data)
         for run in [run for run in batch.runs if time.monotonic() >= run.deadline_s]:
-            self._failed(batch, run, "timeout", f"{self._deadline_s:g} s")
+            self._failed(batch, run, JobFault("timeout", f"{self._deadline_s:g} s"))
 
     def _settle(self, batch: _Batch, run: _Run) -> None:
         """Take what a child sent: scores, a fault, or the end of the process."""
         try:
-            answer = run.child.poll()
-        except BrokenMessage as broken:
-            self._failed(batch, run, "crash", str(broken))
-            return
-        if answer is None:
-            return
-        scores = _read_answer(answer, batch.jobs[run.index][1])
-        if isinstance(scores, _Fault):
-            self._failed(batch, run, scores.name, scores.detail)
+            reply = run.worker.child.poll()
+            if reply is None:
+                return
+            scores = _read_scores(reply, batch.jobs[run.index][1])
+        except JobFault as fault:
+            self._failed(batch, run, fault)
             return
         batch.runs.remove(run)
         batch.finish(run.index, scores)
         self._release(run)
 
-    def _failed(self, batch: _Batch, run: _Run, fault: str, detail: str) -> None:
+    def _failed(self, batch: _Batch, run: _Run, fault: JobFault) -> None:
         """End the child; ask a fresh one when this one had a past, else the verdict stands."""
         batch.runs.remove(run)
-        self._end(run.child)
-        if run.child.jobs_done:
+        self._end(run.worker)
+        if run.worker.jobs_done:
             self._begin(batch, run.index, fresh=True)
             return
-        _log.debug("candidate %s: %s (%s)", run.child.source_digest[:12], fault, detail)
-        batch.worst(run.index, fault)
+        _log.debug("candidate %s: %s", run.worker.source_digest[:12], fault)
+        batch.worst(run.index, fault.kind)
 
     def _release(self, run: _Run) -> None:
         """Keep the child for further parameters, unless its processor time runs low."""
-        child = run.child
-        child.jobs_done += 1
-        child.busy_s += time.monotonic() - run.started_s
-        if child.busy_s + self._deadline_s > self._setup.limits.cpu_s:
-            self._end(child)
+        worker = run.worker
+        worker.jobs_done += 1
+        worker.busy_s += time.monotonic() - run.started_s
+        if worker.busy_s + self._deadline_s > self._limits.cpu_s:
+            self._end(worker)
         else:
-            self._idle.append(child)
+            self._idle.append(worker)
 
-    def _end(self, child: Child) -> None:
-        self._warm_process().end(child)
+    def _end(self, worker: _Worker) -> None:
+        self._warm_process().end(worker.child)
 
     def _warm_process(self) -> WarmProcess:
         if self._warm is None:
@@ -289,17 +290,9 @@ class WorkerPool:
         return self._warm
 
 
-def _read_answer(answer: object, windows: Sequence[str]) -> list[WindowScore] | _Fault:
-    """What a child says, checked: scores of these windows, or why there are none."""
-    if not isinstance(answer, dict):
-        return _Fault("crash", "the answer is no object")
-    if set(answer) == {"scores"}:
-        try:
-            return scores_from_json(answer["scores"], windows)
-        except MalformedScore as malformed:
-            return _Fault("crash", str(malformed))
-    name = answer.get("fault")
-    if not isinstance(name, str) or name not in _FAULTS:
-        return _Fault("crash", "the answer is neither scores nor a fault")
-    detail = str(answer.get("detail"))[:200]
-    return _Fault(name, "".join(c if c.isascii() and c.isprintable() else "?" for c in detail))
+def _read_scores(reply: bytes, windows: Sequence[str]) -> list[WindowScore]:
+    """What a child says, checked: scores of these windows."""
+    try:
+        return scores_from_json(json.loads(reply), windows)
+    except (MalformedScore, ValueError, RecursionError) as error:
+        raise JobFault("crash", str(error)) from error

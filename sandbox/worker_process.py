@@ -1,4 +1,4 @@
-"""The parent's side of scoring processes: the warm one, and the locked-down children it forks."""
+"""The parent's side of working processes: the warm one, and the locked-down children it forks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from sandbox import wire
 from sandbox.errors import SandboxError
+from sandbox.worker_child import Child
 from sandbox.worker_lockdown import Layer, Limits
 
 HANDSHAKE_S = 20.0  # a fork and its lock-down take milliseconds
@@ -37,96 +39,62 @@ FIXED_ENVIRONMENT = {  # one thread a process: forking needs it, and cores belon
 
 
 class WorkersUnavailable(SandboxError):
-    """Scoring processes cannot be started or kept alive; no candidate is to blame."""
+    """Working processes cannot be started or kept alive; no candidate is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A kind of child: what it computes, and what is left to it.
+
+    Attributes:
+        job: dotted path `package.module:function` of a `sandbox.worker_main.Job`.
+        reads_packages: it may read the interpreter's and the packages' folders, as a compiler
+            must; another child opens no file at all.
+        limits: its ceilings.
+        max_reply_bytes: a longer reply is a crash.
+    """
+
+    job: str
+    reads_packages: bool = False
+    limits: Limits = field(default_factory=Limits)
+    max_reply_bytes: int = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What every scoring process is given.
+    """What a warm process is given.
 
     Attributes:
-        score: dotted path `package.module:function` of a `sandbox.worker_main.Scorer`.
+        roles: of the children, by name.
         prepare: dotted path of a function of the payload that the warm process runs once, before
-            any child is forked: the place to compile what all candidates share. "" for none.
+            any child is forked: the place to import, compile and load what all children share,
+            since they open no file. "" for none.
         search_path: folders put first on the import path of the processes.
-        limits: ceilings of a child.
         start_s: how long the warm process may take to prepare.
     """
 
-    score: str
+    roles: Mapping[str, Role]
     prepare: str = ""
     search_path: tuple[str, ...] = ()
-    limits: Limits = field(default_factory=Limits)
     start_s: float = 300.0
 
 
-@dataclass(slots=True)
-class Child:
-    """One locked-down process, bound to one source text."""
-
-    pid: int
-    channel: socket.socket
-    source_digest: str
-    layers: tuple[Layer, ...]
-    jobs_done: int = 0
-    busy_s: float = 0.0
-    received: bytearray = field(default_factory=bytearray)
-
-    def send_job(
-        self, source_text: str, parameters: Mapping[str, float] | None, windows: Sequence[str]
-    ) -> None:
-        """Hand over a job.
-
-        Raises:
-            ValueError: a parameter is not finite, or the text is far too long.
-            OSError: the process is gone or does not read.
-        """
-        plain = None if parameters is None else {k: float(v) for k, v in parameters.items()}
-        job = {"source_text": source_text, "parameters": plain, "windows": list(windows)}
-        self.received.clear()
-        self.channel.settimeout(HANDSHAKE_S)
-        wire.send_json(self.channel, job)
-        self.channel.setblocking(False)
-
-    def poll(self) -> object | None:
-        """The answer, once all of it is here; None while it is not.
-
-        Raises:
-            BrokenMessage: the process ended, or what it sends is no bounded JSON.
-        """
-        try:
-            piece = self.channel.recv(1 << 16)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise wire.BrokenMessage("the process is gone") from error
-        if not piece:
-            raise wire.BrokenMessage("the process ended")
-        self.received += piece
-        if len(self.received) < wire.HEADER_BYTES:
-            return None
-        header = self.received[: wire.HEADER_BYTES]
-        end = wire.HEADER_BYTES + wire.message_length(header, wire.MAX_REPLY_BYTES)
-        if len(self.received) > end:
-            raise wire.BrokenMessage("more than one answer")
-        if len(self.received) < end:
-            return None
-        return wire.parse_json(self.received[wire.HEADER_BYTES :])
-
-
 class WarmProcess:
-    """Imports, unpickles and compiles once, then forks children in milliseconds."""
+    """Imports, unpickles and compiles once, then forks children in milliseconds.
+
+    The payload is pickled once and handed to each job. Not for use from several threads at once.
+    """
 
     def __init__(self, setup: WorkerSetup, payload: object) -> None:
+        self._roles = setup.roles
+        self._living: set[int] = set()
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = _spawn(theirs)
         self._control = ours
         self._control.settimeout(setup.start_s)
-        names = {"score": setup.score, "prepare": setup.prepare}
-        folders = {"search_path": list(setup.search_path), "limits": asdict(setup.limits)}
         try:
-            wire.send_bytes(ours, json.dumps(names | folders).encode())
+            wire.send_json(ours, _described(setup))
             wire.send_bytes(ours, pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL))
             self._ask(None)
         except BaseException:
@@ -134,8 +102,8 @@ class WarmProcess:
             raise
         self._control.settimeout(HANDSHAKE_S)
 
-    def fork(self, source_digest: str) -> Child:
-        """A fresh child, locked down and waiting for its first job.
+    def fork(self, role: str) -> Child:
+        """A fresh child of a role, locked down and waiting for its first job.
 
         Raises:
             WorkersUnavailable: the warm process is gone, or the system forks no more.
@@ -144,24 +112,27 @@ class WarmProcess:
         ours.settimeout(HANDSHAKE_S)
         try:
             with theirs:
-                pid = self._ask(b"fork", theirs.fileno())
+                pid = self._ask(f"fork {role}".encode(), theirs.fileno())
+            self._living.add(pid)
             layers = tuple(Layer(*layer) for layer in _hello(ours))
         except BaseException:
             ours.close()
             raise
-        return Child(pid, ours, source_digest, layers)
+        return Child(pid, ours, self._roles[role].max_reply_bytes, layers)
 
     def end(self, child: Child) -> None:
         """Kill a child with its whole process group, and wait until it is gone."""
         child.channel.close()
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(child.pid, signal.SIGKILL)
+        _kill(child.pid)
+        self._living.discard(child.pid)
         self._ask(f"reap {child.pid}".encode())
 
     def close(self) -> None:
-        """End the warm process; its children die with it."""
+        """End the warm process and every child."""
         self._control.close()
+        for pid in self._living:
+            _kill(pid)
+        self._living.clear()
         self._process.kill()
         self._process.wait()
 
@@ -183,10 +154,22 @@ class WarmProcess:
         return int(answer.get("pid", 0))
 
 
-def _hello(channel: socket.socket) -> list[tuple[str, bool, str]]:
+def _described(setup: WorkerSetup) -> dict[str, Any]:
+    roles = {name: asdict(role) for name, role in setup.roles.items()}
+    return {"roles": roles, "prepare": setup.prepare, "search_path": list(setup.search_path)}
+
+
+def _kill(pid: int) -> None:
+    """SIGKILL to a child's group, and to itself in case it never had one."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+
+
+def _hello(channel: socket.socket) -> Sequence[tuple[str, bool, str]]:
     """The first message of a child: what it gave up."""
     try:
-        message = wire.receive_bytes(channel, wire.MAX_REPLY_BYTES)
+        message = wire.receive_bytes(channel, wire.MAX_NOTE_BYTES)
     except (OSError, ValueError) as error:
         raise WorkersUnavailable("A scoring process hangs while it locks itself down.") from error
     if message is None:

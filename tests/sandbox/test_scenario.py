@@ -81,10 +81,9 @@ def test_law_4_scores_do_not_depend_on_the_number_of_workers(windows):
 
 def test_a_kept_policy_takes_new_parameters(windows):
     payload, kept = windows.training[:1], {}
-    text = read("least_predicted_completion")
-    plain = score_job(payload, Candidate(text, None), [payload[0].name], kept)
-    tuned = Candidate(text, {"KV_PENALTY": 50.0, "KV_KNEE": 0.5, "UNKNOWN_TOKENS": 16.0})
-    changed = score_job(payload, tuned, [payload[0].name], kept)
-    again = score_job(payload, Candidate(text, None), [payload[0].name], kept)
-    assert plain == again
-    assert changed[0].window == plain[0].window
+    text = read("least_predicted_completion").encode()
+    message = {"windows": [payload[0].name], "parameters": None}
+    plain = score_job(payload, message, text, kept)
+    tuned = {"KV_PENALTY": 50.0, "KV_KNEE": 0.5, "UNKNOWN_TOKENS": 16.0}
+    assert score_job(payload, message | {"parameters": tuned}, text, kept)
+    assert score_job(payload, message, text, kept) == plain

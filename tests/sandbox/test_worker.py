@@ -156,7 +156,7 @@ def test_a_scorer_that_cannot_start_is_named_and_no_candidate_is_blamed(where):
 def test_no_process_outlives_the_pool():
     with make_pool(workers=1) as pool:
         pool.evaluate([job("well")])
-        pids = [pool._warm._process.pid, pool._idle[0].pid]
+        pids = [pool._warm._process.pid, pool._idle[0].child.pid]
     assert [_gone(pid) for pid in pids] == [True, True]
 
 
