@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Mapping
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sandbox.errors import EngineUnavailable
 from sandbox.source import PolicySource
+
+if TYPE_CHECKING:
+    from sandbox.native.machine_code import MachineCode
 
 EngineName = Literal["compiled", "interpreted", "auto"]
 
@@ -56,21 +59,34 @@ def load_policy(
     parameters: Mapping[str, float] | None = None,
     engine: EngineName = "auto",
     only: Collection[str] | None = None,
+    code: MachineCode | None = None,
 ) -> LoadedPolicy:
     """Make a policy callable, or `only` some of its hooks.
+
+    Args:
+        source: what the verifier admitted.
+        parameters: values for its tunables; its own where absent.
+        engine: "auto" is compiled where numba is installed or `code` is given.
+        only: hooks to load, of those it has; all when None.
+        code: its machine code, when somebody has compiled it before.
 
     Raises:
         ParametersRefused: a parameter is unknown or out of its range.
         EngineUnavailable: the compiled engine was asked for and numba is not installed.
+        CodeRefused: the given code is not this policy's, or not for this machine.
+        CompileFailed: there is no code of it, and none could be made.
     """
     if engine == "auto":
-        engine = "compiled" if importlib.util.find_spec("numba") else "interpreted"
+        here = code is not None or importlib.util.find_spec("numba")
+        engine = "compiled" if here else "interpreted"
     if engine == "interpreted":
         from sandbox.interpreted import interpret_policy
 
         return interpret_policy(source, parameters, only)
-    if not importlib.util.find_spec("numba"):
-        raise EngineUnavailable("The compiled engine needs numba: use engine='interpreted'.")
-    from sandbox.compiled import compile_policy
+    from sandbox.compiled import build_policy, link_policy
 
-    return compile_policy(source, parameters, only)
+    if code is None:
+        if not importlib.util.find_spec("numba"):
+            raise EngineUnavailable("The compiled engine needs numba: use engine='interpreted'.")
+        code = build_policy(source, only)
+    return link_policy(source, code, parameters, only)

@@ -5,6 +5,8 @@ SandboxError
     PolicyFault         an admitted policy stopped while it decided; `kind` is a `frame` status
     ParametersRefused   parameter values that do not fit the policy's tunables
     EngineUnavailable   the engine that was asked for cannot run here
+    CodeRefused         machine code that is not what it should be; nothing of it has run
+    CompileFailed       a policy that the verifier admits could not be compiled
 """
 
 from __future__ import annotations
@@ -65,3 +67,11 @@ class ParametersRefused(SandboxError):
 
 class EngineUnavailable(SandboxError):
     """The engine that was asked for is not installed here."""
+
+
+class CodeRefused(SandboxError):
+    """Machine code that is broken, of another source, toolchain or processor, or asks too much."""
+
+
+class CompileFailed(SandboxError):
+    """An admitted source could not be compiled: not in time, not here, or not at all."""

@@ -16,7 +16,6 @@ import numpy as np
 
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
-from sandbox.compiled import stop_caching
 from sandbox.engine import EngineName, LoadedPolicy, load_policy
 from sandbox.frame import FAULTS
 from sandbox.hardware import build_hardware
@@ -179,6 +178,8 @@ def fault_name(totals: np.void) -> str:
 
 def prepare(payload: Sequence[Scenario]) -> None:
     """Load the kernel and the default policy, and run one window: what all candidates share."""
+    from sandbox.native.policy_builder import stop_caching
+
     score(payload[0], default_policy())
     stop_caching()
 

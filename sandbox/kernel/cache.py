@@ -7,19 +7,23 @@ a digest of what it reaches, so that a change compiles anew only what it touches
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from sandbox.home import home
 
+KERNEL = "7b9b3e450cfbfa9c"  # its entries have digests of their own
 KEPT = 4  # older generations of machine code beside the present one
 _SANDBOX = Path(__file__).resolve().parent.parent
 # policy code links the toolkit, whose machine code is kept in the same place
 _SOURCES = (
-    "abi.py", "arithmetic.py", "compiled.py", "contract.py", "frame.py", "records.py", "toolkit.py",
+    "abi.py", "arithmetic.py", "contract.py", "frame.py", "records.py", "toolkit.py",
+    "native/policy_builder.py",
 )  # fmt: skip
 
 
@@ -46,9 +50,8 @@ def _cpu() -> str:
     return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
 
 
-def cache_directory() -> Path:
+def cache_directory(key: str = KERNEL) -> Path:
     """Beside the package when that can be written, else under EVOLVER_HOME; made if missing."""
-    key = toolkit_digest()
     beside = _SANDBOX / "kernel" / "__numba__"
     for root in (beside, home() / "cache" / "numba"):
         try:
@@ -77,6 +80,19 @@ def _forget_old(root: Path) -> None:
     generations = sorted(root.iterdir(), key=written, reverse=True)
     for path in generations[1 + KEPT :]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def toolkit_cache() -> Iterator[None]:
+    """While functions of the toolkit are defined: their machine code lies under their digest."""
+    from numba import config
+
+    before = config.CACHE_DIR  # type: ignore[attr-defined]  # numba makes it
+    config.CACHE_DIR = str(cache_directory(toolkit_digest()))  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before  # type: ignore[attr-defined]
 
 
 def use_cache(first_locator: str = "") -> None:

@@ -9,8 +9,9 @@ from sandbox.kernel import cache
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """The package's sources somewhere else, so that they can be changed."""
+    (tmp_path / "native").mkdir()
     for name in cache._SOURCES:
-        shutil.copy(cache._SANDBOX / name, tmp_path)
+        shutil.copy(cache._SANDBOX / name, tmp_path / name)
     kept = shutil.ignore_patterns("__numba__", "__pycache__")
     shutil.copytree(cache._SANDBOX / "kernel", tmp_path / "kernel", ignore=kept)
     monkeypatch.setattr(cache, "_SANDBOX", tmp_path)
@@ -27,13 +28,13 @@ def test_the_digest_changes_with_a_source(copied, source):
 
 
 def test_machine_code_lies_beside_the_package_when_that_can_be_written(copied):
-    assert cache.cache_directory() == copied / "kernel" / "__numba__" / cache.toolkit_digest()
+    assert cache.cache_directory() == copied / "kernel" / "__numba__" / cache.KERNEL
 
 
 def test_else_it_lies_in_the_home(copied, tmp_path, monkeypatch):
     (copied / "kernel" / "__numba__").write_text("in the way")
     monkeypatch.setenv("EVOLVER_HOME", str(tmp_path / "home"))
-    expected = tmp_path / "home" / "cache" / "numba" / cache.toolkit_digest()
+    expected = tmp_path / "home" / "cache" / "numba" / cache.KERNEL
     assert cache.cache_directory() == expected
     assert expected.is_dir()
 

@@ -53,7 +53,7 @@ def test_random01_is_uniform_and_differs_by_seed_and_draw():
 def test_random01_agrees_with_its_compiled_form():
     from numba import njit
 
-    from sandbox.compiled import namespace
+    from sandbox.native.policy_builder import namespace
 
     native = namespace()["random01"]
     call = njit(lambda seed, k: native(seed, k))
