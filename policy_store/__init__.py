@@ -6,10 +6,12 @@ Reading guide:
 2. `store`: `PolicyStore`, the whole surface; its methods live in `catalog` (proposals, evidence),
    `decisions` (approve, activate, roll back, eject), `hosts` (reports), `runs` and `audit`.
 3. `slots`: how what is live changes, and why its sequence never goes back.
-4. `snapshot`: the file a serving host reads; needs no database.
+4. `snapshot`: the signed file a serving host reads; needs no database. `statement` is its text,
+   `signing` and `keys` make it worth believing.
 
 `records` are what comes out, `errors` what is refused; `tables`, `engine`, `schema` and
-`migrations` are the database underneath, `rows` and `intake` its border in each direction.
+`migrations` are the database underneath, `rows` and `intake` its border in each direction, `files`
+how files are replaced.
 
     with PolicyStore.open(home / "store.db") as store:
         version = store.propose(source, name="lpc", origin=Origin.PERSON, author="ada", ...)
@@ -17,7 +19,7 @@ Reading guide:
         store.attach_evidence(version.digest, evidence, by="simulator")
         store.approve(version.digest, by="ada", note="...")
         store.activate(version.digest, store.slot().sequence, by="ada", note="...")
-        write_snapshot(home / "active.json", store.snapshot())
+        write_snapshot(home / "active.json", store.snapshot(), load_signing_key(home / "keys"))
 """
 
 from importlib import import_module

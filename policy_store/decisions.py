@@ -95,6 +95,31 @@ class Decisions:
             )  # fmt: skip
             return live
 
+    def renew(
+        self, expected_sequence: int, by: str, note: str, deployment: str = DEFAULT_DEPLOYMENT
+    ) -> Activation:
+        """Let the active policy run for another term, before or after its snapshot expires.
+
+        Raises:
+            NothingLive: no policy is active.
+            StaleDecision: the active slot has changed since it had `expected_sequence`.
+        """
+        note, deployment = required_note(note), plain_name(deployment)
+        with self._database.deciding() as session:
+            active = read_slot(session, deployment, Alias.ACTIVE)
+            check_sequence(active, expected_sequence)
+            if active.digest is None:
+                raise NothingLive(
+                    f"Deployment {deployment} runs the built-in default, which needs no renewal."
+                )
+            good = previous_good(session, current_activation(session, deployment), {active.digest})
+            live = make_live(session, deployment, active.digest, good, self._database.clock())
+            self._write(
+                session, "renewed", by, note,
+                subject=active.digest, deployment=deployment, details={"sequence": live.sequence},
+            )  # fmt: skip
+            return live
+
     def rollback(
         self,
         by: str,

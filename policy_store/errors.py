@@ -11,10 +11,21 @@
     |- DamagedStore        stored bytes no longer match their digest
     |- StoreUnavailable    the database is locked, missing or not a database
     |- UnknownSchema       the tables are not ones this version can read
+    |- KeyProblem
+    |  |- KeyMissing       there is no signing key
+    |  |- KeyExposed       others may read it
+    |  |- KeyUnusable      it is no key, or cryptography is not installed
+    |  `- TrustUnusable    the list of trusted keys cannot be read
     `- SnapshotError
-       |- SnapshotMissing  no file there
-       |- SnapshotDamaged  unreadable, or a digest does not match
-       `- SnapshotStale    older than one already seen
+       |- SnapshotMissing      no file there
+       |- SnapshotDamaged      unreadable, or a digest does not match
+       |- SnapshotUnsigned     nobody signed it
+       |- SnapshotUntrusted    signed by a key that is not trusted
+       |- SnapshotForged       changed after it was signed
+       |- SnapshotMisdirected  for another deployment
+       |- SnapshotStale        older than one already seen
+       |- SnapshotNotYetValid  from the future
+       `- SnapshotExpired      its time is over
 
 Each message is one sentence that says what happened, then what to do next.
 """
@@ -64,6 +75,26 @@ class UnknownSchema(StoreError):
     """The database holds tables that this version cannot read."""
 
 
+class KeyProblem(StoreError):
+    """A key, or the list of trusted ones, cannot be used."""
+
+
+class KeyMissing(KeyProblem):
+    """There is no signing key in the folder."""
+
+
+class KeyExposed(KeyProblem):
+    """Others than its owner may read the signing key."""
+
+
+class KeyUnusable(KeyProblem):
+    """What should be a signing key is none, or nothing here can use one."""
+
+
+class TrustUnusable(KeyProblem):
+    """The list of trusted keys is damaged, or everybody may write it."""
+
+
 class SnapshotError(StoreError):
     """The active snapshot file cannot be used."""
 
@@ -78,3 +109,27 @@ class SnapshotDamaged(SnapshotError):
 
 class SnapshotStale(SnapshotError):
     """The snapshot's sequence is lower than one already seen."""
+
+
+class SnapshotUnsigned(SnapshotError):
+    """The snapshot carries no signature."""
+
+
+class SnapshotUntrusted(SnapshotError):
+    """The key that signed the snapshot is not among the trusted ones."""
+
+
+class SnapshotForged(SnapshotError):
+    """The signature does not belong to what the snapshot says."""
+
+
+class SnapshotMisdirected(SnapshotError):
+    """The snapshot is for another deployment than this one."""
+
+
+class SnapshotNotYetValid(SnapshotError):
+    """The snapshot's time has not come, by the clock of this machine."""
+
+
+class SnapshotExpired(SnapshotError):
+    """The snapshot's time is over, by the clock of this machine."""

@@ -1,151 +1,172 @@
-"""The active snapshot: one small file from which a host starts and keeps running without a store.
+"""The active snapshot: one small signed file from which a host runs without a store.
 
-It carries the active policy and its last good one in full, under the deployment's sequence, and
-is verified by recomputing every identity from the source and parameters it holds. It is written
-whole or not at all, and neither writer nor reader goes back in sequence. `signature` is None until
-snapshots are signed; what a signature covers is `signed_text(snapshot)`.
-
-    {"schema": 1, "deployment": str, "sequence": int, "issued_at": ISO 8601, "signature": str|null,
-     "active": POLICY|null, "last_good": POLICY|null}
-    POLICY = {"digest": hex, "source": str, "parameters": {name: number}, "contract_version": int}
+It carries the active policy and its last good one in full, under the deployment's sequence, with
+who approved them and until when that holds (see `statement`). It is signed as it is written, and
+believed only under the signature of a trusted key; every identity in it is recomputed. It is
+written whole or not at all, and neither writer nor reader goes back in sequence.
 
 `active` null means the built-in default. No database, web framework or numba is imported here.
 """
 
-import fcntl
-import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from policy_store.errors import SnapshotDamaged, SnapshotMissing, SnapshotStale
-from sandbox.identity import canonical_json, canonical_parameters, policy_digest
+from policy_store.errors import (
+    SnapshotDamaged,
+    SnapshotError,
+    SnapshotExpired,
+    SnapshotMisdirected,
+    SnapshotMissing,
+    SnapshotNotYetValid,
+    SnapshotStale,
+    SnapshotUnsigned,
+)
+from policy_store.files import only_writer, replace_file
+from policy_store.keys import PublicKey, SigningKey, TrustedKeys
+from policy_store.signing import check_text, sign_text
+from policy_store.statement import (
+    Approval,
+    Snapshot,
+    SnapshotPolicy,
+    file_text,
+    parse_snapshot,
+    signed_text,
+)
+from sandbox.identity import policy_digest
 
-SCHEMA = 1
+__all__ = [
+    "VALID_FOR",
+    "Approval",
+    "Snapshot",
+    "SnapshotPolicy",
+    "check_snapshot",
+    "read_snapshot",
+    "sign_snapshot",
+    "signed_text",
+    "write_snapshot",
+]
+
+PURPOSE = "evolver active snapshot 2"
+VALID_FOR = timedelta(days=30)
 MAX_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotPolicy:
-    """A policy in full; `digest` is its identity over the other three."""
-
-    digest: str
-    source: str
-    parameters: Mapping[str, float]
-    contract_version: int
+def wall_clock() -> datetime:
+    """The time by which snapshots begin and end."""
+    return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a deployment runs: `active` (None: built-in default), and what to fall back on."""
-
-    sequence: int
-    active: SnapshotPolicy | None
-    last_good: SnapshotPolicy | None
-    issued_at: datetime
-    deployment: str = "default"
-    signature: str | None = None
-
-    @property
-    def digest(self) -> str | None:
-        """The active policy's digest; None for the built-in default."""
-        return self.active.digest if self.active else None
+def sign_snapshot(snapshot: Snapshot, key: SigningKey) -> Snapshot:
+    """The same snapshot with this key's signature."""
+    return replace(snapshot, signature=sign_text(signed_text(snapshot), PURPOSE, key))
 
 
-def signed_text(snapshot: Snapshot) -> str:
-    """The canonical JSON of everything but the signature."""
-    return canonical_json(_body(snapshot))
-
-
-def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
-    """Replace the file at `path` atomically and durably, read-only for everyone (0444).
+def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot, key: SigningKey) -> Snapshot:
+    """Sign, and replace the file at `path` atomically and durably, read-only for everyone (0444).
 
     Raises:
         SnapshotDamaged: a digest in `snapshot` does not match what it names.
-        SnapshotStale: the file there has a higher sequence.
+        SnapshotStale: the file there has a higher sequence under the same key.
     """
     target = Path(path)
     _check_policies(snapshot)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = canonical_json({**_body(snapshot), "signature": snapshot.signature})
-    with _only_writer(target):
-        try:
-            present = read_snapshot(target).sequence
-        except (SnapshotMissing, SnapshotDamaged):
-            present = 0
-        _check_sequence(target, snapshot.sequence, present)
-        _replace(target, text.encode("ascii"))
+    signed = sign_snapshot(snapshot, key)
+    with only_writer(target):
+        _check_sequence(snapshot, _present_sequence(target, key.public))
+        replace_file(target, file_text(signed).encode("ascii"), 0o444)
+    return signed
 
 
-def read_snapshot(path: str | os.PathLike[str], newest_seen: int = 0) -> Snapshot:
-    """Read and verify the file at `path`.
-
-    Args:
-        newest_seen: the highest sequence that this process has accepted.
+def read_snapshot(
+    path: str | os.PathLike[str],
+    trusted: TrustedKeys,
+    *,
+    deployment: str = "default",
+    newest_seen: int = 0,
+    clock: Callable[[], datetime] = wall_clock,
+) -> Snapshot:
+    """Read the file at `path` and check it, see `check_snapshot`.
 
     Raises:
         SnapshotMissing: there is no file.
         SnapshotDamaged: it cannot be parsed, or a digest does not match.
-        SnapshotStale: its sequence is below `newest_seen`.
+        SnapshotError: another of its kinds, each for one reason not to run it.
     """
-    source = Path(path)
-    snapshot = _parse(source, _read_bounded(source))
-    _check_policies(snapshot)
-    _check_sequence(source, snapshot.sequence, newest_seen)
+    snapshot = _parse(Path(path))
+    check_snapshot(snapshot, trusted, deployment=deployment, newest_seen=newest_seen, clock=clock)
     return snapshot
 
 
-def _body(snapshot: Snapshot) -> dict[str, object]:
-    return {
-        "schema": SCHEMA,
-        "deployment": snapshot.deployment,
-        "sequence": snapshot.sequence,
-        "issued_at": snapshot.issued_at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "active": _policy_body(snapshot.active),
-        "last_good": _policy_body(snapshot.last_good),
-    }
+def check_snapshot(
+    snapshot: Snapshot,
+    trusted: TrustedKeys,
+    *,
+    deployment: str = "default",
+    newest_seen: int = 0,
+    clock: Callable[[], datetime] = wall_clock,
+) -> PublicKey:
+    """Everything that must be true before a host looks at the policies; returns who signed.
+
+    Args:
+        deployment: what this host serves.
+        newest_seen: the highest sequence that this host has accepted.
+
+    Raises:
+        SnapshotUnsigned, SnapshotUntrusted, SnapshotForged: it proves nothing.
+        SnapshotDamaged: a digest does not match.
+        SnapshotMisdirected, SnapshotStale: it is not for here, or no longer.
+        SnapshotNotYetValid, SnapshotExpired: it is not for now.
+    """
+    if snapshot.signature is None:
+        raise SnapshotUnsigned(
+            "The snapshot is not signed, so nobody answers for it: have the store write it again."
+        )
+    key = check_text(signed_text(snapshot), PURPOSE, snapshot.signature, trusted)
+    _check_policies(snapshot)
+    if snapshot.deployment != deployment:
+        raise SnapshotMisdirected(
+            f"The snapshot is for deployment {snapshot.deployment!r}, this host serves "
+            f"{deployment!r}: give the host the right file or the right name."
+        )
+    _check_sequence(snapshot, newest_seen)
+    _check_time(snapshot, clock())
+    return key
 
 
-def _policy_body(policy: SnapshotPolicy | None) -> dict[str, object] | None:
-    if policy is None:
-        return None
-    return {
-        "digest": policy.digest,
-        "source": policy.source,
-        "parameters": canonical_parameters(policy.parameters),
-        "contract_version": policy.contract_version,
-    }
+def _check_time(snapshot: Snapshot, now: datetime) -> None:
+    if now < snapshot.not_before:
+        raise SnapshotNotYetValid(
+            f"The snapshot is valid from {snapshot.not_before:%Y-%m-%d %H:%M:%S} UTC and the clock "
+            f"here says {now:%Y-%m-%d %H:%M:%S}: set the clocks right."
+        )
+    if now >= snapshot.expires_at:
+        raise SnapshotExpired(
+            f"The snapshot was valid until {snapshot.expires_at:%Y-%m-%d %H:%M:%S} UTC: look at "
+            "its evidence again, then run `evolver policy renew`."
+        )
 
 
-@contextmanager
-def _only_writer(target: Path) -> Iterator[None]:
-    # Reading the present sequence and replacing the file is one step among writers.
-    with open(target.with_name(target.name + ".lock"), "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _replace(target: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=target.name + ".", dir=target.parent)
+def _present_sequence(target: Path, key: PublicKey) -> int:
+    """The sequence of the file there; 0 when there is none, or it is not ours."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o444)
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
+        present = _parse(target)
+        if present.signature is None:
+            return 0
+        check_text(signed_text(present), PURPOSE, present.signature, TrustedKeys((key,)))
+    except SnapshotError:
+        return 0
+    return present.sequence
+
+
+def _parse(source: Path) -> Snapshot:
+    content = _read_bounded(source)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        return parse_snapshot(content)
+    except ValueError as error:
+        raise _damaged(source, f"it does not parse, {error}") from error
 
 
 def _read_bounded(source: Path) -> bytes:
@@ -163,61 +184,6 @@ def _read_bounded(source: Path) -> bytes:
     return content
 
 
-def _parse(source: Path, content: bytes) -> Snapshot:
-    try:
-        body = json.loads(content)
-        if body["schema"] != SCHEMA:
-            raise ValueError(f"schema {body['schema']} is not {SCHEMA}")
-        return Snapshot(
-            sequence=_whole(body["sequence"]),
-            active=_parse_policy(body["active"]),
-            last_good=_parse_policy(body["last_good"]),
-            issued_at=_aware(_text(body["issued_at"])),
-            deployment=_text(body["deployment"]),
-            signature=None if body["signature"] is None else _text(body["signature"]),
-        )
-    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        raise _damaged(source, f"it does not parse, {error}") from error
-
-
-def _parse_policy(body: object) -> SnapshotPolicy | None:
-    if body is None:
-        return None
-    if not isinstance(body, dict) or not isinstance(body["parameters"], dict):
-        raise TypeError("a policy is not an object")
-    return SnapshotPolicy(
-        digest=_text(body["digest"]),
-        source=_text(body["source"]),
-        parameters={_text(name): _number(value) for name, value in body["parameters"].items()},
-        contract_version=_whole(body["contract_version"]),
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("a text is not a string")
-    return value
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError("a count is not a whole number")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("a parameter is not a number")
-    return float(value)
-
-
-def _aware(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("the time of issue has no zone")
-    return moment.astimezone(UTC)
-
-
 def _check_policies(snapshot: Snapshot) -> None:
     for role, policy in (("active", snapshot.active), ("last good", snapshot.last_good)):
         if policy is None:
@@ -233,15 +199,15 @@ def _check_policies(snapshot: Snapshot) -> None:
             )
 
 
-def _check_sequence(path: Path, sequence: int, newest_seen: int) -> None:
-    if sequence < newest_seen:
+def _check_sequence(snapshot: Snapshot, newest_seen: int) -> None:
+    if snapshot.sequence < newest_seen:
         raise SnapshotStale(
-            f"The snapshot for {path} has sequence {sequence}, below {newest_seen} already seen: "
+            f"The snapshot has sequence {snapshot.sequence}, below {newest_seen} already seen: "
             "keep what runs, and have the store write the snapshot again."
         )
 
 
 def _damaged(source: Path, why: str) -> SnapshotDamaged:
     return SnapshotDamaged(
-        f"The active snapshot {source} is unusable ({why}): have the store write it again."
+        f"The active snapshot {source} is unusable ({why}): run `evolver policy publish`."
     )

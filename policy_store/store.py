@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 
 from sqlalchemy import select
@@ -12,14 +12,15 @@ from policy_store.audit import AuditLog
 from policy_store.catalog import Catalog
 from policy_store.decisions import Decisions
 from policy_store.engine import Database, make_engine, store_url, utc_now
+from policy_store.errors import DamagedStore
 from policy_store.hosts import Hosts
 from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Slot
 from policy_store.rows import find_version, source_record, version_record
 from policy_store.runs import Runs
 from policy_store.schema import ensure_schema
 from policy_store.slots import read_slot
-from policy_store.snapshot import Snapshot, SnapshotPolicy
-from policy_store.tables import ActivationRow
+from policy_store.snapshot import VALID_FOR, Approval, Snapshot, SnapshotPolicy
+from policy_store.tables import ActivationRow, AuditHeadRow, AuditRow
 
 
 class PolicyStore(Catalog, Decisions, Hosts):
@@ -97,20 +98,30 @@ class PolicyStore(Catalog, Decisions, Hosts):
                 for row in rows
             )
 
-    def snapshot(self, deployment: str = DEFAULT_DEPLOYMENT) -> Snapshot:
+    def snapshot(
+        self, deployment: str = DEFAULT_DEPLOYMENT, valid_for: timedelta = VALID_FOR
+    ) -> Snapshot:
         """What a host of the deployment should run now, for `write_snapshot`.
 
+        It is valid from the decision that made the present policy active; writing it again does
+        not make it valid for longer.
+
         Raises:
-            DamagedStore: a policy in it no longer matches its digest.
+            DamagedStore: a policy in it no longer matches its digest, or nobody approved it.
         """
         with self._database.reading() as session:
             active = read_slot(session, deployment, Alias.ACTIVE)
             good = read_slot(session, deployment, Alias.LAST_GOOD)
+            now = self._database.clock()
+            since = active.changed_at or now
             return Snapshot(
                 sequence=active.sequence,
                 active=_in_full(session, active.digest),
                 last_good=_in_full(session, good.digest),
-                issued_at=self._database.clock(),
+                issued_at=now,
+                not_before=since,
+                expires_at=since + valid_for,
+                audit_head=session.get_one(AuditHeadRow, 1).hash,
                 deployment=deployment,
             )
 
@@ -124,4 +135,16 @@ def _in_full(session: Session, digest: str | None) -> SnapshotPolicy | None:
         source=source_record(session, version.source_digest).text,
         parameters=version.parameters,
         contract_version=version.contract_version,
+        approved=_approval(session, digest),
     )
+
+
+def _approval(session: Session, digest: str) -> Approval:
+    query = select(AuditRow).where(AuditRow.subject == digest, AuditRow.action == "approved")
+    row = session.scalars(query.order_by(AuditRow.sequence.desc()).limit(1)).first()
+    if row is None:
+        raise DamagedStore(
+            f"Policy {digest[:12]} is live, and the audit log has no approval of it: roll back, "
+            "and check the log."
+        )
+    return Approval(row.actor, row.hash)

@@ -4,6 +4,7 @@
     |- BadBody             a request body that is no OpenAI request: answered with 400
     |- PolicyUnusable      a policy that does not load, or fails its smoke test: the old one stays
     |- SnapshotRefused     a snapshot older than one seen, ejected before, or not what it says
+    |- StateUnusable       what a host has to remember over restarts cannot be read or written
     |- SideProcessError    the side process gave no decision; the default decides this request
     |  |- SideProcessSlow  not within the deadline, or still busy with an earlier request
     |  |- SideProcessAway  its successor is being started
@@ -30,6 +31,10 @@ class PolicyUnusable(AdapterError):
 
 class SnapshotRefused(AdapterError):
     """The snapshot may not go live on this host."""
+
+
+class StateUnusable(AdapterError):
+    """The host's state folder is damaged or cannot be written, so no snapshot is admitted."""
 
 
 class SideProcessError(AdapterError):

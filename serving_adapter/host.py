@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from policy_store.errors import SnapshotError
-from policy_store.snapshot import Snapshot, SnapshotPolicy, read_snapshot
+from policy_store.errors import SnapshotNotYetValid, StoreError
+from policy_store.snapshot import Snapshot, SnapshotPolicy
 from serving_adapter.activation import ROUTE_FUEL, Prepare, Ready, prepare_policy
+from serving_adapter.admission import Admission
 from serving_adapter.deciding import Decider, Live
 from serving_adapter.decision import Decision, DecisionInput, Fault
 from serving_adapter.errors import AdapterError, SnapshotRefused
@@ -39,6 +40,7 @@ class PolicyHost:
         *,
         registry: Registry | None = None,
         prepare: Prepare = prepare_policy,
+        admission: Admission | None = None,
         on_fault: Callable[[Fault], None] = lambda _: None,
         fuel: int = ROUTE_FUEL,
         router: int = 0,
@@ -47,6 +49,7 @@ class PolicyHost:
         self.table = table
         self.metrics = HostMetrics(registry or Registry())
         self._prepare = prepare
+        self._admission = admission or Admission()
         self._clock = clock
         self._started_s = clock()
         self._switch_interval_s = sys.getswitchinterval()
@@ -89,7 +92,10 @@ class PolicyHost:
     async def swap(
         self, source: str, sequence: int, parameters: Mapping[str, float] | None = None
     ) -> Live:
-        """Put a policy live under a sequence; what ran becomes its last good.
+        """Put a policy live that the caller answers for; what ran becomes its last good.
+
+        This is for rehearsals. What a store decided comes in through `apply`, which asks for a
+        signature.
 
         Raises:
             SnapshotRefused: the sequence is not above the present one.
@@ -105,35 +111,46 @@ class PolicyHost:
         """Follow a snapshot; False when it is the one that runs already.
 
         Raises:
+            SnapshotError, KeyProblem, StateUnusable: `Admission.check` is against it.
             SnapshotRefused: older than what runs, or another policy under the same sequence.
             PolicyUnusable: its active policy does not load; what runs stays.
         """
         async with self._swapping:
+            await asyncio.to_thread(self._admission.check, snapshot)
             if snapshot.sequence == self.live.sequence and snapshot.digest == self._named:
                 return False
             self._check_sequence(snapshot.sequence)
             last_good = await self._ready_or_none(snapshot.last_good)
             active = await self._ready_policy(snapshot.active)
-            self._assign(Live(snapshot.sequence, active, last_good))
+            await asyncio.to_thread(self._admission.accept, snapshot)
+            until_s = snapshot.expires_at.timestamp()
+            self._assign(Live(snapshot.sequence, active, last_good, until_s))
             return True
 
     async def follow(self, path: Path, poll_s: float = 0.1) -> None:
-        """Apply the snapshot file whenever it changes; cancel to stop. Never raises for a file."""
-        seen: tuple[int, int, int] | None = None
+        """Apply the snapshot file whenever it or the trust file changes; cancel to stop.
+
+        Never raises for a file. One whose time has not come is tried until it has.
+        """
+        seen, early = None, False
         while True:
-            stamp = _stamp(path)
-            if stamp is not None and stamp != seen:
+            stamp = _stamp(path), _stamp(self._admission.trust_file)
+            if stamp[0] is not None and (early or stamp != seen):
+                early = await self._try_file(path, again=stamp == seen)
                 seen = stamp
-                await self._try_file(path)
             await asyncio.sleep(poll_s)
 
-    async def _try_file(self, path: Path) -> None:
+    async def _try_file(self, path: Path, *, again: bool) -> bool:
+        """Apply a file, or say why not, once; whether it is to be tried again."""
         try:
-            snapshot = await asyncio.to_thread(read_snapshot, path, self.live.sequence)
-            await self.apply(snapshot)
-        except (AdapterError, SnapshotError) as refusal:
-            self.metrics.refused(type(refusal).__name__)
-            _log.warning("snapshot refused: %s", refusal)
+            await self.apply(await asyncio.to_thread(self._admission.read, path))
+        except (AdapterError, StoreError) as refusal:
+            early = isinstance(refusal, SnapshotNotYetValid)
+            if not (early and again):
+                self.metrics.refused(type(refusal).__name__)
+                _log.warning("snapshot refused: %s", refusal)
+            return early
+        return False
 
     def _check_sequence(self, sequence: int) -> None:
         if sequence <= self.live.sequence:
@@ -185,8 +202,10 @@ class PolicyHost:
         return live
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
     """What changes when a file is replaced; None while there is none."""
+    if path is None:
+        return None
     try:
         status = path.stat()
     except OSError:

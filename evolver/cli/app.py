@@ -15,6 +15,8 @@ from evolver.cli.check_command import check
 from evolver.cli.demo_command import demo
 from evolver.cli.doctor_command import doctor
 from evolver.cli.evolve_command import evolve
+from evolver.cli.keys_command import keys_app
+from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.policy_commands import policy_app
 from evolver.cli.replay_command import replay
 from evolver.cli.screen import Screen
@@ -22,7 +24,8 @@ from evolver.cli.status_command import status
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
-    "demo", "trace", "calibrate", "replay", "check", "evolve", "policy", "status", "doctor",
+    "demo", "trace", "calibrate", "replay", "check", "evolve", "policy", "keys", "status",
+    "doctor",
 )  # fmt: skip
 
 
@@ -79,7 +82,11 @@ app.command()(calibrate)
 app.command()(replay)
 app.command()(check)
 app.command()(evolve)
+for decision in (activate, rollback, renew):
+    policy_app.command()(decision)
+policy_app.command(name="publish")(write_again)
 app.add_typer(policy_app)
+app.add_typer(keys_app)
 app.command()(status)
 app.command()(doctor)
 

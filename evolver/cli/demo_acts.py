@@ -48,7 +48,7 @@ def play(screen: Screen, scale: Scale, seed: int, home: Path | None = None) -> N
         screen.show(pages.proof(evolution, view.forebear(winner.digest) if winner else None))
         by, decision = person(), None
         if evolution.policy is not None:
-            decision = decide(store, evolution.policy, by, home)
+            decision = decide(store, evolution.policy, by, home, screen)
         screen.show(pages.approval(decision, by))
     serve(screen, scene, evolution, decision, scale)
     screen.show(pages.closing(home, evolution.policy, time.monotonic() - started_s))

@@ -201,7 +201,7 @@ def approval(decision: Decision | None, by: str) -> Report:
     return report.say(
         "",
         f"active since decision {decision.snapshot.sequence}: policy {digest[:12]}",
-        f"the file that serving hosts read, its digest recomputed: {decision.path}",
+        f"the file that serving hosts read, its signature checked: {decision.path}",
         f"audit log, every entry chained to the one before: {intact}",
     )
 

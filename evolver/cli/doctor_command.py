@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("numpy", "numba", "RestrictedPython", "pydantic", "sqlalchemy", "alembic", "cmaes",
-          "typer", "rich", "platformdirs", "aiohttp")  # fmt: skip
+          "typer", "rich", "platformdirs", "aiohttp", "cryptography")  # fmt: skip
 OPTIONAL = ("litellm", "openai")
 # 1.82.7 and 1.82.8 were malicious uploads; releases before 1.84.0 have known holes.
 LITELLM_OLDEST, LITELLM_REFUSED = (1, 84, 0), ("1.82.7", "1.82.8")
@@ -168,6 +168,51 @@ def _store() -> Iterator[Finding]:
                       "restore the store from a backup")  # fmt: skip
 
 
+def _keys() -> Iterator[Finding]:
+    from evolver.cli.publishing import keys_folder, trust_path
+    from policy_store.errors import KeyMissing, KeyProblem
+    from policy_store.keys import load_signing_key, read_trusted
+    from sandbox.home import home
+
+    signing = None
+    try:
+        signing = load_signing_key(keys_folder(home())).public.id
+        yield Finding("signing key", Health.OK, f"{signing} in {keys_folder(home())}")
+    except KeyMissing:
+        yield Finding("signing key", Health.OK, "none yet; the first activation makes one")
+    except KeyProblem as error:
+        yield Finding("signing key", Health.WRONG, str(error), "see the sentence before")
+    try:
+        trusted = [key.id for key in read_trusted(trust_path(home())).keys]
+    except KeyProblem as error:
+        yield Finding("trusted keys", Health.WRONG, str(error), "see the sentence before")
+        return
+    text = f"{', '.join(trusted) or 'none'} in {trust_path(home())}"
+    if signing is None or signing in trusted:
+        yield Finding("trusted keys", Health.OK, text)
+        return
+    remedy = "evolver keys export > key.json; evolver keys trust key.json"
+    yield Finding("trusted keys", Health.NOTE, f"{text}: the signing key is not there", remedy)
+
+
+def _snapshot() -> Iterator[Finding]:
+    from evolver.cli.publishing import snapshot_path, trust_path
+    from policy_store.errors import SnapshotMissing, StoreError
+    from policy_store.keys import read_trusted
+    from policy_store.snapshot import read_snapshot
+    from sandbox.home import home
+
+    try:
+        snapshot = read_snapshot(snapshot_path(home()), read_trusted(trust_path(home())))
+    except SnapshotMissing:
+        yield Finding("snapshot", Health.OK, "none yet; hosts run the built-in default")
+    except StoreError as error:
+        yield Finding("snapshot", Health.WRONG, str(error), "see the sentence before")
+    else:
+        yield Finding("snapshot", Health.OK, f"sequence {snapshot.sequence}, valid until "
+                      f"{snapshot.expires_at.astimezone():%Y-%m-%d %H:%M}")  # fmt: skip
+
+
 def _kernel() -> Iterator[Finding]:
     from evolver.cli.kernel import is_warm
     from sandbox.kernel.cache import cache_directory
@@ -182,7 +227,7 @@ def _kernel() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    _python, _packages, _shadows, _settings, _store, _kernel,
+    _python, _packages, _shadows, _settings, _store, _keys, _snapshot, _kernel,
 )  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""`evolver policy`: what was proposed, and a person's decisions about it."""
+"""`evolver policy`: what was proposed, and a person's decisions about it.
+
+`live_commands` has those that change what decides.
+"""
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,11 +13,11 @@ import typer
 from evolver.cli.failures import Declined, Misused
 from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
 from evolver.cli.policies import ACTIVE, Named, find_policy, open_store
+from evolver.cli.publishing import user_name
 from evolver.cli.results import show_result
-from sandbox.home import home
 
 if TYPE_CHECKING:
-    from policy_store.records import Activation, PolicyVersion
+    from policy_store.records import PolicyVersion
     from policy_store.store import PolicyStore
 
 policy_app = typer.Typer(
@@ -29,11 +30,6 @@ Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the audit 
 By = Annotated[
     str | None, typer.Option(metavar="NAME", help="Who decides; the user's name.", envvar="USER")
 ]
-
-
-def snapshot_path() -> Path:
-    """The file from which serving hosts read what is active."""
-    return home() / "active.json"
 
 
 @policy_app.command(name="list")
@@ -95,7 +91,7 @@ def show(
 
     screen = screen_of(context, quiet)
     with open_store() as store:
-        details = store.show(_digest(store, policy))
+        details = store.show(stored_digest(store, policy))
         history = store.history(details.version.digest)
     show_result(
         screen, output, out,
@@ -148,7 +144,8 @@ def approve(
     \b
     evolver policy approve 3f2a9c --note "7 % faster on last week's trace"
     """
-    version = _decide(lambda store: store.approve(_digest(store, policy), _who(by), note))
+    who = by or user_name()
+    version = _decide(lambda store: store.approve(stored_digest(store, policy), who, note))
     screen = screen_of(context, quiet)
     screen.text(f"approved {version.digest[:12]} ({version.name})")
     screen.next(f'evolver policy activate {version.digest[:12]} --note "why"')
@@ -163,43 +160,9 @@ def reject(
     \b
     evolver policy reject 3f2a9c --note "too complicated for what it gains"
     """
-    version = _decide(lambda store: store.reject(_digest(store, policy), _who(by), note))
+    who = by or user_name()
+    version = _decide(lambda store: store.reject(stored_digest(store, policy), who, note))
     screen_of(context, quiet).text(f"rejected {version.digest[:12]} ({version.name})")
-
-
-@policy_app.command()
-def activate(
-    context: typer.Context, policy: Policy, note: Note, by: By = None, quiet: Quiet = False
-) -> None:
-    """Make an approved policy the active one, and write the file that serving hosts follow.
-
-    \b
-    evolver policy activate 3f2a9c --note "after a week in the canary"
-    """
-    with open_store() as store:
-        digest, sequence = _digest(store, policy), store.slot().sequence
-        live = store.activate(digest, sequence, _who(by), note)
-        path = _write_snapshot(store)
-    screen = screen_of(context, quiet)
-    screen.text(f"active {_name(live)} since sequence {live.sequence}")
-    screen.note(f"hosts read {path}")
-    screen.next("evolver status", 'evolver policy rollback --note "why"')
-
-
-@policy_app.command()
-def rollback(context: typer.Context, note: Note, by: By = None, quiet: Quiet = False) -> None:
-    """Take the active policy back, to the last good one or the built-in default.
-
-    \b
-    evolver policy rollback --note "p99 doubled since noon"
-    """
-    with open_store() as store:
-        live = store.rollback(_who(by), note, expected_sequence=store.slot().sequence)
-        path = _write_snapshot(store)
-    screen = screen_of(context, quiet)
-    screen.text(f"active {_name(live)} since sequence {live.sequence}")
-    screen.note(f"hosts read {path}")
-    screen.next("evolver status")
 
 
 def _decide(decision: Callable[[PolicyStore], PolicyVersion]) -> PolicyVersion:
@@ -207,19 +170,7 @@ def _decide(decision: Callable[[PolicyStore], PolicyVersion]) -> PolicyVersion:
         return decision(store)
 
 
-def _write_snapshot(store: PolicyStore) -> Path:
-    from policy_store.snapshot import write_snapshot
-
-    path = snapshot_path()
-    write_snapshot(path, store.snapshot())
-    return path
-
-
-def _name(live: Activation) -> str:
-    return "the built-in default" if live.digest is None else live.digest[:12]
-
-
-def _digest(store: PolicyStore, word: str) -> str:
+def stored_digest(store: PolicyStore, word: str) -> str:
     """The stored digest that a word means."""
     from policy_store.records import Alias
 
@@ -229,15 +180,6 @@ def _digest(store: PolicyStore, word: str) -> str:
     if digest is None:
         raise Declined("The built-in default is active: nothing stored is.", "evolver policy list")
     return digest
-
-
-def _who(by: str | None) -> str:
-    if by:
-        return by
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        raise Misused("Nobody knows who you are here; say so with --by NAME.") from None
 
 
 def _written(named: Named) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from policy_store import Origin, PolicyStore
+from policy_store.keys import SigningKey, TrustedKeys, new_signing_key
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +78,13 @@ def go_live(store: PolicyStore) -> Callable[..., object]:
 def prepare() -> Callable[[PolicyStore, int], str]:
     """For tests that open stores of their own."""
     return bring_to_evaluated
+
+
+@pytest.fixture(scope="session")
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
+    return new_signing_key(tmp_path_factory.mktemp("keys"), "ada")
+
+
+@pytest.fixture(scope="session")
+def trusted(signing_key: SigningKey) -> TrustedKeys:
+    return TrustedKeys((signing_key.public,))

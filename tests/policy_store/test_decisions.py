@@ -190,3 +190,21 @@ def test_rolled_back_here_it_is_no_last_good_elsewhere(store, approved, go_live)
 def test_last_good_is_not_placed_by_hand(store, approved):
     with pytest.raises(InvalidInput, match="no trial"):
         store.place(approved(), Alias.LAST_GOOD, 0, by="ada", note="cheat")
+
+
+def test_renewing_takes_a_new_sequence_and_keeps_the_way_back(store, approved, go_live):
+    first, second = approved(), approved()
+    go_live(first)
+    go_live(second)
+    live = store.renew(2, by="ada", note="still good")
+    assert (live.sequence, live.digest, live.last_good) == (3, second, first)
+    assert store.history(second)[-1].action == "renewed"
+    assert store.rollback(by="ada", note="after all not").digest == first
+
+
+def test_renewing_needs_something_active_and_a_fresh_look(store, approved, go_live):
+    with pytest.raises(NothingLive, match="no renewal"):
+        store.renew(0, by="ada", note="why not")
+    go_live(approved())
+    with pytest.raises(StaleDecision):
+        store.renew(0, by="ada", note="too late")

@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from policy_store.keys import SigningKey, TrustedKeys, new_signing_key
+from policy_store.snapshot import Approval, Snapshot, SnapshotPolicy, sign_snapshot
 from sandbox import contract, frame
 from sandbox.errors import PolicyFault
 from sandbox.identity import policy_digest
 from serving_adapter.activation import Memory, Prepare, Ready, Rows
+from serving_adapter.admission import Admission
 from serving_adapter.emulator import Emulator, EmulatorSettings
 from serving_adapter.engine_model import EngineSettings
 from serving_adapter.errors import PolicyUnusable
@@ -88,15 +92,57 @@ def word_digest() -> Callable[[str], str]:
     return _word_digest
 
 
+@pytest.fixture(scope="session")
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
+    """The key of the store whose snapshots the hosts follow."""
+    return new_signing_key(tmp_path_factory.mktemp("keys"), "ada")
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+APPROVED = Approval("ada", "a" * 64)
+
+
 @pytest.fixture
-def new_host() -> Callable[..., PolicyHost]:
+def new_admission(signing_key: SigningKey) -> Callable[..., Admission]:
+    """Makes admissions that trust the store's key, on the day the snapshots are made."""
+    trusted = TrustedKeys((signing_key.public,))
+    return lambda **options: Admission(trusted, **{"clock": lambda: NOW, **options})
+
+
+def _policy_of(word: str | SnapshotPolicy | None) -> SnapshotPolicy | None:
+    if not isinstance(word, str):
+        return word
+    return SnapshotPolicy(_word_digest(word), word, {}, contract.CONTRACT_VERSION, APPROVED)
+
+
+@pytest.fixture
+def snapshot_of(signing_key: SigningKey) -> Callable[..., Snapshot]:
+    """Makes signed snapshots of one-word policies: sequence, active, last good, other fields."""
+
+    def build(
+        sequence: int,
+        active: str | SnapshotPolicy | None,
+        last_good: str | None = None,
+        **fields: object,
+    ) -> Snapshot:
+        policies = _policy_of(active), _policy_of(last_good)
+        until = NOW + timedelta(days=30)
+        times = {"issued_at": NOW, "not_before": NOW, "expires_at": until, "audit_head": "b" * 64}
+        return sign_snapshot(Snapshot(sequence, *policies, **{**times, **fields}), signing_key)
+
+    return build
+
+
+@pytest.fixture
+def new_host(new_admission: Callable[..., Admission]) -> Callable[..., PolicyHost]:
     """Makes hosts of one-word policies over some engines that nobody runs."""
 
     def build(engines: int = 3, **options: object) -> PolicyHost:
         table = InstanceTable()
         for _ in range(engines):
             table.add()
-        return PolicyHost(table, **{"prepare": prepare_word, **options})
+        admission = new_admission()
+        return PolicyHost(table, **{"prepare": prepare_word, "admission": admission, **options})
 
     return build
 

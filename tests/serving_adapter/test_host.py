@@ -1,35 +1,33 @@
 """The policy host: swaps between decisions, never back, and outlives faulty policies."""
 
 import asyncio
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from policy_store.snapshot import Snapshot, SnapshotPolicy, write_snapshot
+from policy_store.errors import (
+    SnapshotForged,
+    SnapshotStale,
+    SnapshotUnsigned,
+    SnapshotUntrusted,
+)
+from policy_store.keys import TrustedKeys, write_trusted
+from policy_store.snapshot import Approval, SnapshotPolicy, write_snapshot
 from sandbox import contract
+from sandbox.identity import policy_digest
 from sandbox.records import dtype_of
+from serving_adapter.admission import Admission
 from serving_adapter.decision import BUILT_IN_DIGEST, Author, Outcome
-from serving_adapter.errors import PolicyUnusable, SnapshotRefused
+from serving_adapter.errors import PolicyUnusable, SnapshotRefused, StateUnusable
 from serving_adapter.facts import RequestFacts
+from serving_adapter.host import PolicyHost
+from serving_adapter.instances import InstanceTable
 
 FACTS = RequestFacts(arrived_s=0.0, prompt_tokens=100)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def policy_of(word: str, digest: str) -> SnapshotPolicy:
-    return SnapshotPolicy(digest, word, {}, contract.CONTRACT_VERSION)
-
-
-@pytest.fixture
-def snapshot_of(word_digest):
-    def build(sequence: int, active: str | None, last_good: str | None = None) -> Snapshot:
-        policies = [
-            policy_of(word, word_digest(word)) if word else None for word in (active, last_good)
-        ]
-        return Snapshot(sequence, *policies, issued_at=NOW)
-
-    return build
+APPROVED = Approval("ada", "a" * 64)
 
 
 async def test_without_a_policy_the_least_outstanding_engine_is_taken(new_host):
@@ -73,12 +71,34 @@ async def test_law_9_one_sequence_names_one_policy(new_host, snapshot_of):
         await host.apply(snapshot_of(3, "last"))
 
 
-async def test_law_9_a_policy_that_is_not_what_its_digest_says_is_refused(new_host, word_digest):
+async def test_law_9_a_policy_that_is_something_else_here_is_refused(new_host, snapshot_of):
     host = new_host()
-    lying = Snapshot(1, policy_of("first", word_digest("last")), None, issued_at=NOW)
+    newer = contract.CONTRACT_VERSION + 1
+    policy = SnapshotPolicy(policy_digest("first", {}, newer), "first", {}, newer, APPROVED)
     with pytest.raises(SnapshotRefused, match="approve it again"):
-        await host.apply(lying)
+        await host.apply(snapshot_of(1, policy))
     assert host.live.sequence == 0
+
+
+async def test_law_9_what_nobody_signed_is_refused(new_host, snapshot_of):
+    host = new_host()
+    with pytest.raises(SnapshotUnsigned):
+        await host.apply(replace(snapshot_of(1, "first"), signature=None))
+    with pytest.raises(SnapshotForged):
+        await host.apply(replace(snapshot_of(1, "first"), sequence=2))
+    assert host.live.sequence == 0
+
+
+async def test_a_host_trusts_nobody_by_itself(snapshot_of):
+    host = PolicyHost(InstanceTable())
+    with pytest.raises(SnapshotUntrusted):
+        await host.apply(snapshot_of(1, "first"))
+
+
+async def test_what_is_live_says_when_it_expires(new_host, snapshot_of):
+    host, snapshot = new_host(), snapshot_of(1, "first")
+    await host.apply(snapshot)
+    assert host.live.expires_unix_s == snapshot.expires_at.timestamp()
 
 
 async def test_an_unusable_policy_leaves_the_old_one(new_host):
@@ -168,19 +188,103 @@ async def until(condition) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_the_snapshot_file_is_followed_and_survives_damage(new_host, snapshot_of, tmp_path):
-    host, path = new_host(), tmp_path / "active.json"
-    following = asyncio.create_task(host.follow(path, poll_s=0.005))
-    write_snapshot(path, snapshot_of(7, "first"))
+@pytest.fixture
+async def following(tmp_path):
+    """Has a host follow `active.json`; the path."""
+    tasks = []
+
+    def start(host):
+        tasks.append(asyncio.create_task(host.follow(tmp_path / "active.json", poll_s=0.005)))
+        return tmp_path / "active.json"
+
+    yield start
+    for task in tasks:
+        task.cancel()
+
+
+async def test_the_snapshot_file_is_followed_and_survives_damage(
+    new_host, snapshot_of, signing_key, following
+):
+    host = new_host()
+    path = following(host)
+    write_snapshot(path, snapshot_of(7, "first"), signing_key)
     await until(lambda: host.live.sequence == 7)
     path.unlink()
     path.write_text("{")
     await until(lambda: host.metrics.refusals("SnapshotDamaged") == 1)
-    path.unlink()
-    write_snapshot(path, snapshot_of(6, "last"))
+    write_snapshot(path, snapshot_of(6, "last"), signing_key)
     await until(lambda: host.metrics.refusals("SnapshotStale") == 1)
     assert host.route(FACTS).instance_id == 0
-    path.unlink()
-    write_snapshot(path, snapshot_of(8, "last"))
+    write_snapshot(path, snapshot_of(8, "last"), signing_key)
     await until(lambda: host.live.sequence == 8)
-    following.cancel()
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({"deployment": "batch"}, "SnapshotMisdirected"),
+     ({"expires_at": NOW}, "SnapshotExpired"),
+     ({"not_before": NOW + timedelta(days=1)}, "SnapshotNotYetValid"),
+     ({"sequence": 4}, "SnapshotStale")],
+)  # fmt: skip
+async def test_each_refusal_has_its_reason_in_the_metrics(
+    new_host, snapshot_of, signing_key, following, fields, reason
+):
+    host = new_host()
+    await host.apply(snapshot_of(5, "last"))
+    written = replace(snapshot_of(6, "first"), **fields)
+    write_snapshot(following(host), written, signing_key)
+    await until(lambda: host.metrics.refusals(reason) == 1)
+    assert host.live.sequence == 5
+
+
+async def test_a_snapshot_from_the_future_waits_for_the_clock(
+    new_host, new_admission, snapshot_of, signing_key, following
+):
+    now = [NOW - timedelta(minutes=10)]
+    host = new_host(admission=new_admission(clock=lambda: now[0]))
+    write_snapshot(following(host), snapshot_of(1, "first"), signing_key)
+    await until(lambda: host.metrics.refusals("SnapshotNotYetValid") == 1)
+    now[0] = NOW
+    await until(lambda: host.live.sequence == 1)
+    assert host.metrics.refusals("SnapshotNotYetValid") == 1
+
+
+async def test_a_key_that_becomes_trusted_is_enough(
+    new_host, snapshot_of, signing_key, following, tmp_path
+):
+    trust = tmp_path / "trusted_keys.json"
+    host = new_host(admission=Admission(trust, clock=lambda: NOW))
+    write_snapshot(following(host), snapshot_of(1, "first"), signing_key)
+    await until(lambda: host.metrics.refusals("SnapshotUntrusted") == 1)
+    write_trusted(trust, TrustedKeys((signing_key.public,)))
+    await until(lambda: host.live.sequence == 1)
+
+
+async def test_an_unusable_trust_file_stops_no_request(
+    new_host, snapshot_of, signing_key, following, tmp_path
+):
+    (tmp_path / "trusted_keys.json").write_text("{")
+    host = new_host(admission=Admission(tmp_path / "trusted_keys.json", clock=lambda: NOW))
+    write_snapshot(following(host), snapshot_of(1, "first"), signing_key)
+    await until(lambda: host.metrics.refusals("TrustUnusable") == 1)
+    assert host.route(FACTS).author is Author.BUILT_IN
+
+
+async def test_a_restarted_host_does_not_go_back(new_host, new_admission, snapshot_of, tmp_path):
+    for sequence, word in ((5, "first"), (6, "last")):
+        host = new_host(admission=new_admission(state=tmp_path / "state"))
+        await host.apply(snapshot_of(sequence, word))
+    host = new_host(admission=new_admission(state=tmp_path / "state"))
+    with pytest.raises(SnapshotStale, match="below 6"):
+        await host.apply(snapshot_of(5, "first"))
+    assert await host.apply(snapshot_of(6, "last"))
+
+
+async def test_what_cannot_be_remembered_does_not_go_live(
+    new_host, new_admission, snapshot_of, tmp_path
+):
+    (tmp_path / "state").write_text("a file, where a folder should be")
+    host = new_host(admission=new_admission(state=tmp_path / "state"))
+    with pytest.raises(StateUnusable, match="--state"):
+        await host.apply(snapshot_of(1, "first"))
+    assert host.live.sequence == 0

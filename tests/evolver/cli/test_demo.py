@@ -10,6 +10,7 @@ from evolver.cli.demo_view import SearchView
 from evolver.cli.screen import Screen
 from evolver.journal import Event, EventKind
 from policy_store import PolicyStore, read_snapshot
+from policy_store.keys import read_trusted
 from sandbox.verifier import PolicyRefused, verify
 
 TITLES = ("The window", "What people wrote", "The evolution", "The winner and its proof",
@@ -42,7 +43,8 @@ def test_the_whole_job_is_shown_in_order(played, tmp_path):
         assert bool(store.list_policies()) is proved
         assert store.audit.verify().intact
     if proved:
-        digest = read_snapshot(tmp_path / "demo" / "active.json").digest
+        trusted = read_trusted(tmp_path / "demo" / "trusted_keys.json")
+        digest = read_snapshot(tmp_path / "demo" / "active.json", trusted).digest
         assert f"carry the approved digest, {digest[:12]}" in out
     else:
         assert "nothing to approve" in out

@@ -1,9 +1,13 @@
 """`evolver policy` and `evolver status`: from proposed to active and back, and every refusal."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from evolver.cli.policies import open_store
-from policy_store import Origin, read_snapshot
+from policy_store import Origin, PolicyStore, read_snapshot
+from policy_store.errors import SnapshotUntrusted
+from policy_store.keys import read_trusted
 from sandbox.verifier import verify
 
 NOTE = ("--note", "measured")
@@ -27,14 +31,73 @@ def proposed(home, policy_file):
     return file
 
 
-def test_a_policy_goes_live_and_is_taken_back(evolver, proposed, home):
+@pytest.fixture
+def live(home):
+    """What a host of this home reads."""
+    return lambda: read_snapshot(home / "active.json", read_trusted(home / "trusted_keys.json"))
+
+
+@pytest.fixture
+def activated(evolver, proposed):
+    """The digest of a policy that is live."""
+    digest = proposed()
+    evolver("policy", "approve", digest[:8], *NOTE)
+    assert evolver("policy", "activate", digest[:8], *NOTE).code == 0
+    return digest
+
+
+def test_a_policy_goes_live_and_is_taken_back(evolver, proposed, live):
     digest = proposed()
     assert evolver("policy", "approve", digest[:8], *NOTE).code == 0
     done = evolver("policy", "activate", digest[:8], *NOTE)
     assert f"active {digest[:12]}" in done.out
-    assert read_snapshot(home / "active.json").digest == digest
+    assert "made signing key" in done.err
+    assert (live().digest, live().sequence) == (digest, 1)
     assert evolver("policy", "rollback", "--note", "slow").code == 0
-    assert read_snapshot(home / "active.json").digest is None
+    assert (live().digest, live().sequence) == (None, 2)
+
+
+def test_the_snapshot_names_who_approved(activated, live, home):
+    with open_store() as store:
+        hashes = {entry.action: entry.hash for entry in store.history(activated)}
+    approved = live().active.approved
+    assert (approved.by, approved.entry) == ("ada", hashes["approved"])
+
+
+def test_a_term_is_renewed_under_a_new_sequence(evolver, activated, live):
+    before = live()
+    done = evolver("policy", "renew", "--note", "still good", "--valid-days", 90)
+    assert (done.code, "valid until" in done.err) == (0, True)
+    assert (live().sequence, live().digest) == (2, activated)
+    assert (live().expires_at - before.expires_at).days == 60
+
+
+def test_a_changed_key_publishes_again(evolver, activated, live, home):
+    old = live().signature.key
+    evolver("keys", "new", "--replace")
+    assert evolver("policy", "publish").code == 0
+    assert live().signature.key != old
+    evolver("keys", "distrust", live().signature.key)
+    with pytest.raises(SnapshotUntrusted):
+        live()
+
+
+def test_without_a_usable_key_nothing_is_decided(evolver, activated, home):
+    (home / "keys" / "signing.pem").chmod(0o644)
+    assert evolver("policy", "rollback", *NOTE).code == 1
+    with open_store() as store:
+        assert store.slot().digest == activated
+
+
+def test_an_ended_term_is_not_written_again(evolver, proposed, home):
+    digest = proposed()
+    evolver("policy", "approve", digest[:8], *NOTE)
+    long_ago = datetime.now(UTC) - timedelta(days=31)
+    with PolicyStore.open(home / "store.db", clock=lambda: long_ago) as store:
+        store.activate(digest, 0, "ada", "long ago")
+    done = evolver("policy", "publish")
+    assert (done.code, "evolver policy renew" in done.err) == (1, True)
+    assert evolver("policy", "publish", "--valid-days", 60).code == 0
 
 
 def test_who_decided_and_why_is_kept(evolver, proposed):

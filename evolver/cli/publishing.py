@@ -1,0 +1,91 @@
+"""Writes the signed snapshot that serving hosts follow, under the keys of a home folder.
+
+    HOME/active.json          the snapshot
+    HOME/keys/signing.pem     the key that signs it, made when it is first needed
+    HOME/trusted_keys.json    the keys that hosts of this home trust
+"""
+
+from __future__ import annotations
+
+import getpass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evolver.cli.failures import Misused
+
+if TYPE_CHECKING:
+    from evolver.cli.screen import Screen
+    from policy_store.keys import SigningKey
+    from policy_store.snapshot import Snapshot
+    from policy_store.store import PolicyStore
+
+VALID_DAYS = 30
+
+
+def snapshot_path(home: Path) -> Path:
+    """The file from which serving hosts read what is active."""
+    return home / "active.json"
+
+
+def keys_folder(home: Path) -> Path:
+    """Where the signing key is."""
+    return home / "keys"
+
+
+def trust_path(home: Path) -> Path:
+    """The trust file of hosts that share this home."""
+    return home / "trusted_keys.json"
+
+
+def user_name() -> str:
+    """Who runs this.
+
+    Raises:
+        Misused: nobody knows.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        raise Misused("Nobody knows who you are here; say so with --by NAME.") from None
+
+
+def signing_key(home: Path, screen: Screen, owner: str) -> SigningKey:
+    """The key of this home; without one, a new one, which hosts of this home trust at once.
+
+    Raises:
+        KeyProblem: there is one that cannot be used.
+    """
+    from policy_store.errors import KeyMissing
+    from policy_store.keys import load_signing_key
+
+    try:
+        return load_signing_key(keys_folder(home), owner)
+    except KeyMissing:
+        return make_key(home, screen, owner)
+
+
+def make_key(home: Path, screen: Screen, owner: str) -> SigningKey:
+    """A new signing key; one that is there already is put aside and stays trusted."""
+    from policy_store.keys import new_signing_key, read_trusted, write_trusted
+
+    trusted = read_trusted(trust_path(home))
+    key = new_signing_key(keys_folder(home), owner)
+    write_trusted(trust_path(home), trusted.with_key(key.public))
+    screen.note(
+        f"made signing key {key.public.id} in {keys_folder(home)}; hosts that read "
+        f"{trust_path(home)} trust it"
+    )
+    return key
+
+
+def publish(store: PolicyStore, home: Path, key: SigningKey, days: int = VALID_DAYS) -> Snapshot:
+    """Sign and write what is active now.
+
+    Raises:
+        SnapshotError: what is in the store, or already there, forbids it.
+    """
+    from policy_store.snapshot import write_snapshot
+
+    snapshot = store.snapshot(valid_for=timedelta(days=days))
+    return write_snapshot(snapshot_path(home), snapshot, key)
