@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sandbox import cost, reductions
 from sandbox.calls import Comprehension, arranged
 from sandbox.kinds import BOOL, FLOAT, FLOATS, INT, Kind, capacities, join, tools
-from sandbox.writer import Block
+from sandbox.writer import Block, converted
 
 if TYPE_CHECKING:
     from sandbox.lowering import Lowering
@@ -29,13 +29,6 @@ _COMPARISONS = {
 def lowered(writer: Lowering, node: ast.expr) -> str:
     """Text of an expression in its own kind."""
     return _HANDLERS[type(node)](writer, node)
-
-
-def as_kind(text: str, kind: Kind, wanted: Kind) -> str:
-    """Text of a number as another kind."""
-    if kind == wanted or wanted not in (INT, FLOAT):
-        return text
-    return f"int({text})" if wanted == INT else f"float({text})"
 
 
 def _constant(_writer: Lowering, node: ast.Constant) -> str:
@@ -85,9 +78,9 @@ def arithmetic(writer: Lowering, operator: ast.operator, left: Typed, right: Typ
     if isinstance(operator, ast.Pow):
         return _power(writer, left, int(right[0]))
     if isinstance(operator, ast.Div):
-        return f"div(frame, {as_kind(*left, FLOAT)}, {as_kind(*right, FLOAT)})", FLOAT
+        return f"div(frame, {converted(*left, FLOAT)}, {converted(*right, FLOAT)})", FLOAT
     kind = FLOAT if FLOAT in (left[1], right[1]) else INT
-    a, b = as_kind(*left, kind), as_kind(*right, kind)
+    a, b = converted(*left, kind), converted(*right, kind)
     if kind == INT:
         return f"{_INTEGER[type(operator)]}(frame, {a}, {b})", INT
     if isinstance(operator, ast.FloorDiv | ast.Mod):
@@ -99,9 +92,9 @@ def arithmetic(writer: Lowering, operator: ast.operator, left: Typed, right: Typ
 def _power(writer: Lowering, base: Typed, exponent: int) -> Typed:
     kind = FLOAT if base[1] == FLOAT else INT
     writer.spend(exponent)
+    factor = writer.saved(converted(*base, kind))
     if exponent == 0:
         return ("1.0" if kind == FLOAT else "1"), kind
-    factor = writer.saved(as_kind(*base, kind))
     text = factor
     for _ in range(exponent - 1):
         text = f"({text} * {factor})" if kind == FLOAT else f"mul(frame, {text}, {factor})"

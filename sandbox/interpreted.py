@@ -60,6 +60,11 @@ def _writable(owner: Value) -> Value:
     return owner
 
 
+def _filled(rows: Value, count: int) -> Value:
+    """Floats themselves, since a slice of a list would not see what is written later."""
+    return rows if type(rows) is list else rows[:count]
+
+
 def _scope() -> dict[str, Any]:
     """Names of lowered code: functions, never modules."""
     scope: dict[str, Any] = {
@@ -79,7 +84,7 @@ def _scope() -> dict[str, Any]:
             for name, value in vars(module).items()
             if isinstance(value, types.FunctionType) and value.__module__ == module.__name__
         }
-    return scope
+    return scope | {"filled": _filled}
 
 
 @dataclass(frozen=True, slots=True)

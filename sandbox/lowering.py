@@ -28,7 +28,7 @@ from sandbox.kinds import (
     hooks,
 )  # fmt: skip
 from sandbox.program import Program
-from sandbox.writer import Block, Writer, render
+from sandbox.writer import Block, Writer, converted, render
 
 
 class Lowering(Writer):
@@ -263,13 +263,6 @@ class Lowering(Writer):
         self.emit(f"return {given}")
 
 
-def converted(text: str, kind: Kind, wanted: Kind | None) -> str:
-    """Text of a value as another kind: bool widens to int, int to float."""
-    if wanted is None or kind == wanted or wanted not in (INT, FLOAT):
-        return text
-    return f"int({text})" if wanted == INT else f"float({text})"
-
-
 def lower(program: Program, inference: Inference) -> tuple[str, dict[str, int]]:
     """Lowered text of all functions, callees first, and the worst-case fuel of each hook."""
     costs: dict[str, tuple[int, int]] = {}
@@ -299,4 +292,4 @@ def _stored_names(function: ast.FunctionDef) -> set[str]:
     }
 
 
-__all__ = ["Block", "Lowering", "converted", "lower"]
+__all__ = ["Block", "Lowering", "lower"]

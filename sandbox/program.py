@@ -17,6 +17,7 @@ from sandbox.source import Tunable
 Ranges = dict[int, tuple[str, str] | None]  # `# tune:` comments by line
 LARGEST = 1e300
 MAX_LOOPS, MAX_CALLS = 40, 12
+MAX_INLINED_NODES = 24_000  # of a function with every helper written out where it is called
 
 BUILTINS = frozenset(
     {"abs", "all", "any", "bool", "enumerate", "float", "int", "len", "max", "min", "range",
@@ -244,8 +245,18 @@ def _check_loops(program: Program, function: ast.FunctionDef) -> None:
 
 
 def _check_nesting(program: Program) -> None:
+    """The compiled engine inlines helpers: code that calls code that calls code multiplies."""
     depths: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for name in program.order:
+        own = sum(1 for _ in ast.walk(program.functions[name]))
+        sizes[name] = own + sum(sizes[other] for other in program.calls[name])
+        if sizes[name] > MAX_INLINED_NODES:
+            program.refuse(
+                program.functions[name], "too-long",
+                f"{name} is too much code with its helpers written out.",
+                "Let helpers call each other less often, from loops if need be.",
+            )  # fmt: skip
         depths[name] = 1 + max((depths[other] for other in program.calls[name]), default=0)
         if depths[name] > MAX_CALLS:
             program.refuse(

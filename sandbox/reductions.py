@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sandbox import cost
 from sandbox.calls import Comprehension, step_of
 from sandbox.kinds import BOOL, FLOAT, INT, Kind
+from sandbox.writer import converted
 
 if TYPE_CHECKING:
     from sandbox.lowering import Lowering
@@ -104,13 +105,24 @@ def _sorted(writer: Lowering, node: ast.Call) -> Iteration:
     length = writer.saved(inner.length)
     keys = writer.saved(f"vector(frame, {length})")
     k = writer.temporary()
+    # Rows stay what they are; the loop may write to floats, which sorted() has copied before.
+    floats = _leaf(inner.at(k))[1] == FLOAT
+    copy = writer.saved(f"vector(frame, {length})") if floats else ""
     with writer.nested() as body:
-        text = _key(writer, node.keywords[0].value, inner.at(k), FLOAT)
+        element = inner.at(k)
+        if floats:
+            writer.emit(f"put(frame, {copy}, {k}, {_leaf(element)[0]})")
+        text = _key(writer, node.keywords[0].value, element, FLOAT)
         writer.emit(f"put(frame, {keys}, {k}, {text})")
     writer.place_loop(k, length, body, inner.most)
     ranks = writer.saved(f"order(frame, {keys}, {length})")
-    writer.spend(2, cost.scratch_cost(inner.most) + cost.order_cost(inner.most))
-    return Iteration(length, inner.most, lambda k: inner.at(f"int({ranks}[{k}])"))
+    writer.spend(2, 2 * cost.scratch_cost(inner.most) + cost.order_cost(inner.most))
+
+    def at(k: str) -> object:
+        place = f"int({ranks}[{k}])"
+        return (f"{copy}[{place}]", FLOAT) if floats else inner.at(place)
+
+    return Iteration(length, inner.most, at)
 
 
 def _key(writer: Lowering, key: ast.expr, element: object, wanted: Kind) -> str:
@@ -128,7 +140,7 @@ def _key(writer: Lowering, key: ast.expr, element: object, wanted: Kind) -> str:
     writer.spend(2 + units, extra)
     result = writer.inference.results[name]
     call = f"f_{name}(frame, P, {text})"
-    return f"float({call})" if wanted == FLOAT and result != FLOAT else call
+    return converted(call, result, wanted)
 
 
 def _leaf(element: object) -> tuple[str, Kind]:
@@ -223,26 +235,30 @@ def total(writer: Lowering, node: ast.Call) -> str:
 
     def each(text: str, element: Kind) -> None:
         if kind == INT:
-            whole = text if element == INT else f"int({text})"
-            writer.emit(f"{name} = add(frame, {name}, {whole})")
+            writer.emit(f"{name} = add(frame, {name}, {converted(text, element, INT)})")
         else:
-            number = text if element == FLOAT else f"float({text})"
-            writer.emit(f"{name} = {name} + {number}")
+            writer.emit(f"{name} = {name} + {converted(text, element, FLOAT)}")
 
     over(writer, node.args[0], each)
     return name
 
 
 def count(writer: Lowering, node: Comprehension) -> str:
-    """len([... for ...])."""
+    """len([... for ...]): the elements are computed, since computing one may stop the policy."""
     name = writer.temporary()
     writer.emit(f"{name} = 0")
-    over(writer, node, lambda *_: writer.emit(f"{name} = {name} + 1"))
+
+    def each(text: str, _kind: Kind) -> None:
+        writer.saved(text)
+        writer.emit(f"{name} = {name} + 1")
+
+    over(writer, node, each)
     return name
 
 
 def any_all(writer: Lowering, node: ast.Call) -> str:
-    """any(...) and all(...): stop at the first that decides."""
+    """any(...) and all(...): stop at the first that decides, but a list is computed whole."""
+    whole = isinstance(node.args[0], ast.ListComp)
     wants = isinstance(node.func, ast.Name) and node.func.id == "any"
     found = writer.temporary()
     writer.emit(f"{found} = False")
@@ -250,9 +266,13 @@ def any_all(writer: Lowering, node: ast.Call) -> str:
 
     def each(text: str, kind: Kind) -> None:
         test = f"({text}{zero[kind]})"
-        writer.emit(f"{found} = {test}" if wants else f"{found} = not {test}")
+        if whole:
+            decides = writer.saved(test if wants else f"(not {test})")
+            writer.emit(f"{found} = {found} or {decides}")
+        else:
+            writer.emit(f"{found} = {test}" if wants else f"{found} = not {test}")
 
-    over(writer, node.args[0], each, stop=found)
+    over(writer, node.args[0], each, stop="" if whole else found)
     return found if wants else f"(not {found})"
 
 
@@ -272,7 +292,7 @@ def extreme(writer: Lowering, node: ast.Call, name: str) -> str:
 
     def each(text: str, element: Kind) -> None:
         value = writer.temporary()
-        writer.emit(f"{value} = {text if element == kind else f'{kind.name}({text})'}")
+        writer.emit(f"{value} = {converted(text, element, kind)}")
         writer.emit(f"if not {found} or {value} {sign} {best}:")
         writer.block.lines.append([f"{best} = {value}", f"{found} = True"])
 
