@@ -1,303 +1,446 @@
-"""Random policies and records near the language's boundary, for differential tests."""
+"""Random policies for every hook, of everything the language has; equal seeds give equal texts.
+
+Driven by the contract: hooks, fields and toolkit functions are taken from there, so that what is
+added to it is generated too. Every text is well-formed but may cost too much.
+"""
 
 import random
 
-import numpy as np
-
-from sandbox import contract
 from sandbox.errors import PolicyRefused
-from sandbox.kinds import BOOL, FLOAT, INT, fields
-from sandbox.records import new_rows
+from sandbox.kinds import (
+    BOOL,
+    FLOAT,
+    FLOATS,
+    INT,
+    NEW_PLAN,
+    NOTHING,
+    PLAN,
+    TABLE,
+    VECTOR,
+    WRITERS,
+    Kind,
+    fields,
+    fits,
+    hooks,
+    tools,
+)  # fmt: skip
 from sandbox.verifier import verify
 
-FLOATS = [0.0, -0.0, 1.0, -1.5, 0.3, 1e-9, 5e-324, 1e16, 1e308, 2.0**53, 2.0**53 + 2]
-FLOATS += [float("nan"), float("inf"), float("-inf"), 7.5, 120.25]
-INTS = [0, 1, -1, 2, 3, 7, 40, 1000, 2**31, 2**52, 2**53 - 1, 2**53, 2**53 + 1, -(2**53) - 1]
-INTS += [2**62, 2**63 - 1, -(2**63)]
-
-
-def random_rows(record, count, rng, wild):
-    """Rows whose fields hold small numbers, and with a chance of `wild` anything at all."""
-    rows = new_rows(record, count)
-    for row in range(count):
-        _fill(rows[row], record.__name__, rng, wild)
-    return rows
-
-
-def _fill(row, record, rng, wild):
-    for name, kind in fields()[record].items():
-        if kind == BOOL:
-            row[name] = rng.random() < 0.5
-        elif kind == INT:
-            row[name] = rng.choice(INTS) if rng.random() < wild else rng.randint(0, 9)
-        elif kind == FLOAT:
-            tame = rng.choice([rng.random() * 10, float(rng.randint(0, 5))])
-            row[name] = rng.choice(FLOATS) if rng.random() < wild else tame
-        elif kind.name == "rows":
-            row[f"n_{name}"] = rng.randint(0, min(4, len(row[name])))
-            for one in range(row[f"n_{name}"]):
-                _fill(row[name][one], kind.record, rng, wild)
-        else:
-            row[name] = [rng.random() for _ in row[name]]
+TOO_MUCH = {"cost", "too-deep", "too-long"}
+SMALL, LARGE = 2, 3
+ARITHMETIC = ["+", "-", "*", "/", "//", "%"]
+INTEGERS = ["0", "1", "2", "3", "5", "-1", "9007199254740992", "MIXED", "DECODE", "N"]
+NUMBERS = ["0.0", "0.5", "1e-9", "1e300", "2.5", "INF", "-0.0", "5e-324", "KNEE", "(0.1 + 0.2)"]
 
 
 class Generator:
-    """Writes one policy with a `route` hook; equal seeds give equal texts."""
+    """Writes one policy: constants, helpers and one hook."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, size=SMALL):
         self.rng = random.Random(seed)
-        self.names = 0
-        self.ints, self.floats, self.bools, self.rows = [], [], [], []
-        self.vectors, self.tables, self.helpers = ["memory"], [], []
-        self.lines = []
+        self.size = size
+        self.hook = self.rng.choice([*hooks(), "route", "route", "schedule", "schedule"])
+        self.serial = 0
+        self.names, self.lines, self.helpers = [], [], []
+        self.loops = 0
 
     def text(self):
         self.lines = ["N = 3  # tune: 1 .. 6", "KNEE = 0.75", ""]
-        for _ in range(self.rng.randint(0, 2)):
+        for _ in range(self.rng.randint(0, self.size - 1)):
             self.helper()
-        self.lines += ["def route(request, instances, memory):"]
-        self.start(["request"], ["instances"])
-        self.block(1, self.rng.randint(2, 7))
-        self.lines.append(f"    return {self.integer(2)}")
+        parameters = list(hooks()[self.hook].parameters)
+        self.function(self.hook, parameters, hooks()[self.hook].result, self.size + 2)
         return "\n".join(self.lines) + "\n"
 
-    def start(self, records, row_names):
-        self.ints, self.floats, self.bools = ["N"], ["KNEE"], []
-        self.records = [(name, "Request" if name == "request" else "Instance") for name in records]
-        self.rows = row_names
-        self.vectors, self.tables = (["memory"] if row_names else []), []
-        if row_names:
-            for kind in ("ints", "floats", "bools"):
-                self.assign(1, kind, fresh=True)
-
     def helper(self):
+        wanted = [kind for _, kind in hooks()[self.hook].parameters]
+        records = [Kind("record", k.record) for k in wanted if k.record]
+        choices = [INT, FLOAT, BOOL, FLOATS, VECTOR, *records, *wanted]
+        kinds = [self.rng.choice(choices) for _ in range(self.rng.randint(1, 3))]
+        result = self.rng.choice([INT, FLOAT, FLOAT, BOOL, NOTHING, *kinds])
         name = f"help{len(self.helpers)}"
-        self.lines.append(f"def {name}(inst, amount, count):")
-        self.start(["inst"], [])
-        self.floats.append("amount")
-        self.ints.append("count")
-        self.block(1, 2)
-        self.lines += [f"    return {self.floating(2)}", ""]
-        self.helpers.append(name)
+        parameters = [(self.fresh("p"), kind) for kind in kinds]
+        self.function(name, parameters, result, 2)
+        self.helpers.append((name, [kind for _, kind in parameters], result))
+
+    def function(self, name, parameters, result, statements):
+        self.lines += ["", f"def {name}({', '.join(parameter for parameter, _ in parameters)}):"]
+        self.names = list(parameters)
+        for kind in (INT, FLOAT):
+            self.declare(1, kind)
+        self.block(1, statements)
+        if result != NOTHING:
+            text = self.value(result, self.size)
+            self.put(1, f"return 0 + {text}" if result in (INT, FLOAT) else f"return {text}")
 
     def fresh(self, prefix):
-        self.names += 1
-        return f"{prefix}{self.names}"
-
-    def block(self, depth, statements):
-        for _ in range(statements):
-            self.statement(depth, 2)
+        self.serial += 1
+        return f"{prefix}{self.serial}"
 
     def put(self, depth, line):
         self.lines.append("    " * depth + line)
 
-    def statement(self, depth, size):
-        choices = [self.assign_any] * 5 + [self.augment] * 2
+    def chance(self, share):
+        return self.rng.random() < share
+
+    def having(self, kind):
+        """Variables that hold a kind."""
+        return [name for name, held in self.names if fits(held, kind)]
+
+    def of_some(self, name):
+        """Variables whose kind is called so, with the kind."""
+        return [(one, kind) for one, kind in self.names if kind.name == name]
+
+    def block(self, depth, statements):
+        kept = list(self.names)
+        before = len(self.lines)
+        for _ in range(statements):
+            self.statement(depth)
+        if len(self.lines) == before:
+            self.put(depth, "pass")
+        if depth > 1:
+            self.names = kept
+
+    def statement(self, depth):
+        choices = [self.declaration] * 5 + [self.reassign] * 3 + [self.augment] * 3
+        choices += [self.tool_line] * 3 + [self.write] * 2 + [self.several]
         if depth < 3:
-            choices += [self.branch] * 2 + [self.loop] * 2
-        if self.vectors:
-            choices += [self.write] * 2
-            if depth == 1:
-                choices += [self.scratch]
+            choices += [self.branch] * 3
+            choices += [self.loop] * (4 if self.loops < self.size else 0)
         self.rng.choice(choices)(depth)
 
-    def assign_any(self, depth):
-        self.assign(depth, self.rng.choice(["ints", "floats", "floats", "bools"]), depth == 1)
+    def declaration(self, depth):
+        rows = [Kind("record", kind.record) for _, kind in self.names if kind.record]
+        kinds = [INT, FLOAT, FLOAT, BOOL, FLOATS, *rows, *(kind for _, kind in self.names)]
+        self.declare(depth, self.rng.choice(kinds + ([VECTOR, TABLE] if depth == 1 else [])))
 
-    def assign(self, depth, kind, fresh=False):
-        write = {"ints": self.integer, "floats": self.floating, "bools": self.boolean}[kind]
-        pool = [name for name in getattr(self, kind) if not name.isupper()]
-        value = write(3)
-        if fresh or not pool:
-            name = self.fresh(kind[0])
-            self.put(depth, f"{name} = {value}")
-            if depth == 1:
-                getattr(self, kind).append(name)
-        elif len(pool) > 1 and self.rng.random() < 0.2:
-            first, second = self.rng.sample(pool, 2)
-            self.put(depth, f"{first}, {second} = {value}, {write(2)}")
-        else:
-            self.put(depth, f"{self.rng.choice(pool)} = {value}")
+    def declare(self, depth, kind):
+        name = self.fresh(kind.name[0])
+        text = self.value(kind, self.size)
+        annotation = ": int" if kind == INT and self.chance(0.1) else ""
+        self.put(depth, f"{name}{annotation} = {text}")
+        self.names.append((name, kind))
+
+    def reassign(self, depth):
+        name, kind = self.rng.choice(self.names)
+        if kind in (INT, FLOAT, BOOL):
+            self.put(depth, f"{name} = {self.value(kind, self.size)}")
+            if self.chance(0.2):
+                self.put(depth, f"{self.fresh('c')} = {name} = {self.value(kind, 1)}")
+
+    def several(self, depth):
+        first, second = (self.rng.choice([INT, FLOAT]) for _ in range(2))
+        names = [self.fresh("m"), self.fresh("m")]
+        left = [*names, self.place()] if self.writable() and self.chance(0.3) else names
+        values = [self.value(first, 2), self.value(second, 2), self.number(1)][: len(left)]
+        self.put(depth, f"{', '.join(left)} = {', '.join(values)}")
+        self.names += zip(names, (first, second), strict=True)
+        if first == second:
+            self.put(depth, f"{names[0]}, {names[1]} = {names[1]}, {names[0]}")
 
     def augment(self, depth):
-        pool = [name for name in self.floats if not name.isupper()]
+        operator = self.rng.choice(ARITHMETIC)
+        if self.writable() and self.chance(0.4):
+            self.put(depth, f"{self.place()} {operator}= {self.number(2)}")
+            return
+        if operator == "/" or self.chance(0.6):
+            pool, value = [n for n, kind in self.names if kind == FLOAT], self.number(2)
+        else:
+            pool, value = [n for n, kind in self.names if kind == INT], self.value(INT, 2)
         if pool:
-            operator = self.rng.choice(["+", "-", "*", "/", "//", "%"])
-            self.put(depth, f"{self.rng.choice(pool)} {operator}= {self.number(2)}")
-        if self.vectors and self.rng.random() < 0.5:
-            self.put(depth, f"{self.place()} += {self.number(2)}")
+            power = f"**= {self.rng.randint(0, 3)}"
+            rest = power if self.chance(0.1) else f"{operator}= {value}"
+            self.put(depth, f"{self.rng.choice(pool)} {rest}")
 
     def place(self):
-        if self.tables and self.rng.random() < 0.4:
-            return f"{self.rng.choice(self.tables)}[{self.index()}, {self.index()}]"
-        return f"{self.rng.choice(self.vectors)}[{self.index()}]"
+        tables, vectors = self.having(TABLE), self.having(VECTOR)
+        if tables and (not vectors or self.chance(0.4)):
+            return f"{self.rng.choice(tables)}[{self.index()}, {self.index()}]"
+        return f"{self.rng.choice(vectors)}[{self.index()}]"
 
-    def index(self):
-        if self.rng.random() < 0.7:
-            return str(self.rng.randint(0, 3))
-        return self.rng.choice(["N", *self.ints, f"int({self.floating(0)})"])
+    def writable(self):
+        return self.having(VECTOR) or self.having(TABLE)
 
     def write(self, depth):
-        self.put(depth, f"{self.place()} = {self.number(2)}")
+        if self.writable():
+            self.put(depth, f"{self.place()} = {self.number(2)}")
 
-    def scratch(self, depth):
-        name = self.fresh("a")
-        if self.rng.random() < 0.5:
-            self.put(depth, f"{name} = zeros({self.rng.choice(['4', 'N', 'len(instances)'])})")
-            self.vectors.append(name)
-        else:
-            self.put(depth, f"{name} = zeros({self.rng.choice(['4', 'N'])}, 4)")
-            self.tables.append(name)
+    def index(self):
+        if self.chance(0.7):
+            return str(self.rng.randint(0, 3))
+        return self.rng.choice(["N", self.exact(), self.exact(), f"int({self.value(FLOAT, 0)})"])
+
+    def exact(self):
+        """An integer that is no bool and has no sign before it."""
+        names = [name for name, kind in self.names if kind == INT]
+        return self.rng.choice([f"0 + {self.value(INT, 1)}", *names])
 
     def branch(self, depth):
-        self.put(depth, f"if {self.condition(3)}:")
+        self.put(depth, f"if {self.condition(2)}:")
         self.block(depth + 1, self.rng.randint(1, 2))
-        if self.rng.random() < 0.5:
+        if self.chance(0.4):
             self.put(depth, f"elif {self.condition(2)}:")
             self.block(depth + 1, 1)
-        if self.rng.random() < 0.5:
+        if self.chance(0.4):
             self.put(depth, "else:")
             self.block(depth + 1, 1)
 
     def loop(self, depth):
-        saved = [list(part) for part in (self.ints, self.floats, self.records)]
-        name = self.fresh("k")
-        form = self.rng.randint(0, 5 if self.rows else 1)
-        if form == 0:
-            self.put(depth, f"for {name} in range({self.rng.choice(['3', 'N', 'N + 1'])}):")
-            self.ints.append(name)
-        elif form == 1:
-            self.put(depth, f"for {name} in range({self.integer(1)}, 5, 2):")
-            self.ints.append(name)
-        elif form == 2:
-            self.put(depth, f"for {name} in instances:")
-            self.records.append((name, "Instance"))
-        elif form == 3:
-            self.put(depth, f"for i{name}, {name} in enumerate(reversed(instances)):")
-            self.ints.append(f"i{name}")
-            self.records.append((name, "Instance"))
-        elif form == 4:
-            key = f"key=lambda r: {self.field('r', 'Instance')}"
-            self.put(depth, f"for {name} in sorted(instances, {key}):")
-            self.records.append((name, "Instance"))
-        else:
-            vector = self.rng.choice(self.vectors)
-            self.put(depth, f"for {name}, v{name} in zip(instances, {vector}):")
-            self.records.append((name, "Instance"))
-            self.floats.append(f"v{name}")
+        kept, self.loops = list(self.names), self.loops + 1
+        target, iterable, kinds = self.iterable(2)
+        self.put(depth, f"for {target} in {iterable}:")
+        self.names += kinds
         self.block(depth + 1, self.rng.randint(1, 2))
-        if self.rng.random() < 0.3:
-            word = self.rng.choice(["break", "continue"])
+        if self.chance(0.3):
             self.put(depth + 1, f"if {self.condition(1)}:")
-            self.put(depth + 2, word)
+            self.put(depth + 2, self.rng.choice(["break", "continue"]))
             self.block(depth + 1, 1)
-        self.ints, self.floats, self.records = saved
+        self.names, self.loops = kept, self.loops - 1
 
-    def field(self, owner, record, kind=None):
-        names = [name for name, held in fields()[record].items() if held == (kind or FLOAT)]
-        return f"{owner}.{self.rng.choice(names)}"
+    def iterable(self, size):
+        """A loop's target, what it runs over, and the kinds of the target's names."""
+        name = self.fresh("k")
+        if size > 0 and self.chance(0.45):
+            form = self.rng.choice(["enumerate", "reversed", "zip"])
+            first, inner, kinds = self.iterable(size - 1)
+            if form == "enumerate":
+                first = f"({first})" if "," in first else first
+                return f"{name}, {first}", f"enumerate({inner})", [(name, INT), *kinds]
+            if form == "reversed" and "(" not in inner:
+                return first, f"reversed({inner})", kinds
+            if form == "zip":
+                second, other, more = self.iterable(0)
+                first = f"({first})" if "," in first else first
+                return f"{first}, {second}", f"zip({inner}, {other})", [*kinds, *more]
+            return first, inner, kinds
+        rows = self.rows_expression()
+        if rows and self.chance(0.6):
+            text, record = rows
+            if self.chance(0.25):
+                text = f"sorted({text}, key={self.key(record)})"
+            return name, text, [(name, Kind("record", record))]
+        if self.having(FLOATS) and self.chance(0.3):
+            return name, self.value(FLOATS, 1), [(name, FLOAT)]
+        limits = ["3", "N", "N + 1", f"min(6, {self.exact()})"]
+        bounds = self.rng.choice(
+            [self.rng.choice(limits), f"{self.exact()}, 5, 2", "N, 0, -1", "2, N"]
+        )
+        return name, f"range({bounds})", [(name, INT)]
 
-    def some_field(self, kind):
-        return self.field(*self.rng.choice(self.records), kind)
+    def rows_expression(self):
+        """Text of some rows and their record; None where there are none."""
+        found = [(name, kind.record) for name, kind in self.of_some("rows")]
+        for name, kind in self.of_some("record"):
+            for field, held in fields()[kind.record].items():
+                found += [(f"{name}.{field}", held.record)] * (held.name == "rows")
+        return self.rng.choice(found) if found else None
+
+    def key(self, record):
+        one = self.fresh("r")
+        names = [f for f, kind in fields()[record].items() if kind in (INT, FLOAT, BOOL)]
+        sign = self.rng.choice(["", "-", "0.5 * "])
+        return f"lambda {one}: {sign}{one}.{self.rng.choice(names)}"
+
+    def tool_line(self, depth):
+        lines = [t for t in tools().values() if t.result == NOTHING and self.may_call(t)]
+        lines += [t for t in tools().values() if t.name in ("add_replica", "add_move")]
+        call = self.call(self.rng.choice(lines)) if lines else ""
+        nothing = [one for one in self.helpers if one[2] == NOTHING]
+        if nothing and self.chance(0.5):
+            call = self.own(self.rng.choice(nothing), 1)
+        if call:
+            self.put(depth, call)
+
+    def may_call(self, tool):
+        return WRITERS.get(tool.name, self.hook) == self.hook
+
+    def call(self, tool, size=1):
+        """A call of a toolkit function; empty where an argument is not to be had."""
+        texts, count = [], len(tool.parameters)
+        plain = self.rng.randint(0, count) if self.chance(0.1) else count
+        for place, (name, kind) in enumerate(tool.parameters):
+            text = self.argument(name, kind, size)
+            if not text:
+                return ""
+            texts.append(text if place < plain else f"{name}={text}")
+        return f"{tool.name}({', '.join(texts)})"
+
+    def argument(self, name, kind, size):
+        if kind == INT and name in ("pool", "tp", "pp", "role", "index", "class_id", "n"):
+            sane = [str(self.rng.randint(0, 2)), "1", "1"]
+            return self.rng.choice(sane) if self.chance(0.8) else self.exact()
+        if kind in (INT, FLOAT, BOOL) or self.possible(kind):
+            return self.value(kind, size)
+        return ""
+
+    def possible(self, kind):
+        return bool(self.having(kind) or (kind.name == "record" and self.record(kind)))
+
+    def own(self, helper, size):
+        name, kinds, _ = helper
+        if not all(kind in (INT, FLOAT, BOOL) or self.possible(kind) for kind in kinds):
+            return ""
+        return f"{name}({', '.join(self.value(kind, size) for kind in kinds)})"
+
+    def value(self, kind, size):
+        """An expression of a kind."""
+        numbers = {INT: self.integer, FLOAT: self.floating, BOOL: self.boolean}
+        if kind in numbers:
+            return numbers[kind](size)
+        if kind == TABLE:
+            return self.rng.choice([*self.having(TABLE), f"zeros({self.rng.choice('4N')}, 4)"])
+        if kind in (VECTOR, FLOATS):
+            return self.sequence(kind)
+        if kind.name == "rows":
+            return self.rows_of(kind)
+        return self.record(kind)
+
+    def sequence(self, kind):
+        found = [*self.having(kind), f"zeros({self.rng.choice(['4', 'N', 'N + 2'])})"]
+        if kind == FLOATS:
+            for name, held in self.of_some("record"):
+                for field, what in fields()[held.record].items():
+                    found += [f"{name}.{field}"] * (3 * (what == FLOATS))
+        order = f"order({self.rng.choice(found)}, {self.rng.choice('123')})"
+        return self.rng.choice([*found, order])
+
+    def rows_of(self, kind):
+        found = self.having(kind)
+        for name, held in self.of_some("record"):
+            for field, what in fields()[held.record].items():
+                found += [f"{name}.{field}"] * (what == kind)
+        return self.rng.choice(found)
+
+    def record(self, kind):
+        found = self.having(kind) * 3
+        if kind in (PLAN, NEW_PLAN):
+            return self.rng.choice(found) if found else ""
+        rows = Kind("rows", kind.record)
+        sources = self.having(rows)
+        for name, held in self.of_some("record"):
+            for field, what in fields()[held.record].items():
+                sources += [f"{name}.{field}"] * (what == rows)
+        for source in sources:
+            found += [f"{source}[{self.index()}]"]
+            best = self.rng.choice(["min", "max"])
+            found += [f"{best}({source}, key={self.key(kind.record)})"]
+        if len(found) > 1 and self.chance(0.1):
+            pair = self.rng.sample(found, 2)
+            return f"({pair[0]} if {self.condition(1)} else {pair[1]})"
+        return self.rng.choice(found) if found else ""
 
     def number(self, size):
         return self.rng.choice([self.integer, self.floating, self.floating])(size)
 
+    def some_field(self, kind):
+        """A field of this kind; a literal where no record is at hand."""
+        found = []
+        for name, held in self.of_some("record"):
+            found += [f"{name}.{f}" for f, what in fields()[held.record].items() if what == kind]
+        return self.rng.choice(found) if found else {INT: "7", FLOAT: "1.25", BOOL: "False"}[kind]
+
+    def called(self, kind, size):
+        """A call of a toolkit function or helper with this kind of result."""
+        found = [t for t in tools().values() if t.result == kind and self.may_call(t)]
+        texts = [self.call(self.rng.choice(found), size - 1)] if found else []
+        texts += [self.own(one, size - 1) for one in self.helpers if one[2] == kind]
+        texts = [text for text in texts if text]
+        return self.rng.choice(texts) if texts else self.some_field(kind)
+
+    def comprehension(self, kind, size, brackets="g"):
+        """A comprehension that yields this kind, at most two loops deep."""
+        kept = list(self.names)
+        target, iterable, kinds = self.iterable(1)
+        self.names = kept + kinds
+        text = f"for {target} in {iterable}"
+        if self.chance(0.3):
+            text += f" if {self.condition(size)}"
+        value = self.value(kind, size)
+        self.names = kept
+        return f"[{value} {text}]" if self.chance(0.4) else f"({value} {text})"
+
+    def folded(self, kind, size):
+        """sum, min, max, len, any or all of a comprehension."""
+        if kind == BOOL:
+            return f"{self.rng.choice(['any', 'all'])}({self.comprehension(BOOL, size - 1)})"
+        if kind == INT and self.chance(0.3):
+            inner = self.comprehension(INT, size - 1)
+            return f"len([{inner[1:-1]}])"
+        function = self.rng.choice(["sum", "min", "max", "sum"])
+        inner = self.comprehension(kind, size - 1)
+        default = function != "sum" and self.chance(0.6)
+        return f"{function}({inner}{f', default={self.value(kind, 0)}' if default else ''})"
+
     def integer(self, size):
         rng = self.rng
-        if size <= 0 or rng.random() < 0.2:
-            literal = str(rng.choice([0, 1, 2, 3, 5, 9_007_199_254_740_992]))
-            return rng.choice([literal, *self.ints, self.some_field(INT)])
+        if size <= 0 or self.chance(0.2):
+            return rng.choice([rng.choice(INTEGERS), *self.having(INT)[-4:], self.some_field(INT)])
         a, b = self.integer(size - 1), self.integer(size - 1)
-        forms = [lambda: f"({a} {rng.choice(['+', '-', '*', '//', '%'])} {b})"] * 4
-        forms += [lambda: f"min({a}, {b})", lambda: f"max({a}, {b})", lambda: f"abs({a})"]
-        forms += [lambda: f"-{a}", lambda: f"({a}) ** 2"]
-        forms += [lambda: f"int({self.floating(size - 1)})"]
-        forms += [lambda: f"round({self.floating(size - 1)})"]
-        forms += [lambda: f"floor({self.floating(size - 1)})"]
-        forms += [lambda: f"ceil({self.floating(size - 1)})"]
+        forms = [lambda: f"({a} {rng.choice(['+', '-', '*', '//', '%'])} {b})"] * 5
+        forms += [lambda: f"{rng.choice(['min', 'max'])}({a}, {b})", lambda: f"abs({a})"]
+        forms += [lambda: f"-({a})", lambda: f"({a}) ** {rng.choice([0, 1, 2, 8])}"]
+        convert = rng.choice(["int", "round", "floor", "ceil"])
+        forms += [lambda: f"{convert}({self.floating(size - 1)})", lambda: f"int({a})"]
         forms += [lambda: f"({a} if {self.condition(size - 1)} else {b})"]
-        forms += [lambda: f"clip({a}, 0, {b})"]
-        if self.rows:
-            forms += [lambda: "len(instances)"]
-            forms += [lambda: f"sum({self.field('r', 'Instance', INT)} for r in instances)"]
-            forms += [lambda: f"len([r for r in instances if {self.field('r', 'Instance')} > {b}])"]
-            forms += [lambda: f"max((r.id for r in instances if r.id > {b}), default={a})"]
-            key = self.field("r", "Instance")
-            forms += [lambda: f"{rng.choice(['min', 'max'])}(instances, key=lambda r: {key}).id"]
-            forms += [lambda: f"instances[{self.index()}].id"]
+        forms += [lambda: f"({a} {rng.choice(['and', 'or'])} {b})", lambda: f"clip({a}, 0, {b})"]
+        forms += [lambda: self.called(INT, size)] * 2 + [lambda: self.length()]
+        forms += [lambda: self.folded(INT, size)] * (2 if self.loops < self.size else 0)
         return rng.choice(forms)()
+
+    def length(self):
+        rows = self.rows_expression()
+        found = [*self.having(FLOATS), *self.having(TABLE), *([rows[0]] if rows else [])]
+        return f"len({self.rng.choice(found or ['zeros(2)'])})"
 
     def floating(self, size):
         rng = self.rng
-        if size <= 0 or rng.random() < 0.2:
-            literal = rng.choice(["0.0", "0.5", "1e-9", "1e300", "2.5", "INF"])
-            return rng.choice([literal, *self.floats, self.some_field(FLOAT)])
+        if size <= 0 or self.chance(0.2):
+            floats = self.having(FLOAT)[-4:]
+            return rng.choice([rng.choice(NUMBERS), *floats, *floats, self.some_field(FLOAT)])
         a, b = self.floating(size - 1), self.number(size - 1)
-        random = [lambda: f"random01(request.seed, {self.integer(size - 2)})"] if self.rows else []
-        forms = [lambda: f"({a} {rng.choice(['+', '-', '*', '/', '//', '%'])} {b})"] * 5
-        forms += [lambda: f"min({a}, {b})", lambda: f"max({b}, {a})", lambda: f"abs({a})"]
-        forms += [lambda: f"-({a})", lambda: f"({a}) ** 3"]
-        forms += [lambda: f"sqrt({a})", lambda: f"exp({a})"]
-        forms += [lambda: f"log({a})", lambda: f"clip({a}, 0.0, {b})"]
-        forms += [lambda: f"ratio({a}, {b}, 1.0)", *random]
-        forms += [lambda: f"({a} if {self.condition(size - 1)} else {b})"]
-        forms += [lambda: f"float({self.integer(size - 2)})"]
-        if self.helpers and self.rows:
-            helper, record = rng.choice(self.helpers), "min(instances, key=lambda r: r.id)"
-            forms += [lambda: f"{helper}({record}, {b}, {self.integer(size - 2)})"] * 2
-        if self.rows:
-            value = f"{self.field('r', 'Instance')} * {b}"
-            forms += [lambda: f"sum({value} for r in instances)"]
-            forms += [lambda: f"max({value} for r in instances)"]
-            test = f"r.id != {self.integer(size - 2)}"
-            forms += [lambda: f"min([{value} for r in instances if {test}])"]
-            forms += [lambda: f"completion_s(request, instances[{rng.randint(0, 3)}])"]
-        if self.vectors:
-            forms += [self.place] * 2
+        left, right = (a, b) if self.chance(0.7) else (b, a)
+        forms = [lambda: f"({left} {rng.choice(ARITHMETIC)} {right})"] * 5
+        forms += [lambda: f"{rng.choice(['min', 'max'])}({left}, {right})", lambda: f"abs({a})"]
+        forms += [lambda: f"-({a})", lambda: f"({a}) ** {rng.choice([0, 1, 2, 3])}"]
+        forms += [lambda: f"({left} if {self.condition(size - 1)} else {right})"]
+        forms += [lambda: f"float({b})", lambda: f"({self.integer(1)} / {self.integer(1)})"]
+        forms += [lambda: f"({left} {rng.choice(['and', 'or'])} {right})"]
+        forms += [lambda: self.called(FLOAT, size)] * 4
+        forms += [lambda: f"sum({rng.choice(self.having(FLOATS) or ['zeros(3)'])})"]
+        forms += [lambda: self.folded(FLOAT, size)] * (3 if self.loops < self.size else 0)
+        forms += [self.place] * (2 if self.writable() else 0)
         return rng.choice(forms)()
 
     def boolean(self, size):
         rng = self.rng
         if size <= 0:
-            return rng.choice(["True", *self.bools, self.some_field(BOOL)])
+            return rng.choice(["True", "False", *self.having(BOOL)[-3:], self.some_field(BOOL)])
         a, b = self.number(size - 1), self.number(size - 1)
-        forms = [lambda: f"{a} {rng.choice(['<', '<=', '>', '>=', '==', '!='])} {b}"] * 4
-        forms += [lambda: f"is_missing({self.floating(size - 1)})"]
-        forms += [lambda: f"not {self.condition(size - 1)}"]
-        forms += [lambda: f"{a} <= {b} < {self.number(1)}"]
-        forms += [lambda: f"{self.integer(size - 2)} in (1, 2, {a})"]
-        if self.rows:
-            test = f"{self.field('r', 'Instance')} > {b}"
-            forms += [lambda: f"{rng.choice(['any', 'all'])}({test} for r in instances)"]
+        forms = [lambda: f"({a} {rng.choice(['<', '<=', '>', '>=', '==', '!='])} {b})"] * 4
+        forms += [lambda: f"(not {self.condition(size - 1)})", lambda: f"bool({a})"]
+        forms += [lambda: f"({a} <= {b} < {self.number(1)})", lambda: self.called(BOOL, size)]
+        member = f"({rng.choice(['1, 2', '0,', a])}, {b})".replace(",,", ",")
+        forms += [lambda: f"({self.integer(1)} {rng.choice(['in', 'not in'])} {member})"]
+        forms += [lambda: self.folded(BOOL, size)] * (1 if self.loops < self.size else 0)
         word = rng.choice(["and", "or"])
         forms += [lambda: f"({self.boolean(size - 1)} {word} {self.boolean(size - 1)})"]
         return rng.choice(forms)()
 
     def condition(self, size):
-        return self.boolean(size) if self.rng.random() < 0.8 else self.integer(size)
+        return self.boolean(size) if self.chance(0.8) else self.number(size)
 
 
-def random_inputs(rng):
-    """A request, instances, memory, rotation and fuel."""
-    wild = rng.choice([0.0, 0.05, 0.3])
-    instances = random_rows(contract.Instance, rng.randint(1, 6), rng, wild)
-    memory = np.array([rng.choice([0.0, 1.0, *FLOATS]) for _ in range(contract.MEMORY_SLOTS)])
-    fuel = rng.choice([60_000, 60_000, 60_000, rng.randint(0, 500)])
-    rotation = rng.randrange(len(instances))
-    instances["id"] = np.arange(len(instances)) + 10
-    return random_rows(contract.Request, 1, rng, wild), instances, memory, rotation, fuel
+def admitted(seed, size=SMALL):
+    """A generated program that the verifier admits, from a seed: hook and verified source.
 
-
-def admitted(seed):
-    """The first program from this seed on that the verifier does not find too costly."""
-    while True:
-        text = Generator(seed).text()
+    Raises:
+        PolicyRefused: one was refused although it only says what the language has.
+    """
+    for attempt in range(100):
+        generator = Generator(f"{seed}.{attempt}", size)
         try:
-            verify(text)
+            return generator.hook, verify(generator.text())
         except PolicyRefused as refused:
-            if {refusal.code for refusal in refused.refusals} != {"cost"}:
+            if not {refusal.code for refusal in refused.refusals} <= TOO_MUCH:
                 raise
-            seed += 1
-        else:
-            return text
+    raise ValueError(f"no program of seed {seed} is cheap enough")

@@ -1,0 +1,278 @@
+"""A policy's canonical text run by CPython itself: a second opinion on lowering and engines.
+
+Nothing of the lowered form is used. Python evaluates the text as it stands, on plain objects,
+with the functions of `plain_toolkit.py`. Only the kinds are taken from the verifier: an int that
+the language holds as a float becomes one where it is read, and a value that is not of its kind
+fails loudly, since everything the engines leave unchecked leans on the kinds.
+"""
+
+import ast
+import importlib.util
+import inspect
+from pathlib import Path
+
+import numpy as np
+
+from sandbox import contract, syntax
+from sandbox.inference import Inference
+from sandbox.kinds import BOOL, FLOAT, INT, constants, fields, hooks, tools
+from sandbox.program import read_program
+
+_path = Path(__file__).with_name("plain_toolkit.py")
+_spec = importlib.util.spec_from_file_location("plain_toolkit", _path)
+plain = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(plain)
+
+_READ_AS = {BOOL: "as_bool", INT: "as_int", FLOAT: "as_float"}
+
+
+class Row:
+    """One record: its fields are attributes, arrays of rows are the filled ones at that time."""
+
+    def __init__(self, record, row):
+        self._record = record
+        for name, kind in fields()[record].items():
+            if kind.name == "rows":
+                vars(self)[f"_{name}"] = _Slots(kind.record, row, name)
+            elif kind in (BOOL, INT, FLOAT):
+                vars(self)[name] = row[name].item()
+            else:
+                vars(self)[name] = plain.Numbers(row[name].tolist())
+
+    def __getattr__(self, name):
+        slots = vars(self)[f"_{name}"]
+        return plain.Places(slots.at(place) for place in range(slots.count))
+
+    def lengthen(self, name, count):
+        """Let an array of rows have this many."""
+        vars(self)[f"_{name}"].count = count
+
+    def copy(self, other):
+        """Take over every field of another row."""
+        for name, value in vars(other).items():
+            if isinstance(value, plain.Numbers):
+                list.__setitem__(vars(self)[name], slice(None), value)
+            else:
+                vars(self)[name] = value
+
+    def values(self):
+        """Every number of it, in the order of the contract."""
+        for name, kind in fields()[self._record].items():
+            value = getattr(self, name)
+            if kind.name == "rows":
+                yield [list(row.values()) for row in value]
+            else:
+                yield list(value) if isinstance(value, plain.Numbers) else value
+
+
+class _Slots:
+    """Room for rows, each made when it is first looked at, and how many are in use."""
+
+    def __init__(self, record, row, name):
+        self.record, self.rows, self.count = record, row[name], int(row[f"n_{name}"])
+        self.made = {}
+
+    def at(self, place):
+        if place not in self.made:
+            self.made[place] = Row(self.record, self.rows[place])
+        return self.made[place]
+
+
+def values_of(record, row):
+    """Every number of a numpy row, as `Row.values` has them."""
+    return list(Row(record, row).values())
+
+
+class _AsItStands(ast.NodeTransformer):
+    """Marks where a number is read, so that it is read as its kind; leaves the rest alone."""
+
+    def __init__(self, inference):
+        self.kinds = inference.expressions
+        self.names = 0
+
+    def visit(self, node):
+        kind = self.kinds.get(node) if isinstance(node, ast.expr) else None
+        done = super().visit(node)
+        if kind in _READ_AS and not isinstance(getattr(node, "ctx", None), ast.Store):
+            return _call(_READ_AS[kind], done)
+        return done
+
+    def visit_BinOp(self, node):
+        self.generic_visit(node)
+        return _operation(node.left, node.op, node.right)
+
+    def visit_Compare(self, node):
+        operands = [node.left, *node.comparators]
+        if isinstance(node.ops[0], ast.In | ast.NotIn):
+            operands = [node.left, *node.comparators[0].elts]
+        floats = any(self.kinds[operand] == FLOAT for operand in operands)
+        self.generic_visit(node)
+        if isinstance(node.ops[0], ast.In | ast.NotIn):
+            found = _call("among", node.left, *node.comparators[0].elts)
+            return ast.UnaryOp(ast.Not(), found) if isinstance(node.ops[0], ast.NotIn) else found
+        if floats:
+            node.left = _call("as_float", node.left)
+            node.comparators = [_call("as_float", one) for one in node.comparators]
+        return node
+
+    def visit_AugAssign(self, node):
+        """`a[f()] += x` reads the place once, then the value, and writes last."""
+        kind = self.kinds[node.target]
+        lines = []
+        if isinstance(node.target, ast.Subscript):
+            parts = [self.visit(node.target.value), self.visit(node.target.slice)]
+            owner, index = (self._name() for _ in parts)
+            lines = [_store(owner, parts[0]), _store(index, parts[1])]
+            places = [ast.Subscript(_load(owner), _load(index), c()) for c in (ast.Load, ast.Store)]
+        else:
+            places = [_load(node.target.id), node.target]
+        old = _call(_READ_AS[kind], places[0])
+        value = _operation(old, node.op, self.visit(node.value))
+        return [*lines, ast.Assign([places[1]], value)]
+
+    def _name(self):
+        self.names += 1
+        return f"place_{self.names}__"
+
+
+def _operation(left, operator, right):
+    if isinstance(operator, ast.Pow):
+        return _call("power", left, right)
+    return ast.BinOp(left, operator, right)
+
+
+def _load(name):
+    return ast.Name(name, ast.Load())
+
+
+def _store(name, value):
+    return ast.Assign([ast.Name(name, ast.Store())], value)
+
+
+def _call(name, *arguments):
+    return ast.Call(_load(name), list(arguments), [])
+
+
+def as_bool(value):
+    if type(value) is not bool:
+        raise plain.WrongKind(f"{value!r} is no bool")
+    return value
+
+
+def as_int(value):
+    if type(value) not in (bool, int, plain.Int):
+        raise plain.WrongKind(f"{value!r} is no int")
+    return plain.Int(value)
+
+
+def as_float(value):
+    if type(value) not in (bool, int, plain.Int, float):
+        raise plain.WrongKind(f"{value!r} is no number")
+    return float(value)
+
+
+def among(value, *choices):
+    return any(value == choice for choice in choices)
+
+
+def _tool(function):
+    """A function of the toolkit whose numbers become what its parameters say."""
+    takes = [p.annotation for p in inspect.signature(function).parameters.values()]
+    convert = {float: float, int: plain.Int}
+
+    def called(*arguments, **named):
+        bound = inspect.signature(function).bind(*arguments, **named)
+        given = [convert.get(t, lambda x: x)(a) for t, a in zip(takes, bound.args, strict=True)]
+        return function(*given)
+
+    return called
+
+
+def _namespace(scratch):
+    functions = {name: _tool(getattr(plain, name)) for name in tools() if name != "order"}
+    return {
+        **constants(), **functions, "__builtins__": {},
+        "zeros": scratch.zeros, "order": scratch.order, "power": plain.power, "among": among,
+        "as_bool": as_bool, "as_int": as_int, "as_float": as_float,
+        "min": plain.extreme(lambda a, b: a < b), "max": plain.extreme(lambda a, b: a > b),
+        "sum": plain.total, "sorted": plain.ordered, "range": plain.turns, "int": plain.whole,
+        "round": plain.nearest, "float": float, "bool": bool, "abs": abs, "len": len, "any": any,
+        "all": all, "enumerate": enumerate, "zip": zip, "reversed": reversed,
+    }  # fmt: skip
+
+
+class PlainPolicy:
+    """A verified policy as Python runs it."""
+
+    def __init__(self, source):
+        text = source.annotated()
+        program = read_program(syntax.parse(text), syntax.tune_ranges(text))
+        inference = Inference(program)
+        inference.run()
+        body = [_AsItStands(inference).visit(node) for node in program.functions.values()]
+        tree = ast.fix_missing_locations(ast.Module(body, []))
+        self.code = compile(tree, "<canonical text>", "exec")
+        self.constants = {
+            one.name: int(one.value) if one.integer else one.value for one in source.tunables
+        }
+
+    def call(self, hook, rows, memory, rotation=0):
+        """What a call leaves: ("answer", value) or ("fault", kind), memory, records by name."""
+        given = {"memory": plain.Numbers(memory.tolist())}
+        for name, kind in hooks()[hook].parameters:
+            if kind.record:
+                made = [Row(kind.record.removeprefix("New"), row) for row in rows[name]]
+                if kind.name == "rows":
+                    turn = rotation if kind.record == "Instance" else 0
+                    given[name] = plain.Places(made[turn:] + made[:turn])
+                    rows_seen = made
+                else:
+                    given[name], rows_seen = made[0], made
+                given[f"{name} as it lies"] = rows_seen
+        scope = _namespace(plain.Scratch()) | self.constants
+        exec(self.code, scope)
+        answer = _answer(scope[hook], hook, [given[name] for name, _ in hooks()[hook].parameters])
+        left = {name: given[f"{name} as it lies"] for name in rows}
+        return answer, list(given["memory"]), left
+
+
+def _answer(function, hook, arguments):
+    try:
+        value = function(*arguments)
+        if hooks()[hook].result == INT:
+            value = plain.checked(as_int(value))
+        elif hooks()[hook].result == FLOAT:
+            value = as_float(value)
+            plain.need(value == value, plain.NOT_A_NUMBER)
+    except plain.Fault as fault:
+        return "fault", fault.kind
+    except ZeroDivisionError:
+        return "fault", plain.ZERO_DIVISION
+    return "answer", value
+
+
+def differences(outcome, engine, rows, memory, hook):
+    """Words for how an engine's outcome, memory and rows differ from plain Python's."""
+    answer, floats, records = outcome
+    found = []
+    if not _same(answer, engine):
+        found.append(f"answer {engine} instead of {answer}")
+    if not _same(floats, memory.tolist()):
+        found.append("memory")
+    for name, kind in hooks()[hook].parameters:
+        if kind.record:
+            record = kind.record.removeprefix("New")
+            there = [values_of(record, row) for row in rows[name]]
+            if not _same([list(row.values()) for row in records[name]], there):
+                found.append(name)
+    return found
+
+
+def _same(a, b):
+    """Equal numbers, lists in lists; missing equals missing, and the sign of zero is no matter."""
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b or (a != a and b != b)
+
+
+__all__ = ["PlainPolicy", "Row", "contract", "differences", "np"]

@@ -1,0 +1,40 @@
+"""Laws 5 and 7 on programs nobody wrote; and what such programs have found so far."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from sandbox.verifier import verify
+
+_spec = importlib.util.spec_from_file_location("trials", Path(__file__).with_name("trials.py"))
+trials = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(trials)
+
+ROUTE = "def route(request, instances, memory):\n"
+SCHEDULE = "def schedule(window, cluster, plan, new_plan, memory):\n"
+TUNE = "def tune(instance, memory):\n"
+FOUND = {
+    "a power of 0 computes its base": ROUTE + "    return (1 // (len(memory) - 64)) ** 0\n",
+    "len of a list computes the elements":
+        ROUTE + "    return len([1 // (k - k) for k in range(2)])\n",
+    "any of a list computes them all":
+        ROUTE + "    return 1 if any([1 // (1 - k) > 0 for k in range(2)]) else 0\n",
+    "all of a list computes them all":
+        ROUTE + "    return 1 if all([1 // (1 - k) > 1 for k in range(2)]) else 0\n",
+    "sorted copies floats": TUNE + "    memory[3] = 5.0\n"
+        "    for i, v in enumerate(sorted(memory, key=lambda v: -v)):\n"
+        "        memory[i] = 7.0\n        memory[63 - i] = v\n",
+    "a share is seen where it lies": SCHEDULE + "    add_replica(new_plan, 0, 1, 1, MIXED)\n"
+        "    share = new_plan.replicas[0].share\n    set_share(new_plan, 0, 1, 0.25)\n"
+        "    memory[0] = share[1]\n",
+    "a bool becomes a float": TUNE + "    memory[0] = instance.draining + 0.5\n"
+        "    memory[1] = max(instance.draining, memory[2], sum(k > 1 for k in range(3)))\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_law_5_what_fuzzing_found_stays_mended(name):
+    source = verify(FOUND[name])
+    report = trials.tried(source, source.hooks[0], name, calls=6, compiled=True)
+    assert not report.violations
