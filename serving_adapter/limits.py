@@ -1,0 +1,74 @@
+"""The bounds under which a live policy is watched; every one is a setting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from serving_adapter.errors import AdapterError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveLimits:
+    """Bounds in real seconds, counts and shares; `docs/live-safety.md` says what each is for.
+
+    Attributes:
+        poll_s: how often the watchdog looks.
+        slow_p99_s: of a policy's call, over its latest `slow_decisions`.
+        slow_call_s: a single call longer than this is late. In one process a call can also be
+            late because the scheduler took the processor away, so the bound is far above what
+            any policy needs.
+        slow_strikes_s: two late calls within it eject.
+        hang_s: a call that has not returned after it ejects, whatever comes of the call.
+        stall_s: a held request may be this old, or `stall_factor` times the control arm's p99
+            wait if that is more, but never `stall_cap_s`.
+        stall_idle_s: requests may be held this long while no engine has anything to do.
+        share_factor: times the fair share of requests that one engine may get over `share_s`,
+            once `share_requests` have been placed.
+        kv_full, kv_free: one engine's KV use above the first while another's is below the second
+            may last `kv_s`.
+        stale_s: age at which signals are stale, when those of every engine are that old.
+        control_share: sessions that the control arm decides; 0 turns it off.
+        control_epoch_s: after this long every session draws its arm anew.
+        alpha: probability of ejecting a policy as worse that is not, ever.
+        effect: how much worse than the control arm is still accepted.
+        shadow_share: decisions on which the default policy is asked too.
+    """
+
+    poll_s: float = 0.02
+    slow_p99_s: float = 0.001
+    slow_decisions: int = 1000
+    slow_call_s: float = 0.02
+    slow_strikes_s: float = 60.0
+    hang_s: float = 1.0
+    stall_s: float = 5.0
+    stall_factor: float = 3.0
+    stall_cap_s: float = 30.0
+    stall_idle_s: float = 1.0
+    share_factor: float = 3.0
+    share_s: float = 60.0
+    share_requests: int = 100
+    kv_full: float = 0.98
+    kv_free: float = 0.5
+    kv_s: float = 10.0
+    stale_s: float = 2.0
+    control_share: float = 0.05
+    control_epoch_s: float = 600.0
+    alpha: float = 0.01
+    effect: float = 0.02
+    shadow_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            value = getattr(self, known.name)
+            if not 0 <= value < math.inf:
+                raise AdapterError(f"{known.name} is {value}: give a number that is not negative.")
+        if not (self.control_share <= 0.5 and 0 < self.alpha < 1 and self.poll_s > 0):
+            raise AdapterError(
+                "control_share is at most 0.5, alpha between 0 and 1 and poll_s above 0: "
+                "correct the limits."
+            )
+
+
+UNWATCHED_ARM = LiveLimits(control_share=0.0)
+"""The default bounds with every request decided by the active policy."""
