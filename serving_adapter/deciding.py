@@ -4,39 +4,44 @@ What is live is one immutable `Live` object behind one attribute. A decision rea
 once and works with what it read, so it never sees half a swap, and it carries the sequence and
 digest of what made it. A policy that faults is ejected before the decision returns; the same
 decision falls back to the last good policy, then to least outstanding requests, which cannot fail.
+Requests of the control arm skip the policy under comparison and are decided by what comes next.
 """
 
 from __future__ import annotations
 
-import logging
-import math
+import asyncio
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from sandbox import contract, frame
 from sandbox.errors import PolicyFault
 from serving_adapter.activation import Ready, Rows, is_valid, missing_rows
+from serving_adapter.call_times import CallTimes
+from serving_adapter.control_arm import arm_of, unit_of
 from serving_adapter.decision import (
     BUILT_IN_DIGEST,
     NO_INSTANCE,
+    Arm,
     Author,
     Decision,
     DecisionInput,
-    Fault,
     Outcome,
     RecentInputs,
 )
+from serving_adapter.ejection import EjectionKind
+from serving_adapter.errors import SideProcessAway, SideProcessDied, SideProcessSlow
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable, columns_of
-
-_log = logging.getLogger("evolver.host")
+from serving_adapter.limits import LiveLimits
+from serving_adapter.live import Live, LiveSlot
 
 INVALID_CHOICE = "invalid-choice"
+DEADLINE_MISSED = "deadline-missed"
 FAULT_KINDS = {
     frame.FUEL: "fuel",
     frame.ZERO_DIVISION: "zero-division",
@@ -69,88 +74,100 @@ _OUTCOMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """What decides now. `active` is None for the built-in default, and after an ejection.
+class _Answer:
+    """What one policy said: a valid choice, or None and why; `eject` says to take it out."""
 
-    `expires_unix_s` is when the statement that put both policies live ends, on the wall clock.
-    """
-
-    sequence: int = 0
-    active: Ready | None = None
-    last_good: Ready | None = None
-    expires_unix_s: float = math.inf
-
-    @property
-    def digest(self) -> str:
-        """Of the first policy that will be asked."""
-        ready = self.active or self.last_good
-        return ready.digest if ready else BUILT_IN_DIGEST
+    choice: int | None
+    fault: str = ""
+    eject: EjectionKind | None = None
 
 
 class Decider:
-    """Decides with whatever `live` holds. Belongs to one event loop."""
+    """Decides with whatever `slot.live` holds. Belongs to one event loop.
+
+    Attributes:
+        asking: the policy that is being asked and since when; None between decisions.
+        picks: requests that policies sent to each engine.
+        times: what calls of present policies took.
+        shadowed: inputs on which the default policy is still to be asked.
+    """
 
     def __init__(
         self,
         table: InstanceTable,
+        slot: LiveSlot,
         metrics: HostMetrics,
-        on_fault: Callable[[Fault], None],
         clock: Callable[[], float],
         *,
+        limits: LiveLimits,
         fuel: int,
         router: int,
     ) -> None:
-        self.live = Live()
+        self.slot = slot
         self.recent = RecentInputs()
+        self.shadowed = RecentInputs()
+        self.asking: tuple[Ready, float] | None = None
+        self.picks: dict[int, int] = {}
+        self.times: dict[Ready, CallTimes] = {}
         self._table = table
         self._metrics = metrics
-        self._on_fault = on_fault
         self._now_s = clock
+        self._limits = limits
         self._fuel = fuel
         self._router = router
         self._random = random.Random()
         self._decisions = 0
+        self._shadow_every = round(1 / limits.shadow_share) if limits.shadow_share > 0 else 0
         self._request = _new_request()
         self._columns = columns_of(self._request)
 
     def route(self, facts: RequestFacts, exclude: frozenset[int], held_count: int) -> Decision:
         """Decide where a request goes now; see `PolicyHost.route`."""
         started_s = time.perf_counter()
-        self._decisions += 1
-        live = self.live
+        self._decisions = self.slot.number = self._decisions + 1
+        live, off = self.slot.live, self.slot.off
         rows = self._table.offered(facts, self._now_s(), exclude)
         if not len(rows):
             return self._decided(live, started_s, NO_INSTANCE, Author.BUILT_IN, "")
+        arm = self._arm(live, off, facts)
+        reasons = [] if off is None else [off.value]
         request = self._fill_request(facts, held_count)
-        reasons: list[str] = []
-        for author, ready in ((Author.ACTIVE, live.active), (Author.LAST_GOOD, live.last_good)):
-            if ready is None:
-                continue
-            if ready.router is None:
-                break
-            choice, fault = self._ask(live, ready, request, rows)
-            if choice is not None:
-                return self._decided(live, started_s, choice, author, ",".join(reasons))
-            reasons.append(fault)
-            self._eject(ready, fault)
+        for author, ready in _asked(live, arm) if off is None else ():
+            answer = self._ask(live, ready, request, rows)
+            if answer.choice is not None:
+                reason = ",".join(reasons)
+                return self._decided(live, started_s, answer.choice, author, reason, arm)
+            reasons.append(answer.fault)
         choice = self._least_outstanding(rows)
-        return self._decided(live, started_s, choice, Author.BUILT_IN, ",".join(reasons))
+        return self._decided(live, started_s, choice, Author.BUILT_IN, ",".join(reasons), arm)
 
-    def fallback(self, facts: RequestFacts, reason: str, exclude: frozenset[int]) -> Decision:
+    def fallback(
+        self, facts: RequestFacts, reason: str, exclude: frozenset[int], *, held: bool
+    ) -> Decision:
         """Decide without any policy; see `PolicyHost.fallback`."""
         started_s = time.perf_counter()
-        self._decisions += 1
+        self._decisions = self.slot.number = self._decisions + 1
+        live, off = self.slot.live, self.slot.off
         rows = self._table.offered(facts, self._now_s(), exclude)
         choice = self._least_outstanding(rows) if len(rows) else NO_INSTANCE
-        return self._decided(self.live, started_s, choice, Author.BUILT_IN, reason)
+        arm = self._arm(live, off, facts) if held else Arm.NONE
+        return self._decided(live, started_s, choice, Author.BUILT_IN, reason, arm)
 
-    def _ask(self, live: Live, ready: Ready, request: Rows, rows: Rows) -> tuple[int | None, str]:
-        """One policy's valid choice, or None and the kind of its fault."""
+    def _arm(self, live: Live, off: EjectionKind | None, facts: RequestFacts) -> Arm:
+        """Nothing is compared while the built-in default decides anyway."""
+        if off is not None or live.compared is None or not self._limits.control_share:
+            return Arm.NONE
+        return arm_of(unit_of(facts, self._limits.control_epoch_s), self._limits.control_share)
+
+    def _ask(self, live: Live, ready: Ready, request: Rows, rows: Rows) -> _Answer:
+        """Ask one policy, remember what it was asked, and take it out when it must go."""
         rotation = (self._router * 7919 + self._decisions) % len(rows)
         memory = ready.memory.tobytes()
-        choice, fault = self._call(ready, request, rows, rotation)
-        valid = choice is not None and is_valid(choice, rows)
-        fault = fault if valid or choice is None else INVALID_CHOICE
+        started_s = time.perf_counter()
+        self.asking = ready, started_s
+        answer = self._call(ready, request, rows, rotation)
+        self.asking = None
+        ended_s = time.perf_counter()
         given = DecisionInput(
             number=self._decisions,
             sequence=live.sequence,
@@ -160,24 +177,55 @@ class Decider:
             memory=memory,
             rotation=rotation,
             fuel=self._fuel,
-            choice=choice,
-            fault=fault,
+            choice=answer.choice,
+            fault=answer.fault,
+            call_s=ended_s - started_s,
         )
         self.recent.add(given)
-        return (choice if valid else None), fault
+        if self._shadow_every and not self._decisions % self._shadow_every:
+            self.shadowed.add(given)
+        self._judge(ready, answer, ended_s - started_s, ended_s)
+        return answer
 
-    def _call(
-        self, ready: Ready, request: Rows, rows: Rows, rotation: int
-    ) -> tuple[int | None, str]:
+    def _judge(self, ready: Ready, answer: _Answer, call_s: float, now_s: float) -> None:
+        times = self.times.get(ready)
+        if times is None:
+            live = self.slot.live
+            kept = {old: self.times[old] for old in self.times if old in live.policies}
+            times = kept[ready] = CallTimes(self._limits)
+            self.times = kept
+        times.add(call_s)
+        if answer.eject is not None:
+            self.slot.eject(ready, answer.eject, answer.fault)
+            return
+        late = call_s > self._limits.slow_call_s or answer.fault == DEADLINE_MISSED
+        if late and times.late(now_s):
+            reason = f"two late decisions, the second took {call_s:.3g} s"
+            self.slot.eject(ready, EjectionKind.SLOW, reason)
+
+    def _call(self, ready: Ready, request: Rows, rows: Rows, rotation: int) -> _Answer:
         if ready.router is None:
-            return None, "no-route"
+            return _Answer(None, "no-route")
         try:
-            return int(ready.router.route(request, rows, ready.memory, rotation, self._fuel)), ""
+            choice = ready.router.route(request, rows, ready.memory, rotation, self._fuel)
+            # A bool or a numpy integer is one too, to isinstance; a subclass can lie about itself.
+            if type(choice) is int and is_valid(choice, rows):
+                return _Answer(choice)
+            return _Answer(None, INVALID_CHOICE, EjectionKind.ERROR)
         except PolicyFault as stopped:
-            return None, FAULT_KINDS.get(stopped.kind, "other")
+            return _Answer(None, FAULT_KINDS.get(stopped.kind, "other"), EjectionKind.ERROR)
+        except SideProcessSlow:
+            return _Answer(None, DEADLINE_MISSED)
+        except SideProcessAway:
+            return _Answer(None, "side-process-away")
+        except SideProcessDied as death:
+            return _Answer(None, "side-process-died", EjectionKind.CRASH if death.final else None)
+        except KeyboardInterrupt:
+            _interrupt_soon()
+            return _Answer(None, "interrupted")
         # Whatever a policy manages to raise, the request must still be served.
-        except Exception as error:
-            return None, type(error).__name__
+        except BaseException as error:
+            return _Answer(None, type(error).__name__, EjectionKind.ERROR)
 
     def _least_outstanding(self, rows: Rows) -> int:
         """The engine with the fewest requests; equal ones in turn."""
@@ -186,19 +234,14 @@ class Decider:
         best = order[np.argmin(self._table.outstanding(rows)[order])]
         return int(rows["id"][best])
 
-    def _eject(self, ready: Ready, kind: str) -> None:
-        live = self.live
-        if live.active is ready:
-            self.live = replace(live, active=None)
-        elif live.last_good is ready:
-            self.live = replace(live, last_good=None)
-        fault = Fault(live.sequence, ready.digest, kind, self._decisions)
-        self._metrics.ejected(kind, self.live.sequence, self.live.digest)
-        _log.error("policy %s ejected: %s", ready.digest[:12], kind)
-        self._on_fault(fault)
-
     def _decided(
-        self, live: Live, started_s: float, choice: int, author: Author, reason: str
+        self,
+        live: Live,
+        started_s: float,
+        choice: int,
+        author: Author,
+        reason: str,
+        arm: Arm = Arm.NONE,
     ) -> Decision:
         author_of = {Author.ACTIVE: live.active, Author.LAST_GOOD: live.last_good}.get(author)
         decision = Decision(
@@ -210,7 +253,11 @@ class Decider:
             author=author,
             reason=reason,
             duration_s=time.perf_counter() - started_s,
+            arm=arm,
+            compared=live.compared.digest if live.compared and arm is not Arm.NONE else "",
         )
+        if author_of is not None and arm is not Arm.CONTROL and choice >= 0:
+            self.picks[choice] = self.picks.get(choice, 0) + 1
         self._metrics.decided(decision)
         return decision
 
@@ -222,6 +269,32 @@ class Decider:
         for name in FROM_FACTS:
             of[name][0] = getattr(facts, name)
         return self._request
+
+
+def _asked(live: Live, arm: Arm) -> Iterator[tuple[Author, Ready]]:
+    """Policies in the order in which they are asked; a control request skips the first."""
+    skip = arm is Arm.CONTROL
+    for author, ready in ((Author.ACTIVE, live.active), (Author.LAST_GOOD, live.last_good)):
+        if ready is None:
+            continue
+        if ready.router is None:
+            return
+        if not skip:
+            yield author, ready
+        skip = False
+
+
+def _interrupt_soon() -> None:
+    """An operator's interrupt in mid-decision: serve this request, then stop the loop as asked."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise KeyboardInterrupt from None
+    loop.call_soon(_interrupt)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _new_request() -> Rows:

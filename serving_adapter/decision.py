@@ -32,6 +32,14 @@ class Author(StrEnum):
     BUILT_IN = "built_in"
 
 
+class Arm(StrEnum):
+    """Who was to decide a request; `NONE` when there is no policy to compare."""
+
+    POLICY = "policy"
+    CONTROL = "control"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One decision; every one names the snapshot sequence it was made under.
@@ -40,8 +48,11 @@ class Decision:
         number: counts this host's decisions from 1.
         instance_id: the engine, or `contract.HOLD`, `contract.REJECT`, `NO_INSTANCE`.
         digest: of the policy that decided, `BUILT_IN_DIGEST` when none did.
-        reason: why the active policy did not decide, as fault kinds; empty when it did.
+        reason: why the active policy did not decide, as fault kinds; empty when it did, and for
+            requests of the control arm.
         duration_s: wall time of the whole decision, fallbacks included.
+        arm: of the comparison between the live policy and its control.
+        compared: digest of that policy, whoever decided; empty without a comparison.
     """
 
     number: int
@@ -52,6 +63,8 @@ class Decision:
     author: Author
     reason: str
     duration_s: float
+    arm: Arm = Arm.NONE
+    compared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ class DecisionInput:
         instances: `contract.Instance` records, before rotation.
         memory: the router scope's float64 values before the call.
         choice: the returned id; None when it failed with `fault`.
+        call_s: wall time of the policy's call.
     """
 
     number: int
@@ -75,20 +89,7 @@ class DecisionInput:
     fuel: int
     choice: int | None
     fault: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A policy failed in one decision; it was ejected at once.
-
-    Attributes:
-        kind: `invalid-choice`, or the engine's name for the fault (`fuel`, `index`, ...).
-    """
-
-    sequence: int
-    digest: str
-    kind: str
-    number: int
+    call_s: float
 
 
 class RecentInputs:
@@ -105,5 +106,12 @@ class RecentInputs:
         self._kept.append(given)
 
     def all(self) -> tuple[DecisionInput, ...]:
-        """Everything kept, oldest first."""
-        return tuple(self._kept)
+        """Everything kept, oldest first; another thread may ask."""
+        return tuple(self._kept.copy())
+
+    def take(self) -> DecisionInput | None:
+        """Remove the oldest, None when there is none; another thread may ask."""
+        try:
+            return self._kept.popleft()
+        except IndexError:
+            return None

@@ -70,11 +70,23 @@ class EngineSet:
         self._failed(instance_id, FAILED_SCRAPES)
 
     async def run(self, every_s: float, on_change: Callable[[], None]) -> None:
-        """Scrape all engines side by side, for ever; cancel to stop."""
-        while True:
-            await asyncio.gather(*(self.scrape(number) for number in self.ids()))
-            on_change()
-            await asyncio.sleep(every_s)
+        """Scrape all engines side by side, for ever; cancel to stop.
+
+        One that does not answer keeps the signals of no other from being fresh.
+        """
+        asked: dict[int, asyncio.Task[None]] = {}
+        try:
+            while True:
+                for number in set(self.ids()) - asked.keys():
+                    asked[number] = asyncio.create_task(self.scrape(number))
+                if asked:
+                    await asyncio.wait(asked.values(), timeout=every_s / 2)
+                asked = {number: task for number, task in asked.items() if not task.done()}
+                on_change()
+                await asyncio.sleep(every_s)
+        finally:
+            for task in asked.values():
+                task.cancel()
 
     async def scrape(self, instance_id: int) -> None:
         """Ask one engine for its signals now."""

@@ -75,6 +75,7 @@ class Gateway:
         self._draining = False
         self._engines: EngineSet | None = None
         self._proxy: Proxy | None = None
+        host.watchdog.scrape_s = self.settings.scrape_s
 
     def application(self) -> web.Application:
         """The aiohttp application; it opens and closes its connections with itself."""
@@ -121,7 +122,8 @@ class Gateway:
                 self._engines.add(url, facts)
             scraping = self._engines.run(settings.scrape_s, self.holding.capacity_changed)
             tasks = [asyncio.create_task(scraping), asyncio.create_task(self.holding.run())]
-            yield
+            async with self.host.watchdog.running():
+                yield
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -172,6 +174,7 @@ class Gateway:
             self._active -= 1
             record = visit.record(self.host.now_s())
             self.metrics.ended(record)
+            self.host.ended(visit.facts, record)
             self._on_request(record)
 
     async def _answer(self, request: web.Request, raw: bytes, visit: Visit) -> web.StreamResponse:

@@ -21,7 +21,7 @@ HELD_TOO_LONG = "held-too-long"
 class _Held:
     facts: RequestFacts
     exclude: frozenset[int]
-    until_s: float
+    since_s: float
     decided: asyncio.Future[Decision]
     count: int = 1
 
@@ -35,6 +35,7 @@ class HoldQueue:
         self._tick_s = tick_s
         self._held: dict[_Held, None] = {}
         self._asking = False
+        host.watchdog.held = self._standing
 
     def __len__(self) -> int:
         return len(self._held)
@@ -42,8 +43,7 @@ class HoldQueue:
     async def wait(self, facts: RequestFacts, exclude: frozenset[int]) -> Decision:
         """Hold a request until some decision other than HOLD is made for it."""
         loop = asyncio.get_running_loop()
-        until_s = self._host.now_s() + self._max_hold_s
-        held = _Held(facts, exclude, until_s, loop.create_future())
+        held = _Held(facts, exclude, self._host.now_s(), loop.create_future())
         self._held[held] = None
         try:
             return await held.decided
@@ -62,6 +62,11 @@ class HoldQueue:
             await asyncio.sleep(self._tick_s)
             self._ask_again()
 
+    def _standing(self) -> tuple[int, float]:
+        """How many are held, and for how long the oldest has been."""
+        oldest = next(iter(self._held), None)
+        return len(self._held), self._host.now_s() - oldest.since_s if oldest else 0.0
+
     def _ask_again(self) -> None:
         self._asking = False
         now_s = self._host.now_s()
@@ -72,7 +77,8 @@ class HoldQueue:
                 del self._held[held]
 
     def _decide(self, held: _Held, now_s: float) -> Decision:
-        if now_s >= held.until_s:
-            return self._host.fallback(held.facts, HELD_TOO_LONG, held.exclude)
+        if now_s >= held.since_s + self._max_hold_s:
+            self._host.watchdog.held_too_long(now_s - held.since_s)
+            return self._host.fallback(held.facts, HELD_TOO_LONG, held.exclude, held=True)
         held.count += 1
         return self._host.route(held.facts, exclude=held.exclude, held_count=held.count - 1)

@@ -1,8 +1,9 @@
 """The policy host: keeps the live policy, swaps it, never goes back, and decides with it.
 
 A swap is prepared off the event loop and is then one assignment on it, between two decisions.
-Sequences only rise; a policy that was ejected stays out until a higher sequence arrives. Nothing
-here needs a database, a web framework or, with the interpreted engine, numba.
+Sequences only rise; a policy that was ejected stays out, whatever sequence names it, until a person
+enables it on this host. Nothing here needs a database, a web framework or, with the interpreted
+engine, numba.
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ from policy_store.errors import SnapshotNotYetValid, StoreError
 from policy_store.snapshot import Snapshot, SnapshotPolicy
 from serving_adapter.activation import ROUTE_FUEL, Prepare, Ready, prepare_policy
 from serving_adapter.admission import Admission
-from serving_adapter.deciding import Decider, Live
-from serving_adapter.decision import Decision, DecisionInput, Fault
+from serving_adapter.control_arm import observation_of
+from serving_adapter.deciding import Decider
+from serving_adapter.decision import Decision, DecisionInput
+from serving_adapter.ejection import Ejection
 from serving_adapter.errors import AdapterError, SnapshotRefused
 from serving_adapter.exposition import Registry
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable
+from serving_adapter.latches import LatchFolder
+from serving_adapter.limits import LiveLimits
+from serving_adapter.live import Live, LiveSlot
+from serving_adapter.request_log import RequestRecord
+from serving_adapter.watchdog import Watchdog
 
 SWAP_SWITCH_INTERVAL_S = 0.0005
 
@@ -41,7 +49,9 @@ class PolicyHost:
         registry: Registry | None = None,
         prepare: Prepare = prepare_policy,
         admission: Admission | None = None,
-        on_fault: Callable[[Fault], None] = lambda _: None,
+        on_ejection: Callable[[Ejection], None] = lambda _: None,
+        limits: LiveLimits | None = None,
+        state: Path | None = None,
         fuel: int = ROUTE_FUEL,
         router: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -55,12 +65,35 @@ class PolicyHost:
         self._switch_interval_s = sys.getswitchinterval()
         self._swapping = asyncio.Lock()
         self._named: str | None = None
-        self._decider = Decider(table, self.metrics, on_fault, self.now_s, fuel=fuel, router=router)
+        self._lifted = False
+        self.limits = limits or LiveLimits()
+        self.slot = LiveSlot(
+            self.metrics, on_ejection, LatchFolder(state) if state is not None else None
+        )
+        self._decider = Decider(
+            table,
+            self.slot,
+            self.metrics,
+            self.now_s,
+            limits=self.limits,
+            fuel=fuel,
+            router=router,
+        )
+        self.watchdog = Watchdog(
+            table,
+            self.slot,
+            self._decider,
+            self.metrics,
+            self.now_s,
+            limits=self.limits,
+            state=state,
+        )
+        self.watchdog.on_release = self._released
 
     @property
     def live(self) -> Live:
         """What decides now; immutable."""
-        return self._decider.live
+        return self.slot.live
 
     @property
     def recent(self) -> tuple[DecisionInput, ...]:
@@ -80,10 +113,28 @@ class PolicyHost:
         return self._decider.route(facts, exclude, held_count)
 
     def fallback(
-        self, facts: RequestFacts, reason: str, exclude: frozenset[int] = frozenset()
+        self,
+        facts: RequestFacts,
+        reason: str,
+        exclude: frozenset[int] = frozenset(),
+        *,
+        held: bool = False,
     ) -> Decision:
-        """The built-in decision, where no policy is to decide; `reason` says why."""
-        return self._decider.fallback(facts, reason, exclude)
+        """The built-in decision, where no policy is to decide.
+
+        Args:
+            facts: what is known of the request.
+            reason: why no policy decides.
+            exclude: engines that already failed this request.
+            held: a policy had its chance and held the request, so it stays in its arm.
+        """
+        return self._decider.fallback(facts, reason, exclude, held=held)
+
+    def ended(self, facts: RequestFacts, record: RequestRecord) -> None:
+        """A request has ended; the watchdog compares what became of it."""
+        seen = observation_of(facts, record, self.limits.control_epoch_s)
+        if seen is not None:
+            self.watchdog.observe(seen)
 
     def now_s(self) -> float:
         """Seconds since this host started; never goes back."""
@@ -98,12 +149,16 @@ class PolicyHost:
         signature.
 
         Raises:
-            SnapshotRefused: the sequence is not above the present one.
+            SnapshotRefused: the sequence is not above the present one, or the policy was ejected.
             PolicyUnusable: the policy does not load; what runs stays.
         """
         async with self._swapping:
             self._check_sequence(sequence)
             ready = await self._ready(source, parameters)
+            if self.slot.is_latched(ready.digest):
+                raise SnapshotRefused(
+                    f"Policy {ready.digest[:12]} was ejected here: see `evolver host status`."
+                )
             before = self.live
             return self._assign(Live(sequence, ready, before.active or before.last_good))
 
@@ -117,14 +172,16 @@ class PolicyHost:
         """
         async with self._swapping:
             await asyncio.to_thread(self._admission.check, snapshot)
-            if snapshot.sequence == self.live.sequence and snapshot.digest == self._named:
+            if snapshot.sequence != self.live.sequence or snapshot.digest != self._named:
+                self._check_sequence(snapshot.sequence)
+            elif not self._enabled_again(snapshot):
                 return False
-            self._check_sequence(snapshot.sequence)
-            last_good = await self._ready_or_none(snapshot.last_good)
-            active = await self._ready_policy(snapshot.active)
+            last_good = await self._ready_or_none(self._allowed(snapshot.last_good))
+            active = await self._ready_policy(self._allowed(snapshot.active))
             await asyncio.to_thread(self._admission.accept, snapshot)
             until_s = snapshot.expires_at.timestamp()
             self._assign(Live(snapshot.sequence, active, last_good, until_s))
+            self._named = snapshot.digest
             return True
 
     async def follow(self, path: Path, poll_s: float = 0.1) -> None:
@@ -135,10 +192,27 @@ class PolicyHost:
         seen, early = None, False
         while True:
             stamp = _stamp(path), _stamp(self._admission.trust_file)
-            if stamp[0] is not None and (early or stamp != seen):
+            if stamp[0] is not None and (early or self._lifted or stamp != seen):
+                self._lifted = False
                 early = await self._try_file(path, again=stamp == seen)
                 seen = stamp
             await asyncio.sleep(poll_s)
+
+    def _released(self) -> None:
+        """A person has let something back in: read the snapshot again."""
+        self._lifted = True
+
+    def _allowed(self, policy: SnapshotPolicy | None) -> SnapshotPolicy | None:
+        """A policy that was ejected here is not even loaded."""
+        if policy is None or not self.slot.is_latched(policy.digest):
+            return policy
+        _log.warning("policy %s was ejected here and stays out", policy.digest[:12])
+        return None
+
+    def _enabled_again(self, snapshot: Snapshot) -> bool:
+        """Whether the snapshot that runs names an active policy that is out, but need not be."""
+        wanted = self._allowed(snapshot.active)
+        return wanted is not None and self.live.active is None
 
     async def _try_file(self, path: Path, *, again: bool) -> bool:
         """Apply a file, or say why not, once; whether it is to be tried again."""
@@ -195,7 +269,7 @@ class PolicyHost:
             return None
 
     def _assign(self, live: Live) -> Live:
-        self._decider.live = live
+        live = self.slot.assign(live)
         self._named = live.active.digest if live.active else None
         self.metrics.swapped(live.sequence, live.digest)
         _log.info("live: sequence %d, policy %s", live.sequence, live.digest[:12])

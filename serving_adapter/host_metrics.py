@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from serving_adapter.decision import Decision
+from serving_adapter.decision import Arm, Decision
+from serving_adapter.ejection import EjectionKind
 from serving_adapter.exposition import Registry
 
 DECISION_BUCKETS_S = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
@@ -23,7 +24,29 @@ class HostMetrics:
         self._decision_s = registry.histogram(
             "evolver_decision_seconds", "Wall time of a decision.", DECISION_BUCKETS_S
         )
-        self._faults = registry.counter("evolver_policy_faults_total", "Ejections.", ("kind",))
+        self._ejections = registry.counter(
+            "evolver_ejections_total", "Policies taken out, and stale signals.", ("kind",)
+        )
+        self._latched = registry.gauge(
+            "evolver_latched", "Policies that stay out until a person enables them."
+        )
+        self._off = registry.gauge(
+            "evolver_policies_off", "1 while no policy is asked, whatever is live.", ("kind",)
+        )
+        self._enabled = registry.gauge("evolver_enable_seq", "How often a policy went live.")
+        self._arms = registry.counter(
+            "evolver_arm_decisions_total", "Decisions in each arm.", ("arm",)
+        )
+        self._share = registry.gauge("evolver_control_share", "Sessions in the control arm.")
+        self._evidence = registry.gauge(
+            "evolver_regress_evidence", "Against the policy; it is ejected at 1/alpha."
+        )
+        self._lag = registry.gauge(
+            "evolver_loop_lag_seconds", "Since the event loop last answered the watchdog."
+        )
+        self._shadow = registry.counter(
+            "evolver_shadow_decisions_total", "Default policy beside the live one.", ("result",)
+        )
         self._swaps = registry.counter("evolver_swaps_total", "Policies that went live.")
         self._refused = registry.counter(
             "evolver_snapshots_refused_total", "Snapshots that did not go live.", ("reason",)
@@ -38,6 +61,8 @@ class HostMetrics:
         """One decision was made."""
         self._decisions.inc(decision.author, decision.outcome)
         self._decision_s.observe(decision.duration_s)
+        if decision.arm is not Arm.NONE:
+            self._arms.inc(decision.arm)
         if decision.instance_id >= 0:
             self._picked.inc(str(decision.instance_id))
 
@@ -55,10 +80,49 @@ class HostMetrics:
         """Snapshots refused so far for that reason."""
         return int(self._refused.value(reason))
 
-    def ejected(self, kind: str, sequence: int, digest: str) -> None:
-        """A policy was thrown out; `digest` is of what decides now."""
-        self._faults.inc(kind)
+    def ejected(self, kind: EjectionKind) -> None:
+        """A policy was thrown out."""
+        self._ejections.inc(kind)
+
+    def ejections(self, kind: EjectionKind) -> int:
+        """Ejections of that kind so far."""
+        return int(self._ejections.value(kind))
+
+    def stands(
+        self, sequence: int, digest: str, latched: int, off: EjectionKind | None, enable_seq: int
+    ) -> None:
+        """What decides now (`digest`), how many policies are kept out, why none is asked."""
+        self._latched.set(latched)
+        for kind in (EjectionKind.OPERATOR, EjectionKind.STALE):
+            self._off.set(off is kind, kind)
+        self._enabled.set(enable_seq)
         self._show(sequence, digest)
+
+    def lagged(self, lag_s: float) -> None:
+        """For how long the event loop has not turned."""
+        self._lag.set(lag_s)
+
+    def compared(self, share: float, evidence: float) -> None:
+        """How the control arm stands."""
+        self._share.set(share)
+        self._evidence.set(evidence)
+
+    def shadowed(self, result: str) -> None:
+        """The default policy was asked too: `agree`, `differ`, or `fault`."""
+        self._shadow.inc(result)
+
+    def shadow_results(self, result: str) -> int:
+        """How often that came out."""
+        return int(self._shadow.value(result))
+
+    def counters(self) -> dict[str, float]:
+        """The numbers that go into a dump."""
+        shown = (self._decisions, self._ejections, self._arms, self._shadow, self._refused)
+        return {
+            ":".join((counter.name, *labels)): value
+            for counter in shown
+            for labels, value in counter.values.copy().items()
+        }
 
     def _show(self, sequence: int, digest: str) -> None:
         self._sequence.set(sequence)

@@ -191,6 +191,13 @@ class InstanceTable:
             offered[self._engines[instance_id].position] = False
         return self._rows if offered.all() else self._rows[offered]
 
+    def open_rows(self, now_s: float) -> Rows:
+        """Copies of the rows of open engines, with the age of their signals."""
+        offered = self._offer()
+        rows = self._rows[offered]
+        rows["signal_age_s"] = now_s - self._signals_s[offered]
+        return rows
+
     def _refresh(self, facts: RequestFacts, now_s: float) -> None:
         """Write the columns that depend on the time or on the request that asks."""
         of = self._columns

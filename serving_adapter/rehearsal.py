@@ -26,6 +26,7 @@ from serving_adapter.fleet import EngineSpec, Fleet
 from serving_adapter.gateway import Gateway, GatewaySettings
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
+from serving_adapter.limits import UNWATCHED_ARM
 from serving_adapter.load import LoadRequest, Served, replay
 from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
 
@@ -100,7 +101,7 @@ async def rehearse(
     """
     time_scale = specs[0].time_scale
     registry = Registry()
-    host = PolicyHost(InstanceTable(), registry=registry, prepare=prepare)
+    host = PolicyHost(InstanceTable(), registry=registry, prepare=prepare, limits=UNWATCHED_ARM)
     await host.swap(before, 1)
     async with Fleet(specs) as fleet:
         settings = GatewaySettings(scrape_s=SCRAPE_ENGINE_S / time_scale)

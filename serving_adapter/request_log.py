@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from serving_adapter.decision import Decision
+from serving_adapter.decision import Arm, Decision
 from serving_adapter.facts import RequestFacts
 
 
@@ -34,6 +34,8 @@ class RequestRecord:
         waited_s: until it was sent to the engine that answered; holds and retries included.
         ttft_s, e2e_s: from arrival; NaN when there was none.
         sequence, digest, instance_id: of the last decision; -1 and empty without one.
+        arm, compared: of the comparison with the control, and the digest of the policy that is
+            compared; none when a swap fell between two decisions.
     """
 
     arrived_unix_s: float
@@ -53,6 +55,8 @@ class RequestRecord:
     waited_s: float
     ttft_s: float
     e2e_s: float
+    arm: Arm = Arm.NONE
+    compared: str = ""
 
 
 @dataclass(slots=True)
@@ -98,4 +102,6 @@ class Visit:
             waited_s=self.sent_s - facts.arrived_s,
             ttft_s=self.first_token_s - facts.arrived_s,
             e2e_s=now_s - facts.arrived_s,
+            arm=last.arm if last and last.compared == self.decisions[0].compared else Arm.NONE,
+            compared=last.compared if last else "",
         )

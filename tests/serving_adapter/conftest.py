@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -26,6 +27,7 @@ from serving_adapter.exposition import Registry
 from serving_adapter.gateway import Gateway, GatewaySettings
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
+from serving_adapter.limits import UNWATCHED_ARM, LiveLimits
 from serving_adapter.request_log import RequestRecord
 from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
 
@@ -196,9 +198,17 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
 async def stand(serve: Serve, client: aiohttp.ClientSession) -> Callable[..., Awaitable[Stand]]:
     """Builds a gateway in front of engine URLs."""
 
-    async def build(*engines: str, prepare: Prepare = prepare_word, **settings: float) -> Stand:
+    async def build(
+        *engines: str,
+        prepare: Prepare = prepare_word,
+        limits: LiveLimits = UNWATCHED_ARM,
+        state: Path | None = None,
+        **settings: float,
+    ) -> Stand:
         registry, records = Registry(), []
-        host = PolicyHost(InstanceTable(), registry=registry, prepare=prepare)
+        host = PolicyHost(
+            InstanceTable(), registry=registry, prepare=prepare, limits=limits, state=state
+        )
         gateway = Gateway(
             host,
             dict.fromkeys(engines),

@@ -20,6 +20,7 @@ from sandbox.identity import policy_digest
 from sandbox.records import dtype_of
 from serving_adapter.admission import Admission
 from serving_adapter.decision import BUILT_IN_DIGEST, Author, Outcome
+from serving_adapter.ejection import EjectionKind
 from serving_adapter.errors import PolicyUnusable, SnapshotRefused, StateUnusable
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host import PolicyHost
@@ -115,7 +116,7 @@ async def test_an_unusable_policy_leaves_the_old_one(new_host):
 )
 async def test_a_faulty_policy_is_ejected_within_its_decision(new_host, snapshot_of, word, kind):
     faults = []
-    host = new_host(on_fault=faults.append)
+    host = new_host(on_ejection=faults.append)
     await host.apply(snapshot_of(4, word, "last"))
     decisions = [host.route(FACTS) for _ in range(3)]
     assert [d.instance_id for d in decisions] == [2, 2, 2]
@@ -124,7 +125,9 @@ async def test_a_faulty_policy_is_ejected_within_its_decision(new_host, snapshot
         (Author.LAST_GOOD, ""),
         (Author.LAST_GOOD, ""),
     ]
-    assert [(fault.sequence, fault.kind) for fault in faults] == [(4, kind)]
+    assert [(one.sequence, one.kind, one.reason) for one in faults] == [
+        (4, EjectionKind.ERROR, kind)
+    ]
 
 
 async def test_when_the_last_good_fails_too_the_built_in_decides(new_host, snapshot_of):
@@ -135,13 +138,15 @@ async def test_when_the_last_good_fails_too_the_built_in_decides(new_host, snaps
     assert (decision.reason, decision.sequence) == ("fuel,ZeroDivisionError", 4)
 
 
-async def test_an_ejected_policy_stays_out_until_a_higher_sequence(new_host, snapshot_of):
+async def test_an_ejected_policy_stays_out_whatever_sequence_names_it(new_host, snapshot_of):
     host = new_host()
     await host.apply(snapshot_of(4, "faulty", "last"))
     host.route(FACTS)
     assert not await host.apply(snapshot_of(4, "faulty", "last"))
     assert host.route(FACTS).author is Author.LAST_GOOD
-    await host.apply(snapshot_of(5, "first", "last"))
+    await host.apply(snapshot_of(5, "faulty", "last"))
+    assert host.route(FACTS).author is Author.LAST_GOOD
+    await host.apply(snapshot_of(6, "first", "last"))
     assert host.route(FACTS).author is Author.ACTIVE
 
 

@@ -1,0 +1,250 @@
+"""The watchdog: looks after the live policy from a thread of its own, outside any decision.
+
+The event loop hands it readings; files, clock and calls in flight it sees by itself, so a loop that
+stands still is noticed too. It ejects through `LiveSlot`, which holds from the next decision on. A
+call that never returns it can only latch, for the other processes and for the next start: nothing
+in one process can take a thread out of native code. A side process can be killed; see
+`docs/live-safety.md`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving_adapter.activation import Ready, Rows
+from serving_adapter.checks import (
+    EngineReading,
+    ImbalanceCheck,
+    Reading,
+    StallCheck,
+    stale_signals,
+)
+from serving_adapter.control_arm import Comparison, Observation
+from serving_adapter.deciding import Decider
+from serving_adapter.dumps import dump_text, write_dump
+from serving_adapter.ejection import EjectionKind
+from serving_adapter.host_metrics import HostMetrics
+from serving_adapter.instances import InstanceTable
+from serving_adapter.limits import LiveLimits
+from serving_adapter.live import LiveSlot
+from serving_adapter.shadow import ShadowCompare
+
+MAX_OBSERVATIONS = 10_000
+STALE_SCRAPES = 2  # signals of the last but one scrape are not stale, however rare scrapes are
+
+_log = logging.getLogger("evolver.host")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What the loop hands over: copies, so that nothing is shared."""
+
+    at_s: float
+    rows: Rows
+    picks: dict[int, int]
+    held: int
+    oldest_held_s: float
+
+
+class _Subject:
+    """The checks of one policy, from the moment it decides."""
+
+    def __init__(self, ready: Ready, limits: LiveLimits) -> None:
+        self.ready = ready
+        self.stall = StallCheck(limits)
+        self.imbalance = ImbalanceCheck(limits)
+        self.comparison = Comparison(ready.digest, limits)
+
+
+class Watchdog:
+    """Watches one host while `running`.
+
+    Attributes:
+        held: says how many requests are held and for how long the oldest has been.
+        on_release: told on the event loop that a person has let a policy back in.
+        shadow: the default policy beside the live one, None until it is loaded.
+        scrape_s: how often the door asks engines for their signals.
+    """
+
+    def __init__(
+        self,
+        table: InstanceTable,
+        slot: LiveSlot,
+        decider: Decider,
+        metrics: HostMetrics,
+        clock: Callable[[], float],
+        *,
+        limits: LiveLimits,
+        state: Path | None,
+    ) -> None:
+        self.held: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
+        self.on_release: Callable[[], None] = lambda: None
+        self.shadow: ShadowCompare | None = None
+        self.scrape_s = 0.0
+        self._table, self._slot, self._decider = table, slot, decider
+        self._metrics, self._now_s = metrics, clock
+        self._limits = limits
+        self._dumps = state / "dumps" if state is not None else None
+        self._observed: deque[Observation] = deque(maxlen=MAX_OBSERVATIONS)
+        self._sample: _Sample | None = None
+        self._sampled_s = math.nan
+        self._expired_hold_s = 0.0
+        self._subject: _Subject | None = None
+        self._stop = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._broken: set[str] = set()
+
+    def observe(self, seen: Observation) -> None:
+        """A request has ended; judged later."""
+        self._observed.append(seen)
+
+    def held_too_long(self, waited_s: float) -> None:
+        """A request was placed without the policy, which had held it for so long."""
+        self._expired_hold_s = max(self._expired_hold_s, waited_s)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch until left."""
+        self._loop = asyncio.get_running_loop()
+        self._stop.clear()
+        self._take_sample()
+        sampling = asyncio.create_task(self._keep_sampling())
+        thread = threading.Thread(target=self._run, name="evolver-watchdog", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            sampling.cancel()
+            self._stop.set()
+            await asyncio.to_thread(thread.join)
+            await asyncio.gather(sampling, return_exceptions=True)
+
+    async def _keep_sampling(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.poll_s)
+            self._take_sample()
+
+    def _take_sample(self) -> None:
+        now_s = self._now_s()
+        held, oldest_s = self.held()
+        rows, picks = self._table.open_rows(now_s), self._decider.picks.copy()
+        longest_s, self._expired_hold_s = max(oldest_s, self._expired_hold_s), 0.0
+        held += longest_s > oldest_s
+        self._sample = _Sample(now_s, rows, picks, held, longest_s)
+        self._sampled_s = time.perf_counter()
+
+    def _run(self) -> None:
+        looks = (
+            self._look_at_files, self._look_at_call, self._look_at_expiry, self._look_at_times,
+            self._look_at_sample, self._look_at_arms, self._compare, self._write_dumps,
+        )  # fmt: skip
+        last = False
+        while not last:
+            last = self._stop.wait(self._limits.poll_s)
+            for look in looks:
+                self._guarded(look)
+
+    def _guarded(self, look: Callable[[], None]) -> None:
+        """One look that fails must not blind the others."""
+        try:
+            look()
+        except Exception as error:
+            if look.__name__ not in self._broken:
+                _log.error("the watchdog's %s: %s", look.__name__, type(error).__name__)
+            self._broken.add(look.__name__)
+
+    def _look_at_files(self) -> None:
+        if self._slot.look() and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.on_release)
+
+    def _look_at_call(self) -> None:
+        asking = self._decider.asking
+        now_s = time.perf_counter()
+        self._metrics.lagged(now_s - self._sampled_s)
+        if asking is not None and now_s - asking[1] > self._limits.hang_s:
+            waited = f"a decision has not returned for {now_s - asking[1]:.3g} s"
+            self._slot.eject(asking[0], EjectionKind.STALL, waited)
+
+    def _look_at_expiry(self) -> None:
+        live = self._slot.live
+        if time.time() >= live.expires_unix_s:
+            for ready in live.policies:
+                self._slot.eject(ready, EjectionKind.EXPIRED, "its approval has expired")
+
+    def _look_at_times(self) -> None:
+        for ready, times in self._decider.times.copy().items():
+            if reason := times.slow():
+                self._slot.eject(ready, EjectionKind.SLOW, reason)
+
+    def _look_at_sample(self) -> None:
+        sample, self._sample = self._sample, None
+        if sample is None:
+            return
+        reading = _reading_of(sample)
+        subject = self._present_subject()
+        bound_s = max(self._limits.stale_s, STALE_SCRAPES * self.scrape_s)
+        stale = stale_signals(reading, bound_s) if subject is not None else ""
+        self._slot.set_stale(bool(stale), stale)
+        if subject is None or self._slot.off is not None:
+            return
+        if reason := subject.stall.look(reading, subject.comparison.usual_wait_s):
+            self._slot.eject(subject.ready, EjectionKind.STALL, reason)
+        elif reason := subject.imbalance.look(reading):
+            self._slot.eject(subject.ready, EjectionKind.IMBALANCE, reason)
+
+    def _look_at_arms(self) -> None:
+        subject = self._present_subject()
+        comparison = subject.comparison if subject is not None else None
+        while self._observed:
+            seen = self._observed.popleft()
+            if comparison is not None:
+                comparison.add(seen)
+        if subject is None or comparison is None or not self._limits.control_share:
+            return
+        self._metrics.compared(self._limits.control_share, comparison.evidence)
+        if reason := comparison.verdict:
+            self._slot.eject(subject.ready, EjectionKind.REGRESS, reason)
+
+    def _compare(self) -> None:
+        while self.shadow is not None and (given := self._decider.shadowed.take()) is not None:
+            self._metrics.shadowed(self.shadow.result(given))
+
+    def _write_dumps(self) -> None:
+        while self._slot.pending:
+            ejection = self._slot.pending.popleft()
+            self._slot.sync()
+            if self._dumps is not None:
+                recent = self._decider.recent.all()
+                text = dump_text(ejection, self._metrics.counters(), recent)
+                write_dump(self._dumps, ejection, text)
+
+    def _present_subject(self) -> _Subject | None:
+        """The checks of what decides now; a policy that comes in starts with fresh ones."""
+        ready = self._slot.live.compared
+        if ready is None:
+            self._subject = None
+        elif self._subject is None or self._subject.ready is not ready:
+            self._subject = _Subject(ready, self._limits)
+        return self._subject
+
+
+def _reading_of(sample: _Sample) -> Reading:
+    engines = {}
+    for row in sample.rows:
+        used, capacity = int(row["kv_used_tokens"]), int(row["kv_capacity_tokens"])
+        engines[int(row["id"])] = EngineReading(
+            outstanding=max(0, int(row["queued_requests"])) + max(0, int(row["running_requests"])),
+            kv_use=used / capacity if used >= 0 and capacity > 0 else math.nan,
+            signal_age_s=float(row["signal_age_s"]),
+            speed=float(row["prefill_tokens_per_s"]),
+        )
+    return Reading(sample.at_s, engines, sample.picks, sample.held, sample.oldest_held_s)
