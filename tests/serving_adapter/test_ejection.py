@@ -27,7 +27,7 @@ from serving_adapter.load import LoadRequest, replay
 LOAD = [
     LoadRequest(0.04 * index, 20 + index % 7, 4 + index % 9, session=index) for index in range(300)
 ]
-LIMITS = replace(UNWATCHED_ARM, poll_s=0.01, slow_call_s=0.5)
+LIMITS = replace(UNWATCHED_ARM, poll_s=0.01, slow_call_s=0.5, stale_s=30.0)
 
 FIRST = '''"""Everything goes to the engine with the lowest id."""
 
@@ -84,8 +84,11 @@ class Case:
 
     async def fires(self, kind: EjectionKind, requests=LOAD) -> None:
         """The policy is ejected for `kind` while all requests are answered in full."""
-        served = await self.load(requests)
-        assert [one for one in served if not one.ok] == []
+        for _ in range(5):  # a machine with other work to do may need more of it to be sure
+            served = await self.load(requests)
+            assert [one for one in served if not one.ok] == []
+            if self.host.metrics.ejections(kind):
+                break
         assert self.host.metrics.ejections(kind) == 1
         await until(lambda: dumps_in(self.state / "dumps"))
         (dump,) = dumps_in(self.state / "dumps")
@@ -171,14 +174,14 @@ async def test_imbalance_one_engine_with_all_the_work_ejects(live):
 
 async def test_regress_worse_than_the_control_arm_ejects(live, serve, new_emulator):
     case = await live(LAST, limits=replace(LIMITS, control_share=0.5))
-    slow = await serve(new_emulator(time_scale=0.1).application())
+    slow = await serve(new_emulator(time_scale=0.05).application())
     case.gate.gateway.engines.add(slow)
-    await case.fires(EjectionKind.REGRESS)
+    await case.fires(EjectionKind.REGRESS, [LoadRequest(0.1 * n, 20, 10) for n in range(100)])
     await case.is_out(EjectionKind.REGRESS, LAST)
 
 
 async def test_stale_signals_put_the_policy_aside_until_they_are_fresh(live, monkeypatch):
-    case = await live(FIRST, limits=replace(LIMITS, stale_s=0.2))
+    case = await live(FIRST, limits=replace(LIMITS, stale_s=1.0))
     scraping, engines = asyncio.Event(), case.gate.gateway.engines
     signals = engines._signals
 
