@@ -8,7 +8,8 @@ payload, prepares (loads what all children share), and never runs a policy itsel
 inherit all of that, lock themselves down as their role says, and answer jobs on their own socket.
 
 A job is a function `job(payload, message, attachment, kept) -> bytes`; `kept` is a dictionary
-that lives as long as the child.
+that lives as long as the child. Descriptors that came with `fork` after the socket's are in
+`kept["lent"]`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _resolve(path: str) -> object:
 def _serve_commands(control: socket.socket, roles: Roles, payload: object) -> None:
     """`fork` answers with the child's pid; `reap` waits for a child that was told to end."""
     while True:
-        command, descriptors, _, _ = socket.recv_fds(control, 64, 1)
+        command, descriptors, _, _ = socket.recv_fds(control, 64, 3)
         if not command:
             return
         word, _, rest = command.decode().strip().partition(" ")
@@ -79,13 +80,14 @@ def _serve_commands(control: socket.socket, roles: Roles, payload: object) -> No
                 os.waitpid(int(rest), 0)
             wire.send_json(control, {"reaped": int(rest)})
             continue
-        pid = _fork_child(control, descriptors[0], roles[rest], payload)
-        os.close(descriptors[0])
+        pid = _fork_child(control, descriptors, roles[rest], payload)
+        for descriptor in descriptors:
+            os.close(descriptor)
         wire.send_json(control, {"pid": pid})
 
 
 def _fork_child(
-    control: socket.socket, descriptor: int, role: Mapping[str, Any], payload: object
+    control: socket.socket, descriptors: Sequence[int], role: Mapping[str, Any], payload: object
 ) -> int:
     """Fork; the child never returns from here."""
     parent_pid = os.getpid()
@@ -95,21 +97,23 @@ def _fork_child(
     status = 1
     try:
         control.close()
-        channel = socket.socket(fileno=descriptor)
+        channel = socket.socket(fileno=descriptors[0])
         layers = lock_down(Limits(**role["limits"]), parent_pid)
         wire.send_json(channel, [[x.name, x.in_force, x.note] for x in layers])
-        _serve_jobs(channel, role["job"], payload, role["max_reply_bytes"])
+        _serve_jobs(channel, role, payload, tuple(descriptors[1:]))
         status = 0
     finally:
         os._exit(status)
 
 
-def _serve_jobs(channel: socket.socket, job: Job, payload: object, max_reply_bytes: int) -> None:
+def _serve_jobs(
+    channel: socket.socket, role: Mapping[str, Any], payload: object, lent: tuple[int, ...]
+) -> None:
     """Answer jobs until the parent closes the socket."""
-    kept: dict[str, Any] = {}
+    kept: dict[str, Any] = {"lent": lent}
     while (data := wire.receive_bytes(channel)) is not None:
-        answer = _answer(job, payload, data, kept)
-        if len(answer) > 1 + max_reply_bytes:
+        answer = _answer(role["job"], payload, data, kept)
+        if len(answer) > 1 + role["max_reply_bytes"]:
             answer = wire.FAULT + b"crash the reply is longer than allowed"
         channel.sendall(wire.framed(answer))
 

@@ -102,8 +102,11 @@ class WarmProcess:
             raise
         self._control.settimeout(HANDSHAKE_S)
 
-    def fork(self, role: str) -> Child:
+    def fork(self, role: str, lent: Sequence[int] = ()) -> Child:
         """A fresh child of a role, locked down and waiting for its first job.
+
+        Args:
+            lent: up to two descriptors that its job finds in `kept["lent"]`.
 
         Raises:
             WorkersUnavailable: the warm process is gone, or the system forks no more.
@@ -112,7 +115,7 @@ class WarmProcess:
         ours.settimeout(HANDSHAKE_S)
         try:
             with theirs:
-                pid = self._ask(f"fork {role}".encode(), theirs.fileno())
+                pid = self._ask(f"fork {role}".encode(), [theirs.fileno(), *lent])
             self._living.add(pid)
             layers = tuple(Layer(*layer) for layer in _hello(ours))
         except BaseException:
@@ -136,12 +139,11 @@ class WarmProcess:
         self._process.kill()
         self._process.wait()
 
-    def _ask(self, command: bytes | None, descriptor: int | None = None) -> int:
+    def _ask(self, command: bytes | None, descriptors: Sequence[int] = ()) -> int:
         """Send a command, wait for its answer; the pid in it."""
         try:
             if command is not None:
-                attached = [] if descriptor is None else [descriptor]
-                socket.send_fds(self._control, [command], attached)
+                socket.send_fds(self._control, [command], descriptors)
             answer = json.loads(wire.receive_bytes(self._control, 1 << 16) or b"null")
         except (OSError, ValueError) as error:
             raise WorkersUnavailable(

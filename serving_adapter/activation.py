@@ -8,8 +8,9 @@ that a swap causes is a few of Python's thread switch intervals, not the compile
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -117,13 +118,30 @@ def prepare_policy(
     Raises:
         PolicyUnusable: at any of these steps; the message is the first reason.
     """
-    # The verifier brings RestrictedPython, which only a swap needs.
-    from sandbox.verifier import verify
+    with unusable():
+        # The verifier brings RestrictedPython, which only a swap needs.
+        from sandbox.verifier import verify
 
-    try:
         verified = verify(source, "policy")
         digest = verified.digest(parameters)
         loaded = load_policy(verified, parameters, engine)
+    router: Router | None = NativeRouter(loaded) if "route" in verified.hooks else None
+    if router is not None:
+        smoke_test(router)
+    return Ready(digest, router)
+
+
+@contextlib.contextmanager
+def unusable() -> Iterator[None]:
+    """Whatever stops a policy from being verified and loaded, as one error.
+
+    Raises:
+        PolicyUnusable: with the first reason.
+    """
+    try:
+        yield
+    except PolicyUnusable:
+        raise
     except SandboxError as refusal:
         reason = str(refusal).splitlines()[0]
         raise PolicyUnusable(f"The policy cannot go live: {reason}") from refusal
@@ -132,10 +150,6 @@ def prepare_policy(
         raise PolicyUnusable(
             f"The policy does not load here ({type(error).__name__}): try the other engine."
         ) from error
-    router: Router | None = NativeRouter(loaded) if "route" in verified.hooks else None
-    if router is not None:
-        smoke_test(router)
-    return Ready(digest, router)
 
 
 def smoke_test(router: Router, fuel: int = ROUTE_FUEL) -> None:
@@ -162,7 +176,9 @@ def smoke_test(router: Router, fuel: int = ROUTE_FUEL) -> None:
 
 
 def is_valid(choice: int, rows: Rows) -> bool:
-    """Whether a choice is HOLD, REJECT or the id of one of the rows."""
+    """Whether a choice is exactly an int, and HOLD, REJECT or the id of one of the rows."""
+    if type(choice) is not int:
+        return False
     return choice in (contract.HOLD, contract.REJECT) or bool((rows["id"] == choice).any())
 
 

@@ -6,8 +6,8 @@
     |- SnapshotRefused     a snapshot older than one seen, ejected before, or not what it says
     |- StateUnusable       what a host has to remember over restarts cannot be read or written
     |- SideProcessError    the side process gave no decision; the default decides this request
-    |  |- SideProcessSlow  not within the deadline, or still busy with an earlier request
-    |  |- SideProcessAway  its successor is being started
+    |  |- SideProcessSlow  not within the deadline
+    |  |- SideProcessAway  still busy with an earlier request, or being replaced
     |  `- SideProcessDied  it ended, or answered what no side process answers
     |- EngineFailed        an engine that gave no answer before the first byte: another may be tried
     |- FleetError          an emulated engine that did not start or stop
@@ -42,11 +42,20 @@ class SideProcessError(AdapterError):
 
 
 class SideProcessSlow(SideProcessError):
-    """No answer within the deadline, or the process is still busy with an earlier request."""
+    """No answer within the deadline.
+
+    Attributes:
+        busy_s: processor time that the process spent on this request; far below the deadline when
+            it was the system that did not let it run.
+    """
+
+    def __init__(self, message: str, *, busy_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.busy_s = busy_s
 
 
 class SideProcessAway(SideProcessError):
-    """The process died before and its successor is not ready yet; said already by the death."""
+    """Nobody to ask just now; the miss or the death that began it has been reported already."""
 
 
 class SideProcessDied(SideProcessError):
