@@ -1,4 +1,4 @@
-"""How long one policy takes for its decisions: the latest of them, and which were late."""
+"""Processor time that one policy takes for its decisions: the latest of them, which were late."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Decider:
     Attributes:
         asking: the policy that is being asked and since when; None between decisions.
         picks: requests that policies sent to each engine.
-        times: what calls of present policies took.
+        times: processor time of present policies' calls.
         shadowed: inputs on which the default policy is still to be asked.
     """
 
@@ -165,7 +165,9 @@ class Decider:
         memory = ready.memory.tobytes()
         started_s = time.perf_counter()
         self.asking = ready, started_s
+        before_s = time.thread_time()
         answer = self._call(ready, request, rows, rotation)
+        busy_s = time.thread_time() - before_s
         self.asking = None
         ended_s = time.perf_counter()
         given = DecisionInput(
@@ -184,23 +186,23 @@ class Decider:
         self.recent.add(given)
         if self._shadow_every and not self._decisions % self._shadow_every:
             self.shadowed.add(given)
-        self._judge(ready, answer, ended_s - started_s, ended_s)
+        self._judge(ready, answer, busy_s, ended_s)
         return answer
 
-    def _judge(self, ready: Ready, answer: _Answer, call_s: float, now_s: float) -> None:
+    def _judge(self, ready: Ready, answer: _Answer, busy_s: float, now_s: float) -> None:
         times = self.times.get(ready)
         if times is None:
             live = self.slot.live
             kept = {old: self.times[old] for old in self.times if old in live.policies}
             times = kept[ready] = CallTimes(self._limits)
             self.times = kept
-        times.add(call_s)
+        times.add(busy_s)
         if answer.eject is not None:
             self.slot.eject(ready, answer.eject, answer.fault)
             return
-        late = call_s > self._limits.slow_call_s or answer.fault == DEADLINE_MISSED
+        late = busy_s > self._limits.slow_call_s or answer.fault == DEADLINE_MISSED
         if late and times.late(now_s):
-            reason = f"two late decisions, the second took {call_s:.3g} s"
+            reason = f"two late decisions, the second with {busy_s:.3g} s of processor time"
             self.slot.eject(ready, EjectionKind.SLOW, reason)
 
     def _call(self, ready: Ready, request: Rows, rows: Rows, rotation: int) -> _Answer:

@@ -14,12 +14,12 @@ class LiveLimits:
 
     Attributes:
         poll_s: how often the watchdog looks.
-        slow_p99_s: of a policy's call, over its latest `slow_decisions`.
-        slow_call_s: a single call longer than this is late. In one process a call can also be
-            late because the scheduler took the processor away, so the bound is far above what
-            any policy needs.
+        slow_p99_s: of processor time in a policy's call, over its latest `slow_decisions`. Wall
+            time would blame the policy for a processor that others have taken away.
+        slow_call_s: a single call with more processor time is late, and one that a side process
+            did not answer within its deadline.
         slow_strikes_s: two late calls within it eject.
-        hang_s: a call that has not returned after it ejects, whatever comes of the call.
+        hang_s: a call that has not returned after this wall time ejects, whatever comes of it.
         stall_s: a held request may be this old, or `stall_factor` times the control arm's p99
             wait if that is more, but never `stall_cap_s`.
         stall_idle_s: requests may be held this long while no engine has anything to do.
