@@ -15,6 +15,7 @@ from evolver.cli.check_command import check
 from evolver.cli.demo_command import demo
 from evolver.cli.doctor_command import doctor
 from evolver.cli.evolve_command import evolve
+from evolver.cli.host_commands import host_app
 from evolver.cli.keys_command import keys_app
 from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.policy_commands import policy_app
@@ -24,8 +25,8 @@ from evolver.cli.status_command import status
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
-    "demo", "trace", "calibrate", "replay", "check", "evolve", "policy", "keys", "status",
-    "doctor",
+    "demo", "trace", "calibrate", "replay", "check", "evolve", "policy", "keys", "host",
+    "status", "doctor",
 )  # fmt: skip
 
 
@@ -87,6 +88,7 @@ for decision in (activate, rollback, renew):
 policy_app.command(name="publish")(write_again)
 app.add_typer(policy_app)
 app.add_typer(keys_app)
+app.add_typer(host_app)
 app.command()(status)
 app.command()(doctor)
 

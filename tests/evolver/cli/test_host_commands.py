@@ -1,0 +1,59 @@
+"""`evolver host`: what is kept out, why, and a person's word against it; no store is near."""
+
+import json
+
+import pytest
+
+from serving_adapter.dumps import dump_text, write_dump
+from serving_adapter.ejection import Ejection, EjectionKind
+from serving_adapter.latches import LatchFolder
+
+DIGEST = "3f2a9c" + "0" * 58
+EJECTION = Ejection(EjectionKind.STALL, "a request was held for 5 s", DIGEST, 7, 99, 1, 1.7e9)
+
+
+@pytest.fixture
+def folder(home):
+    folder = LatchFolder(home / "host")
+    assert folder.write(EJECTION)
+    write_dump(home / "host" / "dumps", EJECTION, dump_text(EJECTION, {}, ()))
+    return folder
+
+
+def test_what_is_kept_out_is_shown(evolver, folder):
+    assert "a request was held for 5 s" in evolver("host", "status").out
+    (latched,) = evolver("host", "status", "-o", "json").json["latched"]
+    assert (latched["policy"], latched["kind"], latched["sequence"]) == (DIGEST, "stall", 7)
+
+
+def test_a_person_lets_it_back_in_and_that_is_on_record(evolver, folder, home):
+    done = evolver("host", "enable", "3f2a9c", "--by", "ada", "--note", "the engine was at fault")
+    assert (done.code, folder.digests()) == (0, frozenset())
+    (entry,) = map(json.loads, (home / "host" / "log.jsonl").read_text().splitlines())
+    assert (entry["enabled"], entry["by"], entry["kind"]) == (DIGEST, "ada", "stall")
+
+
+def test_the_kill_switch_is_lifted_by_name_and_lifts_no_latch(evolver, folder):
+    folder.kill("a drill")
+    assert "kill switch is thrown" in evolver("host", "status").out
+    assert evolver("host", "enable", "everything", "--note", "over").code == 0
+    assert (folder.killed, folder.digests()) == (False, {DIGEST})
+
+
+def test_the_newest_dump_is_printed(evolver, folder):
+    assert evolver("host", "dump").json["ejection"]["digest"] == DIGEST
+    assert evolver("host", "dump", "ffff").code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("3f2a9c", "--note", ""), ("3f2a9c", "--note", "a\nb"), ("ffffff", "--note", "why"),
+     ("everything", "--note", "why"), ("3f", "--note", "why")],
+)  # fmt: skip
+def test_nothing_is_enabled_by_mistake(evolver, folder, arguments):
+    assert evolver("host", "enable", *arguments).code in (1, 2)
+    assert folder.digests() == {DIGEST}
+
+
+def test_without_a_host_there_is_nothing_to_say(evolver):
+    assert "no host has run there" in evolver("host", "status").err
