@@ -147,11 +147,40 @@ def _compare(writer: Lowering, node: ast.Compare) -> str:
     kind = writer.kind(operands[0])
     for operand in operands[1:]:
         kind = join(kind, writer.kind(operand))
-    texts = writer.values(operands, [kind] * len(operands))
-    parts = [texts[0]]
-    for operator, text in zip(node.ops, texts[1:], strict=True):
-        parts += [_COMPARISONS[type(operator)], text]
-    return f"({' '.join(parts)})"
+    signs = [_COMPARISONS[type(operator)] for operator in node.ops]
+    first, second = writer.values(operands[:2], [kind] * 2)
+    rest = list(zip(signs[1:], operands[2:], strict=True))
+    return _chain(writer, f"{first} {signs[0]}", second, rest, kind)
+
+
+def _chain(
+    writer: Lowering, start: str, last: str, rest: list[tuple[str, ast.expr]], kind: Kind
+) -> str:
+    """`start last < ...`: as in Python, what stands after a comparison that fails is not looked at.
+
+    Plain when no later operand emits lines, else a chain of branches.
+    """
+    later: list[tuple[str, Block, str]] = []
+    for sign, operand in rest:
+        with writer.nested() as block:
+            text = writer.value(operand, kind)
+        later.append((sign, block, text))
+    if not any(block.lines for _, block, _ in later):
+        for _, block, _ in later:
+            writer.spend(block.units, block.extra)
+        return f"({start} {last}{''.join(f' {sign} {text}' for sign, _, text in later)})"
+    names = [writer.saved(last), *(writer.temporary() for _ in later)]
+    holds, inner = writer.temporary(), Block()
+    # From the inside out: the compiler takes no name that only an earlier branch has set.
+    for place, (sign, block, text) in reversed(list(enumerate(later))):
+        name = names[place + 1]
+        block.lines += [f"{name} = {text}", f"{holds} = {names[place]} {sign} {name}"]
+        block.lines += [f"if {holds}:", inner.lines] if inner.lines else []
+        block.units, block.extra = block.units + inner.units, block.extra + inner.extra
+        inner = block
+    writer.emit(f"{holds} = {start} {names[0]}")
+    writer.place_branches(holds, inner, Block())
+    return holds
 
 
 def _member(writer: Lowering, node: ast.Compare) -> str:

@@ -57,6 +57,10 @@ class Inference:
             for parameter, kind in hooks()[name].parameters:
                 self.variables[name, parameter] = kind
             self.results[name] = hooks()[name].result
+        for name, function in self.program.functions.items():
+            returns = any(isinstance(x, ast.Return) and x.value for x in ast.walk(function))
+            if not returns and name not in hooks():
+                self.results[name] = NOTHING
         for number in range(MAX_PASSES):
             self._changed = False
             # Arguments flow to the callees, results to the callers: take turns.

@@ -7,13 +7,11 @@ fails loudly, since everything the engines leave unchecked leans on the kinds.
 """
 
 import ast
+import functools
 import importlib.util
 import inspect
 from pathlib import Path
 
-import numpy as np
-
-from sandbox import contract, syntax
 from sandbox.inference import Inference
 from sandbox.kinds import BOOL, FLOAT, INT, constants, fields, hooks, tools
 from sandbox.program import read_program
@@ -31,13 +29,12 @@ class Row:
 
     def __init__(self, record, row):
         self._record = record
-        for name, kind in fields()[record].items():
-            if kind.name == "rows":
-                vars(self)[f"_{name}"] = _Slots(kind.record, row, name)
-            elif kind in (BOOL, INT, FLOAT):
-                vars(self)[name] = row[name].item()
-            else:
-                vars(self)[name] = plain.Numbers(row[name].tolist())
+        scalars, floats, rows = _parts(record)
+        vars(self).update(zip(scalars, row[scalars].item() if scalars else (), strict=True))
+        for name in floats:
+            vars(self)[name] = plain.Numbers(row[name].tolist())
+        for name in rows:
+            vars(self)[f"_{name}"] = _Slots(fields()[record][name].record, row, name)
 
     def __getattr__(self, name):
         slots = vars(self)[f"_{name}"]
@@ -63,6 +60,15 @@ class Row:
                 yield [list(row.values()) for row in value]
             else:
                 yield list(value) if isinstance(value, plain.Numbers) else value
+
+
+@functools.cache
+def _parts(record):
+    """Names of a record's numbers, arrays of floats and arrays of rows."""
+    kinds = fields()[record]
+    scalars = [name for name, kind in kinds.items() if kind in (BOOL, INT, FLOAT)]
+    rows = [name for name, kind in kinds.items() if kind.name == "rows"]
+    return scalars, [name for name in kinds if name not in {*scalars, *rows}], rows
 
 
 class _Slots:
@@ -177,22 +183,24 @@ def among(value, *choices):
 
 def _tool(function):
     """A function of the toolkit whose numbers become what its parameters say."""
-    takes = [p.annotation for p in inspect.signature(function).parameters.values()]
+    signature = inspect.signature(function)
+    takes = [parameter.annotation for parameter in signature.parameters.values()]
     convert = {float: float, int: plain.Int}
 
     def called(*arguments, **named):
-        bound = inspect.signature(function).bind(*arguments, **named)
-        given = [convert.get(t, lambda x: x)(a) for t, a in zip(takes, bound.args, strict=True)]
+        if named:
+            arguments = signature.bind(*arguments, **named).args
+        given = [convert.get(t, lambda x: x)(a) for t, a in zip(takes, arguments, strict=True)]
         return function(*given)
 
     return called
 
 
-def _namespace(scratch):
+@functools.cache
+def _functions():
     functions = {name: _tool(getattr(plain, name)) for name in tools() if name != "order"}
     return {
-        **constants(), **functions, "__builtins__": {},
-        "zeros": scratch.zeros, "order": scratch.order, "power": plain.power, "among": among,
+        **constants(), **functions, "__builtins__": {}, "power": plain.power, "among": among,
         "as_bool": as_bool, "as_int": as_int, "as_float": as_float,
         "min": plain.extreme(lambda a, b: a < b), "max": plain.extreme(lambda a, b: a > b),
         "sum": plain.total, "sorted": plain.ordered, "range": plain.turns, "int": plain.whole,
@@ -205,16 +213,16 @@ class PlainPolicy:
     """A verified policy as Python runs it."""
 
     def __init__(self, source):
-        text = source.annotated()
-        program = read_program(syntax.parse(text), syntax.tune_ranges(text))
+        self.constants = {
+            one.name: int(one.value) if one.integer else one.value for one in source.tunables
+        }
+        program = read_program(ast.parse(source.canonical), {})
+        program.constants = {one.name: one for one in source.tunables}
         inference = Inference(program)
         inference.run()
         body = [_AsItStands(inference).visit(node) for node in program.functions.values()]
         tree = ast.fix_missing_locations(ast.Module(body, []))
         self.code = compile(tree, "<canonical text>", "exec")
-        self.constants = {
-            one.name: int(one.value) if one.integer else one.value for one in source.tunables
-        }
 
     def call(self, hook, rows, memory, rotation=0):
         """What a call leaves: ("answer", value) or ("fault", kind), memory, records by name."""
@@ -229,7 +237,9 @@ class PlainPolicy:
                 else:
                     given[name], rows_seen = made[0], made
                 given[f"{name} as it lies"] = rows_seen
-        scope = _namespace(plain.Scratch()) | self.constants
+        scratch = plain.Scratch()
+        own = {"zeros": scratch.zeros, "order": scratch.order}
+        scope = _functions() | own | self.constants
         exec(self.code, scope)
         answer = _answer(scope[hook], hook, [given[name] for name, _ in hooks()[hook].parameters])
         left = {name: given[f"{name} as it lies"] for name in rows}
@@ -251,20 +261,19 @@ def _answer(function, hook, arguments):
     return "answer", value
 
 
-def differences(outcome, engine, rows, memory, hook):
-    """Words for how an engine's outcome, memory and rows differ from plain Python's."""
+def differences(outcome, engine, rows, memory, written):
+    """Words for how an engine's outcome, memory and `written` rows differ from plain Python's."""
     answer, floats, records = outcome
     found = []
     if not _same(answer, engine):
         found.append(f"answer {engine} instead of {answer}")
     if not _same(floats, memory.tolist()):
         found.append("memory")
-    for name, kind in hooks()[hook].parameters:
-        if kind.record:
-            record = kind.record.removeprefix("New")
-            there = [values_of(record, row) for row in rows[name]]
-            if not _same([list(row.values()) for row in records[name]], there):
-                found.append(name)
+    for name in written:
+        ours = [list(row.values()) for row in records[name]]
+        theirs = [values_of(records[name][at]._record, row) for at, row in enumerate(rows[name])]
+        if not _same(ours, theirs):
+            found.append(name)
     return found
 
 
@@ -273,6 +282,3 @@ def _same(a, b):
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
     return a == b or (a != a and b != b)
-
-
-__all__ = ["PlainPolicy", "Row", "contract", "differences", "np"]

@@ -28,6 +28,8 @@ FOUND = {
     "a share is seen where it lies": SCHEDULE + "    add_replica(new_plan, 0, 1, 1, MIXED)\n"
         "    share = new_plan.replicas[0].share\n    set_share(new_plan, 0, 1, 0.25)\n"
         "    memory[0] = share[1]\n",
+    "a comparison that failed ends the chain":
+        ROUTE + "    return 1 if 2 < 1 < max([k for k in range(2) if k > 5]) < 3 else 0\n",
     "a bool becomes a float": TUNE + "    memory[0] = instance.draining + 0.5\n"
         "    memory[1] = max(instance.draining, memory[2], sum(k > 1 for k in range(3)))\n",
 }  # fmt: skip

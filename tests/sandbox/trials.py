@@ -130,7 +130,8 @@ def _unlike_python(reference, given, end, after):
     except plain.plain.WrongKind as wrong:
         yield f"kinds: {wrong}"
         return
-    differing = plain.differences(outcome, end, after.rows, after.memory, given.hook)
+    written = WRITTEN.get(given.hook, ())
+    differing = plain.differences(outcome, end, after.rows, after.memory, written)
     if differing:
         yield f"plain Python: {', '.join(differing)}"
 
