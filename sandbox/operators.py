@@ -51,8 +51,6 @@ def _name(inference: Inference, node: ast.Name) -> Kind:
 
 
 def _attribute(inference: Inference, node: ast.Attribute) -> Kind:
-    if isinstance(node.value, ast.Name) and node.value.id not in inference.variables_here():
-        return inference.infer(node.value)
     owner = inference.infer(node.value)
     if owner in (UNKNOWN, CONFLICT):
         return owner

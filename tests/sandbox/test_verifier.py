@@ -81,6 +81,7 @@ MODULES = {
     "redefined": "A = 1\nA = 2\n" + ROUTE + "    return A\n",
     "tune-range": "A = 1  # tune: 2 .. 3\n" + ROUTE + "    return A\n",
     "module-statement": "for i in range(3):\n    pass\n" + ROUTE + "    return 0\n",
+    "attribute": "KNEE = 0.5\n" + ROUTE + "    return int(KNEE.real)\n",
     "kind": "def f(x):\n    x = 1\n\n" + ROUTE + "    return 0 + f(1)\n",
     "shadows": "def sqrt(x):\n    return x\n" + ROUTE + "    return 0\n",
     "recursion": "def f(x):\n    return g(x)\n\ndef g(x):\n    return f(x)\n\n"
