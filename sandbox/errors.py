@@ -6,6 +6,7 @@ SandboxError
     ParametersRefused   parameter values that do not fit the policy's tunables
     EngineUnavailable   the engine that was asked for cannot run here
     CodeRefused         machine code that is not what it should be; nothing of it has run
+    CacheRefused        no directory for machine code is this user's alone
     CompileFailed       a policy that the verifier admits could not be compiled
 """
 
@@ -75,3 +76,7 @@ class CodeRefused(SandboxError):
 
 class CompileFailed(SandboxError):
     """An admitted source could not be compiled: not in time, not here, or not at all."""
+
+
+class CacheRefused(SandboxError):
+    """A directory for machine code that others may write to, or that cannot be made."""
