@@ -53,7 +53,7 @@ def _call(s: Sim, row: int, fuel: int, memory: int) -> int:
     frame.parameters = s.hook_parameters[row]
     frame.scratch_used = 0
     address = s.frame.ctypes.data
-    return call_hook(s.hooks[row], address)  # type: ignore[call-arg]  # numba gives the context
+    return call_hook(s.hooks[row], address)
 
 
 @kernel

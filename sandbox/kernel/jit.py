@@ -1,55 +1,37 @@
-"""How kernel functions are compiled, and how they see the simulator's arrays.
+"""How kernel functions are marked, named by what they reach, kept, and linked into a process.
 
-A `Sim` is, to compiled code, one address of a table with (pointer, rows, columns) per array. Its
-attributes become array views where they are used, so no signature spells out forty record types:
-compiling stays quick, and nothing is counted or copied at a call.
+`kernel` and `entry` only mark functions; `compiler` gives them to numba, in processes of its own.
+Whoever runs the simulator links the entries' object files and never imports a compiler.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# half of numba is typed
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.core.caching import UserProvidedCacheLocator
-from numba.core.typing.templates import AttributeTemplate
-from numba.extending import (
-    infer_getattr,
-    intrinsic,
-    lower_getattr_generic,
-    models,
-    register_model,
-)
-from numba.np.arrayobj import get_itemsize, populate_array
 from numpy.typing import NDArray
 
 from sandbox import contract
+from sandbox.errors import CodeRefused, CompileFailed
 from sandbox.frame import FRAME
 from sandbox.kernel import state
-from sandbox.kernel.cache import cache_directory, toolchain, use_cache
 from sandbox.kernel.reach import reach_digest
 from sandbox.kernel.state import Sim
+from sandbox.native.cache import CodeCache, code_directory
+from sandbox.native.linking import LinkedCode, link
+from sandbox.native.machine_code import MachineCode
+from sandbox.native.process import command
+from sandbox.native.toolchain import toolchain
 from sandbox.records import dtype_of
 
-use_cache(f"{__name__}.EntryLocator")
-
 _F = TypeVar("_F", bound=Callable[..., Any])
-_COLUMNS = 3
-_OPTIONS: dict[str, Any] = {
-    "error_model": "numpy",
-    "nogil": True,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
+COLUMNS = 3
 
 # Pieces that are compiled by themselves and call each other by address; every second one of them
 # takes about as long as the others together, so that two processes are done at the same time.
@@ -63,11 +45,8 @@ ENTRIES = (
     "landed", "lose_kv", "copied", "migrate",
     "control_tick",
 )  # fmt: skip
-_compilers: dict[str, Callable[[], Any]] = {}
-_functions: dict[str, Callable[..., Any]] = {}
-_kept: list[Any] = []
 
-_DTYPES: dict[str, tuple[Any, int]] = {
+DTYPES: dict[str, tuple[Any, int]] = {
     "settings": (state.SETTINGS, 1), "totals": (state.TOTALS, 1), "requests": (state.REQUEST, 1),
     "instances": (state.INSTANCE, 1), "pools": (state.POOL, 1), "gpus": (state.GPU, 1),
     "shapes": (state.SHAPE, 1), "step_tokens": (np.int64, 2), "step_batch": (np.int64, 2),
@@ -90,63 +69,40 @@ _DTYPES: dict[str, tuple[Any, int]] = {
     "edge_offsets": (np.int64, 1), "edge_rows": (np.int32, 1), "horizons": (np.float64, 2),
     "samples": (state.SAMPLE, 1), "branch_rows": (dtype_of(contract.Branch), 1),
 }  # fmt: skip
-_ARRAYS = {
-    name: types.Array(numba.from_dtype(np.dtype(dtype)), dimensions, "C")
-    for name, (dtype, dimensions) in _DTYPES.items()
-}
-_POSITIONS = {name: position for position, name in enumerate(Sim._fields)}
+_linked: dict[str, LinkedCode] = {}
+_entries: dict[str, Entry] = {}
 
 
-class SimType(types.Type):
-    """The compiled view of a `Sim`."""
+class KernelFunction:
+    """A function of the simulator, to be compiled into every entry that uses it."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Sim")
-
-
-SIM = SimType()
+    def __init__(self, function: FunctionType) -> None:
+        self.py_func = function
+        self.__name__ = function.__name__
 
 
-@register_model(SimType)
-class _SimModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, ir.IntType(64))
+class Entry:
+    """A function `(sim, int, ...) -> int` that is compiled by itself and called by address."""
+
+    def __init__(self, function: FunctionType) -> None:
+        self.function = function
+        self.position = ENTRIES.index(function.__name__)
+        self.__name__ = function.__name__
 
 
-@infer_getattr
-class _SimAttributes(AttributeTemplate):
-    key = SimType
-
-    def generic_resolve(  # type: ignore[override]  # the base class has none
-        self, value: Any, attr: str
-    ) -> Any:
-        """Type of an attribute."""
-        return _ARRAYS.get(attr)
+def kernel(function: _F) -> _F:
+    """Mark for compilation, into every `entry` that uses it."""
+    return cast(_F, KernelFunction(cast(FunctionType, function)))
 
 
-def _cell(builder: Any, sim: Any, name: str, column: int) -> Any:
-    """Pointer to one number of the table."""
-    int64 = ir.IntType(64)
-    table = builder.inttoptr(sim, int64.as_pointer())
-    return builder.gep(table, [ir.Constant(int64, _COLUMNS * _POSITIONS[name] + column)])
+def entry(function: _F) -> _F:
+    """Mark a function `(sim, int, ...) -> int` to be compiled by itself, called by address.
 
-
-@lower_getattr_generic(SimType)  # type: ignore[untyped-decorator]  # half of numba is typed
-def _view(context: Any, builder: Any, kind: Any, value: Any, name: str) -> Any:
-    def number(column: int) -> Any:
-        loaded = builder.load(_cell(builder, value, name, column))
-        # the table never changes while a run goes on, so a view need not be read twice
-        loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
-        return loaded
-
-    array_type = _ARRAYS[name]
-    array = context.make_array(array_type)(context, builder)
-    width = context.get_constant(types.intp, get_itemsize(context, array_type))
-    shape = [number(1 + axis) for axis in range(array_type.ndim)]
-    strides = [width] if array_type.ndim == 1 else [builder.mul(width, shape[1]), width]
-    data = builder.inttoptr(number(0), context.get_data_type(array_type.dtype).as_pointer())
-    populate_array(array, data=data, shape=shape, strides=strides, itemsize=width, meminfo=None)
-    return array._getvalue()
+    Inlining everything into one event loop would compile the same code many times over; entries
+    cut the kernel into pieces that are compiled once, and in parallel.
+    """
+    made = _entries[function.__name__] = Entry(cast(FunctionType, function))
+    return cast(_F, made)
 
 
 def table_of(sim: Sim) -> NDArray[np.int64]:
@@ -155,9 +111,9 @@ def table_of(sim: Sim) -> NDArray[np.int64]:
     Raises:
         TypeError: an array has another dtype or layout than compiled code assumes.
     """
-    table = np.zeros((len(Sim._fields), _COLUMNS), np.int64)
+    table = np.zeros((len(Sim._fields), COLUMNS), np.int64)
     for row, (name, array) in zip(table, sim._asdict().items(), strict=True):
-        dtype, dimensions = _DTYPES[name]
+        dtype, dimensions = DTYPES[name]
         if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
             raise TypeError(f"{name} does not have the layout that compiled code assumes")
         row[0] = array.ctypes.data
@@ -165,103 +121,99 @@ def table_of(sim: Sim) -> NDArray[np.int64]:
     return table
 
 
-def kernel(function: _F) -> _F:
-    """Compile for the simulator, into every `entry` that uses it."""
-    compiled: _F = numba.njit(**_OPTIONS)(function)
-    return compiled
+@functools.cache
+def _base() -> str:
+    """What every entry's code depends on: toolchain, rows, positions, and how we compile."""
+    own = hashlib.sha256(Path(__file__).with_name("compiler.py").read_bytes()).hexdigest()
+    rows = {name: (np.dtype(dtype).descr, n) for name, (dtype, n) in DTYPES.items()}
+    return f"{toolchain()} {own} {rows!r} {Sim._fields!r} {ENTRIES!r}"
 
 
-def entry(function: _F) -> _F:
-    """Compile a function `(sim, int, ...) -> int` by itself, kept on disk, called by address.
+@functools.cache
+def entry_digest(name: str) -> str:
+    """Digest of all that an entry's machine code is made from."""
+    return reach_digest(_entries[name].function, _base())
 
-    Inlining everything into one event loop would compile the same code many times over; entries
-    cut the kernel into pieces that are compiled once, and in parallel.
+
+def entry_of(name: str) -> Entry:
+    """A marked entry."""
+    return _entries[name]
+
+
+def kernel_cache() -> CodeCache:
+    """Where the entries' machine code is kept, each under its digest.
+
+    Raises:
+        CacheRefused: no directory can be had.
     """
-    position = ENTRIES.index(function.__name__)
-    arguments = function.__code__.co_argcount
-    signature = types.int64(SIM, *[types.int64] * (arguments - 1))
-    _functions[function.__name__] = function
-    _compilers[function.__name__] = lambda: numba.njit(signature, cache=True, **_OPTIONS)(function)
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        int64, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-        plain = [int64] * arguments
-        kind = ir.FunctionType(ir.IntType(32), [int64.as_pointer(), pointer.as_pointer(), *plain])
-        links = builder.load(_cell(builder, values[0], "links", 0))
-        slot = builder.gep(
-            builder.inttoptr(links, int64.as_pointer()), [ir.Constant(int64, position)]
-        )
-        result = cgutils.alloca_once(builder, int64)
-        error = cgutils.alloca_once(builder, pointer)
-        callee = builder.inttoptr(builder.load(slot), kind.as_pointer())
-        builder.call(callee, [result, error, *values])
-        return builder.load(result)
-
-    def typed(typingctx: Any, *given: Any) -> Any:
-        return types.int64(SIM, *[types.int64] * (arguments - 1)), generate
-
-    names = ", ".join(function.__code__.co_varnames[:arguments])
-    scope: dict[str, Any] = {"typed": typed}
-    exec(f"def call(typingctx, {names}): return typed(typingctx, {names})", scope)
-    return cast(_F, intrinsic(scope["call"]))
-
-
-class EntryLocator(UserProvidedCacheLocator):
-    """Keeps an entry's machine code under a digest of what it reaches, wherever that stands."""
-
-    def get_source_stamp(self) -> Any:
-        """Constant: the name of the file says it all."""
-        return ""
-
-    _py_func: Callable[..., Any]
-
-    def get_disambiguator(self) -> Any:
-        """The digest, as part of the file's name."""
-        return _entry_digest(self._py_func.__name__)
-
-    @classmethod
-    def from_function(cls, py_func: Any, py_file: str) -> Any:
-        """A locator for an entry; None for any other function."""
-        if _functions.get(py_func.__name__) is not py_func:
-            return None
-        locator: Any = super().from_function(py_func, py_file)
-        locator._py_func = py_func
-        return locator
-
-
-@functools.cache
-def _layouts() -> str:
-    """Toolchain, layout of the rows and how this module compiles."""
-    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    rows = {name: (np.dtype(dtype).descr, n) for name, (dtype, n) in _DTYPES.items()}
-    return f"{toolchain()} {own} {rows!r} {Sim._fields!r}"
-
-
-@functools.cache
-def _entry_digest(name: str) -> str:
-    return reach_digest(_functions[name], _layouts())
+    return CodeCache(code_directory("kernel"))
 
 
 def entries_to_compile() -> list[str]:
-    """Entries whose machine code the disk does not have."""
-    kept = {path.name.split("-")[1].split(".")[0] for path in cache_directory().rglob("*-*.nbi")}
-    return [name for name in ENTRIES if _entry_digest(name) not in kept]
+    """Entries whose machine code the disk does not have.
+
+    Raises:
+        CacheRefused: no directory can be had.
+    """
+    cache = kernel_cache()
+    return [name for name in ENTRIES if not cache.has(entry_digest(name))]
 
 
-def compile_entry(name: str) -> Any:
-    """Compile one entry, or load it from disk."""
-    return _compilers[name]()
+def compile_entries(names: Sequence[str], parts: int = 1) -> Iterator[str]:
+    """Compile entries in `parts` processes at once and keep them; yields those that are done.
+
+    Raises:
+        CompileFailed: a process ended with an error, which it printed.
+    """
+    started = command("sandbox.kernel.compiler")
+    shares = [names[k::parts] for k in range(parts)]
+    children = [
+        subprocess.Popen([*started, *share], stdout=subprocess.PIPE, text=True)  # noqa: S603
+        for share in shares
+        if share
+    ]
+    try:
+        for child in children:
+            yield from (line.strip() for line in child.stdout or ())
+            if child.wait() != 0:
+                raise CompileFailed("The simulator does not compile here: see the message above.")
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
 
 
 def entry_addresses() -> NDArray[np.int64]:
-    """Native address of every entry, in ENTRIES order; compiles what the disk does not have."""
-    return np.array([_address(name) for name in ENTRIES], np.int64)
+    """Native address of every entry, in ENTRIES order; compiles what the disk does not have.
+
+    Raises:
+        CacheRefused: there is no directory to keep machine code in.
+        CompileFailed: the simulator does not compile here.
+    """
+    cache = kernel_cache()
+    missing = [name for name in ENTRIES if not _is_linked(cache, name)]
+    for _ in compile_entries(missing):
+        pass
+    if not all(_is_linked(cache, name) for name in missing):
+        raise CompileFailed(
+            "The simulator's machine code could not be kept or is not for this machine: free some "
+            f"space in {cache.directory}, then run the command again."
+        )
+    return np.array([_linked[name].addresses[name] for name in ENTRIES], np.int64)
 
 
-@functools.cache
-def _address(name: str) -> int:
-    dispatcher = compile_entry(name)
-    (compiled,) = dispatcher.overloads.values()
-    _kept.append(dispatcher)
-    address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    return address
+def _is_linked(cache: CodeCache, name: str) -> bool:
+    """Link an entry's machine code from disk, if it is there and good."""
+    if name in _linked:
+        return True
+    data = cache.get(entry_digest(name))
+    if data is None:
+        return False
+    try:
+        code = MachineCode.from_bytes(data)
+    except CodeRefused:
+        return False
+    if code.source_digest != entry_digest(name) or code.hooks != {name}:
+        return False
+    _linked[name] = link(code)
+    return True

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 # importing the modules registers their entries
@@ -28,7 +25,7 @@ from sandbox.kernel import (
 )
 from sandbox.kernel.jit import (
     ENTRIES,
-    compile_entry,
+    compile_entries,
     entries_to_compile,
     entry_addresses,
     table_of,
@@ -73,25 +70,12 @@ class Program:
 
 
 def warm(parts: int = 1) -> Iterator[str]:
-    """Compile what the disk does not have, `parts` processes at once; yields finished entries."""
+    """Compile what the disk does not have, `parts` processes at once; yields finished entries.
+
+    Raises:
+        CacheRefused: there is no directory to keep machine code in.
+        CompileFailed: a process ended with an error, which it printed.
+    """
     wanted = entries_to_compile()
     yield from (name for name in ENTRIES if name not in wanted)
-    if parts <= 1 or len(wanted) < parts:
-        for name in wanted:
-            compile_entry(name)
-            yield name
-        return
-    code = "import sys; from sandbox.kernel.program import compile_entry\n"
-    code += "for name in sys.argv[1:]:\n    compile_entry(name)\n    print(name, flush=True)"
-    command = [sys.executable, "-P", "-c", code]
-    with contextlib.ExitStack() as stack:
-        children = [
-            stack.enter_context(
-                subprocess.Popen([*command, *share], stdout=subprocess.PIPE, text=True)  # noqa: S603
-            )
-            for share in (wanted[k::parts] for k in range(parts))
-        ]
-        for child in children:
-            yield from (line.strip() for line in child.stdout or ())
-            if child.wait() != 0:
-                raise RuntimeError("A child process could not compile the kernel; see its message.")
+    yield from compile_entries(wanted, parts)

@@ -35,7 +35,7 @@ def reach_digest(function: Callable[..., Any], base: str) -> str:
                 digest.update(f"{used}={value!r}\0".encode())
             else:
                 digest.update(f"{used}:{getattr(value, '__name__', type(value))}\0".encode())
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
 
 
 def _named(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:

@@ -40,12 +40,9 @@ class LinkedCode:
     """
 
     def __init__(self, engine: binding.ExecutionEngine, symbols: Mapping[str, str]) -> None:
-        self._engine = engine
+        self._engine = engine  # frees the code when it dies
         found = {name: engine.get_function_address(symbol) for name, symbol in symbols.items()}
         self.addresses: Mapping[str, int] = MappingProxyType(found)
-
-    def __del__(self) -> None:
-        self._engine.close()
 
 
 def link(code: MachineCode, wanted: Collection[str] | None = None) -> LinkedCode:

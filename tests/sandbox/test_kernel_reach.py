@@ -35,4 +35,4 @@ def test_where_a_function_stands_and_what_it_does_not_name_changes_nothing():
 def test_functions_that_call_each_other_come_to_an_end():
     f = function("def f(x):\n    return g(x)\n")
     f.__globals__["g"] = SimpleNamespace(py_func=f)
-    assert len(reach_digest(f, "base")) == 32
+    assert len(reach_digest(f, "base")) == 64
