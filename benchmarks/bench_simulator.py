@@ -164,10 +164,12 @@ def _print_compiling() -> None:
 def _compile_into(directory: str, parts: int) -> tuple[float, float]:
     code = (
         "from pathlib import Path; import sys\n"
-        "from sandbox.kernel import cache\n"
-        "cache.cache_directory = lambda: Path(sys.argv[1])\n"
-        "from sandbox.kernel.program import compile_entry\n"
-        "for name in sys.argv[2:]: compile_entry(name)"
+        "from sandbox.kernel import jit, program\n"
+        "from sandbox.native.cache import CodeCache\n"
+        "jit.kernel_cache = lambda: CodeCache(Path(sys.argv[1]) / 'kernel')\n"
+        "missing = [name for name in sys.argv[2:] if name in jit.entries_to_compile()]\n"
+        "if missing: from sandbox.kernel.compiler import main; main(missing)\n"
+        "else: jit.entry_addresses()"
     )
     from sandbox.kernel.jit import ENTRIES
 

@@ -51,9 +51,6 @@ def build_policy(source: PolicySource, only: Collection[str] | None = None) -> M
     """Machine code of a verified source's hooks, or of `only` some: about 0.2 s a hook.
 
     Imports numba, which takes seconds with what it prepares: for compile processes.
-
-    Raises:
-        CompileFailed: there is no hook to compile.
     """
     from sandbox.native.policy_builder import build
 

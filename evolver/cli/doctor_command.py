@@ -215,11 +215,12 @@ def _snapshot() -> Iterator[Finding]:
 
 def _kernel() -> Iterator[Finding]:
     from evolver.cli.kernel import is_warm
-    from sandbox.kernel.cache import cache_directory
+    from sandbox.errors import CacheRefused
+    from sandbox.kernel.jit import kernel_cache
 
     try:
-        place = cache_directory()
-    except OSError as error:
+        place = kernel_cache().directory
+    except CacheRefused as error:
         yield Finding("simulator", Health.WRONG, str(error), "export EVOLVER_HOME=FOLDER")
         return
     state = "compiled" if is_warm() else "not compiled yet; the first replay does, in seconds"

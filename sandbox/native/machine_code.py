@@ -111,11 +111,11 @@ def _is_plausible(header: Mapping[str, Any]) -> bool:
     return (
         all(type(x) is str and _DIGEST.fullmatch(x) for x in digests)
         and type(symbols) is dict
-        and 0 < len(symbols) <= MAX_OBJECTS
+        and len(symbols) <= MAX_OBJECTS
         and all(_FUNCTION.fullmatch(name) for name in symbols)
         and all(type(one) is str and _SYMBOL.fullmatch(one) for one in symbols.values())
         and type(sizes) is list
-        and 0 < len(sizes) <= MAX_OBJECTS
+        and len(sizes) <= MAX_OBJECTS
         and all(type(size) is int and 0 < size <= MAX_CODE_BYTES for size in sizes)
     )
 

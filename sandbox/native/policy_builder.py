@@ -7,14 +7,17 @@ went wrong. Helper functions of the sandbox are compiled once and cached on disk
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import re
+import shutil
 import types
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 from numba import types as nb
 from numba.core import cgutils
 from numba.core.caching import NullCache
@@ -24,10 +27,9 @@ from numba.np.numpy_support import carray
 
 from sandbox import arithmetic, contract, toolkit
 from sandbox.arithmetic import SCRATCH_LIMIT, require, reserve
-from sandbox.errors import CompileFailed
 from sandbox.frame import FRAME, INDEX, SCRATCH, row_dtype
-from sandbox.kernel.cache import toolkit_cache
 from sandbox.kinds import Kind, hooks
+from sandbox.native.cache import code_directory, private_directory
 from sandbox.native.machine_code import MachineCode, code_digest
 from sandbox.native.toolchain import policy_toolchain
 from sandbox.records import records
@@ -47,6 +49,7 @@ _jit: Callable[..., Native] = functools.partial(njit, **_OPTIONS)
 
 Native = Any  # what only the compiler sees: frames, rows, arrays, its own objects
 
+_KEPT_TOOLKITS = 4  # of other toolchains and versions
 _GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)
 _MIX_1 = np.uint64(0xBF58_476D_1CE4_E5B9)
 _MIX_2 = np.uint64(0x94D0_49BB_1331_11EB)
@@ -132,11 +135,33 @@ def namespace() -> dict[str, Any]:
             if isinstance(value, types.FunctionType) and value.__module__ == module.__name__
         }
     functions |= {function.__name__: function for function in _OWN}
-    with toolkit_cache():
+    with _toolkit_kept():
         for name, function in functions.items():
             copy = types.FunctionType(function.__code__, scope, name)
             scope[name] = _jit(cache=True)(copy)
     return scope
+
+
+@contextlib.contextmanager
+def _toolkit_kept() -> Iterator[None]:
+    """While the toolkit is defined: numba keeps it in a private directory of this toolchain.
+
+    numba's own files are pickle, and made only for the processes that compile. They spare each of
+    them the seconds in which the toolkit compiles.
+    """
+    root = code_directory("toolkit")
+    place = root / policy_toolchain()[:16]
+    with private_directory(place):
+        pass
+    for old in sorted(root.iterdir(), key=os.path.getmtime, reverse=True)[_KEPT_TOOLKITS:]:
+        if old != place:
+            shutil.rmtree(old, ignore_errors=True)
+    before = config.CACHE_DIR  # type: ignore[attr-defined]  # numba makes it as it loads
+    config.CACHE_DIR = str(place)  # type: ignore[attr-defined]  # likewise
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before  # type: ignore[attr-defined]  # likewise
 
 
 def stop_caching() -> None:
@@ -147,14 +172,8 @@ def stop_caching() -> None:
 
 
 def build(source: PolicySource, only: Collection[str] | None = None) -> MachineCode:
-    """Object files of a verified source's hooks, or of `only` some: about 0.2 s a hook.
-
-    Raises:
-        CompileFailed: there is no hook to compile.
-    """
+    """Object files of a verified source's hooks, or of `only` some: about 0.2 s a hook."""
     wanted = [hook for hook in source.hooks if only is None or hook in only]
-    if not wanted:
-        raise CompileFailed("The policy has none of the hooks asked for: ask for those it has.")
     scope = dict(namespace())
     code_object = compile(_with_entries(source), f"<policy {source.name}>", "exec")
     exec(code_object, scope)  # noqa: S102  # verified, and only ever compiled
