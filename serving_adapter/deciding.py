@@ -75,11 +75,15 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What one policy said: a valid choice, or None and why; `eject` says to take it out."""
+    """What one policy said: a valid choice, or None and why; `eject` says to take it out.
+
+    `side_busy_s` is what a side process that missed its deadline spent on it.
+    """
 
     choice: int | None
     fault: str = ""
     eject: EjectionKind | None = None
+    side_busy_s: float = 0.0
 
 
 class Decider:
@@ -200,8 +204,9 @@ class Decider:
         if answer.eject is not None:
             self.slot.eject(ready, answer.eject, answer.fault)
             return
-        late = busy_s > self._limits.slow_call_s or answer.fault == DEADLINE_MISSED
-        if late and times.late(now_s):
+        limits, side_s = self._limits, answer.side_busy_s
+        if (busy_s > limits.slow_call_s or side_s > limits.slow_side_s) and times.late(now_s):
+            busy_s = max(busy_s, side_s)
             reason = f"two late decisions, the second with {busy_s:.3g} s of processor time"
             self.slot.eject(ready, EjectionKind.SLOW, reason)
 
@@ -216,8 +221,8 @@ class Decider:
             return _Answer(None, INVALID_CHOICE, EjectionKind.ERROR)
         except PolicyFault as stopped:
             return _Answer(None, FAULT_KINDS.get(stopped.kind, "other"), EjectionKind.ERROR)
-        except SideProcessSlow:
-            return _Answer(None, DEADLINE_MISSED)
+        except SideProcessSlow as slow:
+            return _Answer(None, DEADLINE_MISSED, side_busy_s=slow.busy_s)
         except SideProcessAway:
             return _Answer(None, "side-process-away")
         except SideProcessDied as death:

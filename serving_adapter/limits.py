@@ -16,8 +16,9 @@ class LiveLimits:
         poll_s: how often the watchdog looks.
         slow_p99_s: of processor time in a policy's call, over its latest `slow_decisions`. Wall
             time would blame the policy for a processor that others have taken away.
-        slow_call_s: a single call with more processor time is late, and one that a side process
-            did not answer within its deadline.
+        slow_call_s: a single call with more processor time is late.
+        slow_side_s: so is one that a side process did not answer within its deadline although it
+            had this much processor time for it; without, the system did not let it run.
         slow_strikes_s: two late calls within it eject.
         hang_s: a call that has not returned after this wall time ejects, whatever comes of it.
         stall_s: a held request may be this old, or `stall_factor` times the control arm's p99
@@ -39,6 +40,7 @@ class LiveLimits:
     slow_p99_s: float = 0.001
     slow_decisions: int = 1000
     slow_call_s: float = 0.02
+    slow_side_s: float = 0.001
     slow_strikes_s: float = 60.0
     hang_s: float = 1.0
     stall_s: float = 5.0

@@ -15,14 +15,15 @@ from functools import partial
 import pytest
 
 from serving_adapter.activation import prepare_policy
-from serving_adapter.decision import BUILT_IN_DIGEST, Author
+from serving_adapter.decision import BUILT_IN_DIGEST
 from serving_adapter.dumps import MAX_DUMP_BYTES, dumps_in
 from serving_adapter.ejection import EjectionKind
-from serving_adapter.errors import SideProcessDied, SnapshotRefused
+from serving_adapter.errors import SideProcessSlow, SnapshotRefused
 from serving_adapter.kill_switch import admin_application, admin_token, killed_by_signal
 from serving_adapter.latches import EVERYTHING, LatchFolder
 from serving_adapter.limits import UNWATCHED_ARM
 from serving_adapter.load import LoadRequest, replay
+from serving_adapter.side_process import SideProcesses
 
 LOAD = [
     LoadRequest(0.04 * index, 20 + index % 7, 4 + index % 9, session=index) for index in range(300)
@@ -159,10 +160,32 @@ async def test_stall_a_call_that_does_not_return_is_latched_while_it_hangs(live)
     assert hanging.seen_latched
 
 
-async def test_crash_a_side_process_that_stays_dead_ejects(live):
-    case = await live(FIRST, prepare=prepare_with(DyingRouter()))
+async def test_crash_a_side_process_that_is_killed_twice_ejects(live):
+    processes = SideProcesses("interpreted", deadline_s=5.0)
+    routers = []
+
+    def prepare(source, parameters=None):
+        ready = processes.prepare(source, parameters)
+        routers.append(ready.router)
+        return ready
+
+    async def kill_twice():
+        await until(lambda: case.host.slot.number > 30)
+        os.kill(first := routers[0].process.pid, signal.SIGKILL)
+        await until(lambda: routers[0].process and routers[0].process.pid != first)
+        os.kill(routers[0].process.pid, signal.SIGKILL)
+
+    case = await live(FIRST, prepare=prepare)
+    killing = asyncio.create_task(kill_twice())
     await case.fires(EjectionKind.CRASH)
+    await killing
     await case.is_out(EjectionKind.CRASH, FIRST)
+    await asyncio.to_thread(processes.close)
+
+
+async def test_slow_two_missed_deadlines_of_a_side_process_eject(live):
+    case = await live(FIRST, prepare=prepare_with(LateRouter()))
+    await case.fires(EjectionKind.SLOW, LOAD[:50])
 
 
 async def test_imbalance_one_engine_with_all_the_work_ejects(live):
@@ -250,15 +273,17 @@ def prepare_with(router):
     return prepare
 
 
-class DyingRouter:
-    """A side process that dies under load, and so does its successor."""
+class LateRouter:
+    """Stands for a side process that computes beyond its deadline now and then."""
 
     calls = 0
 
     def route(self, request, instances, memory, rotation, fuel):
         self.calls += 1
-        if self.calls > 50:
-            raise SideProcessDied("It died.", final=self.calls > 60)
+        if self.calls in (10, 30):
+            raise SideProcessSlow("It is late.", busy_s=0.002)
+        if self.calls == 20:
+            raise SideProcessSlow("It was not let run.", busy_s=0.0)
         return int(instances["id"][0])
 
 
@@ -274,15 +299,3 @@ class HangingRouter:
                 break
             time.sleep(0.005)
         return int(instances["id"][0])
-
-
-async def test_a_death_that_is_not_final_costs_one_fallback_and_no_ejection(live):
-    case = await live(FIRST, prepare=prepare_with(DyingRouter()))
-    served = await case.load(LOAD[:55])
-    assert all(one.ok for one in served)
-    assert {one.policy for one in served} == {case.digest, BUILT_IN_DIGEST}
-    assert case.host.live.active is not None
-
-
-def test_authors_are_asked_in_the_order_of_their_names():
-    assert list(Author) == [Author.ACTIVE, Author.LAST_GOOD, Author.BUILT_IN]
