@@ -63,6 +63,10 @@ class Admission:
         """Where the keys are; a change there may change what is admitted."""
         return self._trust if isinstance(self._trust, Path) else None
 
+    def unix_s(self) -> float:
+        """Wall-clock time, by which what is admitted ends."""
+        return self._clock().timestamp()
+
     def read(self, path: Path) -> Snapshot:
         """The snapshot in a file, if it is admitted.
 

@@ -32,6 +32,7 @@ from serving_adapter.latches import LatchFolder
 from serving_adapter.limits import LiveLimits
 from serving_adapter.live import Live, LiveSlot
 from serving_adapter.request_log import RequestRecord
+from serving_adapter.shadow import ShadowCompare
 from serving_adapter.watchdog import Watchdog
 
 SWAP_SWITCH_INTERVAL_S = 0.0005
@@ -85,6 +86,7 @@ class PolicyHost:
             self._decider,
             self.metrics,
             self.now_s,
+            self._admission.unix_s,
             limits=self.limits,
             state=state,
         )
@@ -183,6 +185,17 @@ class PolicyHost:
             self._assign(Live(snapshot.sequence, active, last_good, until_s))
             self._named = snapshot.digest
             return True
+
+    async def load_shadow(self) -> None:
+        """Have the default policy asked beside the live one from now on; never raises for it."""
+        from sandbox.policies import default_text
+
+        try:
+            ready = await self._ready(default_text(), None)
+        except AdapterError as refusal:
+            _log.error("the default policy does not load here: %s", refusal)
+            return
+        self.watchdog.shadow = ShadowCompare(ready)
 
     async def follow(self, path: Path, poll_s: float = 0.1) -> None:
         """Apply the snapshot file whenever it or the trust file changes; cancel to stop.

@@ -82,6 +82,7 @@ class Watchdog:
         decider: Decider,
         metrics: HostMetrics,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         *,
         limits: LiveLimits,
         state: Path | None,
@@ -91,7 +92,7 @@ class Watchdog:
         self.shadow: ShadowCompare | None = None
         self.scrape_s = 0.0
         self._table, self._slot, self._decider = table, slot, decider
-        self._metrics, self._now_s = metrics, clock
+        self._metrics, self._now_s, self._unix_s = metrics, clock, wall_clock
         self._limits = limits
         self._dumps = state / "dumps" if state is not None else None
         self._observed: deque[Observation] = deque(maxlen=MAX_OBSERVATIONS)
@@ -176,7 +177,7 @@ class Watchdog:
 
     def _look_at_expiry(self) -> None:
         live = self._slot.live
-        if time.time() >= live.expires_unix_s:
+        if self._unix_s() >= live.expires_unix_s:
             for ready in live.policies:
                 self._slot.eject(ready, EjectionKind.EXPIRED, "its approval has expired")
 

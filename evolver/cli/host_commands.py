@@ -35,16 +35,13 @@ State = Annotated[
     Path | None,
     typer.Option("--state", metavar="DIR", help="The host's state folder, as `serve` has it."),
 ]
-
-
-def host_state(given: Path | None = None) -> Path:
-    """The state folder of the host on this machine."""
-    return given or home() / "host"
+Deployment = Annotated[str, typer.Option(metavar="NAME", help="What the host serves.")]
 
 
 @host_app.command()
 def status(
     context: typer.Context,
+    deployment: Deployment = "default",
     state: State = None,
     output: OutputOption = Output.TABLE,
     out: OutFile = None,
@@ -57,7 +54,7 @@ def status(
     evolver host status --state /var/lib/evolver -o json
     """
     screen = screen_of(context, quiet)
-    folder = _latches(state)
+    folder = _latches(state, deployment)
     latched = [folder.read(digest) for digest in sorted(folder.digests() or ())]
     dumps = _dumps(folder)
     show_result(
@@ -81,6 +78,7 @@ def enable(
     ],
     note: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the host's log.")],
     by: By = None,
+    deployment: Deployment = "default",
     state: State = None,
     quiet: Quiet = False,
 ) -> None:
@@ -92,7 +90,7 @@ def enable(
     """
     from serving_adapter.latches import EVERYTHING
 
-    folder, screen = _latches(state), screen_of(context, quiet)
+    folder, screen = _latches(state, deployment), screen_of(context, quiet)
     if not (len(note.strip()) > 0 and len(note) <= MAX_NOTE_CHARS and note.isprintable()):
         raise Misused(f"Say why in 1 to {MAX_NOTE_CHARS} printable characters.")
     if what == EVERYTHING and not folder.killed:
@@ -112,6 +110,7 @@ def dump(
     policy: Annotated[
         str | None, typer.Argument(metavar="DIGEST", help="Of this policy; the newest without it.")
     ] = None,
+    deployment: Deployment = "default",
     state: State = None,
     quiet: Quiet = False,
 ) -> None:
@@ -121,17 +120,17 @@ def dump(
     evolver host dump
     evolver host dump 3f2a9c
     """
-    folder, screen = _latches(state), screen_of(context, quiet)
+    folder, screen = _latches(state, deployment), screen_of(context, quiet)
     paths = [path for path in _dumps(folder) if _is_of(path, policy)]
     if not paths:
         raise Declined("There is no such dump here.", "evolver host status")
     screen.text(json.dumps(json.loads(paths[-1].read_text("ascii")), indent=1))
 
 
-def _latches(state: Path | None) -> LatchFolder:
+def _latches(state: Path | None, deployment: str) -> LatchFolder:
     from serving_adapter.latches import LatchFolder
 
-    folder = host_state(state)
+    folder = state or home() / "hosts" / deployment
     if not folder.is_dir():
         raise Declined(f"There is no state folder {folder}: no host has run there.", "evolver -h")
     return LatchFolder(folder)

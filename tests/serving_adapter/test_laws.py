@@ -6,6 +6,8 @@ import logging
 import aiohttp
 
 from serving_adapter.decision import BUILT_IN_DIGEST
+from serving_adapter.dumps import dump_text
+from serving_adapter.ejection import Ejection, EjectionKind
 from serving_adapter.load import LoadRequest, replay
 
 REQUESTS = [LoadRequest(0.06 * index, 20 + index % 7, 4 + index % 9) for index in range(120)]
@@ -89,7 +91,9 @@ async def test_law_11_no_request_text_in_logs_metrics_records_or_recent_inputs(
         assert answer.status == 404
     await send_garbage(gate.url)
     page = await (await gate.client.get(gate.url + "/metrics")).text()
-    kept = [page, repr(gate.records), repr(gate.host.recent), caplog.text]
+    ejection = Ejection(EjectionKind.ERROR, "index", "a" * 64, 1, 1, 1, 0.0)
+    dump = dump_text(ejection, gate.host.metrics.counters(), gate.host.recent)
+    kept = [page, repr(gate.records), repr(gate.host.recent), caplog.text, dump]
     kept += [repr(record.__dict__) for record in caplog.records]
     assert gate.records
     assert gate.host.recent

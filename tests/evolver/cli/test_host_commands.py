@@ -14,9 +14,9 @@ EJECTION = Ejection(EjectionKind.STALL, "a request was held for 5 s", DIGEST, 7,
 
 @pytest.fixture
 def folder(home):
-    folder = LatchFolder(home / "host")
+    folder = LatchFolder(home / "hosts" / "default")
     assert folder.write(EJECTION)
-    write_dump(home / "host" / "dumps", EJECTION, dump_text(EJECTION, {}, ()))
+    write_dump(home / "hosts" / "default" / "dumps", EJECTION, dump_text(EJECTION, {}, ()))
     return folder
 
 
@@ -29,7 +29,7 @@ def test_what_is_kept_out_is_shown(evolver, folder):
 def test_a_person_lets_it_back_in_and_that_is_on_record(evolver, folder, home):
     done = evolver("host", "enable", "3f2a9c", "--by", "ada", "--note", "the engine was at fault")
     assert (done.code, folder.digests()) == (0, frozenset())
-    (entry,) = map(json.loads, (home / "host" / "log.jsonl").read_text().splitlines())
+    (entry,) = map(json.loads, (home / "hosts" / "default" / "log.jsonl").read_text().splitlines())
     assert (entry["enabled"], entry["by"], entry["kind"]) == (DIGEST, "ada", "stall")
 
 
