@@ -6,12 +6,23 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from sandbox import list_kinds
+from sandbox.iterables import (
+    Comprehension,
+    comprehension,
+    consumed,
+    keyed_element,
+    numbers,
+    ordered,
+    positional,
+    sorted_element,
+)  # fmt: skip
 from sandbox.kinds import (
     BOOL,
     CONFLICT,
     FLOAT,
     INT,
-    NUMBERS,
+    NOTHING,
     SEQUENCES,
     TABLE,
     UNKNOWN,
@@ -23,23 +34,33 @@ from sandbox.kinds import (
     join,
     tools,
 )  # fmt: skip
+from sandbox.lattice import is_ordered, present
 from sandbox.program import BUILTINS, closest
 from sandbox.reads import fields_read_by
 
 if TYPE_CHECKING:
-    from sandbox.inference import Element, Inference
-
-Comprehension = ast.GeneratorExp | ast.ListComp
+    from sandbox.inference import Inference
 
 
-def call(inference: Inference, node: ast.Call) -> Kind:
-    """Kind of a call's value."""
-    program = inference.program
+def call(inference: Inference, node: ast.Call, as_statement: bool = False) -> Kind:
+    """Kind of a call's value; as a statement its value is not used."""
+    if isinstance(node.func, ast.Attribute):
+        kind = list_kinds.method(inference, node, node.func, as_statement)
+        if inference.reporting:
+            inference.expressions[node] = kind
+        return kind
     if not isinstance(node.func, ast.Name):
         return inference.refuse(
             node, "method", "Only functions can be called.", "Use a function of the toolkit."
         )
-    name = node.func.id
+    kind = _named(inference, node, node.func.id)
+    if inference.reporting:
+        inference.expressions[node] = kind
+    return kind
+
+
+def _named(inference: Inference, node: ast.Call, name: str) -> Kind:
+    program = inference.program
     if name in inference.variables_here():
         return inference.refuse(
             node, "not-a-function", f"{name} is a variable here.", "Give the variable another name."
@@ -49,7 +70,7 @@ def call(inference: Inference, node: ast.Call) -> Kind:
     if name in tools():
         return _tool(inference, node, tools()[name])
     if name in _HANDLERS:
-        if node.keywords and name not in ("min", "max"):
+        if node.keywords and name not in ("min", "max", "sorted"):
             return inference.refuse(
                 node, "keyword", f"{name} takes no keywords here.", "Pass values by position."
             )
@@ -118,222 +139,127 @@ def _tool(inference: Inference, node: ast.Call, signature: Signature) -> Kind:
                 argument, "argument-kind",
                 f"{parameter} of {signature.name} is {wanted}, not {kind}.", mend,
             )  # fmt: skip
+    given = [present(kind) for kind in given]
     if signature.name == "clip" and FLOAT not in given and CONFLICT not in given:
         return UNKNOWN if UNKNOWN in given else INT
     return signature.result
 
 
-def _positional(inference: Inference, node: ast.Call, least: int, most: int) -> bool:
-    if least <= len(node.args) <= most and not node.keywords:
-        return True
-    name = node.func.id if isinstance(node.func, ast.Name) else "it"
-    inference.refuse(
-        node, "arguments", f"{name} takes {least} to {most} arguments here.", "Pass as many."
-    )
-    return False
-
-
 def _conversion(result: Kind) -> Callable[[Inference, ast.Call], Kind]:
     def handler(inference: Inference, node: ast.Call) -> Kind:
-        if _positional(inference, node, 1, 1):
+        if positional(inference, node, 1, 1):
             inference.number(node.args[0])
         return result
 
     return handler
 
 
+def _round(inference: Inference, node: ast.Call) -> Kind:
+    if len(node.args) == 2 and not node.keywords:
+        return inference.refuse(
+            node, "arguments", "round takes one number here, and gives an integer.",
+            "Write round(x * 100) / 100.",
+        )  # fmt: skip
+    return _conversion(INT)(inference, node)
+
+
 def _abs(inference: Inference, node: ast.Call) -> Kind:
-    if not _positional(inference, node, 1, 1):
+    if not positional(inference, node, 1, 1):
         return CONFLICT
     kind = inference.number(node.args[0])
     return INT if kind == BOOL else kind
 
 
 def _len(inference: Inference, node: ast.Call) -> Kind:
-    if _positional(inference, node, 1, 1):
+    if positional(inference, node, 1, 1):
         argument = node.args[0]
         if isinstance(argument, Comprehension):
             comprehension(inference, argument)
             return INT
-        kind = inference.infer(argument)
-        known = kind.name == "rows" or kind in SEQUENCES or kind in (TABLE, UNKNOWN, CONFLICT)
-        if not known:
+        kind = present(inference.infer(argument))
+        sized = kind.name in ("rows", "list", "tuple") or kind in SEQUENCES
+        if not sized and kind not in (TABLE, UNKNOWN, CONFLICT):
             inference.refuse(argument, "kind", f"{kind} has no length.", "Use len(rows).")
     return INT
 
 
 def _extreme(inference: Inference, node: ast.Call) -> Kind:
-    """min and max: numbers; numbers of an iterable; rows by a key."""
+    """min and max: numbers or tuples, of an iterable or side by side; anything by a key."""
     keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-    if len(node.args) == 1:
-        if "key" in keywords and set(keywords) == {"key"}:
-            return keyed_element(inference, node.args[0], keywords["key"])
-        if set(keywords) <= {"default"}:
-            kind = numbers(inference, node.args[0])
-            for value in keywords.values():
-                kind = join(kind, inference.number(value))
-            return INT if kind == BOOL else kind
-    elif len(node.args) > 1 and not keywords:
+    if len(node.args) == 1 and set(keywords) <= {"key", "default"}:
+        if "key" in keywords:
+            kind = keyed_element(inference, node.args[0], keywords["key"])
+        else:
+            kind = ordered(inference, node.args[0])
+        if "default" in keywords:
+            kind = _joined(inference, node, kind, inference.infer(keywords["default"]))
+        return INT if kind == BOOL else kind
+    if len(node.args) > 1 and not keywords:
         kind = UNKNOWN
         for argument in node.args:
-            kind = join(kind, inference.number(argument))
-        return kind
+            given = inference.infer(argument)
+            kind = _joined(inference, node, kind, present(given) if given != NOTHING else given)
+        if kind == CONFLICT or is_ordered(kind):
+            return kind
     return inference.refuse(
         node, "arguments", "min and max take numbers, or one iterable.",
         "Write min(a, b), min(x for ...) or min(rows, key=lambda row: ...).",
     )  # fmt: skip
 
 
+def _joined(inference: Inference, node: ast.expr, one: Kind, other: Kind) -> Kind:
+    kind = join(one, other)
+    if kind == CONFLICT and CONFLICT not in (one, other):
+        return inference.refuse(
+            node, "mixed-kinds", f"This is {one} or {other}.", "Give both the same kind."
+        )
+    return kind
+
+
 def _sum(inference: Inference, node: ast.Call) -> Kind:
-    if not _positional(inference, node, 1, 1):
+    if not positional(inference, node, 1, 2):
         return CONFLICT
     kind = numbers(inference, node.args[0])
+    for start in node.args[1:]:
+        kind = join(kind, inference.number(start))
     return INT if kind == BOOL else kind
 
 
 def _any_all(inference: Inference, node: ast.Call) -> Kind:
-    if _positional(inference, node, 1, 1):
+    if positional(inference, node, 1, 1):
         numbers(inference, node.args[0])
     return BOOL
 
 
+def _as_list(inference: Inference, node: ast.Call) -> Kind:
+    if not positional(inference, node, 0, 1):
+        return CONFLICT
+    kind = consumed(inference, node.args[0]) if node.args else UNKNOWN
+    return kind if kind == CONFLICT else inference.new_list(node, kind)
+
+
+def _to_bool(inference: Inference, node: ast.Call) -> Kind:
+    if positional(inference, node, 1, 1):
+        inference.condition(node.args[0])
+    return BOOL
+
+
 def _zeros(inference: Inference, node: ast.Call) -> Kind:
-    if not _positional(inference, node, 1, 2):
+    if not positional(inference, node, 1, 2):
         return CONFLICT
     for argument in node.args:
         inference.integer(argument, "A size of zeros")
     return VECTOR if len(node.args) == 1 else TABLE
 
 
-def numbers(inference: Inference, node: ast.expr) -> Kind:
-    """Kind of the numbers that an iterable or comprehension yields."""
-    if isinstance(node, Comprehension):
-        kind: Element = comprehension(inference, node)
-    else:
-        kind = element(inference, node)
-    if isinstance(kind, Kind) and (kind in NUMBERS or kind in (UNKNOWN, CONFLICT)):
-        return kind
-    return inference.refuse(
-        node, "kind", "Numbers are needed here.", "Write f(row) for row in rows."
-    )
+def _sorted_list(inference: Inference, node: ast.Call) -> Kind:
+    kind = sorted_element(inference, node)
+    return kind if kind == CONFLICT else inference.new_list(node, kind)
 
-
-def comprehension(inference: Inference, node: Comprehension) -> Kind:
-    """Kind of the element of a comprehension."""
-    names = [
-        name.id
-        for generator in node.generators
-        for name in ast.walk(generator.target)
-        if isinstance(name, ast.Name)
-    ]
-    first = element(inference, node.generators[0].iter)
-    inference.open_scope(node, names)
-    for number, generator in enumerate(node.generators):
-        yielded = first if number == 0 else element(inference, generator.iter)
-        inference.store_element(generator.target, yielded)
-        for test in generator.ifs:
-            inference.condition(test)
-    kind = inference.infer(node.elt)
-    inference.close_scope()
-    return kind
-
-
-def keyed_element(inference: Inference, iterable: ast.expr, key: ast.expr) -> Kind:
-    """Kind of an iterable's element, when a key function of it gives numbers."""
-    kind = element(inference, iterable)
-    if not isinstance(kind, Kind):
-        return inference.refuse(iterable, "kind", "A key needs plain rows.", "Pass the rows.")
-    if isinstance(key, ast.Lambda) and len(key.args.args) == 1:
-        inference.open_scope(key, [key.args.args[0].arg])
-        inference.store_variable(key.args.args[0].arg, kind)
-        inference.number(key.body)
-        inference.close_scope()
-        return kind
-    if isinstance(key, ast.Name) and key.id in inference.program.functions:
-        function = inference.program.functions[key.id]
-        if len(function.args.args) == 1 and key.id not in hooks():
-            inference.pass_kind(key.id, function.args.args[0].arg, kind, key)
-            return kind
-    return inference.refuse(
-        key, "key", "A key is a lambda or helper of one row.", "Write key=lambda row: number."
-    )
-
-
-def element(inference: Inference, node: ast.expr) -> Element:
-    """What a loop over an expression yields."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        name = node.func.id
-        if name in _ITERATORS and name not in inference.variables_here():
-            return _ITERATORS[name](inference, node)
-    kind = inference.infer(node)
-    if kind.name == "rows":
-        return Kind("record", kind.record)
-    if kind in SEQUENCES:
-        return FLOAT
-    if kind in (UNKNOWN, CONFLICT):
-        return kind
-    return inference.refuse(
-        node, "not-iterable", f"{kind} cannot be looped over.", "Loop over rows or range(n)."
-    )
-
-
-def _range(inference: Inference, node: ast.Call) -> Element:
-    if _positional(inference, node, 1, 3):
-        for argument in node.args:
-            inference.integer(argument, "A bound of range")
-        if len(node.args) == 3 and not step_of(node):
-            inference.refuse(
-                node.args[2], "range-step", "The step is no constant.", "Write 1, 2 or -1."
-            )
-    return INT
-
-
-def step_of(node: ast.Call) -> int:
-    """Step of a `range` call; 0 when it is no constant."""
-    if len(node.args) < 3:
-        return 1
-    step, sign = node.args[2], 1
-    if isinstance(step, ast.UnaryOp) and isinstance(step.op, ast.USub):
-        step, sign = step.operand, -1
-    value = step.value if isinstance(step, ast.Constant) else 0
-    return sign * value if type(value) is int else 0
-
-
-def _enumerate(inference: Inference, node: ast.Call) -> Element:
-    if not _positional(inference, node, 1, 1):
-        return CONFLICT
-    return INT, element(inference, node.args[0])
-
-
-def _zip(inference: Inference, node: ast.Call) -> Element:
-    if not _positional(inference, node, 2, 4):
-        return CONFLICT
-    return tuple(element(inference, argument) for argument in node.args)
-
-
-def _reversed(inference: Inference, node: ast.Call) -> Element:
-    if not _positional(inference, node, 1, 1):
-        return CONFLICT
-    return element(inference, node.args[0])
-
-
-def _sorted(inference: Inference, node: ast.Call) -> Element:
-    keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-    if len(node.args) == 1 and set(keywords) == {"key"}:
-        return keyed_element(inference, node.args[0], keywords["key"])
-    return inference.refuse(
-        node, "arguments", "sorted needs rows and a key here.",
-        "Write sorted(rows, key=lambda row: number).",
-    )  # fmt: skip
-
-
-_ITERATORS: dict[str, Callable[[Inference, ast.Call], Element]] = {
-    "range": _range, "enumerate": _enumerate, "zip": _zip, "reversed": _reversed,
-    "sorted": _sorted,
-}  # fmt: skip
 
 _HANDLERS: dict[str, Callable[[Inference, ast.Call], Kind]] = {
     "abs": _abs, "min": _extreme, "max": _extreme, "len": _len, "sum": _sum, "any": _any_all,
     "all": _any_all, "zeros": _zeros, "int": _conversion(INT), "float": _conversion(FLOAT),
-    "bool": _conversion(BOOL), "round": _conversion(INT),
+    "bool": _to_bool, "round": _round, "sorted": _sorted_list, "list": _as_list,
+    "tuple": _as_list,
 }  # fmt: skip

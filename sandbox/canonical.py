@@ -1,4 +1,4 @@
-"""The canonical form of a policy: no comments, docstrings, annotations or misleading names.
+"""The canonical form of a policy: no comments, strings, annotations or misleading names.
 
 Line numbers of the tree stay those of the text it came from, so refusals point at what the
 author wrote.
@@ -7,9 +7,14 @@ author wrote.
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 
-MAX_NAME = 40
+from sandbox.spelling import respelled
+
+MAX_NAME, MAX_WORDS = 40, 5
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def claim_of(text: str) -> str:
@@ -27,11 +32,20 @@ def docstring(claim: str) -> str:
 
 
 def stripped(tree: ast.Module) -> ast.Module:
-    """The tree without docstrings and annotations, and with over-long names shortened."""
-    stripper = _Stripper(tree)
-    stripper.visit(tree)
-    tree.body = _without_docstring(tree.body) if _starts_with_string(tree.body) else tree.body
+    """The tree in one spelling, without docstrings, annotations and names that carry sentences."""
+    tree = respelled(tree)
+    _Stripper(tree).visit(tree)
     return tree
+
+
+def carries_words(name: str) -> bool:
+    """May a name be meant to be read as a sentence?"""
+    return len(name) > MAX_NAME or len(_WORD.findall(name)) > MAX_WORDS
+
+
+def shown(name: str) -> str:
+    """A name as a refusal may repeat it."""
+    return "that name" if carries_words(name) else name
 
 
 def text_of(tree: ast.Module) -> str:
@@ -52,29 +66,14 @@ def _defined(node: ast.stmt) -> str:
     return ""
 
 
-def _starts_with_string(body: list[ast.stmt]) -> bool:
-    first = body[0] if body else None
-    return (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    )
-
-
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    return body[1:]
-
-
 class _Stripper(ast.NodeTransformer):
     def __init__(self, tree: ast.Module) -> None:
-        self.used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        self.used = {name for node in ast.walk(tree) for name in _names_in(node)}
         self.shortened: dict[str, str] = {}
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         node.name = self._short(node.name)
-        if _starts_with_string(node.body):
-            node.body = _without_docstring(node.body) or [ast.copy_location(ast.Pass(), node)]
         self.generic_visit(node)
         return node
 
@@ -83,23 +82,31 @@ class _Stripper(ast.NodeTransformer):
         node.arg = self._short(node.arg)
         return node
 
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        node.arg = self._short(node.arg) if node.arg else node.arg
+        self.generic_visit(node)
+        return node
+
     def visit_Name(self, node: ast.Name) -> ast.AST:
         node.id = self._short(node.id)
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        self.generic_visit(node)
-        if node.value is None or not node.simple:
-            return node
-        return ast.copy_location(ast.Assign([node.target], node.value), node)
-
     def _short(self, name: str) -> str:
-        if len(name) <= MAX_NAME:
+        if not carries_words(name):
             return name
         if name not in self.shortened:
+            stem = "RENAMED" if name.isupper() else "renamed"
             number = len(self.shortened) + 1
-            while f"renamed_{number}" in self.used:
+            while f"{stem}_{number}" in self.used:
                 number += 1
-            self.used.add(f"renamed_{number}")
-            self.shortened[name] = f"renamed_{number}"
+            self.used.add(f"{stem}_{number}")
+            self.shortened[name] = f"{stem}_{number}"
         return self.shortened[name]
+
+
+def _names_in(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    return [node.name] if isinstance(node, ast.FunctionDef) else []

@@ -8,12 +8,8 @@ functions charge what their work grows with, and a fixed part here.
 
 from __future__ import annotations
 
-import ast
-import math
-
 from sandbox import contract
-from sandbox.kinds import COUNTED_ENGINES, FLOATS, ROW_CAPACITY, Kind, constants
-from sandbox.source import Tunable
+from sandbox.kinds import COUNTED_ENGINES
 
 UNKNOWN_TURNS = 256
 """Most turns of a loop whose length is not known; per-request hooks stop beyond it."""
@@ -41,9 +37,6 @@ AT_RUN_TIME = {
 }
 """Most that a toolkit function charges at run time, for plans of COUNTED_ENGINES replicas."""
 
-Interval = tuple[int | None, int | None]
-
-
 def order_cost(n: int) -> int:
     """Most that `order` of n values charges at run time."""
     return n * (max(n - 1, 0).bit_length() + 1) + 2 * scratch_cost(n)
@@ -52,78 +45,3 @@ def order_cost(n: int) -> int:
 def scratch_cost(floats: int) -> int:
     """What scratch of that many floats charges at run time."""
     return 1 + floats // 8
-
-
-class Bounds:
-    """Static intervals of integer expressions, from constants, capacities and tunables."""
-
-    def __init__(self, tunables: dict[str, Tunable], kinds: dict[ast.expr, Kind]) -> None:
-        self.tunables = tunables
-        self.kinds = kinds
-
-    def trips(self, arguments: list[ast.expr], step: int) -> int | None:
-        """Most turns of a `range` with these arguments; None when nothing is known."""
-        start: Interval = (0, 0) if len(arguments) == 1 else self.interval(arguments[0])
-        stop = self.interval(arguments[0 if len(arguments) == 1 else 1])
-        low, high = (start[0], stop[1]) if step > 0 else (stop[0], start[1])
-        if low is None or high is None:
-            return None
-        return max(0, -(-(high - low) // abs(step)))
-
-    def interval(self, node: ast.expr) -> Interval:
-        """Least and greatest value of an integer expression, None where unknown."""
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return node.value, node.value
-        if isinstance(node, ast.Name):
-            return self._name(node.id)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            return self._call(node.func.id, node.args)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-            return self._sum(node)
-        return None, None
-
-    def _name(self, name: str) -> Interval:
-        if name in self.tunables and self.tunables[name].integer:
-            return int(self.tunables[name].low), int(self.tunables[name].high)
-        value = constants().get(name, math.inf)
-        return (int(value), int(value)) if math.isfinite(value) else (None, None)
-
-    def _call(self, name: str, arguments: list[ast.expr]) -> Interval:
-        if name == "len" and len(arguments) == 1:
-            return 0, self.length(arguments[0])
-        if name not in ("min", "max") or len(arguments) < 2:
-            return None, None
-        lows, highs = zip(*(self.interval(argument) for argument in arguments), strict=True)
-        some_low, some_high = _known(lows), _known(highs)
-        if name == "min":
-            low = min(some_low) if len(some_low) == len(lows) else None
-            return low, min(some_high) if some_high else None
-        high = max(some_high) if len(some_high) == len(highs) else None
-        return max(some_low) if some_low else None, high
-
-    def length(self, node: ast.expr) -> int | None:
-        """Most elements of an iterable; None when nothing is known."""
-        kind = self.kinds.get(node)
-        if kind is not None and kind.name == "rows":
-            return ROW_CAPACITY[kind.record]
-        # Only a field surely has that length: a variable of this kind may be memory or zeros().
-        field = kind == FLOATS and isinstance(node, ast.Attribute)
-        return contract.MAX_CLASSES if field else None
-
-    def _sum(self, node: ast.BinOp) -> Interval:
-        left, right = self.interval(node.left), self.interval(node.right)
-        if isinstance(node.op, ast.Sub):
-            right = (_minus(right[1]), _minus(right[0]))
-        return _plus(left[0], right[0]), _plus(left[1], right[1])
-
-
-def _known(values: tuple[int | None, ...]) -> list[int]:
-    return [value for value in values if value is not None]
-
-
-def _minus(value: int | None) -> int | None:
-    return None if value is None else -value
-
-
-def _plus(a: int | None, b: int | None) -> int | None:
-    return None if a is None or b is None else a + b

@@ -6,10 +6,24 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sandbox import cost, reductions
-from sandbox.calls import Comprehension, arranged
-from sandbox.kinds import BOOL, FLOAT, FLOATS, INT, Kind, capacities, join, tools
-from sandbox.writer import Block, converted
+from sandbox import cost, list_code, reductions
+from sandbox.calls import arranged
+from sandbox.conversions import (
+    converted,
+    equal,
+    item,
+    less,
+    part_of,
+    truth_of,
+    tuple_text,
+    unpacked,
+)  # fmt: skip
+from sandbox.iterables import Comprehension
+from sandbox.kinds import BOOL, FLOAT, FLOATS, INT, NOTHING, Kind, capacities, join, tools
+from sandbox.lattice import all_of, tuple_of
+from sandbox.operators import is_none_test, place_of
+from sandbox.walks import along
+from sandbox.writer import Block
 
 if TYPE_CHECKING:
     from sandbox.lowering import Lowering
@@ -32,7 +46,7 @@ def lowered(writer: Lowering, node: ast.expr) -> str:
 
 
 def _constant(_writer: Lowering, node: ast.Constant) -> str:
-    return repr(node.value)
+    return "0" if node.value is None else repr(node.value)
 
 
 def _name(writer: Lowering, node: ast.Name) -> str:
@@ -43,33 +57,62 @@ def _name(writer: Lowering, node: ast.Name) -> str:
 
 
 def _attribute(writer: Lowering, node: ast.Attribute) -> str:
-    owner = writer.value(node.value)
+    owner_kind = writer.present(node.value)
+    owner = writer.value(node.value, owner_kind)
     if writer.kind(node).name == "rows":
         owner = writer.saved(owner)
         return f"filled({owner}.{node.attr}, {owner}.n_{node.attr})"
     if writer.kind(node) == FLOATS:
         # The compiler takes the field itself for another type than memory or zeros().
-        record = writer.kind(node.value).record.removeprefix("New")
+        record = owner_kind.record.removeprefix("New")
         return f"filled({owner}.{node.attr}, {capacities()[record, node.attr]})"
     return f"{owner}.{node.attr}"
 
 
 def _subscript(writer: Lowering, node: ast.Subscript) -> str:
-    owner_kind = writer.kind(node.value)
-    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    owner, *indices = writer.values(
-        [node.value, *parts], [None, *([INT] * len(parts))]
-    )
-    if owner_kind == Kind("rows", "Instance"):
-        return f"pick_turned(frame, {owner}, {indices[0]})"
-    return writer.item(owner, indices)
+    if isinstance(node.slice, ast.Slice):
+        return list_code.sliced(writer, node, node.slice)
+    kind = writer.present(node.value)
+    if kind.name == "tuple":
+        return _part(writer, node, kind)
+    if isinstance(node.slice, ast.Tuple):
+        owner, *indices = writer.values([node.value, *node.slice.elts], [kind, INT, INT])
+        return writer.item(owner, indices)
+    if kind.name != "list" and (place_of(node.slice) or 0) >= 0:
+        owner, index = writer.values([node.value, node.slice], [kind, INT])
+    else:
+        owner, (index,) = writer.place(node)
+    if kind.name == "list":
+        return item(writer, owner, kind, index)
+    if kind == Kind("rows", "Instance"):
+        return f"pick_turned(frame, {owner}, {index})"
+    return writer.item(owner, [index])
+
+
+def _part(writer: Lowering, node: ast.Subscript, kind: Kind) -> str:
+    """A part of a tuple; one of any, where they are of one kind."""
+    place = place_of(node.slice)
+    if place is not None:
+        held = writer.saved(writer.value(node.value, kind))
+        return part_of(held, kind, place % len(kind.parts))
+    part = all_of(kind.parts)
+    alike = tuple_of([part] * len(kind.parts))
+    owner, index = writer.values([node.value, node.slice], [alike, INT])
+    return unpacked(f"pick(frame, {owner}, {index})", part)
+
+
+def _tuple(writer: Lowering, node: ast.Tuple) -> str:
+    kind = writer.kind(node)
+    return tuple_text(writer.values(node.elts, kind.parts), kind.parts)
 
 
 def _bin_op(writer: Lowering, node: ast.BinOp) -> str:
-    left, right = writer.values([node.left, node.right], [None, None])
-    text, _ = arithmetic(
-        writer, node.op, (left, writer.kind(node.left)), (right, writer.kind(node.right))
-    )
+    if writer.kind(node).name == "list":
+        make = list_code.added if isinstance(node.op, ast.Add) else list_code.repeated
+        return make(writer, node)
+    kinds = [writer.present(node.left), writer.present(node.right)]
+    left, right = writer.values([node.left, node.right], kinds)
+    text, _ = arithmetic(writer, node.op, (left, kinds[0]), (right, kinds[1]))
     return text
 
 
@@ -78,9 +121,9 @@ def arithmetic(writer: Lowering, operator: ast.operator, left: Typed, right: Typ
     if isinstance(operator, ast.Pow):
         return _power(writer, left, int(right[0]))
     if isinstance(operator, ast.Div):
-        return f"div(frame, {converted(*left, FLOAT)}, {converted(*right, FLOAT)})", FLOAT
+        return f"div(frame, {_as(writer, left, FLOAT)}, {_as(writer, right, FLOAT)})", FLOAT
     kind = FLOAT if FLOAT in (left[1], right[1]) else INT
-    a, b = converted(*left, kind), converted(*right, kind)
+    a, b = _as(writer, left, kind), _as(writer, right, kind)
     if kind == INT:
         return f"{_INTEGER[type(operator)]}(frame, {a}, {b})", INT
     if isinstance(operator, ast.FloorDiv | ast.Mod):
@@ -89,10 +132,14 @@ def arithmetic(writer: Lowering, operator: ast.operator, left: Typed, right: Typ
     return f"({a} {_FLOAT[type(operator)]} {b})", FLOAT
 
 
+def _as(writer: Lowering, value: Typed, kind: Kind) -> str:
+    return converted(writer, *value, kind)
+
+
 def _power(writer: Lowering, base: Typed, exponent: int) -> Typed:
     kind = FLOAT if base[1] == FLOAT else INT
     writer.spend(exponent)
-    factor = writer.saved(converted(*base, kind))
+    factor = writer.saved(_as(writer, base, kind))
     if exponent == 0:
         return ("1.0" if kind == FLOAT else "1"), kind
     text = factor
@@ -113,40 +160,70 @@ def _unary_op(writer: Lowering, node: ast.UnaryOp) -> str:
     return f"sub(frame, 0, {text})"
 
 
-def _bool_op(writer: Lowering, node: ast.BoolOp) -> str:
-    """and, or: plain when no later operand emits lines, else a chain of branches."""
-    kind = writer.kind(node)
-    plain = kind == BOOL
+def both(writer: Lowering, node: ast.BoolOp) -> str:
+    """and, or as a test: plain when no later operand emits lines, else a chain of branches."""
     blocks: list[tuple[Block, str]] = []
     for value in node.values:
         with writer.nested() as block:
-            text = writer.truth(value) if plain else writer.value(value, kind)
+            text = writer.truth(value)
         blocks.append((block, text))
     head, first = blocks[0]
     writer.block.lines.extend(head.lines)
     writer.spend(head.units, head.extra)
     word = "and" if isinstance(node.op, ast.And) else "or"
-    if plain and not any(block.lines for block, _ in blocks[1:]):
+    if not any(block.lines for block, _ in blocks[1:]):
         for block, _ in blocks[1:]:
             writer.spend(block.units, block.extra)
         return f"({f' {word} '.join(text for _, text in blocks)})"
     name = writer.temporary()
     writer.emit(f"{name} = {first}")
-    zero = {BOOL: "", INT: " != 0", FLOAT: " != 0.0"}[kind]
-    test = f"{name}{zero}" if word == "and" else f"not ({name}{zero})"
     for block, text in blocks[1:]:
         block.lines.append(f"{name} = {text}")
-        writer.place_branches(test, block, Block())
+        writer.place_branches(name if word == "and" else f"not {name}", block, Block())
     return name
+
+
+def _bool_op(writer: Lowering, node: ast.BoolOp) -> str:
+    """and, or as a value: the first operand that decides."""
+    kind = writer.kind(node)
+    if kind == BOOL and all(writer.kind(value) == BOOL for value in node.values):
+        return both(writer, node)
+    name = writer.temporary()
+    writer.spend(1)
+    _decide(writer, node, 0, name, kind)
+    return name
+
+
+def _decide(writer: Lowering, node: ast.BoolOp, place: int, name: str, kind: Kind) -> None:
+    value = node.values[place]
+    given = writer.kind(value)
+    if place + 1 == len(node.values):
+        writer.emit(f"{name} = {writer.value(value, kind)}")
+        return
+    text = writer.saved(writer.value(value))
+    test = truth_of(writer, text, given)
+    with writer.nested() as decided:
+        decided_text = converted(writer, text, given, kind)
+        writer.emit(f"{name} = {decided_text}")
+    with writer.nested() as open_:
+        _decide(writer, node, place + 1, name, kind)
+    if isinstance(node.op, ast.And):
+        decided, open_ = open_, decided
+    writer.place_branches(test, decided, open_)
 
 
 def _compare(writer: Lowering, node: ast.Compare) -> str:
     if isinstance(node.ops[0], ast.In | ast.NotIn):
         return _member(writer, node)
+    if is_none_test(node.ops[0], node.comparators[0]):
+        return _none_test(writer, node)
     operands = [node.left, *node.comparators]
-    kind = writer.kind(operands[0])
+    kind = writer.present(operands[0])
     for operand in operands[1:]:
-        kind = join(kind, writer.kind(operand))
+        kind = join(kind, writer.present(operand))
+    if kind.name == "tuple":
+        texts = writer.values(operands, [kind] * len(operands))
+        return _compare_tuples(writer, node, [writer.saved(text) for text in texts], kind)
     signs = [_COMPARISONS[type(operator)] for operator in node.ops]
     first, second = writer.values(operands[:2], [kind] * 2)
     rest = list(zip(signs[1:], operands[2:], strict=True))
@@ -183,20 +260,54 @@ def _chain(
     return holds
 
 
+def _compare_tuples(writer: Lowering, node: ast.Compare, texts: list[str], kind: Kind) -> str:
+    tests = []
+    for place, operator in enumerate(node.ops):
+        a, b = texts[place], texts[place + 1]
+        if isinstance(operator, ast.Eq | ast.NotEq):
+            test = equal(writer, a, b, kind)
+            tests.append(test if isinstance(operator, ast.Eq) else f"(not {test})")
+        else:
+            tests.append(less(writer, a, _COMPARISONS[type(operator)], b, kind))
+    return f"({' and '.join(tests)})"
+
+
+def _none_test(writer: Lowering, node: ast.Compare) -> str:
+    kind = writer.kind(node.left)
+    text = writer.saved(writer.value(node.left))
+    absent = isinstance(node.ops[0], ast.Is | ast.Eq)
+    if kind.name == "optional":
+        return f"(not {text}[0])" if absent else f"{text}[0]"
+    return str((kind == NOTHING) == absent)
+
+
 def _member(writer: Lowering, node: ast.Compare) -> str:
     choices = node.comparators[0]
-    elements = choices.elts if isinstance(choices, ast.Tuple | ast.List) else []
-    kind = writer.kind(node.left)
-    for element in elements:
-        kind = join(kind, writer.kind(element))
-    texts = writer.values([node.left, *elements], [kind] * (len(elements) + 1))
+    inside = isinstance(node.ops[0], ast.In)
+    if not isinstance(choices, ast.Tuple | ast.List):
+        return _found(writer, node.left, choices, inside)
+    kind = writer.present(node.left)
+    for element in choices.elts:
+        kind = join(kind, writer.present(element))
+    texts = writer.values([node.left, *choices.elts], [kind] * (len(choices.elts) + 1))
     # Python makes the whole tuple before it compares: an element may stop the policy.
     subject, *texts = [writer.saved(text) for text in texts]
-    inside = isinstance(node.ops[0], ast.In)
     if not texts:
         return "False" if inside else "True"
     operator, word = ("==", " or ") if inside else ("!=", " and ")
     return f"({word.join(f'{subject} {operator} {text}' for text in texts)})"
+
+
+def _found(writer: Lowering, value: ast.expr, choices: ast.expr, inside: bool) -> str:
+    """`value in xs`: a loop that stops where it is found."""
+    kinds = [writer.present(value), writer.present(choices)]
+    subject, owner = [writer.saved(text) for text in writer.values([value, choices], kinds)]
+    name = writer.temporary()
+    writer.emit(f"{name} = {not inside}")
+    lines = [f"{name} = {inside}", "break"]
+    most = writer.bounds.length(choices)
+    list_code.seek(writer, along(writer, owner, kinds[1], most), subject, kinds[0], lambda _: lines)
+    return name
 
 
 def _if_exp(writer: Lowering, node: ast.IfExp) -> str:
@@ -222,6 +333,8 @@ def _call(writer: Lowering, node: ast.Call) -> str:
         return _own(writer, node, name)
     if name in tools():
         return _tool(writer, node, name)
+    if isinstance(node.func, ast.Attribute):
+        return list_code.method(writer, node)
     return _BUILTINS[name](writer, node)
 
 
@@ -281,15 +394,20 @@ def _len(writer: Lowering, node: ast.Call) -> str:
     if isinstance(argument, Comprehension):
         return reductions.count(writer, argument)
     if isinstance(argument, ast.Attribute) and writer.kind(argument).name == "rows":
-        return f"{writer.value(argument.value)}.n_{argument.attr}"
-    return f"len({writer.value(argument)})"
+        owner = writer.value(argument.value, writer.present(argument.value))
+        return f"{owner}.n_{argument.attr}"
+    kind = writer.present(argument)
+    text = writer.value(argument, kind)
+    if kind.name == "tuple":
+        return str(len(kind.parts))
+    return f"size(frame, {text})" if kind.name == "list" else f"len({text})"
 
 
 def _to_int(function: str) -> Callable[[Lowering, ast.Call], str]:
     def handler(writer: Lowering, node: ast.Call) -> str:
         argument = node.args[0]
-        if writer.kind(argument) == FLOAT:
-            return f"{function}(frame, {writer.value(argument)})"
+        if writer.present(argument) == FLOAT:
+            return f"{function}(frame, {writer.value(argument, FLOAT)})"
         return writer.value(argument, INT)
 
     return handler
@@ -309,19 +427,35 @@ def _extreme(writer: Lowering, node: ast.Call) -> str:
         return reductions.extreme(writer, node, name)
     kind = writer.kind(node)
     first, *others = writer.values(node.args, [kind] * len(node.args))
+    if kind.name == "tuple":
+        return _extreme_tuple(writer, [first, *others], "<" if name == "min" else ">", kind)
     for text in others:
         first = f"{name}2({first}, {text})"
     return first
+
+
+def _extreme_tuple(writer: Lowering, texts: list[str], sign: str, kind: Kind) -> str:
+    held = [writer.saved(text) for text in texts]
+    best = writer.temporary()
+    writer.emit(f"{best} = {held[0]}")
+    for text in held[1:]:
+        better = less(writer, text, sign, best, kind)
+        writer.emit(f"if {better}:")
+        writer.block.lines.append([f"{best} = {text}"])
+        writer.spend(1)
+    return best
 
 
 _BUILTINS: dict[str, Callable[[Lowering, ast.Call], str]] = {
     "abs": _abs, "len": _len, "int": _to_int("to_int"), "round": _to_int("round_int"),
     "float": _to_float, "bool": _to_bool, "min": _extreme, "max": _extreme, "zeros": _zeros,
     "sum": reductions.total, "any": reductions.any_all, "all": reductions.any_all,
+    "list": list_code.as_list, "tuple": list_code.as_list, "sorted": list_code.sorted_list,
 }  # fmt: skip
 
 _HANDLERS: dict[type[ast.expr], Callable[..., str]] = {
     ast.Constant: _constant, ast.Name: _name, ast.Attribute: _attribute,
     ast.Subscript: _subscript, ast.BinOp: _bin_op, ast.UnaryOp: _unary_op,
     ast.BoolOp: _bool_op, ast.Compare: _compare, ast.IfExp: _if_exp, ast.Call: _call,
+    ast.Tuple: _tuple, ast.List: list_code.literal, ast.ListComp: list_code.comprehension,
 }  # fmt: skip

@@ -19,7 +19,8 @@ def check_flow(program: Program, inference: Inference) -> None:
         start = frozenset(argument.arg for argument in function.args.args)
         end = flow.block(function.body, start)
         result = inference.results.get(name, UNKNOWN)
-        if end is not None and result not in (NOTHING, UNKNOWN):
+        returns_none = result in (NOTHING, UNKNOWN) or result.name == "optional"
+        if end is not None and not returns_none:
             program.refuse(
                 function, "no-return", f"A path through {name} ends without an answer.",
                 f"End {name} with a return of {result}.",
@@ -30,7 +31,7 @@ class _Flow:
     def __init__(self, program: Program, local: set[str]) -> None:
         self.program = program
         self.local = local
-        self.loops = 0
+        self.breaks: list[list[Names]] = []  # of each open loop: what is set where it breaks
 
     def block(self, body: list[ast.stmt], known: Names) -> Names | None:
         """Names that are surely set after a block; None when it is never left at its end."""
@@ -48,13 +49,12 @@ class _Flow:
             open_ends = [end for end in ends if end is not None]
             return frozenset.intersection(*open_ends) if open_ends else None
         if isinstance(node, ast.For):
-            self.reads(node.iter, known)
-            self.loops += 1
-            self.block(node.body, known | _targets(node.target))
-            self.loops -= 1
-            return known
-        if isinstance(node, ast.Break | ast.Continue) and not self.loops:
-            self.program.refuse(node, "syntax", "This is outside a loop.", "Remove it.")
+            return self._loop(node, known)
+        if isinstance(node, ast.Break | ast.Continue):
+            if not self.breaks:
+                self.program.refuse(node, "syntax", "This is outside a loop.", "Remove it.")
+            elif isinstance(node, ast.Break):
+                self.breaks[-1].append(known)
         if isinstance(node, ast.Return | ast.Break | ast.Continue):
             if isinstance(node, ast.Return) and node.value is not None:
                 self.reads(node.value, known)
@@ -66,6 +66,18 @@ class _Flow:
             self.reads_name(node.target, known)
         targets = node.targets if isinstance(node, ast.Assign) else []
         return known.union(*(_targets(target) for target in targets)) if targets else known
+
+    def _loop(self, node: ast.For, known: Names) -> Names | None:
+        """What is surely set after a loop: after its breaks, and after its `else`."""
+        self.reads(node.iter, known)
+        self.breaks.append([])
+        self.block(node.body, known | _targets(node.target))
+        ends = self.breaks.pop()
+        last = self.block(node.orelse, known)
+        if not node.orelse:
+            return known
+        ends += [last] if last is not None else []
+        return frozenset.intersection(*ends) if ends else None
 
     def reads(self, node: ast.expr, known: Names) -> None:
         """Check every variable that an expression reads."""

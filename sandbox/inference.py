@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from sandbox import calls, operators
+from sandbox import calls, iterables, list_kinds, operators
 from sandbox.kinds import (
     BOOL,
     CONFLICT,
@@ -17,6 +17,7 @@ from sandbox.kinds import (
     INT,
     NOTHING,
     NUMBERS,
+    SEQUENCES,
     TABLE,
     UNKNOWN,
     VECTOR,
@@ -26,9 +27,9 @@ from sandbox.kinds import (
     hooks,
     join,
 )  # fmt: skip
+from sandbox.lattice import Cell, Watch, list_of, present
 from sandbox.program import Program
 
-Element = Kind | tuple["Element", ...]
 MAX_PASSES = 40
 
 
@@ -38,12 +39,14 @@ class Inference:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.expressions: dict[ast.expr, Kind] = {}
+        self.yields: dict[ast.expr, Kind] = {}
         self.variables: dict[tuple[str, str], Kind] = {}
         self.results: dict[str, Kind] = {}
         self.fields_read: dict[str, set[str]] = {name: set() for name in program.functions}
         self.function = ""
         self.reporting = False
-        self._changed = False
+        self.watch = Watch()  # set when a kind becomes wider: another pass is needed
+        self.sites: dict[tuple[str, ast.expr], Cell] = {}
         self._locals: dict[str, set[str]] = {
             name: _assigned_names(node) for name, node in program.functions.items()
         }
@@ -58,14 +61,13 @@ class Inference:
                 self.variables[name, parameter] = kind
             self.results[name] = hooks()[name].result
         for name, function in self.program.functions.items():
-            returns = any(isinstance(x, ast.Return) and x.value for x in ast.walk(function))
-            if not returns and name not in hooks():
+            if name not in hooks() and not _answers(function):
                 self.results[name] = NOTHING
         for number in range(MAX_PASSES):
-            self._changed = False
+            self.watch.changed = False
             # Arguments flow to the callees, results to the callers: take turns.
             self._pass(self.program.order if number % 2 else self.program.order[::-1])
-            if not self._changed:
+            if not self.watch.changed and not self._settle():
                 break
         else:
             self.program.refuse(
@@ -75,10 +77,41 @@ class Inference:
         self.reporting = True
         self._pass(self.program.order)
 
+    def _settle(self) -> bool:
+        """Take lists of nobody knows what for lists of floats; True when there was one."""
+        unknown = [cell for cell in self.sites.values() if cell.element == UNKNOWN]
+        for cell in unknown:
+            cell.hold(FLOAT)
+        return bool(unknown)
+
+    def is_constant(self, name: str) -> bool:
+        """Is it a constant of the module or of the contract?"""
+        program = self.program
+        return name in program.constants or name in program.derived or name in constants()
+
+    def new_list(self, node: ast.expr, element: Kind) -> Kind:
+        """The kind of the list that is made where this expression stands."""
+        cell = self.sites.setdefault((self.function, node), Cell(self.watch))
+        if not is_element(element) or not cell.hold(element):
+            return self.refuse(
+                node, "mixed-kinds", f"A list of {cell.element} cannot hold {element}.",
+                "Keep numbers, rows or tuples of one kind in a list.",
+            )  # fmt: skip
+        return list_of(cell)
+
+    def put_in(self, node: ast.AST, kind: Kind, element: Kind) -> None:
+        """Join a kind into what a list holds."""
+        if kind.cell is None or element in (UNKNOWN, CONFLICT):
+            return
+        if not is_element(element) or not kind.cell.hold(element):
+            self.refuse(
+                node, "mixed-kinds", f"{kind} cannot hold {element}.", "Use two lists."
+            )
+
     def _check_parameters(self) -> None:
         for function in self.program.functions.values():
             for argument in function.args.args:
-                if argument.arg in self.program.constants or argument.arg in constants():
+                if self.is_constant(argument.arg):
                     self.program.refuse(
                         argument, "constant-write", f"{argument.arg} is a constant.",
                         "Use another name.",
@@ -109,23 +142,28 @@ class Inference:
 
     def _assign(self, node: ast.Assign) -> None:
         for target in node.targets:
-            if isinstance(target, ast.Tuple):
-                self._assign_tuple(target, node.value)
-            else:
+            pairs = iterables.paired(target, node.value)
+            for part, element in pairs:
+                self.store(part, self.infer(element))
+            if not pairs:
                 self.store(target, self.infer(node.value))
 
-    def _assign_tuple(self, target: ast.Tuple, value: ast.expr) -> None:
-        if not isinstance(value, ast.Tuple) or len(value.elts) != len(target.elts):
+    def _store_parts(self, target: ast.Tuple, kind: Kind) -> None:
+        """Give each name of `a, b = value` its part."""
+        if kind.name == "tuple" and len(kind.parts) == len(target.elts):
+            for part, one in zip(target.elts, kind.parts, strict=True):
+                self.store(part, one)
+        elif kind not in (UNKNOWN, CONFLICT):
             self.refuse(
-                target, "tuple", "Both sides need the same number of values.",
-                "Write a, b = x, y.",
+                target, "tuple", f"{len(target.elts)} names cannot take {kind}.",
+                "Give as many names as there are values.",
             )  # fmt: skip
-            return
-        for part, element in zip(target.elts, value.elts, strict=True):
-            self.store(part, self.infer(element))
 
     def _aug_assign(self, node: ast.AugAssign) -> None:
         left = self.infer(node.target)
+        if present(left).name == "list" and isinstance(node.op, ast.Add):
+            list_kinds.extend(self, node, present(left), node.value)
+            return
         right = self.infer(node.value)
         self.store(node.target, operators.arithmetic(self, node, node.op, left, right))
         if isinstance(node.op, ast.Pow):
@@ -135,16 +173,10 @@ class Inference:
         """Join a kind into a variable, or check that it may be stored in an array."""
         if isinstance(target, ast.Name):
             self._store_name(target, kind)
+        elif isinstance(target, ast.Tuple):
+            self._store_parts(target, present(kind))
         elif isinstance(target, ast.Subscript):
-            place = self.infer(target)
-            owner = self.expressions.get(target.value) if self.reporting else None
-            if owner is not None and owner not in (VECTOR, TABLE, CONFLICT):
-                self.refuse(
-                    target, "read-only", "Only memory and zeros() can be written to.",
-                    "Use a toolkit function such as set_share().",
-                )  # fmt: skip
-            elif place in NUMBERS and kind not in NUMBERS | {UNKNOWN, CONFLICT}:
-                self.refuse(target, "kind", f"{kind} is no number.", "Store numbers in arrays.")
+            self._store_item(target, kind)
         elif isinstance(target, ast.Attribute):
             self.refuse(
                 target, "record-write", "Records cannot be written to.",
@@ -153,20 +185,30 @@ class Inference:
         else:
             self.refuse(target, "target", "This cannot be assigned to.", "Use plain names.")
 
+    def _store_item(self, target: ast.Subscript, kind: Kind) -> None:
+        place = self.infer(target)
+        owner = present(self.infer(target.value))
+        if isinstance(target.slice, ast.Slice):
+            self.refuse(target, "slice", "Slices cannot be assigned to.", "Assign in a loop.")
+        elif owner.name == "list":
+            self.put_in(target, owner, kind)
+        elif owner not in (VECTOR, TABLE, CONFLICT, UNKNOWN):
+            self.refuse(
+                target, "read-only", "Only memory, zeros() and lists can be written to.",
+                "Use a toolkit function such as set_share().",
+            )  # fmt: skip
+        elif place in NUMBERS and present(kind) not in NUMBERS | {UNKNOWN, CONFLICT}:
+            self.refuse(target, "kind", f"{kind} is no number.", "Store numbers in arrays.")
+
     def _store_name(self, target: ast.Name, kind: Kind) -> None:
         name = self.variable(target.id)
-        if target.id in self.program.constants or target.id in constants():
+        if self.is_constant(target.id):
             self.refuse(
                 target, "constant-write", f"{target.id} is a constant.", "Use another name."
             )
             return
-        if kind == NOTHING:
-            self.refuse(
-                target, "none", "None is no value here.", "Use -1, INF or a flag variable."
-            )
-            return
         before = self.variables.get((self.function, name), UNKNOWN)
-        if before in (NOTHING, CONFLICT) or kind == CONFLICT:
+        if kind == CONFLICT:
             return
         after = join(before, kind)
         if after == CONFLICT:
@@ -176,7 +218,7 @@ class Inference:
             )  # fmt: skip
         elif after != before:
             self.variables[self.function, name] = after
-            self._changed = True
+            self.watch.changed = True
 
     def locals_of(self, function: str) -> set[str]:
         """Parameters and assigned names of a function."""
@@ -220,14 +262,14 @@ class Inference:
         if kind in (CONFLICT, UNKNOWN):
             return
         after = join(before, kind)
-        if after == CONFLICT or kind == NOTHING:
+        if after == CONFLICT:
             self.refuse(
                 node, "mixed-kinds", f"{parameter} of {function} is {before} here, {kind} there.",
                 "Write one helper for each.",
             )  # fmt: skip
         elif after != before:
             self.variables[function, parameter] = after
-            self._changed = True
+            self.watch.changed = True
 
     def _if(self, node: ast.If) -> None:
         self.condition(node.test)
@@ -235,20 +277,21 @@ class Inference:
         self._block(node.orelse)
 
     def _for(self, node: ast.For) -> None:
-        self.store_element(node.target, calls.element(self, node.iter))
+        self.store_element(node.target, iterables.element(self, node.iter))
         self._block(node.body)
+        self._block(node.orelse)
 
-    def store_element(self, target: ast.expr, element: Element) -> None:
+    def store_element(self, target: ast.expr, kind: Kind) -> None:
         """Give a loop's target what its iterable yields."""
-        if isinstance(target, ast.Tuple) and isinstance(element, tuple):
-            if len(target.elts) == len(element):
-                for part, kind in zip(target.elts, element, strict=True):
-                    self.store_element(part, kind)
+        if isinstance(target, ast.Tuple) and kind not in (UNKNOWN, CONFLICT):
+            if kind.name == "tuple" and len(target.elts) == len(kind.parts):
+                for part, one in zip(target.elts, kind.parts, strict=True):
+                    self.store_element(part, one)
                 return
-        elif isinstance(target, ast.Name) and isinstance(element, Kind):
-            self._store_name(target, element)
+        elif isinstance(target, ast.Name):
+            self._store_name(target, kind)
             return
-        if element != CONFLICT:
+        if kind not in (UNKNOWN, CONFLICT):
             self.refuse(
                 target, "loop-target", "The loop's names do not match what it yields.",
                 "Write for i, row in enumerate(rows).",
@@ -259,6 +302,7 @@ class Inference:
         if self.function in hooks():
             wanted = hooks()[self.function].result
             exact = wanted == BOOL or kind == BOOL
+            kind = present(kind) if kind != NOTHING else kind
             if kind not in (UNKNOWN, CONFLICT) and (
                 not fits(kind, wanted) or (exact and kind != wanted)
             ):
@@ -276,11 +320,11 @@ class Inference:
             )  # fmt: skip
         elif after != before:
             self.results[self.function] = after
-            self._changed = True
+            self.watch.changed = True
 
     def _expression(self, node: ast.Expr) -> None:
         if isinstance(node.value, ast.Call):
-            self.infer(node.value)
+            calls.call(self, node.value, as_statement=True)
         elif not (isinstance(node.value, ast.Constant) and node.value.value is None):
             self.refuse(node, "no-effect", "This line does nothing.", "Assign it or remove it.")
 
@@ -288,16 +332,23 @@ class Inference:
         """A statement without values."""
 
     def condition(self, node: ast.expr) -> None:
-        """A test: any number, true unless zero."""
+        """A test: a number, true unless zero; a list or rows, true unless empty; None is false."""
+        if isinstance(node, ast.BoolOp):
+            for value in node.values:
+                self.condition(value)
+            return
         kind = self.infer(node)
-        if kind not in NUMBERS | {UNKNOWN, CONFLICT}:
+        sized = kind in SEQUENCES or kind.name in ("rows", "list", "optional")
+        if not sized and kind not in NUMBERS | {UNKNOWN, CONFLICT, NOTHING}:
             self.refuse(node, "condition", f"{kind} is neither true nor false.", "Compare numbers.")
 
     def number(self, node: ast.expr) -> Kind:
-        """Kind of an expression that has to be a number."""
+        """Kind of an expression that has to be a number; None stops the policy when it runs."""
         kind = self.infer(node)
         if kind in NUMBERS or kind in (UNKNOWN, CONFLICT):
             return kind
+        if present(kind) in NUMBERS:
+            return present(kind)
         return self.refuse(node, "kind", f"A number is needed, this is {kind}.", "Use a field.")
 
     def integer(self, node: ast.expr, what: str) -> None:
@@ -334,9 +385,25 @@ _RETURN_MENDS = {
 
 _STATEMENTS: dict[type[ast.stmt], Callable[..., None]] = {
     ast.Assign: Inference._assign, ast.AugAssign: Inference._aug_assign, ast.If: Inference._if,
-    ast.For: Inference._for, ast.Return: Inference._return, ast.Expr: Inference._expression,
+    ast.For: Inference._for, ast.Return: Inference._return,
+    ast.Expr: Inference._expression,
     ast.Pass: Inference._nothing, ast.Break: Inference._nothing, ast.Continue: Inference._nothing,
 }  # fmt: skip
+
+
+def is_element(kind: Kind) -> bool:
+    """May a list hold such values?"""
+    if kind.name in ("tuple", "optional"):
+        return all(is_element(part) for part in kind.parts)
+    return kind in NUMBERS | {UNKNOWN, NOTHING} or kind.name in ("record", "list")
+
+
+def _answers(function: ast.FunctionDef) -> bool:
+    """Does a function return any value?"""
+    return any(
+        isinstance(node, ast.Return) and node.value is not None for node in ast.walk(function)
+    )
+
 
 def _assigned_names(function: ast.FunctionDef) -> set[str]:
     """Parameters and every name that a statement of the function assigns."""

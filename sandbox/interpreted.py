@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from RestrictedPython.compile import compile_restricted_exec
 
-from sandbox import arithmetic, contract, toolkit
+from sandbox import arithmetic, contract, lists, toolkit
 from sandbox.errors import EngineUnavailable
 from sandbox.frame import FRAME, INDEX, NATIVE, OTHER
 from sandbox.kinds import Kind, hooks
+from sandbox.records import records
 from sandbox.source import PolicySource
 from sandbox.views import Light, Rows, View, view_of
 
@@ -32,7 +33,7 @@ _WRITTEN = {"new_plan", "moves", "entries", "branches", "cluster"}
 class CallState:
     """What lowered code sees of a frame."""
 
-    __slots__ = ("fuel", "rotation", "scratch_used", "status", "value")
+    __slots__ = ("fuel", "rotation", "scratch_used", "status", "value", "words")
 
     def __init__(self, fuel: int, rotation: int) -> None:
         self.fuel = fuel
@@ -40,6 +41,7 @@ class CallState:
         self.status = 0
         self.scratch_used = 0
         self.value = 0.0
+        self.words: dict[int, Value] = {}
 
 
 def _read_attribute(owner: Value, name: str) -> Value:
@@ -49,7 +51,7 @@ def _read_attribute(owner: Value, name: str) -> Value:
 
 
 def _read_item(owner: Value, index: int) -> Value:
-    if type(owner) not in (list, Rows) or type(index) is not int:
+    if type(owner) not in (list, tuple, Rows) or type(index) is not int:
         raise TypeError("Only lists are indexed.")
     return owner[index]
 
@@ -76,9 +78,11 @@ def _scope() -> dict[str, Any]:
         "_getiter_": lambda values: values,
         "INF": toolkit.INF,
         "EMPTY": INDEX,
+        "NO_VALUE": OTHER,
+        **{f"D_{name}": None for name in records()},
         **{builtin.__name__: builtin for builtin in (abs, float, int, len, range)},
     }
-    for module in (arithmetic, toolkit):
+    for module in (arithmetic, toolkit, lists):
         scope |= {
             name: value
             for name, value in vars(module).items()

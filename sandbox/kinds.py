@@ -1,9 +1,9 @@
-"""Kinds: what a value in a policy can be, and the fields, hooks and functions that have them.
+"""Kinds of the fields, hooks and functions that a policy has; see `lattice` for kinds themselves.
 
 int, float, bool; a record; rows of a record; floats (`share`, readable), a vector (`memory`,
-`zeros(n)`) and a table (`zeros(n, m)`); nothing. Kinds are joined over every assignment of a
-variable, whatever the order of the code: bool widens to int and int to float, and every store
-converts, so a variable truly holds its kind at all times in both engines.
+`zeros(n)`) and a table (`zeros(n, m)`); tuples, lists, None. Kinds are joined over every
+assignment of a variable, whatever the order of the code: bool widens to int and int to float, and
+every store converts, so a variable truly holds its kind at all times in both engines.
 """
 
 from __future__ import annotations
@@ -14,50 +14,22 @@ from dataclasses import dataclass
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 from sandbox import contract, records, toolkit
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of value; `record` names the record of rows and records."""
-
-    name: str
-    record: str = ""
-
-    def __str__(self) -> str:
-        words = {"record": f"a {self.record}", "rows": f"rows of {self.record}"}
-        return words.get(self.name, self.name)
-
-
-UNKNOWN = Kind("unknown")  # nothing is known yet: bottom of the lattice
-CONFLICT = Kind("conflict")  # kinds that do not go together: top
-BOOL, INT, FLOAT = Kind("bool"), Kind("int"), Kind("float")
-FLOATS, VECTOR, TABLE = Kind("floats"), Kind("vector"), Kind("table")
-NOTHING = Kind("nothing")
-PLAN, NEW_PLAN = Kind("record", "Plan"), Kind("record", "NewPlan")  # only the second is written to
-
-_WIDTH = {BOOL: 0, INT: 1, FLOAT: 2}
-NUMBERS = frozenset(_WIDTH)
-SEQUENCES = frozenset({FLOATS, VECTOR})
-
-
-def join(a: Kind, b: Kind) -> Kind:
-    """The narrowest kind that holds both."""
-    if a == b or b == UNKNOWN:
-        return a
-    if a == UNKNOWN:
-        return b
-    if a in _WIDTH and b in _WIDTH:
-        return a if _WIDTH[a] > _WIDTH[b] else b
-    if {a, b} == {FLOATS, VECTOR}:
-        return FLOATS
-    if {a, b} == {PLAN, NEW_PLAN}:
-        return PLAN
-    return CONFLICT
-
-
-def fits(given: Kind, wanted: Kind) -> bool:
-    """May a value of one kind be passed where the other is wanted?"""
-    return given == UNKNOWN or (given != CONFLICT and join(given, wanted) == wanted)
+from sandbox.lattice import BOOL as BOOL
+from sandbox.lattice import CONFLICT as CONFLICT
+from sandbox.lattice import FLOAT as FLOAT
+from sandbox.lattice import FLOATS as FLOATS
+from sandbox.lattice import INT as INT
+from sandbox.lattice import NEW_PLAN as NEW_PLAN
+from sandbox.lattice import NOTHING as NOTHING
+from sandbox.lattice import NUMBERS as NUMBERS
+from sandbox.lattice import PLAN as PLAN
+from sandbox.lattice import SEQUENCES as SEQUENCES
+from sandbox.lattice import TABLE as TABLE
+from sandbox.lattice import UNKNOWN as UNKNOWN
+from sandbox.lattice import VECTOR as VECTOR
+from sandbox.lattice import Kind as Kind
+from sandbox.lattice import fits as fits
+from sandbox.lattice import join as join
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from sandbox import expressions, reductions
+from sandbox import conversions, expressions, iterables, list_code, operators, reductions, walks
 from sandbox.contract import MEMORY_SLOTS
-from sandbox.cost import Bounds
 from sandbox.inference import Inference
 from sandbox.kinds import (
     BOOL,
@@ -22,13 +21,16 @@ from sandbox.kinds import (
     INT,
     NOTHING,
     PLANNER_HOOKS,
+    TABLE,
     UNKNOWN,
     Kind,
     constants,
     hooks,
 )  # fmt: skip
+from sandbox.lattice import element_of, leaves_of, present
+from sandbox.lengths import Bounds
 from sandbox.program import Program
-from sandbox.writer import Block, Writer, converted, render
+from sandbox.writer import Block, Writer, render
 
 
 class Lowering(Writer):
@@ -49,11 +51,12 @@ class Lowering(Writer):
         self.as_hook = as_hook
         self.costs = costs
         self.result = inference.results.get(name, NOTHING)
-        self.bounds = Bounds(program.constants, inference.expressions)
+        self.bounds = Bounds(program, inference.expressions, name)
         self.capped = _capped(program, name)
         self.assigned = _stored_names(program.functions[name])
         self.used: dict[str, None] = {}
         self._scopes: list[dict[str, str]] = []
+        self._loops: list[str] = []
 
     def text(self) -> str:
         """The lowered function; its fuel is then in `costs`."""
@@ -62,12 +65,17 @@ class Lowering(Writer):
             self.statements(function.body)
             if self.result == NOTHING:
                 self.emit("return 0")
+            elif self.result.name == "optional":
+                self.emit(f"return {conversions.default(self.result)}")
+        with self.nested() as head:
+            self._derived()
         parameters = ["frame", "P", *(f"v_{argument.arg}" for argument in function.args.args)]
         prefix = "h" if self.as_hook else "f"
-        self.costs[f"{prefix}_{self.name}"] = body.units, body.extra
+        units = head.units + body.units
+        self.costs[f"{prefix}_{self.name}"] = units, head.extra + body.extra
         # A helper's own part is the same every time, and charged where its caller's block begins.
-        charged = [f"charge(frame, {body.units})"] if self.as_hook else []
-        lines = [*charged, *self._constants(), *body.lines]
+        charged = [f"charge(frame, {units})"] if self.as_hook else []
+        lines = [*charged, *self._constants(), *head.lines, *body.lines]
         return "\n".join(
             [f"def {prefix}_{self.name}({', '.join(parameters)}):", *render(lines)]
         )
@@ -78,12 +86,39 @@ class Lowering(Writer):
         return [
             f"c_{name} = int(P[{places[name]}])" if tunables[name].integer
             else f"c_{name} = P[{places[name]}]"
-            for name in self.used
+            for name in self.used if name in tunables
         ]  # fmt: skip
+
+    def _derived(self) -> None:
+        """Compute the tables and derived constants that are used, each after what it reads."""
+        names: list[str] = []
+        pending = [name for name in self.used if name in self.program.derived]
+        while pending:
+            name = pending.pop()
+            names.append(name)
+            pending += [
+                node.id
+                for node in ast.walk(self.program.derived[name])
+                if isinstance(node, ast.Name) and node.id in self.program.derived
+            ]
+        for name in [one for one in self.program.derived if one in names]:
+            self.emit(f"c_{name} = {self.value(self.program.derived[name])}")
 
     def kind(self, node: ast.expr) -> Kind:
         """Kind that the inference found."""
         return self.inference.expressions[node]
+
+    def present(self, node: ast.expr) -> Kind:
+        """The same, of what it is when it is not None."""
+        return present(self.kind(node))
+
+    def listed(self, text: str, kind: Kind, wanted: Kind) -> str:
+        """Rows copied into a list."""
+        return walks.listed(self, text, kind, wanted)
+
+    def floats(self, text: str, kind: Kind) -> str:
+        """The numbers of a list in an array."""
+        return walks.floats(self, text, kind)
 
     def variable_kind(self, name: str) -> Kind:
         """Kind of a variable, by unique name."""
@@ -98,7 +133,7 @@ class Lowering(Writer):
 
     def constant(self, name: str) -> str:
         """Text of a module or contract constant."""
-        if name in self.program.constants:
+        if name in self.program.constants or name in self.program.derived:
             self.used[name] = None
             return f"c_{name}"
         return "INF" if name == "INF" else str(constants()[name])
@@ -114,7 +149,8 @@ class Lowering(Writer):
     def value(self, node: ast.expr, wanted: Kind | None = None) -> str:
         """Text of an expression, converted to the wanted kind; may emit lines before it."""
         self.spend(1)
-        return converted(expressions.lowered(self, node), self.kind(node), wanted)
+        text = expressions.lowered(self, node)
+        return conversions.converted(self, text, self.kind(node), wanted)
 
     def values(self, nodes: Sequence[ast.expr], wanted: Sequence[Kind | None]) -> list[str]:
         """Texts of operands, evaluated from left to right even when some emit lines."""
@@ -132,8 +168,10 @@ class Lowering(Writer):
 
     def truth(self, node: ast.expr) -> str:
         """Text of a test."""
+        if isinstance(node, ast.BoolOp):
+            return expressions.both(self, node)
         text = self.value(node)
-        return {BOOL: text, INT: f"({text} != 0)", FLOAT: f"({text} != 0.0)"}[self.kind(node)]
+        return conversions.truth_of(self, text, self.kind(node))
 
     def statements(self, body: Sequence[ast.stmt]) -> None:
         """Lower a block's statements; what follows a jump is never reached."""
@@ -155,8 +193,12 @@ class Lowering(Writer):
         elif isinstance(node, ast.Return):
             self._return(node)
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            self.emit(self.value(node.value))
+            text = self.value(node.value)
+            if "(" in text:
+                self.emit(text)
         elif isinstance(node, ast.Break):
+            if self._loops[-1]:
+                self.emit(f"{self._loops[-1]} = False")
             self.emit("break")
             self.block.stops = True
         elif isinstance(node, ast.Continue):
@@ -164,11 +206,12 @@ class Lowering(Writer):
 
     def _assign(self, node: ast.Assign) -> None:
         target = node.targets[0]
-        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-            kinds = [self.kind(element) for element in node.value.elts]
-            texts = self.values(node.value.elts, [None] * len(kinds))
+        pairs = iterables.paired(target, node.value) if len(node.targets) == 1 else []
+        if pairs:
+            kinds = [self.kind(element) for _, element in pairs]
+            texts = self.values([element for _, element in pairs], [None] * len(kinds))
             names = [self._fresh(text) for text in texts]
-            for part, name, kind in zip(target.elts, names, kinds, strict=True):
+            for (part, _), name, kind in zip(pairs, names, kinds, strict=True):
                 self.store(part, name, kind)
             return
         kind, text = self.kind(node.value), self.value(node.value)
@@ -187,18 +230,52 @@ class Lowering(Writer):
         """Assign a value to a variable or a place in an array."""
         if isinstance(target, ast.Name):
             name = self.variable(target.id)
-            self.emit(f"v_{name} = {converted(text, kind, self.variable_kind(name))}")
+            wanted = self.variable_kind(name)
+            self.emit(f"v_{name} = {conversions.converted(self, text, kind, wanted)}")
+        elif isinstance(target, ast.Tuple):
+            self._store_parts(target, text, kind)
         elif isinstance(target, ast.Subscript):
             text = self._fresh(text) if "(" in text else text
-            self.put(*self.place(target), converted(text, kind, FLOAT))
+            self._store_item(target, text, kind)
+
+    def _store_parts(self, target: ast.Tuple, text: str, kind: Kind) -> None:
+        """`a, b = pair`: every part is read before the first is stored."""
+        whole = present(kind)
+        held = self._fresh(conversions.converted(self, text, kind, whole))
+        for place, (part, one) in enumerate(zip(target.elts, whole.parts, strict=True)):
+            self.store(part, conversions.part_of(held, whole, place), one)
+
+    def _store_item(self, target: ast.Subscript, text: str, kind: Kind) -> None:
+        owner_kind = self.present(target.value)
+        owner, indices = self.place(target)
+        if owner_kind.name != "list":
+            self.put(owner, indices, conversions.converted(self, text, kind, FLOAT))
+            return
+        element = element_of(owner_kind)
+        value = conversions.converted(self, text, kind, element)
+        value = self.saved(conversions.packed(value, element))
+        place = self.saved(f"at(frame, {owner}, {indices[0]}, {leaves_of(element)})")
+        self.spend(1 + leaves_of(element))
+        conversions.set_words(self, place, value, element)
 
     def place(self, node: ast.Subscript) -> tuple[str, list[str]]:
         """An array and its indices, each a name or a number."""
-        index = node.slice
-        parts = index.elts if isinstance(index, ast.Tuple) else [index]
-        owner = self.saved(self.value(node.value))
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        kind = self.present(node.value)
+        owner = self.saved(self.value(node.value, kind))
+        if len(parts) == 1:
+            return owner, [self.saved(self.index(owner, kind, parts[0]))]
         texts = self.values(parts, [INT] * len(parts))
         return owner, [self.saved(text) for text in texts]
+
+    def index(self, owner: str, kind: Kind, node: ast.expr) -> str:
+        """Text of an index; a negative constant counts from the end. `owner` is a name."""
+        place = operators.place_of(node)
+        if place is None or place >= 0 or kind == TABLE:
+            return self.value(node, INT)
+        self.spend(2)
+        length = f"size(frame, {owner})" if kind.name == "list" else f"len({owner})"
+        return f"{length} - {-place}"
 
     def item(self, owner: str, indices: list[str]) -> str:
         """Text that reads an array's float."""
@@ -221,28 +298,67 @@ class Lowering(Writer):
         self.emit(f"{function}(frame, {', '.join([owner, *indices, text])})")
 
     def _aug_assign(self, node: ast.AugAssign) -> None:
-        left, right = self.kind_of_target(node.target), self.kind(node.value)
-        if isinstance(node.target, ast.Subscript):
-            owner, indices = self.place(node.target)
+        left, right = present(self.kind_of_target(node.target)), self.present(node.value)
+        if left.name == "list":
+            list_code.extend(self, self.value(node.target, left), left, node.value)
+        elif isinstance(node.target, ast.Subscript):
+            self._aug_assign_item(node, node.target, left, right)
+        elif isinstance(node.target, ast.Name):
+            kind = self.kind_of_target(node.target)
+            old = conversions.converted(self, f"v_{self.variable(node.target.id)}", kind, left)
+            with self.nested() as later:
+                given = self.value(node.value, right)
+            # What the right side does may change what the name stands for in a list.
+            old = self.saved(old) if later.lines else old
+            self.block.lines.extend(later.lines)
+            self.spend(later.units, later.extra)
+            text, kind = expressions.arithmetic(self, node.op, (old, left), (given, right))
+            self.store(node.target, text, kind)
+
+    def _aug_assign_item(
+        self, node: ast.AugAssign, target: ast.Subscript, left: Kind, right: Kind
+    ) -> None:
+        owner_kind = self.present(target.value)
+        owner, indices = self.place(target)
+        if owner_kind.name == "list":
+            whole = conversions.item(self, owner, owner_kind, indices[0])
+            old = self._fresh(
+                conversions.converted(self, whole, element_of(owner_kind), left)
+            )
+        else:
             old = self._fresh(self.item(owner, indices))
-            text, kind = expressions.arithmetic(
-                self, node.op, (old, left), (self.value(node.value), right)
-            )
-            self.put(owner, indices, converted(text, kind, FLOAT))
+        given = self.value(node.value, right)
+        text, kind = expressions.arithmetic(self, node.op, (old, left), (given, right))
+        if owner_kind.name != "list":
+            self.put(owner, indices, conversions.converted(self, text, kind, FLOAT))
             return
-        assert_name = node.target
-        if isinstance(assert_name, ast.Name):
-            old = f"v_{self.variable(assert_name.id)}"
-            text, kind = expressions.arithmetic(
-                self, node.op, (old, left), (self.value(node.value), right)
-            )
-            self.store(assert_name, text, kind)
+        element = element_of(owner_kind)
+        value = self.saved(conversions.converted(self, text, kind, element))
+        place = self.saved(f"at(frame, {owner}, {indices[0]}, {leaves_of(element)})")
+        conversions.set_words(self, place, value, element)
 
     def kind_of_target(self, target: ast.expr) -> Kind:
         """Kind of what an augmented assignment reads."""
         if isinstance(target, ast.Name):
             return self.variable_kind(self.variable(target.id))
-        return FLOAT
+        owner = self.present(target.value) if isinstance(target, ast.Subscript) else UNKNOWN
+        return element_of(owner) if owner.name == "list" else FLOAT
+
+    def open_loop(self, node: ast.For) -> str:
+        """Enter a loop; the flag that is true when it ends without a break, if that matters."""
+        flag = self.temporary() if node.orelse else ""
+        if flag:
+            self.emit(f"{flag} = True")
+        self._loops.append(flag)
+        return flag
+
+    def close_loop(self, node: ast.For, flag: str) -> None:
+        """Leave it, with what its `else` does."""
+        self._loops.pop()
+        if flag:
+            with self.nested() as orelse:
+                self.statements(node.orelse)
+            self.place_branches(flag, orelse, Block())
 
     def _if(self, node: ast.If) -> None:
         test = self.truth(node.test)
@@ -254,6 +370,9 @@ class Lowering(Writer):
 
     def _return(self, node: ast.Return) -> None:
         self.block.leaves = True
+        if node.value is None and self.result.name == "optional":
+            self.emit(f"return {conversions.default(self.result)}")
+            return
         if node.value is None or self.result == NOTHING:
             self.emit("return 0")
             return
@@ -292,4 +411,3 @@ def _stored_names(function: ast.FunctionDef) -> set[str]:
     }
 
 
-__all__ = ["Block", "Lowering", "lower"]

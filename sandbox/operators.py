@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sandbox import calls
+from sandbox.canonical import shown
+from sandbox.iterables import comprehension, yielded
 from sandbox.kinds import (
     BOOL,
     CONFLICT,
@@ -23,6 +25,7 @@ from sandbox.kinds import (
     join,
     tools,
 )  # fmt: skip
+from sandbox.lattice import all_of, element_of, is_ordered, present, tuple_of
 from sandbox.program import BUILTINS, closest
 
 if TYPE_CHECKING:
@@ -39,11 +42,16 @@ def _name(inference: Inference, node: ast.Name) -> Kind:
     name = inference.variable(node.id)
     if name != node.id or node.id in inference.locals_of(inference.function):
         return inference.variables.get((inference.function, name), UNKNOWN)
+    if node.id in inference.program.derived:
+        return inference.infer(inference.program.derived[node.id])
     if node.id in inference.program.constants:
         return INT if inference.program.constants[node.id].integer else FLOAT
     if node.id in constants():
         return INT if isinstance(constants()[node.id], int) else FLOAT
-    known = [*inference.locals_of(inference.function), *inference.program.constants, *constants()]
+    known = [
+        *inference.locals_of(inference.function), *inference.program.constants,
+        *inference.program.derived, *constants(),
+    ]  # fmt: skip
     if node.id in BUILTINS or node.id in tools() or node.id in inference.program.functions:
         return inference.refuse(node, "function-value", f"{node.id} is a function.", "Call it.")
     mend = closest(node.id, known) or "Define it, or use a record's field."
@@ -51,7 +59,7 @@ def _name(inference: Inference, node: ast.Name) -> Kind:
 
 
 def _attribute(inference: Inference, node: ast.Attribute) -> Kind:
-    owner = inference.infer(node.value)
+    owner = present(inference.infer(node.value))
     if owner in (UNKNOWN, CONFLICT):
         return owner
     if owner.name != "record":
@@ -62,23 +70,19 @@ def _attribute(inference: Inference, node: ast.Attribute) -> Kind:
     if node.attr not in known:
         mend = closest(node.attr, list(known)) or f"See {owner.record} in the contract."
         return inference.refuse(
-            node, "unknown-field", f"{owner.record} has no field {node.attr}.", mend
+            node, "unknown-field", f"{owner.record} has no field {shown(node.attr)}.", mend
         )
     inference.fields_read[inference.function].add(f"{owner.record.removeprefix('New')}.{node.attr}")
     return known[node.attr]
 
 
 def _subscript(inference: Inference, node: ast.Subscript) -> Kind:
-    owner = inference.infer(node.value)
-    index = node.slice
-    parts = index.elts if isinstance(index, ast.Tuple) else [index]
+    owner = present(inference.infer(node.value))
+    if isinstance(node.slice, ast.Slice):
+        return _slice(inference, node, node.slice, owner)
+    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     for part in parts:
         inference.integer(part, "The index")
-        if isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.USub):
-            inference.refuse(
-                part, "negative-index", "Negative indices are not allowed.",
-                "Count from the start: rows[len(rows) - 1].",
-            )  # fmt: skip
     if owner in (UNKNOWN, CONFLICT):
         return owner
     if len(parts) == (2 if owner == TABLE else 1):
@@ -86,18 +90,124 @@ def _subscript(inference: Inference, node: ast.Subscript) -> Kind:
             return Kind("record", owner.record)
         if owner in SEQUENCES or owner == TABLE:
             return FLOAT
+        if owner.name == "list":
+            return element_of(owner)
+        if owner.name == "tuple":
+            return _part(inference, node, owner)
     return inference.refuse(
         node, "subscript", f"{owner} cannot be indexed like this.",
         "Write rows[i], memory[i], or a[i, j] of zeros(n, m).",
     )  # fmt: skip
 
 
+def _slice(inference: Inference, node: ast.Subscript, cut: ast.Slice, owner: Kind) -> Kind:
+    for bound in (cut.lower, cut.upper):
+        if bound is not None:
+            inference.integer(bound, "The bound of a slice")
+    if cut.step is not None and not (place_of(cut.step) == -1 and not (cut.lower or cut.upper)):
+        return inference.refuse(
+            node, "slice", "A slice has no step here.", "Write xs[a:b], xs[::-1] or a range."
+        )
+    if owner in (UNKNOWN, CONFLICT):
+        return owner
+    kind = yielded(owner)
+    if kind == CONFLICT or owner.name == "tuple":
+        return inference.refuse(node, "slice", f"{owner} cannot be cut.", "Slice rows or a list.")
+    return inference.new_list(node, kind)
+
+
+def place_of(node: ast.expr) -> int | None:
+    """The number that an index is, when it is a constant."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        place = place_of(node.operand)
+        return None if place is None else -place
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if type(value) is int else None
+
+
+def _part(inference: Inference, node: ast.Subscript, owner: Kind) -> Kind:
+    place = place_of(node.slice)
+    if place is None:
+        kind = all_of(owner.parts)
+        if kind == CONFLICT or not owner.parts:
+            return inference.refuse(
+                node, "subscript", "The parts of this tuple are not of one kind.",
+                "Use a constant index, or a, b = pair.",
+            )  # fmt: skip
+        return kind
+    if not -len(owner.parts) <= place < len(owner.parts):
+        return inference.refuse(
+            node, "subscript", f"{owner} has no place {place}.", "Count from 0."
+        )
+    return owner.parts[place]
+
+
+def _tuple(inference: Inference, node: ast.Tuple) -> Kind:
+    if not node.elts:
+        return inference.refuse(node, "tuple", "An empty tuple holds nothing.", "Write [].")
+    parts = [inference.infer(part) for part in node.elts]
+    kind = tuple_of(parts)
+    if kind == CONFLICT and CONFLICT not in parts:
+        return inference.refuse(
+            node, "tuple", "This tuple has too many parts.", "Use a list, or zeros(n)."
+        )
+    return kind
+
+
+def _list(inference: Inference, node: ast.List) -> Kind:
+    kind = UNKNOWN
+    for part in node.elts:
+        one = inference.infer(part)
+        after = join(kind, one)
+        if after == CONFLICT and CONFLICT not in (kind, one):
+            inference.refuse(
+                part, "mixed-kinds", f"The list holds {kind} and {one}.", "Keep one kind in a list."
+            )
+        kind = after
+    return inference.new_list(node, kind) if kind != CONFLICT else kind
+
+
+def _list_comp(inference: Inference, node: ast.ListComp) -> Kind:
+    kind = comprehension(inference, node)
+    return kind if kind == CONFLICT else inference.new_list(node, kind)
+
+
+def _generator(inference: Inference, node: ast.GeneratorExp) -> Kind:
+    return inference.refuse(
+        node, "generator", "A generator cannot be kept.", "Write [...] around it."
+    )
+
+
+def _lambda(inference: Inference, node: ast.Lambda) -> Kind:
+    return inference.refuse(
+        node, "lambda", "A lambda can be a key or have a name.", "Write def f(row): return ..."
+    )
+
+
 def _bin_op(inference: Inference, node: ast.BinOp) -> Kind:
     left, right = inference.infer(node.left), inference.infer(node.right)
+    if "list" in (left.name, right.name):
+        return _list_op(inference, node, left, right)
     kind = arithmetic(inference, node, node.op, left, right)
     if isinstance(node.op, ast.Pow):
         exponent(inference, node, node.right)
     return kind
+
+
+def _list_op(inference: Inference, node: ast.BinOp, left: Kind, right: Kind) -> Kind:
+    if UNKNOWN in (left, right) or CONFLICT in (left, right):
+        return left if left in (UNKNOWN, CONFLICT) else right
+    if isinstance(node.op, ast.Mult):
+        kind, times = (left, node.right) if left.name == "list" else (right, node.left)
+        inference.integer(times, "How often a list is repeated")
+        return inference.new_list(node, element_of(kind))
+    if isinstance(node.op, ast.Add):
+        kind = join(yielded(left), yielded(right))
+        if kind != CONFLICT and "tuple" not in (left.name, right.name):
+            return inference.new_list(node, kind)
+    return inference.refuse(
+        node, "list", f"{left} and {right} do not go together here.", "Add lists of one kind."
+    )
 
 
 def exponent(inference: Inference, node: ast.AST, power: ast.expr) -> None:
@@ -112,6 +222,8 @@ def arithmetic(
     inference: Inference, node: ast.AST, operator: ast.operator, left: Kind, right: Kind
 ) -> Kind:
     """Kind of `left operator right`."""
+    left = left if left == NOTHING else present(left)
+    right = right if right == NOTHING else present(right)
     for kind in (left, right):
         if kind not in NUMBERS | {UNKNOWN, CONFLICT}:
             return inference.refuse(
@@ -138,28 +250,87 @@ def _unary_op(inference: Inference, node: ast.UnaryOp) -> Kind:
 
 def _bool_op(inference: Inference, node: ast.BoolOp) -> Kind:
     result = UNKNOWN
-    for value in node.values:
+    for place, value in enumerate(node.values):
         inference.condition(value)
-        result = join(result, inference.infer(value))
+        kind = inference.infer(value)
+        if isinstance(node.op, ast.Or) and place + 1 < len(node.values):
+            kind = present(kind)  # None is false: `or` goes on to the next
+        after = join(result, kind)
+        if after == CONFLICT and CONFLICT not in (result, kind):
+            return inference.refuse(
+                node, "mixed-kinds", f"This is {result} or {kind}.", "Give both the same kind."
+            )
+        result = after
     return result
 
 
 def _compare(inference: Inference, node: ast.Compare) -> Kind:
     operands = [node.left, *node.comparators]
-    for operator, operand in zip(node.ops, node.comparators, strict=True):
+    for place, operator in enumerate(node.ops):
+        left, right = operands[place], operands[place + 1]
         if isinstance(operator, ast.In | ast.NotIn):
-            if len(node.ops) > 1 or not isinstance(operand, ast.Tuple | ast.List):
-                return inference.refuse(
-                    node, "in", "in needs a tuple of numbers.", "Write x in (MIXED, DECODE)."
-                )
-            operands = [node.left, *operand.elts]
+            _member(inference, node, left, right)
+        elif is_none_test(operator, right):
+            _none_test(inference, node, left)
         elif isinstance(operator, ast.Is | ast.IsNot):
             return inference.refuse(
-                node, "none", "is compares objects.", "Compare numbers with == or is_missing."
+                node, "none", "is compares objects.", "Compare numbers with ==, or with None."
             )
-    for operand in operands:
-        inference.number(operand)
+        else:
+            _comparable(inference, node, left, right)
     return BOOL
+
+
+def is_none_test(operator: ast.cmpop, right: ast.expr) -> bool:
+    """Is it `... is None`, `... is not None` or the same with ==?"""
+    none = isinstance(right, ast.Constant) and right.value is None
+    return none and isinstance(operator, ast.Is | ast.IsNot | ast.Eq | ast.NotEq)
+
+
+def _none_test(inference: Inference, node: ast.Compare, left: ast.expr) -> None:
+    kind = inference.infer(left)
+    if len(node.ops) > 1:
+        inference.refuse(node, "none", "None stands in a chain.", "Write and between the two.")
+    if isinstance(left, ast.Attribute) and kind in NUMBERS:
+        inference.refuse(
+            node, "none", "A field is never None.",
+            "A missing float is NaN: write is_missing(x). A missing integer is -1.",
+        )  # fmt: skip
+
+
+def _member(inference: Inference, node: ast.Compare, left: ast.expr, right: ast.expr) -> None:
+    if len(node.ops) > 1:
+        inference.refuse(node, "in", "in stands in a chain.", "Write and between the two.")
+        return
+    inference.number(left)
+    if isinstance(right, ast.Tuple | ast.List):
+        for choice in right.elts:
+            inference.number(choice)
+        return
+    kind = yielded(present(inference.infer(right)))
+    if kind not in NUMBERS | {UNKNOWN}:
+        inference.refuse(
+            node, "in", "in needs a tuple or list of numbers.", "Write x in (MIXED, DECODE)."
+        )
+
+
+def _comparable(
+    inference: Inference, node: ast.Compare, left: ast.expr, right: ast.expr
+) -> None:
+    one, other = (inference.infer(side) for side in (left, right))
+    if "record" in (present(one).name, present(other).name):
+        inference.refuse(node, "kind", "Records cannot be compared.", "Compare their id or index.")
+    elif "tuple" in (present(one).name, present(other).name):
+        whole = all_of((present(one), present(other)))
+        if CONFLICT not in (one, other, whole) and is_ordered(whole):
+            return
+        inference.refuse(
+            node, "tuple", "Tuples of numbers of one length can be compared.",
+            "Compare the parts that matter.",
+        )  # fmt: skip
+    else:
+        for side in (left, right):
+            inference.number(side)
 
 
 def _if_exp(inference: Inference, node: ast.IfExp) -> Kind:
@@ -175,7 +346,8 @@ def _if_exp(inference: Inference, node: ast.IfExp) -> Kind:
 
 HANDLERS: dict[type[ast.expr], Callable[..., Kind]] = {
     ast.Constant: _constant, ast.Name: _name,
-    ast.Attribute: _attribute, ast.Subscript: _subscript,
+    ast.Attribute: _attribute, ast.Subscript: _subscript, ast.Tuple: _tuple,
+    ast.List: _list, ast.ListComp: _list_comp, ast.GeneratorExp: _generator, ast.Lambda: _lambda,
     ast.BinOp: _bin_op, ast.UnaryOp: _unary_op,
     ast.BoolOp: _bool_op, ast.Compare: _compare, ast.IfExp: _if_exp,
     ast.Call: calls.call,

@@ -20,17 +20,22 @@ MAX_LOOPS, MAX_CALLS = 40, 12
 MAX_INLINED_NODES = 24_000  # of a function with every helper written out where it is called
 
 BUILTINS = frozenset(
-    {"abs", "all", "any", "bool", "enumerate", "float", "int", "len", "max", "min", "range",
-     "reversed", "round", "sorted", "sum", "zeros", "zip"}
+    {"abs", "all", "any", "bool", "enumerate", "float", "int", "len", "list", "max", "min",
+     "range", "reversed", "round", "sorted", "sum", "tuple", "zeros", "zip"}
 )  # fmt: skip
 
 
 @dataclass(slots=True)
 class Program:
-    """What a policy defines, by name and in order of definition."""
+    """What a policy defines, by name and in order of definition.
+
+    `constants` are numbers that a tuner may move; `derived` are tables, flags and what is computed
+    from other constants.
+    """
 
     tree: ast.Module
     constants: dict[str, Tunable] = field(default_factory=dict)
+    derived: dict[str, ast.expr] = field(default_factory=dict)
     functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
     calls: dict[str, list[str]] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
@@ -42,12 +47,11 @@ class Program:
         self.functions = {key: node for key, node in self.functions.items() if key in reached}
         self.order = [name for name in self.order if name in reached]
         self.calls = {name: self.calls[name] for name in self.functions}
-        read = {
-            node.id
-            for function in self.functions.values()
-            for node in ast.walk(function)
-            if isinstance(node, ast.Name)
-        }
+        read = set().union(*(_names_in(function) for function in self.functions.values()))
+        for name in reversed(self.derived):
+            if name in read:
+                read |= _names_in(self.derived[name])
+        self.derived = {key: value for key, value in self.derived.items() if key in read}
         self.constants = {key: value for key, value in self.constants.items() if key in read}
 
     @property
@@ -70,6 +74,10 @@ class Program:
         refusal = Refusal(getattr(node, "lineno", 1), code, reason[:200], mend[:200])
         if refusal not in self.refusals:
             self.refusals.append(refusal)
+
+
+def _names_in(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def closest(name: str, known: list[str]) -> str:
@@ -103,7 +111,7 @@ def read_program(
 
 def _read_function(program: Program, node: ast.FunctionDef) -> None:
     name = node.name
-    if name in program.functions or name in program.constants:
+    if name in program.functions or name in program.constants or name in program.derived:
         program.refuse(node, "redefined", f"{name} is defined twice.", "Rename one of them.")
     taken = name in kinds.tools() or name in BUILTINS or name in kinds.constants()
     if taken:
@@ -135,16 +143,34 @@ def _read_constant(
         program.refuse(
             node, "constant", f"{name} is not UPPER_CASE.", "Write module constants in upper case."
         )
-    if name in program.constants or name in program.functions or name in kinds.constants():
+    taken = (program.constants, program.derived, program.functions, kinds.constants())
+    if any(name in names for names in taken):
         program.refuse(node, "redefined", f"{name} is defined already.", "Rename it.")
     value = literal(node.value)
     if value is None:
-        program.refuse(
-            node, "constant", f"{name} is not a plain number.",
-            "Write a number; compute with other constants inside a function.",
-        )  # fmt: skip
+        _read_derived(program, node, name)
         return
     program.constants[name] = _tunable(program, node, name, value, ranges)
+
+
+def _read_derived(program: Program, node: ast.Assign, name: str) -> None:
+    for part in ast.walk(node.value):
+        known = not isinstance(part, ast.Name) or any(
+            part.id in names for names in (program.constants, program.derived, kinds.constants())
+        )
+        if not isinstance(part, _CONSTANT_PARTS) or not known:
+            program.refuse(
+                node, "constant", f"{name} is not made of numbers and earlier constants.",
+                "Compute it inside a function.",
+            )  # fmt: skip
+            return
+    program.derived[name] = node.value
+
+
+_CONSTANT_PARTS = (
+    ast.Constant, ast.Name, ast.expr_context, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator,
+    ast.Tuple,
+)  # fmt: skip
 
 
 def literal(node: ast.expr) -> float | None:
@@ -236,7 +262,9 @@ def _find_calls(program: Program) -> None:
 
 def _check_loops(program: Program, function: ast.FunctionDef) -> None:
     """A compiler's time grows with the square of a function's loops."""
-    loops = sum(isinstance(node, ast.For | ast.comprehension) for node in ast.walk(function))
+    loops = sum(
+        isinstance(node, ast.For | ast.While | ast.comprehension) for node in ast.walk(function)
+    )
     if loops > MAX_LOOPS:
         program.refuse(
             function, "too-long", f"{function.name} has over {MAX_LOOPS} loops.",

@@ -29,14 +29,16 @@ _ALLOWED: tuple[type[ast.AST], ...] = (
     ast.For, ast.If, ast.Break, ast.Continue, ast.Pass, ast.Return, ast.Expr,
     ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.keyword,
     ast.Attribute, ast.Subscript, ast.Name, ast.Constant, ast.Tuple, ast.Lambda,
-    ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.List,
+    ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.List, ast.Slice,
     ast.expr_context, ast.boolop, ast.unaryop,
     ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow,
     ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot,
 )  # fmt: skip
 
 _REFUSED: dict[type[ast.AST], tuple[str, str, str]] = {
-    ast.While: ("while", "while has no bound.", "Write for ... in range(n)."),
+    ast.While: (
+        "while", "while has no bound.", "Write for turn in range(n): and break when it is done."
+    ),
     ast.Import: ("import", "Imports are not allowed.", "The toolkit is already in scope."),
     ast.ImportFrom: ("import", "Imports are not allowed.", "The toolkit is already in scope."),
     ast.ClassDef: ("class", "Classes are not allowed.", "Write helper functions."),
@@ -49,7 +51,6 @@ _REFUSED: dict[type[ast.AST], tuple[str, str, str]] = {
     ast.NamedExpr: ("walrus", ":= is not allowed.", "Assign on a line of its own."),
     ast.Global: ("global", "global is not allowed.", "Keep state in memory[i]."),
     ast.Nonlocal: ("global", "nonlocal is not allowed.", "Keep state in memory[i]."),
-    ast.Slice: ("slice", "Slices are not allowed.", "Loop over range(low, high)."),
     ast.Starred: ("star", "Starred expressions are not allowed.", "Write each value."),
 }
 
@@ -180,10 +181,10 @@ def _detail_refusals(node: ast.AST, line: int) -> Iterator[Refusal]:
         if node.decorator_list or getattr(node, "type_params", None):
             yield Refusal(line, "decorator", "Decorators are not allowed.", "Remove it.")
     elif isinstance(node, ast.arguments):
-        if node.vararg or node.kwarg or node.kwonlyargs or node.posonlyargs or node.defaults:
+        if node.vararg or node.kwarg or node.posonlyargs:
             yield Refusal(
                 _line_of_arguments(node), "parameters", "Parameters are plain names.",
-                "Remove defaults, stars and markers, and pass every argument.",
+                "Remove stars and markers, and name every parameter.",
             )  # fmt: skip
     elif isinstance(node, ast.Name):
         yield from _name_refusals(node.id, line)
@@ -191,8 +192,6 @@ def _detail_refusals(node: ast.AST, line: int) -> Iterator[Refusal]:
         yield from _name_refusals(node.arg, line)
     elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
         yield Refusal(line, "unknown-field", "No field starts with _.", "Use a record's fields.")
-    elif isinstance(node, ast.For) and node.orelse:
-        yield Refusal(line, "loop-else", "A loop has no else here.", "Use a flag.")
     elif isinstance(node, ast.comprehension) and node.is_async:
         yield Refusal(line, "not-allowed", "async is not allowed.", "Remove it.")
 

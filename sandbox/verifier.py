@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 from types import MappingProxyType
 
-from sandbox import canonical, cost, lowering, syntax
+from sandbox import canonical, cost, lifting, lowering, syntax
 from sandbox.errors import PolicyRefused, Refusal
 from sandbox.flow import check_flow
 from sandbox.inference import Inference
 from sandbox.kinds import PLANNER_HOOKS
+from sandbox.lengths import settle_lengths
 from sandbox.program import Program, check_writers, read_program
 from sandbox.source import PolicySource
 
@@ -28,7 +29,7 @@ def verify(text: str, name: str = "policy") -> PolicySource:
         PolicyRefused: with one refusal for each thing to mend.
     """
     tree = syntax.parse(text)
-    program = read_program(tree, syntax.tune_ranges(text))
+    program = read_program(lifting.lifted(tree), syntax.tune_ranges(text))
     _stop_if_refused(program)
     program.drop_unused()
     inference = Inference(program)
@@ -37,18 +38,21 @@ def verify(text: str, name: str = "policy") -> PolicySource:
     _stop_if_refused(program)
     check_flow(program, inference)
     _stop_if_refused(program)
+    settle_lengths(program, inference)
     lowered, costs = lowering.lower(program, inference)
     _check_costs(program, costs)
     _check_restricted(lowered)
     _stop_if_refused(program)
-    tree = canonical.keep(tree, {*program.functions, *program.constants})
+    tree = canonical.keep(tree, {*program.functions, *program.constants, *program.derived})
     source = PolicySource(
         name=name,
         canonical=canonical.text_of(tree),
         claim=canonical.claim_of(text),
         tunables=tuple(program.constants.values()),
         hooks=tuple(program.hooks),
-        helpers=tuple(key for key in program.functions if key not in program.hooks),
+        helpers=tuple(
+            key for key in program.functions if key not in program.hooks and "__" not in key
+        ),
         cost=MappingProxyType(costs),
         fields_read=frozenset().union(*inference.fields_read.values()),
         lowered=lowered,
@@ -68,8 +72,29 @@ def _check_costs(program: Program, costs: dict[str, int]) -> None:
             program.refuse(
                 program.functions[hook], "cost",
                 f"{hook} may cost {units:,} of {cost.REQUEST_HOOK_LIMIT:,} units of fuel.",
-                "Use fewer or shorter loops, or compute in schedule().",
+                _cheaper(program, hook),
             )  # fmt: skip
+
+
+def _cheaper(program: Program, hook: str) -> str:
+    """How to bring a cost down; loops to an integer constant are counted to its range's end."""
+    read = {
+        node.id
+        for name in program.reached_from(hook)
+        for node in ast.walk(program.functions[name])
+        if isinstance(node, ast.Name)
+    }
+    wide = [
+        one for one in program.constants.values()
+        if one.integer and one.name in read and one.high > one.value > 0
+    ]  # fmt: skip
+    if not wide:
+        return "Use fewer or shorter loops, or compute in schedule()."
+    one = min(wide, key=lambda tunable: tunable.value)
+    return (
+        f"Use shorter loops; {one.name} counts as {int(one.high)}: say "
+        f"# tune: 1 .. {int(one.value)} where loops run to it."
+    )
 
 
 def _check_restricted(lowered: str) -> None:

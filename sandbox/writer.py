@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sandbox.kinds import BOOL, FLOAT, INT, Kind
-
 _ATOM = re.compile(r"[A-Za-z_]\w*|\d[\d.e+-]*")
 
 
@@ -105,13 +103,3 @@ def render(lines: list[object], depth: int = 1) -> Iterator[str]:
             yield from render(line, depth + 1)
         else:
             yield f"{'    ' * depth}{line}"
-
-
-def converted(text: str, kind: Kind, wanted: Kind | None) -> str:
-    """Text of a number as another kind: bool widens to int, int to float."""
-    if kind == wanted or wanted not in (INT, FLOAT):
-        return text
-    if wanted == INT:
-        return f"int({text})"
-    # The compiler knows no float of a bool.
-    return f"float(int({text}))" if kind == BOOL else f"float({text})"

@@ -25,9 +25,9 @@ from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
-from sandbox import arithmetic, contract, toolkit
+from sandbox import arithmetic, contract, lists, toolkit
 from sandbox.arithmetic import SCRATCH_LIMIT, require, reserve
-from sandbox.frame import FRAME, INDEX, SCRATCH, row_dtype
+from sandbox.frame import FRAME, INDEX, OTHER, SCRATCH, row_dtype
 from sandbox.kinds import Kind, hooks
 from sandbox.native.cache import code_directory, private_directory
 from sandbox.native.machine_code import MachineCode, code_digest
@@ -119,16 +119,61 @@ def _mix64(z: Native) -> Native:
     return z ^ (z >> np.uint64(31))
 
 
-_OWN = (frame_at, floats_at, row_at, rows_at, vector, table, random01, _mix64)
+def _address(_context: Native, row: Native) -> Native:
+    def generate(_context: Native, builder: Native, _types: Native, values: Native) -> Native:
+        return builder.ptrtoint(values[0], cgutils.intp_t)
+
+    return nb.int64(row), generate
+
+
+address_of_row: Native = intrinsic(_address)
+"""Where a row is."""
+
+
+def ref(row: Native) -> int:
+    """A row as a word."""
+    return int(address_of_row(row))
+
+
+def row_of(word: int, dtype: Native) -> Native:
+    """The row of a word."""
+    return row_at(word, dtype)
+
+
+def load_int(frame: Native, place: int) -> int:
+    """The word at a place of the scratch."""
+    return int(carray(pointer(frame.scratch), SCRATCH_LIMIT, np.int64)[place])
+
+
+def store_int(frame: Native, place: int, x: int) -> None:
+    """Set the word at a place of the scratch."""
+    carray(pointer(frame.scratch), SCRATCH_LIMIT, np.int64)[place] = x
+
+
+def load_float(frame: Native, place: int) -> float:
+    """The word at a place of the scratch, which is a float."""
+    return float(carray(pointer(frame.scratch), SCRATCH_LIMIT, np.float64)[place])
+
+
+def store_float(frame: Native, place: int, x: float) -> None:
+    """Set the word at a place of the scratch to a float."""
+    carray(pointer(frame.scratch), SCRATCH_LIMIT, np.float64)[place] = x
+
+
+_OWN = (
+    frame_at, floats_at, row_at, rows_at, vector, table, random01, _mix64,
+    ref, row_of, load_int, store_int, load_float, store_float,
+)  # fmt: skip
 
 
 @functools.cache
 def namespace() -> dict[str, Any]:
     """Everything lowered code may name, as compiled functions that see each other."""
-    scope: dict[str, Any] = {**vars(arithmetic), **vars(toolkit), **globals(), "EMPTY": INDEX}
+    scope: dict[str, Any] = {**vars(arithmetic), **vars(toolkit), **vars(lists), **globals()}
+    scope |= {"EMPTY": INDEX, "NO_VALUE": OTHER}
     scope |= {f"D_{name}": row_dtype(name) for name in records()}
     functions: dict[str, Callable[..., Any]] = {}
-    for module in (arithmetic, toolkit):
+    for module in (arithmetic, toolkit, lists):
         functions |= {
             name: value
             for name, value in vars(module).items()

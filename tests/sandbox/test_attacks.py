@@ -58,7 +58,7 @@ OWN = {
     "range of a range": "    for i in range(256):\n        for j in range(256):\n"
     "            for k in range(256):\n                memory[0] += 1\n    return 0",
     "key that is a hook": "    return min(instances, key=route).id",
-    "lambda kept": "    f = lambda x: x\n    return 0",
+    "lambda kept": "    f = [lambda x: x]\n    return f[0](3)",
     "shadowed guard": "    _getattr_ = 1\n    return _getattr__",
     "float as index of rows": "    return instances[0.5].id",
     "boolean as index": "    return instances[True].id",
