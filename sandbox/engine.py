@@ -74,7 +74,7 @@ def load_policy(
         ParametersRefused: a parameter is unknown or out of its range.
         EngineUnavailable: the compiled engine was asked for and numba is not installed.
         CodeRefused: the given code is not this policy's, or not for this machine.
-        CompileFailed: there is no code of it, and none could be made.
+        CompileFailed: there is no code of it on disk, and none could be made.
     """
     if engine == "auto":
         here = code is not None or importlib.util.find_spec("numba")
@@ -83,10 +83,12 @@ def load_policy(
         from sandbox.interpreted import interpret_policy
 
         return interpret_policy(source, parameters, only)
-    from sandbox.compiled import build_policy, link_policy
+    from sandbox.compiled import link_policy
 
     if code is None:
         if not importlib.util.find_spec("numba"):
             raise EngineUnavailable("The compiled engine needs numba: use engine='interpreted'.")
-        code = build_policy(source, only)
+        from sandbox.native.compiler import machine_code
+
+        code = machine_code(source, only)
     return link_policy(source, code, parameters, only)

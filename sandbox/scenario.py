@@ -16,6 +16,7 @@ import numpy as np
 
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
+from sandbox.compiled import build_policy
 from sandbox.engine import EngineName, LoadedPolicy, load_policy
 from sandbox.frame import FAULTS
 from sandbox.hardware import build_hardware
@@ -204,7 +205,8 @@ def score_job(
     if engine not in kept and "compiled" in kept:
         engine = "compiled"
     if engine not in kept:
-        kept[engine] = load_policy(source, engine=engine, only=CALLED)
+        code = build_policy(source, CALLED) if engine == "compiled" else None
+        kept[engine] = load_policy(source, engine=engine, only=CALLED, code=code)
     loaded: LoadedPolicy = kept[engine]
     if message["parameters"] is not None:
         loaded = loaded.with_parameters(message["parameters"])

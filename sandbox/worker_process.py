@@ -9,13 +9,13 @@ import pickle
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sandbox import wire
 from sandbox.errors import SandboxError
+from sandbox.native.process import command
 from sandbox.worker_child import Child
 from sandbox.worker_lockdown import Layer, Limits
 
@@ -186,7 +186,7 @@ def _spawn(control: socket.socket) -> subprocess.Popen[bytes]:
     """Our interpreter in a session of its own, without the working directory on its path."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     return subprocess.Popen(  # noqa: S603 - no shell, no outside words
-        [sys.executable, "-P", "-m", "sandbox.worker_main", str(control.fileno())],
+        command("sandbox.worker_main", str(control.fileno())),
         pass_fds=[control.fileno()],
         env=kept | FIXED_ENVIRONMENT,
         stdin=subprocess.DEVNULL,

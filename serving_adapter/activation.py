@@ -2,8 +2,8 @@
 
 All of it happens before the policy can see a request, so a source that does not verify, is not what
 its digest says, does not compile or fails on synthetic rows never replaces what runs. It runs in a
-thread: compilation then competes with the event loop for the interpreter, and the longest stall
-that a swap causes is a few of Python's thread switch intervals, not the compile time.
+thread and compiles in another process: this one links the machine code in about a millisecond, so
+the longest stall that a swap causes is a few of Python's thread switch intervals.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def prepare_policy(
 
         verified = verify(source, "policy")
         digest = verified.digest(parameters)
-        loaded = load_policy(verified, parameters, engine)
+        loaded = load_policy(verified, parameters, engine, only=("route",))
     router: Router | None = NativeRouter(loaded) if "route" in verified.hooks else None
     if router is not None:
         smoke_test(router)
@@ -145,7 +145,7 @@ def unusable() -> Iterator[None]:
     except SandboxError as refusal:
         reason = str(refusal).splitlines()[0]
         raise PolicyUnusable(f"The policy cannot go live: {reason}") from refusal
-    # A compiler that gives up raises what it likes; what runs must not be touched by it.
+    # Whatever goes wrong with a policy that is not live must not touch what runs.
     except Exception as error:
         raise PolicyUnusable(
             f"The policy does not load here ({type(error).__name__}): try the other engine."

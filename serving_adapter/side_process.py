@@ -201,6 +201,6 @@ def _machine_code(source: PolicySource, engine: EngineName) -> bytes:
     """What the compiled engine runs, empty for the interpreted one."""
     if engine == "interpreted" or (engine == "auto" and not find_spec("numba")):
         return b""
-    from sandbox.compiled import build_policy
+    from sandbox.native.compiler import machine_code
 
-    return build_policy(source, ("route",)).to_bytes()
+    return machine_code(source, ("route",)).to_bytes()

@@ -32,6 +32,7 @@ from sandbox.kinds import Kind, hooks
 from sandbox.native.cache import code_directory, private_directory
 from sandbox.native.machine_code import MachineCode, code_digest
 from sandbox.native.toolchain import policy_toolchain
+from sandbox.policies import default_source
 from sandbox.records import records
 from sandbox.source import PolicySource
 
@@ -210,8 +211,16 @@ def _toolkit_kept() -> Iterator[None]:
 
 
 def stop_caching() -> None:
-    """Keep the machine code there is and write none: for processes that may not write files."""
+    """Load the toolkit, and write no more of it: before children fork that open no file of ours.
+
+    The first time on a machine, that means to compile it, with a policy that uses most of it.
+    """
     dispatchers: list[Native] = [v for v in namespace().values() if isinstance(v, Dispatcher)]
+    kept = [(one, key[0]) for one in dispatchers for key in one._cache._cache_file._load_index()]
+    if not kept:
+        build(default_source())
+    for dispatcher, signature in kept:
+        dispatcher.compile(signature)
     for dispatcher in dispatchers:
         dispatcher._cache = NullCache()
 

@@ -1,6 +1,9 @@
 """Real policies on their way to a live host: verified, loaded by either engine, smoke-tested."""
 
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,3 +140,13 @@ def test_the_smoke_test_covers_missing_signals():
 
     with pytest.raises(PolicyUnusable, match="smoke test"):
         smoke_test(NeedsSignals())
+
+
+def test_a_swap_imports_no_compiler_into_the_process_that_serves():
+    text = "def route(request, instances, memory):\n    return instances[0].id\n"
+    code = (
+        "import sys\nfrom serving_adapter.activation import prepare_policy\n"
+        f"ready = prepare_policy({text!r}, engine='compiled')\n"
+        "sys.exit(ready.router is None or 'numba' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

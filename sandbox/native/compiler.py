@@ -1,0 +1,195 @@
+"""Compiles policies in a process of its own, so that nobody who serves or waits has a compiler.
+
+A warm process holds numba and the toolkit; each text is verified and compiled in a fresh child of
+it, locked down, with a deadline. What comes back is checked against what this process verified
+itself. `machine_code` looks on the disk first and keeps what was made.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Collection
+from types import TracebackType
+
+from sandbox.errors import CacheRefused, CodeRefused, CompileFailed
+from sandbox.native.cache import CodeCache, code_directory
+from sandbox.native.machine_code import MAX_CODE_BYTES, MachineCode, code_digest
+from sandbox.native.toolchain import policy_toolchain
+from sandbox.source import PolicySource
+from sandbox.verifier import verify
+from sandbox.worker_child import Child, JobFault
+from sandbox.worker_lockdown import Limits
+from sandbox.worker_process import Role, WarmProcess, WorkerSetup, WorkersUnavailable
+
+DEADLINE_S = 30.0
+_ROLE = "compile"
+_log = logging.getLogger("evolver.sandbox.native")
+
+
+class Compiler:
+    """One warm compile process, started with the first text; a context manager that ends it.
+
+    Args:
+        deadline_s: wall-clock seconds for one policy.
+        memory_bytes: address space of a child.
+
+    Several threads may use one; their policies are compiled one after the other.
+    """
+
+    def __init__(self, deadline_s: float = DEADLINE_S, memory_bytes: int = 4 << 30) -> None:
+        self._deadline_s = deadline_s
+        limits = Limits(memory_bytes=memory_bytes, cpu_s=int(2 * deadline_s) + 1)
+        role = Role("sandbox.native.compile_job:compile_job", True, limits, MAX_CODE_BYTES)
+        self._setup = WorkerSetup({_ROLE: role}, prepare="sandbox.native.compile_job:prepare")
+        self._warm: WarmProcess | None = None
+        self._one_at_a_time = threading.Lock()
+
+    def compile(self, source_text: str, only: Collection[str] | None = None) -> MachineCode:
+        """Machine code of a text's hooks, or of `only` some.
+
+        Raises:
+            PolicyRefused: the verifier does not admit it.
+            CompileFailed: it takes too long, is too large, or no process can be had.
+        """
+        return self.compile_source(verify(source_text), only)
+
+    def compile_source(
+        self, source: PolicySource, only: Collection[str] | None = None
+    ) -> MachineCode:
+        """Machine code of a verified source; raises as `compile`."""
+        wanted = [hook for hook in source.hooks if only is None or hook in only]
+        with self._one_at_a_time:
+            try:
+                reply = self._ask(source, wanted)
+            except JobFault as fault:
+                raise CompileFailed(_sentence(fault, self._deadline_s)) from fault
+        try:
+            code = MachineCode.from_bytes(reply)
+        except CodeRefused as refused:
+            raise CompileFailed("The compile process answered no machine code: try again.") from (
+                refused
+            )
+        made = (code.source_digest, code.toolchain, code.hooks)
+        if made != (code_digest(source), policy_toolchain(), frozenset(wanted)):
+            raise CompileFailed(
+                "The compile process answered other code than was asked for: is another version "
+                "of this program installed beside this one?"
+            )
+        return code
+
+    def close(self) -> None:
+        """End the processes; the next text starts them again."""
+        with self._one_at_a_time:
+            self._close()
+
+    def __enter__(self) -> Compiler:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(self, source: PolicySource, wanted: Collection[str]) -> bytes:
+        child = self._fork()
+        try:
+            message = {"source": source.annotated(), "only": list(wanted)}
+            return child.ask(message, deadline_s=self._deadline_s)
+        finally:
+            self._end(child)
+
+    def _fork(self) -> Child:
+        """A fresh child; of a fresh process when the warm one has ended."""
+        try:
+            if self._warm is not None:
+                return self._warm.fork(_ROLE)
+        except WorkersUnavailable:
+            _log.warning("the compile process ended unexpectedly; starting it again")
+            self._close()
+        try:
+            self._warm = WarmProcess(self._setup, None)
+            return self._warm.fork(_ROLE)
+        except WorkersUnavailable as unavailable:
+            self._close()
+            raise CompileFailed(f"No compile process can be had. {unavailable}") from unavailable
+
+    def _end(self, child: Child) -> None:
+        try:
+            if self._warm is not None:
+                self._warm.end(child)
+        except WorkersUnavailable:
+            self._close()
+
+    def _close(self) -> None:
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
+
+
+def _sentence(fault: JobFault, deadline_s: float) -> str:
+    _log.warning("a policy does not compile: %s", fault)
+    if fault.kind == "timeout":
+        return f"The policy does not compile within {deadline_s:g} s: make it simpler."
+    if fault.kind == "memory":
+        return "The policy needs too much memory to compile: make it simpler."
+    return f"The policy does not compile ({fault.detail}): run it interpreted, and report this."
+
+
+class _Default:
+    """The compiler of this process; a fork has its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._compiler: Compiler | None = None
+        self._owner = 0
+
+    def get(self) -> Compiler:
+        with self._lock:
+            if self._compiler is None or self._owner != os.getpid():
+                self._compiler, self._owner = Compiler(), os.getpid()
+            return self._compiler
+
+    def close(self) -> None:
+        if self._compiler is not None and self._owner == os.getpid():
+            self._compiler.close()
+            self._compiler = None
+
+
+_default = _Default()
+atexit.register(_default.close)
+
+
+def machine_code(source: PolicySource, only: Collection[str] | None = None) -> MachineCode:
+    """Machine code of a verified source's hooks, or of `only` some: from disk, else compiled.
+
+    Raises:
+        CompileFailed: there is none, and none could be made.
+    """
+    wanted = [hook for hook in source.hooks if only is None or hook in only]
+    if not wanted:
+        return MachineCode(code_digest(source), policy_toolchain(), {}, ())
+    cache = _policy_cache()
+    key = hashlib.sha256(
+        "\0".join((code_digest(source), policy_toolchain(), *wanted)).encode()
+    ).hexdigest()
+    if cache is not None and (data := cache.get(key)) is not None:
+        return MachineCode.from_bytes(data)
+    code = _default.get().compile_source(source, wanted)
+    if cache is not None:
+        cache.put(key, code.to_bytes())
+    return code
+
+
+def _policy_cache() -> CodeCache | None:
+    try:
+        return CodeCache(code_directory("policies"))
+    except CacheRefused as refused:
+        _log.warning("machine code of policies is not kept: %s", refused)
+        return None
