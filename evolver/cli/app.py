@@ -21,12 +21,13 @@ from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.policy_commands import policy_app
 from evolver.cli.replay_command import replay
 from evolver.cli.screen import Screen
+from evolver.cli.serve_command import serve
 from evolver.cli.status_command import status
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
-    "demo", "trace", "calibrate", "replay", "check", "evolve", "policy", "keys", "host",
-    "status", "doctor",
+    "demo", "trace", "calibrate", "replay", "check", "evolve", "policy", "keys", "serve",
+    "host", "status", "doctor",
 )  # fmt: skip
 
 
@@ -72,6 +73,7 @@ def evolver(
     evolver replay FILE -p round_robin -p x.py  compare policies on it
     evolver evolve FILE --seed 1                look for a better one, and prove it
     evolver policy approve ID --note "why"      let it go live
+    evolver serve --engine URL                  put it in front of engines
     """
     del version
     context.obj.quiet = quiet
@@ -89,6 +91,7 @@ policy_app.command(name="publish")(write_again)
 app.add_typer(policy_app)
 app.add_typer(keys_app)
 app.add_typer(host_app)
+app.command()(serve)
 app.command()(status)
 app.command()(doctor)
 

@@ -68,9 +68,12 @@ _NEXT: dict[str, tuple[int, str]] = {
     "ProposerFailed": (REFUSED, HELP),
     "EvolverError": (REFUSED, HELP),
     "SandboxError": (REFUSED, HELP),
+    "AdapterError": (REFUSED, HELP),
     "TelemetryError": (REFUSED, HELP),
 }
-_ROOTS = frozenset({"TelemetryError", "SandboxError", "StoreError", "EvolverError"})
+_ROOTS = frozenset(
+    {"TelemetryError", "SandboxError", "StoreError", "EvolverError", "AdapterError"}
+)
 
 
 def expected(error: BaseException) -> tuple[int, str, str] | None:

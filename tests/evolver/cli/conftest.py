@@ -85,3 +85,11 @@ def refused_file(tmp_path):
     path = tmp_path / "bad.py"
     path.write_text(REFUSED_POLICY)
     return path
+
+
+@pytest.fixture
+async def client():
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session:
+        yield session
