@@ -38,11 +38,6 @@ def trust_path(home: Path) -> Path:
     return home / "trusted_keys.json"
 
 
-def state_folder(home: Path, deployment: str) -> Path:
-    """What serving hosts of a deployment remember over restarts."""
-    return home / "hosts" / deployment
-
-
 def user_name() -> str:
     """Who runs this.
 

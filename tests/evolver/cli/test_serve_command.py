@@ -136,7 +136,7 @@ async def test_what_nobody_approved_runs_apart_or_not_at_all(serving, client, tm
         await serving.start(*untrusted, *accepted)
     assert (code, bool(log)) in ((0, False), (1, True))
     assert "nobody approved" in serving.sentence
-    assert await serving.ask(client) == (200, LAST.digest())
+    await serving.until_live(client, LAST.digest())
     assert (await serving.stop())[0] == 0
 
 
