@@ -16,7 +16,7 @@ import typer
 from evolver.cli.failures import Declined, Misused
 from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
 from evolver.cli.policy_commands import By
-from evolver.cli.publishing import user_name
+from evolver.cli.publishing import state_folder, user_name
 from evolver.cli.results import show_result
 from sandbox.home import home
 
@@ -130,7 +130,7 @@ def dump(
 def _latches(state: Path | None, deployment: str) -> LatchFolder:
     from serving_adapter.latches import LatchFolder
 
-    folder = state or home() / "hosts" / deployment
+    folder = state or state_folder(home(), deployment)
     if not folder.is_dir():
         raise Declined(f"There is no state folder {folder}: no host has run there.", "evolver -h")
     return LatchFolder(folder)

@@ -38,6 +38,11 @@ def trust_path(home: Path) -> Path:
     return home / "trusted_keys.json"
 
 
+def state_folder(home: Path, deployment: str) -> Path:
+    """What the serving host of a deployment remembers over restarts."""
+    return home / "hosts" / deployment
+
+
 def user_name() -> str:
     """Who runs this.
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evolver.cli.failures import Misused
-from evolver.cli.host_commands import host_state
 from evolver.cli.options import Quiet, screen_of
 from evolver.cli.policies import read_policy_file
-from evolver.cli.publishing import snapshot_path, trust_path
+from evolver.cli.publishing import snapshot_path, state_folder, trust_path
 from sandbox.home import home
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def serve(
         trust=trust or trust_path(home()),
         deployment=deployment,
         untrusted=None if policy is None else read_policy_file(policy),
-        state=host_state(state),
+        state=state or state_folder(home(), deployment),
         request_log=request_log,
         drain_s=drain_s,
         admin_port=admin_port,
