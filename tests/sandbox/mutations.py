@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandbox import contract
 from sandbox.errors import PolicyRefused
-from sandbox.kinds import fields, hooks, tools
+from sandbox.kinds import fields, tools
 from sandbox.program import read_program
 from sandbox.verifier import verify
 
@@ -190,8 +190,8 @@ def wrap_expression(tree, rng):
     _put(where, ast.parse(text, mode="eval").body)
 
 
-_CHANGES = [value for name, value in sorted(vars().items()) if "_" in name and callable(value)]
-_CHANGES = [c for c in _CHANGES if c.__module__ == __name__ and not c.__name__.startswith("_")]
-_CHANGES = [c for c in _CHANGES if c.__name__ not in ("admitted_hooks",)]
-
-__all__ = ["hooks", "mutant"]
+_CHANGES = [
+    change_constant, change_name, change_field, change_operator, change_call, delete_statement,
+    repeat_statement, swap_statements, drop_guard, longer_loop, nest_loop, replace_expression,
+    wrap_expression,
+]  # fmt: skip

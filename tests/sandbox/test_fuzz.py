@@ -7,9 +7,11 @@ import pytest
 
 from sandbox.verifier import verify
 
-_spec = importlib.util.spec_from_file_location("trials", Path(__file__).with_name("trials.py"))
-trials = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(trials)
+_spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).with_name("fuzz.py"))
+fuzz = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(fuzz)
+
+PARTS, PROGRAMS, COMPILED = 5, 370, 30  # of each part; the last part's seed is a fresh one
 
 ROUTE = "def route(request, instances, memory):\n"
 SCHEDULE = "def schedule(window, cluster, plan, new_plan, memory):\n"
@@ -38,5 +40,21 @@ FOUND = {
 @pytest.mark.parametrize("name", FOUND)
 def test_law_5_what_fuzzing_found_stays_mended(name):
     source = verify(FOUND[name])
-    report = trials.tried(source, source.hooks[0], name, calls=6, compiled=True)
+    report = fuzz.sibling_of("trials").tried(source, source.hooks[0], name, calls=6, compiled=True)
     assert not report.violations
+
+
+def failures(base, count, compiled):
+    found = [fuzz.admitted(f"{base}-{place}", compiled) for place in range(count)]
+    failed = [answer for answer in found if answer["end"] == "failed"]
+    for answer in failed:
+        print(answer["seed"], answer["why"], fuzz.smallest(answer, compiled), sep="\n")
+    return [(answer["seed"], answer["why"]) for answer in failed]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_laws_5_and_7_hold_for_programs_nobody_wrote(part):
+    base = fuzz.fresh_seed() if part == PARTS - 1 else f"part{part}"
+    print(f"EVOLVER_FUZZ_SEED={base}")
+    assert not failures(base, PROGRAMS, compiled=False)
+    assert not failures(f"{fuzz.BRIEF}-{base}", COMPILED, compiled=True)
