@@ -70,6 +70,8 @@ async def openai_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except BadBody as refusal:
         return openai_error(400, str(refusal), "BadRequestError")
+    except web.RequestPayloadError:
+        return openai_error(400, "The body does not arrive as announced.", "BadRequestError")
     except web.HTTPException as refusal:
         return openai_error(refusal.status, refusal.reason, "invalid_request_error")
     except ConnectionResetError:

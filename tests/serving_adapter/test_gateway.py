@@ -95,6 +95,16 @@ async def test_a_bad_body_is_refused_as_an_openai_error(serve, stand, raw):
         assert (await answer.json())["error"]["type"] == "BadRequestError"
 
 
+async def test_a_body_that_is_not_what_its_encoding_says_is_the_clients_fault(serve, stand):
+    gate = await stand(await serve(engine(echo)))
+    zipped = {"Content-Encoding": "gzip"}
+    async with gate.client.post(
+        gate.url + "/v1/completions", data=b"not zipped", headers=zipped
+    ) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"]["type"] == "BadRequestError"
+
+
 async def test_an_unknown_path_is_an_openai_error(stand):
     gate = await stand()
     async with gate.client.get(gate.url + "/v1/other") as answer:
