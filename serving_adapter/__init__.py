@@ -3,7 +3,10 @@
 Reading guide:
 
 1. `host`: `PolicyHost` keeps the live policy, swaps it between two decisions, never goes back;
-   `deciding` is one decision with its fallbacks, `activation` what a policy passes before that.
+   `admission` says which snapshots may come in, `activation` what a policy passes before that, or
+   `side_process` for one in a process of its own; `deciding` is one decision with its fallbacks.
+   `watchdog` takes a policy out for one of the nine reasons of `ejection`, `live` and `latches`
+   keep it out, `control_arm` runs beside it, `kill_switch` stops them all.
 2. `gateway`: the OpenAI-compatible door; `proxy` moves the bytes, `holding` keeps held requests,
    `engines` scrapes the engines into the rows that policies see (`instances`, `signals`, `facts`).
 3. `emulator`: a local engine with the timing of a real one (`engine_model`, `engine_driver`);

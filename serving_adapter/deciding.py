@@ -9,17 +9,15 @@ Requests of the control arm skip the policy under comparison and are decided by 
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from sandbox import contract, frame
-from sandbox.errors import PolicyFault
-from serving_adapter.activation import Ready, Rows, is_valid, missing_rows
+from sandbox import contract
+from serving_adapter.activation import Ready, Rows, missing_rows
+from serving_adapter.asking import Answer, ask_policy
 from serving_adapter.call_times import CallTimes
 from serving_adapter.control_arm import arm_of, unit_of
 from serving_adapter.decision import (
@@ -33,24 +31,11 @@ from serving_adapter.decision import (
     RecentInputs,
 )
 from serving_adapter.ejection import EjectionKind
-from serving_adapter.errors import SideProcessAway, SideProcessDied, SideProcessSlow
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable, columns_of
 from serving_adapter.limits import LiveLimits
 from serving_adapter.live import Live, LiveSlot
-
-INVALID_CHOICE = "invalid-choice"
-DEADLINE_MISSED = "deadline-missed"
-FAULT_KINDS = {
-    frame.FUEL: "fuel",
-    frame.ZERO_DIVISION: "zero-division",
-    frame.INDEX: "index",
-    frame.OVERFLOW: "overflow",
-    frame.NOT_A_NUMBER: "not-a-number",
-    frame.SCRATCH: "scratch",
-}
-"""Short names of the engines' faults, for metrics and logs."""
 
 FROM_FACTS = (
     "prompt_tokens",
@@ -71,19 +56,6 @@ _OUTCOMES = {
     contract.REJECT: Outcome.REJECTED,
     NO_INSTANCE: Outcome.NO_ENGINE,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What one policy said: a valid choice, or None and why; `eject` says to take it out.
-
-    `side_busy_s` is what a side process that missed its deadline spent on it.
-    """
-
-    choice: int | None
-    fault: str = ""
-    eject: EjectionKind | None = None
-    side_busy_s: float = 0.0
 
 
 class Decider:
@@ -163,17 +135,18 @@ class Decider:
             return Arm.NONE
         return arm_of(unit_of(facts, self._limits.control_epoch_s), self._limits.control_share)
 
-    def _ask(self, live: Live, ready: Ready, request: Rows, rows: Rows) -> _Answer:
+    def _ask(self, live: Live, ready: Ready, request: Rows, rows: Rows) -> Answer:
         """Ask one policy, remember what it was asked, and take it out when it must go."""
         rotation = (self._router * 7919 + self._decisions) % len(rows)
         memory = ready.memory.tobytes()
-        started_s = time.perf_counter()
+        before_s, started_s = time.thread_time(), time.perf_counter()
         self.asking = ready, started_s
-        before_s = time.thread_time()
-        answer = self._call(ready, request, rows, rotation)
-        busy_s = time.thread_time() - before_s
-        self.asking = None
+        answer = ask_policy(ready, request, rows, rotation, self._fuel)
         ended_s = time.perf_counter()
+        self.asking = None
+        busy_s = ended_s - started_s
+        if busy_s > self._limits.slow_p99_s:  # only then it matters who had the processor
+            busy_s = min(busy_s, time.thread_time() - before_s)
         given = DecisionInput(
             number=self._decisions,
             sequence=live.sequence,
@@ -193,7 +166,7 @@ class Decider:
         self._judge(ready, answer, busy_s, ended_s)
         return answer
 
-    def _judge(self, ready: Ready, answer: _Answer, busy_s: float, now_s: float) -> None:
+    def _judge(self, ready: Ready, answer: Answer, busy_s: float, now_s: float) -> None:
         times = self.times.get(ready)
         if times is None:
             live = self.slot.live
@@ -209,30 +182,6 @@ class Decider:
             busy_s = max(busy_s, side_s)
             reason = f"two late decisions, the second with {busy_s:.3g} s of processor time"
             self.slot.eject(ready, EjectionKind.SLOW, reason)
-
-    def _call(self, ready: Ready, request: Rows, rows: Rows, rotation: int) -> _Answer:
-        if ready.router is None:
-            return _Answer(None, "no-route")
-        try:
-            choice = ready.router.route(request, rows, ready.memory, rotation, self._fuel)
-            # A bool or a numpy integer is one too, to isinstance; a subclass can lie about itself.
-            if type(choice) is int and is_valid(choice, rows):
-                return _Answer(choice)
-            return _Answer(None, INVALID_CHOICE, EjectionKind.ERROR)
-        except PolicyFault as stopped:
-            return _Answer(None, FAULT_KINDS.get(stopped.kind, "other"), EjectionKind.ERROR)
-        except SideProcessSlow as slow:
-            return _Answer(None, DEADLINE_MISSED, side_busy_s=slow.busy_s)
-        except SideProcessAway:
-            return _Answer(None, "side-process-away")
-        except SideProcessDied as death:
-            return _Answer(None, "side-process-died", EjectionKind.CRASH if death.final else None)
-        except KeyboardInterrupt:
-            _interrupt_soon()
-            return _Answer(None, "interrupted")
-        # Whatever a policy manages to raise, the request must still be served.
-        except BaseException as error:
-            return _Answer(None, type(error).__name__, EjectionKind.ERROR)
 
     def _least_outstanding(self, rows: Rows) -> int:
         """The engine with the fewest requests; equal ones in turn."""
@@ -250,7 +199,9 @@ class Decider:
         reason: str,
         arm: Arm = Arm.NONE,
     ) -> Decision:
-        author_of = {Author.ACTIVE: live.active, Author.LAST_GOOD: live.last_good}.get(author)
+        author_of = None
+        if author is not Author.BUILT_IN:
+            author_of = live.active if author is Author.ACTIVE else live.last_good
         decision = Decision(
             number=self._decisions,
             instance_id=choice,
@@ -261,7 +212,7 @@ class Decider:
             reason=reason,
             duration_s=time.perf_counter() - started_s,
             arm=arm,
-            compared=live.compared.digest if live.compared and arm is not Arm.NONE else "",
+            compared="" if arm is Arm.NONE else live.digest,
         )
         if author_of is not None and arm is not Arm.CONTROL and choice >= 0:
             self.picks[choice] = self.picks.get(choice, 0) + 1
@@ -289,19 +240,6 @@ def _asked(live: Live, arm: Arm) -> Iterator[tuple[Author, Ready]]:
         if not skip:
             yield author, ready
         skip = False
-
-
-def _interrupt_soon() -> None:
-    """An operator's interrupt in mid-decision: serve this request, then stop the loop as asked."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        raise KeyboardInterrupt from None
-    loop.call_soon(_interrupt)
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def _new_request() -> Rows:

@@ -45,6 +45,20 @@ class Wealth:
         ]
 
 
+class _Usual:
+    """Mean of what came before: of everything at first, then of the latest hundred or so."""
+
+    def __init__(self) -> None:
+        self.mean = math.nan
+        self._count = 0
+
+    def learn(self, value: float) -> None:
+        """One more value."""
+        self._count += 1
+        before = value if self._count == 1 else self.mean
+        self.mean = before + max(USUAL_RATE, 1.0 / self._count) * (value - before)
+
+
 class LatencyTest:
     """Is the policy's latency stochastically above `1 + effect` times the control's?
 
@@ -54,20 +68,20 @@ class LatencyTest:
     def __init__(self, share: float, effect: float) -> None:
         self.wealth = Wealth()
         self._share, self._stretch = share, 1.0 + effect
-        self._log_scale = self._usual = math.nan
+        self._log_scale, self._usual = _Usual(), _Usual()
 
     def add(self, seconds: float, *, control: bool) -> None:
         """One request's time; infinite for one that failed."""
-        scale = math.exp(self._log_scale)  # NaN before the first
+        scale = math.exp(self._log_scale.mean)  # NaN before the first
         if math.isfinite(seconds):
-            self._log_scale = _learn(self._log_scale, math.log(max(seconds, 1e-9)))
+            self._log_scale.learn(math.log(max(seconds, 1e-9)))
         if math.isnan(scale):
             return
         time_s = seconds * self._stretch if control else seconds
         mapped = time_s / (time_s + scale) if math.isfinite(time_s) else 1.0
-        if not math.isnan(self._usual):
-            self.wealth.bet(_gain(mapped - self._usual, self._share, control))
-        self._usual = _learn(self._usual, mapped)
+        if not math.isnan(self._usual.mean):
+            self.wealth.bet(_gain(mapped - self._usual.mean, self._share, control))
+        self._usual.learn(mapped)
 
 
 class FailureTest:
@@ -76,19 +90,16 @@ class FailureTest:
     def __init__(self, share: float, effect: float) -> None:
         self.wealth = Wealth()
         self._share, self._effect = share, effect
-        self._usual = 0.0
+        self._usual = _Usual()
 
     def add(self, failed: bool, *, control: bool) -> None:
         """One request's end."""
         value = (float(failed) + control * self._effect) / (1.0 + self._effect)
-        self.wealth.bet(_gain(value - self._usual, self._share, control))
-        self._usual = _learn(self._usual, value)
+        if not math.isnan(self._usual.mean):
+            self.wealth.bet(_gain(value - self._usual.mean, self._share, control))
+        self._usual.learn(value)
 
 
 def _gain(surprise: float, share: float, control: bool) -> float:
     """The stake's result; its mean over the draw of the arm is zero for equal outcomes."""
     return -(1.0 - share) * surprise if control else share * surprise
-
-
-def _learn(usual: float, value: float) -> float:
-    return value if math.isnan(usual) else usual + USUAL_RATE * (value - usual)

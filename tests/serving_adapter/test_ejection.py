@@ -197,9 +197,9 @@ async def test_imbalance_one_engine_with_all_the_work_ejects(live):
 
 async def test_regress_worse_than_the_control_arm_ejects(live, serve, new_emulator):
     case = await live(LAST, limits=replace(LIMITS, control_share=0.5))
-    slow = await serve(new_emulator(time_scale=0.05).application())
+    slow = await serve(new_emulator(time_scale=0.01).application())
     case.gate.gateway.engines.add(slow)
-    await case.fires(EjectionKind.REGRESS, [LoadRequest(0.1 * n, 20, 10) for n in range(100)])
+    await case.fires(EjectionKind.REGRESS, [LoadRequest(0.1 * n, 20, 2) for n in range(170)])
     await case.is_out(EjectionKind.REGRESS, LAST)
 
 
