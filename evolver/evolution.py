@@ -7,7 +7,7 @@ nothing of each other: the search sees a `Task`, the task sees a pool of locked-
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from evolver import library
@@ -31,6 +31,7 @@ from sandbox.evidence import Evidence
 from sandbox.policies import default_text
 from sandbox.replay import LoadReport
 from sandbox.scenario import Scenario, Windows, split_windows
+from sandbox.scoring import ServingScoring
 from sandbox.simulation import Mode
 from sandbox.worker import WorkerPool
 from telemetry import summarise
@@ -91,14 +92,17 @@ class Evolution:
     policy: str | None
 
 
-def start_pool(scenarios: Sequence[Scenario], workers: int | None = None) -> WorkerPool:
+def start_pool(
+    scenarios: Sequence[Scenario],
+    workers: int | None = None,
+    accept_missing: Collection[str] = (),
+) -> WorkerPool:
     """A pool of locked-down workers that hold these scenarios; one worker a core by default."""
     return WorkerPool(
-        tuple(scenarios),
+        ServingScoring(scenarios),
         workers=workers or os.cpu_count() or 1,
-        score="sandbox.scenario:score_job",
-        prepare="sandbox.scenario:prepare",
         keep=KEPT_CHILDREN,
+        accept_missing=accept_missing,
     )
 
 

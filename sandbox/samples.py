@@ -23,12 +23,21 @@ if TYPE_CHECKING:
     from sandbox.simulation import Setup
 
 LENGTHS, QUALITIES, VERDICTS = 10, 11, 12
+NUMBERS = (
+    "samples_started", "samples_pruned", "samples_finished", "sample_tokens", "answer_quality",
+)  # fmt: skip
+"""What `sample_numbers` counts."""
+
+
+def has_samples(cluster: ClusterSpec) -> bool:
+    """Does any request ask for more than one sample?"""
+    return cluster.samples is not None and cluster.samples.count > 1
 
 
 def with_samples(sim: state.Sim, setup: Setup, policy: LoadedPolicy) -> state.Sim:
     """The rows with those of further samples behind them; unchanged when nobody asks for any."""
     spec, n = setup.cluster.samples, len(setup.trace)
-    if spec is None or spec.count < 2:
+    if spec is None or not has_samples(setup.cluster):
         return sim
     asks = np.flatnonzero(_asks(setup.trace, setup.cluster))
     more = spec.count - 1

@@ -7,26 +7,20 @@ are opened once, for one candidate.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
-from sandbox.compiled import build_policy
-from sandbox.engine import EngineName, LoadedPolicy, load_policy
+from sandbox.engine import LoadedPolicy
 from sandbox.frame import FAULTS
 from sandbox.hardware import build_hardware
-from sandbox.kernel.calls import CALLED, INVALID_DECISION
+from sandbox.kernel.calls import INVALID_DECISION
 from sandbox.metrics import measure
 from sandbox.replay import default_policy
-from sandbox.scores import WORST_OBJECTIVE_S, WindowScore, score_as_json
-from sandbox.simulation import Mode, Setup, SimulationError, simulate
-from sandbox.source import PolicySource
-from sandbox.verifier import verify
+from sandbox.scores import WORST_OBJECTIVE_S, WindowScore
+from sandbox.simulation import Mode, Outcome, Setup, SimulationError, simulate
 from telemetry.trace import Trace
 
 TIMES_E2E = 10.0  # a window is at least this many mean end-to-end times long
@@ -34,9 +28,6 @@ WARMUP_TIMES_E2E = 3.0
 MOST_WINDOWS = 24
 FEWEST_WINDOWS = 6
 TRAINING_SHARE, VALIDATION_SHARE = 0.4, 0.2
-# Of the interpreted engine, roughly: a call, a unit of fuel; and what compiling takes instead.
-DECISION_S, FUEL_S, COMPILE_S = 100e-6, 1e-6, 0.3
-COST_INSTANCES = 64  # static costs are for this many
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +46,11 @@ class Scenario:
     mode: Mode = "open"
     start_s: float = 0.0
     stop_s: float = 0.0
+
+    @property
+    def setup(self) -> Setup:
+        """What is simulated."""
+        return Setup(self.trace, self.cluster, self.capacity, self.mode, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +146,14 @@ def _window(k: int, whole: Setup, warmup_s: float, length_s: float, limit_s: flo
     )
 
 
-def score(scenario: Scenario, policy: LoadedPolicy) -> WindowScore:
-    """One policy on one window; what cannot be simulated counts as the worst case."""
-    setup = Setup(scenario.trace, scenario.cluster, scenario.capacity, scenario.mode, scenario.seed)
-    outcome = simulate(setup, policy, default_policy())
+def outcome_of(scenario: Scenario, policy: LoadedPolicy) -> Outcome:
+    """What happens in one window under one policy."""
+    return simulate(scenario.setup, policy, default_policy())
+
+
+def score(scenario: Scenario, outcome: Outcome) -> WindowScore:
+    """What an outcome is worth; what cannot be measured counts as the worst case."""
+    setup = scenario.setup
     metrics = measure(outcome, setup, build_hardware(setup.cluster), scenario.warmup_s)
     faults = int(outcome.totals["faults"])
     objective = metrics.objective_s
@@ -175,53 +175,3 @@ def fault_name(totals: np.void) -> str:
         return "invalid-decision"
     names = ("fuel", "zero-division", "index", "overflow", "not-a-number", "scratch", "other")
     return names[kind - 1] if kind in FAULTS else "other"
-
-
-def prepare(payload: Sequence[Scenario]) -> None:
-    """Load the kernel and the default policy, and run one window: what all candidates share."""
-    from sandbox.native.policy_builder import stop_caching
-
-    score(payload[0], default_policy())
-    stop_caching()
-
-
-def score_job(
-    payload: Sequence[Scenario],
-    message: Mapping[str, Any],
-    attachment: bytes,
-    kept: dict[str, Any],
-) -> bytes:
-    """Score a candidate on windows by name; loaded policies are kept for other parameters.
-
-    The engines decide alike, so a first look at few requests is interpreted: that is over before a
-    compiler would have begun.
-    """
-    by_name = {scenario.name: scenario for scenario in payload}
-    asked = [by_name[name] for name in message["windows"]]
-    source = kept.get("source")
-    if source is None:
-        source = kept["source"] = verify(attachment.decode())
-    engine: EngineName = "interpreted" if _is_short(source, asked) else "compiled"
-    if engine not in kept and "compiled" in kept:
-        engine = "compiled"
-    if engine not in kept:
-        code = build_policy(source, CALLED) if engine == "compiled" else None
-        kept[engine] = load_policy(source, engine=engine, only=CALLED, code=code)
-    loaded: LoadedPolicy = kept[engine]
-    if message["parameters"] is not None:
-        loaded = loaded.with_parameters(message["parameters"])
-    scores = [score_as_json(score(scenario, loaded)) for scenario in asked]
-    return json.dumps(scores, allow_nan=False).encode()
-
-
-_ONCE_A_REQUEST = ("route", "route_decode", "priority", "admit")  # about; others are by the clock
-
-
-def _is_short(source: PolicySource, asked: Sequence[Scenario]) -> bool:
-    """Would interpreting every decision take less than compiling the policy?"""
-    most_instances = sum(pool.most for pool in asked[0].cluster.pool)
-    share = min(most_instances / COST_INSTANCES, 1.0)
-    work = sum(source.cost.get(hook, 0) for hook in _ONCE_A_REQUEST) * share
-    requests = sum(len(scenario.trace) for scenario in asked)
-    oftener = any(hook not in _ONCE_A_REQUEST for hook in source.hooks if hook in CALLED)
-    return not oftener and requests * (DECISION_S + work * FUEL_S) < COMPILE_S

@@ -141,12 +141,17 @@ def _outcome(sim: state.Sim, setup: Setup) -> Outcome:
     )
 
 
+def latest_end_s(setup: Setup) -> float:
+    """When the run ends at the latest, seconds."""
+    span_s = setup.trace.span_s
+    stop_s = setup.stop_s if setup.stop_s is not None else max(2.0 * span_s, 60.0)
+    return max(stop_s, 20.0 * span_s) if setup.mode == "backlog" else stop_s
+
+
 def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Sim:
     """All rows of a simulation at time 0, before its first plan."""
     trace, cluster = setup.trace, setup.cluster
-    stop_s = setup.stop_s if setup.stop_s is not None else max(2.0 * trace.span_s, 60.0)
-    if setup.mode == "backlog":
-        stop_s = max(stop_s, 20.0 * trace.span_s)
+    stop_s = latest_end_s(setup)
     if not 0.0 < stop_s <= LONGEST_S:
         raise SimulationError(
             f"The clock holds {LONGEST_S:.0f} s and this run needs {stop_s:.0f} s; cut the trace "

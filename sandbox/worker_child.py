@@ -111,11 +111,11 @@ class Child:
 
     def pause(self) -> None:
         """Stop it between jobs: whatever it wants to do with the time, it does not."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it run again."""
-        os.killpg(self.pid, signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     def _send_more(self) -> None:
         try:

@@ -1,10 +1,10 @@
 """Two filters that the Linux kernel keeps for an unprivileged process: Landlock and seccomp.
 
-Both are set with three plain system calls, need no privilege once `no_new_privs` is on, and are
-inherited by whatever the process might start. Landlock takes away every change to the file tree;
-reading stays possible, because a compiler imports while it works. Seccomp refuses the system
-calls by which a process could reach another process, the network or more of the kernel; they fail
-with EPERM. Numbers are from the kernel's tables of the two architectures we name.
+Both are set with a few plain system calls, need no privilege once `no_new_privs` is on, and are
+inherited by whatever the process might start. Landlock takes away the file tree, the network and,
+where the kernel can, signals and abstract sockets beyond the process itself; seccomp leaves the
+calls of `worker_calls` and kills for the rest. Neither needs a namespace, so both work in ordinary
+containers.
 """
 
 from __future__ import annotations
@@ -13,119 +13,22 @@ import ctypes
 import os
 import platform
 import struct
+from collections.abc import Iterable
 
-LANDLOCK_CREATE, LANDLOCK_RESTRICT = 444, 446
-LANDLOCK_VERSION_FLAG = 1
-# Rights by bit: execute, write and all kinds of remove and make, then (later versions) refer and
-# truncate. Reading files and folders (bits 2 and 3) is not taken away.
-LANDLOCK_RIGHTS = {1: 0b1_1111_1111_0011, 2: 0b11_1111_1111_0011, 3: 0b111_1111_1111_0011}
+from sandbox.worker_calls import allowed, filter_program
 
+_CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446  # the same numbers on every architecture
+_VERSION_FLAG, _PATH_BENEATH = 1, 1
+# Rights by bit and by the Landlock version that first knows them: files, TCP, scopes.
+_FILES = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF, 5: 0xFFFF}
+_TCP = {4: 0b11}  # bind, connect
+_SCOPES = {6: 0b11}  # abstract sockets, signals
+_READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
-LOAD_WORD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
-ALLOW, REFUSE = 0x7FFF_0000, 0x0005_0001  # errno 1, EPERM
-NUMBER_OFFSET, ARCHITECTURE_OFFSET = 0, 4
-X32_NUMBERS = 0x4000_0000  # a second table of the same calls, on x86_64 only
 
-_EVERYWHERE = {
-    "pidfd_send_signal": 424,
-    "io_uring_setup": 425,
-    "io_uring_enter": 426,
-    "io_uring_register": 427,
-    "pidfd_open": 434,
-    "clone3": 435,
-    "pidfd_getfd": 438,
-    "fchmodat2": 452,
-}
-_X86_64 = {
-    "shmget": 29,
-    "socket": 41,
-    "connect": 42,
-    "bind": 49,
-    "listen": 50,
-    "socketpair": 53,
-    "clone": 56,
-    "fork": 57,
-    "vfork": 58,
-    "execve": 59,
-    "kill": 62,
-    "semget": 64,
-    "msgget": 68,
-    "chmod": 90,
-    "fchmod": 91,
-    "chown": 92,
-    "fchown": 93,
-    "lchown": 94,
-    "ptrace": 101,
-    "rt_sigqueueinfo": 129,
-    "mount": 165,
-    "umount2": 166,
-    "setxattr": 188,
-    "lsetxattr": 189,
-    "fsetxattr": 190,
-    "tkill": 200,
-    "tgkill": 234,
-    "utimes": 235,
-    "add_key": 248,
-    "request_key": 249,
-    "keyctl": 250,
-    "fchownat": 260,
-    "fchmodat": 268,
-    "unshare": 272,
-    "utimensat": 280,
-    "rt_tgsigqueueinfo": 297,
-    "perf_event_open": 298,
-    "open_by_handle_at": 304,
-    "setns": 308,
-    "process_vm_readv": 310,
-    "process_vm_writev": 311,
-    "bpf": 321,
-    "execveat": 322,
-    "userfaultfd": 323,
-}
-_AARCH64 = {
-    "setxattr": 5,
-    "lsetxattr": 6,
-    "fsetxattr": 7,
-    "umount2": 39,
-    "mount": 40,
-    "fchmod": 52,
-    "fchmodat": 53,
-    "fchownat": 54,
-    "fchown": 55,
-    "utimensat": 88,
-    "unshare": 97,
-    "ptrace": 117,
-    "kill": 129,
-    "tkill": 130,
-    "tgkill": 131,
-    "rt_sigqueueinfo": 138,
-    "msgget": 186,
-    "semget": 190,
-    "shmget": 194,
-    "socket": 198,
-    "socketpair": 199,
-    "bind": 200,
-    "listen": 201,
-    "connect": 203,
-    "add_key": 217,
-    "request_key": 218,
-    "keyctl": 219,
-    "clone": 220,
-    "execve": 221,
-    "rt_tgsigqueueinfo": 240,
-    "perf_event_open": 241,
-    "open_by_handle_at": 265,
-    "setns": 268,
-    "process_vm_readv": 270,
-    "process_vm_writev": 271,
-    "bpf": 280,
-    "execveat": 281,
-    "userfaultfd": 282,
-}
-REFUSED_CALLS = {  # machine: (the kernel's code of the architecture, numbers)
-    "x86_64": (0xC000_003E, _X86_64 | _EVERYWHERE),
-    "aarch64": (0xC000_00B7, _AARCH64 | _EVERYWHERE),
-}
+
+class LayerMissing(Exception):
+    """A layer of isolation that the system refuses, and why in a few words."""
 
 
 def libc() -> ctypes.CDLL:
@@ -133,44 +36,69 @@ def libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def deny_file_changes() -> str:
-    """Take away every change to the file tree; "" when in force, else why not."""
+def checked(result: int) -> int:
+    """A system call's result.
+
+    Raises:
+        LayerMissing: it failed; the reason is the system's.
+    """
+    if result < 0:
+        raise LayerMissing(os.strerror(ctypes.get_errno()))
+    return result
+
+
+def forbid_files(readable: Iterable[str]) -> str:
+    """Leave these folders for reading, and nothing else of the file tree; says by what.
+
+    Raises:
+        LayerMissing: the kernel has no Landlock, or refuses.
+    """
     library = libc()
-    version = library.syscall(LANDLOCK_CREATE, None, 0, LANDLOCK_VERSION_FLAG)
+    version = library.syscall(_CREATE, None, 0, _VERSION_FLAG)
     if version < 1:
-        return "the kernel has no Landlock"
-    rights = ctypes.c_uint64(LANDLOCK_RIGHTS[min(version, max(LANDLOCK_RIGHTS))])
-    size = ctypes.c_size_t(ctypes.sizeof(rights))
-    rules = library.syscall(LANDLOCK_CREATE, ctypes.byref(rights), size, 0)
-    if rules < 0:
-        return os.strerror(ctypes.get_errno())
-    refused = library.syscall(LANDLOCK_RESTRICT, rules, 0)
-    note = os.strerror(ctypes.get_errno()) if refused else ""
-    os.close(rules)
-    return note
+        raise LayerMissing("the kernel has no Landlock")
+    rights = [_newest(known, version) for known in (_FILES, _TCP, _SCOPES)]
+    attributes = struct.pack("=QQQ", *rights)
+    size = 8 if version < 4 else 16 if version < 6 else 24
+    rules = checked(library.syscall(_CREATE, attributes, ctypes.c_size_t(size), 0))
+    try:
+        for path in readable:
+            _let_read(library, rules, path)
+        checked(library.syscall(_RESTRICT, rules, 0))
+    finally:
+        os.close(rules)
+    return f"Landlock {version}"
 
 
-def deny_system_calls() -> str:
-    """Refuse the calls of `REFUSED_CALLS`; "" when in force, else why not."""
+def _newest(known: dict[int, int], version: int) -> int:
+    return max((rights for since, rights in known.items() if since <= version), default=0)
+
+
+def _let_read(library: ctypes.CDLL, rules: int, path: str) -> None:
+    """One folder or file for reading; one that does not exist needs no rule."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        rights = _READ_FILE | (_READ_FOLDER if os.path.isdir(path) else 0)
+        rule = struct.pack("=Qi", rights, descriptor)
+        checked(library.syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0))
+    finally:
+        os.close(descriptor)
+
+
+def forbid_calls(reads: bool) -> str:
+    """Leave the system calls of a child; says how many.
+
+    Raises:
+        LayerMissing: no table for this machine, or the kernel refuses.
+    """
     machine = platform.machine()
-    if machine not in REFUSED_CALLS:
-        return f"no table of system calls for {machine}"
-    program = filter_program(*REFUSED_CALLS[machine])
+    program = filter_program(machine, reads)
+    if program is None:
+        raise LayerMissing(f"no table of system calls for {machine}")
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
-    refused = libc().prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)
-    return os.strerror(ctypes.get_errno()) if refused else ""
-
-
-def filter_program(architecture: int, numbers: dict[str, int]) -> bytes:
-    """Classic BPF: refuse another architecture's calls and the given numbers, allow the rest."""
-    refused = sorted(set(numbers.values()))
-    steps = [
-        (LOAD_WORD, 0, 0, ARCHITECTURE_OFFSET),
-        (JUMP_EQUAL, 0, len(refused) + 3, architecture),
-        (LOAD_WORD, 0, 0, NUMBER_OFFSET),
-        (JUMP_AT_LEAST, len(refused) + 1, 0, X32_NUMBERS),
-    ]
-    steps += [(JUMP_EQUAL, len(refused) - i, 0, n) for i, n in enumerate(refused)]
-    steps += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
-    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+    checked(libc().prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0))
+    return f"{len(allowed(reads))} calls"

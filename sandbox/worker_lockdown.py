@@ -1,11 +1,11 @@
 """What a process gives up before it runs an unapproved policy, and the list of what it managed.
 
 Each layer is tried by itself. One that the system refuses is reported as missing with the reason
-in a few words, so that the parent can say so; nothing here raises. Linux first: elsewhere the
-rlimits work and the rest is reported as missing.
+in a few words, so that the parent can refuse to go on; nothing here raises. No layer needs a
+privilege or a namespace: all of them hold for an ordinary user and in ordinary containers. Linux
+first: elsewhere the rlimits work and the rest is missing.
 
-What is left: a process that breaks out of the policy language can still read the files that its
-user may read, and tell nobody.
+What is left to such a process: its own memory, the clock, and one socket to its parent.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import ctypes
 import os
 import resource
 import signal
-import stat
 import sys
-from collections.abc import Callable
+import sysconfig
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sandbox.worker_kernel import deny_file_changes, deny_system_calls, libc
+from sandbox.worker_kernel import LayerMissing, checked, forbid_calls, forbid_files, libc
 
 NOBODY = 65534
+CHANNEL = 0  # the descriptor that is left
+READERS_DESCRIPTORS = 16
+MOST_DESCRIPTORS = 1 << 20  # the kernel's own ceiling
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
-CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWIPC = 0x1000_0000, 0x4000_0000, 0x0800_0000
 CAPABILITY_VERSION_3 = 0x2008_0522
 
 
@@ -34,62 +36,91 @@ class Limits:
     Attributes:
         memory_bytes: address space; a compiler needs gigabytes of it, mostly untouched.
         cpu_s: processor time over the process's life.
-        open_files: descriptors.
     """
 
     memory_bytes: int = 4 << 30
     cpu_s: int = 3600
-    open_files: int = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer of isolation: in force, or missing and why."""
+    """One layer of isolation: in force and by what, or missing and why."""
 
     name: str
     in_force: bool
     note: str = ""
 
 
-def lock_down(limits: Limits, parent_pid: int) -> list[Layer]:
-    """Give up everything that scoring a policy does not need; cannot be undone.
+Step = Callable[[], str]
+
+
+def lock_down(
+    limits: Limits, parent_pid: int, readable: Iterable[str] = (), kept_open: int = CHANNEL + 1
+) -> list[Layer]:
+    """Give up everything that a job does not need; cannot be undone.
+
+    Descriptor `CHANNEL` is the socket to the parent.
 
     Args:
         limits: the ceilings.
         parent_pid: the process is killed when this one dies.
+        readable: folders that may be read; without any, no file is opened any more.
+        kept_open: descriptors from 0 on that stay.
     """
-    steps: list[tuple[str, Callable[[], str]]] = [
-        ("own process group", _own_group),
-        ("no network", _leave_network),
-        ("unprivileged user", _become_nobody),
-        ("no capabilities", _drop_capabilities),
-        ("no new privileges", lambda: _prctl(PR_SET_NO_NEW_PRIVS, 1)),
-        ("no changes to files", deny_file_changes),
-        ("not traceable", lambda: _prctl(PR_SET_DUMPABLE, 0)),
-        ("dies with its parent", lambda: _die_with(parent_pid)),
-        ("no environment", _clear_environment),
-        ("no core dump", lambda: _limit(resource.RLIMIT_CORE, 0)),
-        ("no file writes", lambda: _limit(resource.RLIMIT_FSIZE, 0)),
-        ("few descriptors", lambda: _limit(resource.RLIMIT_NOFILE, limits.open_files)),
-        ("bounded memory", lambda: _limit(resource.RLIMIT_AS, limits.memory_bytes)),
-        ("bounded processor time", lambda: _limit(resource.RLIMIT_CPU, limits.cpu_s)),
-        ("few system calls", deny_system_calls),
-        ("no new processes", _forbid_processes),
+    folders = list(readable)
+    most = kept_open + (READERS_DESCRIPTORS if folders else 0)
+    steps: list[tuple[str, Step]] = [
+        ("group", _own_group),
+        ("environment", _clear_environment),
+        ("privileges", lambda: _prctl(PR_SET_NO_NEW_PRIVS, 1)),
+        ("files", lambda: forbid_files(folders)),
+        ("descriptors", lambda: _close_all_but(kept_open, most)),
+        ("user", _become_nobody),
+        ("capabilities", _drop_capabilities),
+        ("tracing", lambda: _prctl(PR_SET_DUMPABLE, 0)),
+        ("parent", lambda: _die_with(parent_pid)),
+        ("core", lambda: _limit(resource.RLIMIT_CORE, 0)),
+        ("writes", lambda: _limit(resource.RLIMIT_FSIZE, 0)),
+        ("memory", lambda: _limit(resource.RLIMIT_AS, limits.memory_bytes)),
+        ("processor", lambda: _limit(resource.RLIMIT_CPU, limits.cpu_s)),
+        ("processes", _forbid_processes),
+        ("calls", lambda: forbid_calls(reads=bool(folders))),
     ]
     return [_attempt(name, step) for name, step in steps]
 
 
-def _attempt(name: str, step: Callable[[], str]) -> Layer:
-    """Take one step; it answers "" when the layer holds, else why it does not."""
+LAYERS = {
+    "group": "a process group of its own, killed as a whole",
+    "descriptors": "every inherited descriptor closed but the socket to the parent",
+    "environment": "no environment",
+    "privileges": "no new privileges (no_new_privs)",
+    "files": "no file, TCP port, foreign signal or abstract socket (Landlock)",
+    "user": "an unprivileged user",
+    "capabilities": "no capability",
+    "tracing": "not traceable by others of its user",
+    "parent": "dies with its parent",
+    "core": "no core dump",
+    "writes": "no byte into any file (file size limit 0)",
+    "memory": "bounded address space",
+    "processor": "bounded processor time",
+    "processes": "no new process or thread",
+    "calls": "an allow-list of system calls, killed for any other (seccomp)",
+}
+
+
+def package_folders() -> list[str]:
+    """The folders of the interpreter's library and of what is installed or on the import path."""
+    named = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    found = (os.path.realpath(path) for path in (*named, *sys.path) if path)
+    return [path for path in dict.fromkeys(found) if path != os.sep]
+
+
+def _attempt(name: str, step: Step) -> Layer:
+    """Take one step; it answers by what the layer holds."""
     try:
-        note = step()
-    except (OSError, ValueError, AttributeError) as error:
-        note = str(error)
-    return Layer(name, not note, note[:80])
-
-
-def _checked(result: int) -> str:
-    return os.strerror(ctypes.get_errno()) if result != 0 else ""
+        return Layer(name, True, step())
+    except (LayerMissing, OSError, ValueError, AttributeError) as error:
+        return Layer(name, False, str(error)[:80] or type(error).__name__)
 
 
 def _own_group() -> str:
@@ -97,49 +128,36 @@ def _own_group() -> str:
     return ""
 
 
-def _leave_network() -> str:
-    """Enter an empty network namespace; without privilege, inside a new user namespace."""
-    if not sys.platform.startswith("linux"):
-        return "needs Linux"
-    library = libc()
-    flags = CLONE_NEWNET | CLONE_NEWIPC
-    if os.geteuid() == 0 and library.unshare(flags) == 0:
-        return ""
-    return _checked(library.unshare(CLONE_NEWUSER | flags))
+def _close_all_but(kept: int, most: int) -> str:
+    """Close all that was inherited but the first, and allow few new ones or none."""
+    os.closerange(kept, MOST_DESCRIPTORS)
+    return _limit(resource.RLIMIT_NOFILE, most)
+
+
+def _clear_environment() -> str:
+    os.environ.clear()
+    return ""
 
 
 def _become_nobody() -> str:
-    """Leave root, unless others may not read the interpreter; another user keeps its own id."""
-    if os.geteuid() != 0:
-        return ""
-    for folder in (os.path.dirname(os.__file__), os.path.dirname(__file__), *sys.path):
-        if closed := _closed_to_others(os.path.realpath(folder)):
-            return f"only root may read {closed}"
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
-    return ""
-
-
-def _closed_to_others(path: str) -> str:
-    """The first folder on the way to `path` that other users may not enter; "" when none."""
-    while os.path.exists(path):
-        if os.path.isdir(path) and not os.stat(path).st_mode & stat.S_IXOTH:
-            return path
-        if path == os.path.dirname(path):
-            break
-        path = os.path.dirname(path)
-    return ""
+    """Leave root; another user keeps its own id."""
+    if 0 in os.getresuid():
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    return f"uid {os.geteuid()}"
 
 
 def _drop_capabilities() -> str:
-    """Clear every capability set, those of a user namespace included."""
+    """Clear every capability set."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-    return _checked(libc().capset(header, (ctypes.c_uint32 * 6)()))
+    checked(libc().capset(header, (ctypes.c_uint32 * 6)()))
+    return ""
 
 
 def _prctl(option: int, value: int) -> str:
-    return _checked(libc().prctl(option, ctypes.c_ulong(value), 0, 0, 0))
+    checked(libc().prctl(option, ctypes.c_ulong(value), 0, 0, 0))
+    return ""
 
 
 def _die_with(parent_pid: int) -> str:
@@ -148,11 +166,6 @@ def _die_with(parent_pid: int) -> str:
     if os.getppid() != parent_pid:
         os._exit(1)
     return note
-
-
-def _clear_environment() -> str:
-    os.environ.clear()
-    return ""
 
 
 def _limit(kind: int, ceiling: int) -> str:
@@ -165,7 +178,7 @@ def _limit(kind: int, ceiling: int) -> str:
 
 
 def _forbid_processes() -> str:
-    """No fork, no thread, by whatever holds: the limit exempts root, the filter nobody."""
+    """No fork, no thread: the limit exempts root, so it is tried."""
     _limit(resource.RLIMIT_NPROC, 0)
     try:
         pid = os.fork()
@@ -174,4 +187,4 @@ def _forbid_processes() -> str:
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    return "the system still forks"
+    raise LayerMissing("the system still forks")

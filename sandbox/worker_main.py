@@ -9,7 +9,7 @@ inherit all of that, lock themselves down as their role says, and answer jobs on
 
 A job is a function `job(payload, message, attachment, kept) -> bytes`; `kept` is a dictionary
 that lives as long as the child. Descriptors that came with `fork` after the socket's are in
-`kept["lent"]`.
+`kept["lent"]`: sockets as sockets, all else as the memory that it maps.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import contextlib
 import gc
 import importlib
 import json
+import mmap
 import os
 import pickle
 import socket
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from sandbox import wire
-from sandbox.worker_lockdown import Limits, lock_down
+from sandbox.worker_lockdown import CHANNEL, Limits, lock_down, package_folders
 
 REFUSALS = frozenset({"PolicyRefused", "ParametersRefused"})  # by name: not every job has them
 Job = Callable[[Any, Mapping[str, Any], bytes, dict[str, Any]], bytes]
 Roles = Mapping[str, Mapping[str, Any]]
+Lent = socket.socket | mmap.mmap
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,17 +100,38 @@ def _fork_child(
     status = 1
     try:
         control.close()
-        channel = socket.socket(fileno=descriptors[0])
-        layers = lock_down(Limits(**role["limits"]), parent_pid)
+        os.dup2(descriptors[0], CHANNEL)
+        channel = socket.socket(fileno=CHANNEL)
+        lent, kept_open = _taken(descriptors[1:])
+        readable = package_folders() if role["reads_packages"] else ()
+        sys.dont_write_bytecode = True
+        layers = lock_down(Limits(**role["limits"]), parent_pid, readable, kept_open)
         wire.send_json(channel, [[x.name, x.in_force, x.note] for x in layers])
-        _serve_jobs(channel, role, payload, tuple(descriptors[1:]))
+        _serve_jobs(channel, role, payload, lent)
         status = 0
     finally:
         os._exit(status)
 
 
+def _taken(descriptors: Sequence[int]) -> tuple[tuple[Lent, ...], int]:
+    """Lent descriptors as what they are, and how many stay open with the channel's.
+
+    They are looked at now, since a locked-down process cannot ask what a descriptor is.
+    """
+    lent: list[Lent] = []
+    place = CHANNEL
+    for descriptor in descriptors:
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            place += 1
+            os.dup2(descriptor, place)
+            lent.append(socket.socket(fileno=place))
+        else:
+            lent.append(mmap.mmap(descriptor, 0))  # its memory stays when it is closed
+    return tuple(lent), place + 1
+
+
 def _serve_jobs(
-    channel: socket.socket, role: Mapping[str, Any], payload: object, lent: tuple[int, ...]
+    channel: socket.socket, role: Mapping[str, Any], payload: object, lent: tuple[Lent, ...]
 ) -> None:
     """Answer jobs until the parent closes the socket."""
     kept: dict[str, Any] = {"lent": lent}

@@ -106,7 +106,7 @@ class WarmProcess:
         """A fresh child of a role, locked down and waiting for its first job.
 
         Args:
-            lent: up to two descriptors that its job finds in `kept["lent"]`.
+            lent: up to two sockets or pieces of memory that its job finds in `kept["lent"]`.
 
         Raises:
             WorkersUnavailable: the warm process is gone, or the system forks no more.

@@ -7,6 +7,7 @@ engines run here; machine code comes with the message, made by whoever may compi
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import socket
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from sandbox.native.machine_code import MachineCode
 from sandbox.native.toolchain import policy_toolchain
 from sandbox.verifier import verify
 from serving_adapter.activation import NativeRouter, Router, missing_rows
-from serving_adapter.side_page import ANSWER, ASK, MAX_INSTANCES, Page, page_of
+from serving_adapter.side_page import ANSWER, ASK, MAX_INSTANCES, Page, views_of
 
 WARM_UP = '''
 """The first row."""
@@ -40,6 +41,7 @@ def prepare(_: object) -> None:
     rows = missing_rows(contract.Instance, 1)
     memory = np.zeros(contract.MEMORY_SLOTS)
     NativeRouter(loaded).route(missing_rows(contract.Request, 1), rows, memory, 0, 1000)
+    importlib.import_module("sandbox.compiled")  # which `load_policy` does late
     policy_toolchain()
     link(MachineCode("", "", {}, ()))
 
@@ -50,7 +52,7 @@ def decide(_: object, message: Mapping[str, Any], attachment: bytes, kept: dict[
         kept["router"], digest = _load(message, attachment)
         return digest.encode("ascii")
     page, channel = kept["lent"]
-    _serve(kept["router"], page_of(page), socket.socket(fileno=channel))
+    _serve(kept["router"], views_of(page), channel)
     os._exit(0)
 
 

@@ -62,12 +62,11 @@ def new_page() -> tuple[int, Page]:
     seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
     # A page that shrank under its reader would kill it.
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    return descriptor, page_of(descriptor)
+    return descriptor, views_of(mmap.mmap(descriptor, PAGE_BYTES))
 
 
-def page_of(descriptor: int) -> Page:
-    """The views of a page that somebody else made."""
-    data = mmap.mmap(descriptor, PAGE_BYTES)
+def views_of(data: mmap.mmap) -> Page:
+    """The views of a page's memory."""
     return Page(
         np.frombuffer(data, _REQUEST, 1),
         np.frombuffer(data, np.float64, contract.MEMORY_SLOTS, _MEMORY_AT),

@@ -190,6 +190,12 @@ def entry_addresses() -> NDArray[np.int64]:
         CacheRefused: there is no directory to keep machine code in.
         CompileFailed: the simulator does not compile here.
     """
+    if not _linked.keys() >= set(ENTRIES):  # a locked-down process has no disk to ask
+        _link_entries()
+    return np.array([_linked[name].addresses[name] for name in ENTRIES], np.int64)
+
+
+def _link_entries() -> None:
     cache = kernel_cache()
     missing = [name for name in ENTRIES if not _is_linked(cache, name)]
     for _ in compile_entries(missing):
@@ -199,7 +205,6 @@ def entry_addresses() -> NDArray[np.int64]:
             "The simulator's machine code could not be kept or is not for this machine: free some "
             f"space in {cache.directory}, then run the command again."
         )
-    return np.array([_linked[name].addresses[name] for name in ENTRIES], np.int64)
 
 
 def _is_linked(cache: CodeCache, name: str) -> bool:

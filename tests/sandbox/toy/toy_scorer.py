@@ -1,13 +1,16 @@
-"""A scorer whose candidates name the mishap they want; importable in scoring processes only."""
+"""Jobs whose candidates name the mishap they want; importable in working processes only."""
 
-import json
 import os
+import platform
 import signal
 import socket
+import struct
 import sys
 import time
 
-from sandbox.scores import WindowScore, score_as_json
+from sandbox import worker_kernel
+
+CHANNEL = 0
 
 
 class PolicyRefused(Exception):
@@ -18,25 +21,48 @@ def prepare(payload):
     payload["prepared_by"] = os.getpid()
 
 
-def refuse_to_prepare(payload):
-    raise RuntimeError("the kernel does not compile")
+def prepare_on_another_machine(payload):
+    platform.machine = lambda: "riscv64"
 
 
-def score(payload, message, attachment, kept):
+def prepare_without_landlock(payload):
+    worker_kernel._CREATE = 1023
+
+
+def prepare_as_one_who_stays(payload):
+    def refuse(*ids):
+        raise PermissionError("Operation not permitted")
+
+    os.getresuid, os.setgroups = lambda: (0, 0, 0), refuse
+
+
+def compile_job(payload, message, attachment, kept):
+    words = message["source"].split()
+    if words[0] == "compile":
+        globals()[f"do_{words[1]}"](payload, None, kept)
+    return b"code of " + message["source"].encode()
+
+
+def score_job(payload, message, attachment, kept):
+    """Each window's base times what the candidate did, as float64; then how often it was asked."""
     kept["calls"] = kept.get("calls", 0) + 1
-    words = attachment.decode().split()
-    value = globals()[f"do_{words[0]}"](payload, message["parameters"], kept) or 1.0
-    base, calls = payload["base"], {"calls": kept["calls"]}
-    scores = [WindowScore(w, base[w] * value, calls) for w in message["windows"]]
-    return json.dumps([score_as_json(score) for score in scores]).encode()
+    words = message["source"].split()
+    if words[0] == "compile":
+        value = 3.0 if attachment == b"code of " + message["source"].encode() else 666.0
+    else:
+        value = globals()[f"do_{words[0]}"](payload, message["parameters"], kept) or 1.0
+    numbers = [payload["base"][w] * value for w in message["windows"]]
+    return struct.pack(f"<{len(numbers) + 1}d", *numbers, kept["calls"])
 
 
 def do_well(payload, parameters, kept):
     return (parameters or {}).get("FACTOR", 2.0)
 
 
-def do_sleep_then_well(payload, parameters, kept):
-    time.sleep(0.05)
+def do_dawdle_then_well(payload, parameters, kept):
+    until_s = time.monotonic() + 0.05
+    while time.monotonic() < until_s:
+        pass
     return 3.0
 
 
@@ -80,52 +106,9 @@ def do_nan(payload, parameters, kept):
 
 
 def do_babble(payload, parameters, kept):
-    payload["base"] = {}
-    for descriptor in range(3, 16):
-        try:
-            os.write(descriptor, b"\xff" * 4096)
-        except OSError:
-            continue
-    time.sleep(5)
-
-
-def _score_of(forbidden, *errors):
-    try:
-        forbidden()
-    except errors:
-        return 7.0
-    return 666.0
-
-
-def do_write(payload, parameters, kept):
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def forbidden():
-        with open(payload["file"], "w") as file:
-            file.write("x")
-
-    return _score_of(forbidden, OSError)
-
-
-def do_connect(payload, parameters, kept):
-    def forbidden():
-        with socket.socket() as client:
-            client.connect(("127.0.0.1", payload["port"]))
-
-    return _score_of(forbidden, OSError)
+    kept["channel"] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, CHANNEL)
+    kept["channel"].sendall(b"\xff" * 4096)
 
 
 def do_look_around(payload, parameters, kept):
     return 7.0 if not os.environ and "" not in sys.path else 666.0
-
-
-def do_chmod(payload, parameters, kept):
-    return _score_of(lambda: os.chmod(__file__, 0o644), PermissionError)
-
-
-def do_kill_its_parent(payload, parameters, kept):
-    return _score_of(lambda: os.kill(payload["prepared_by"], 0), PermissionError)
-
-
-def do_exec(payload, parameters, kept):
-    return _score_of(lambda: os.execv(sys.executable, [sys.executable]), PermissionError)

@@ -1,0 +1,153 @@
+"""How candidates are scored: what a job asks a locked-down child, and what its parent believes.
+
+The child verifies the source, links or interprets it, simulates, and answers with what happened.
+Scores are the parent's: it checks that the outcome can be true and computes metrics from it, so
+nothing that a policy does to its own process can choose a number. Machine code is made in a child
+of another role, which may read the packages' folders and runs no policy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.engine import LoadedPolicy, load_policy
+from sandbox.hardware import build_hardware
+from sandbox.kernel.calls import CALLED
+from sandbox.native.machine_code import MAX_CODE_BYTES, MachineCode
+from sandbox.outcome_bytes import outcome_from_bytes, outcome_length, outcome_to_bytes
+from sandbox.plausibility import check_outcome
+from sandbox.replay import default_policy
+from sandbox.scenario import Scenario, outcome_of, score
+from sandbox.scores import Candidate, WindowScore
+from sandbox.source import PolicySource
+from sandbox.verifier import verify
+from sandbox.worker_lockdown import Limits
+from sandbox.worker_process import Role
+
+# Of the interpreted engine, roughly: a call, a unit of fuel; and what compiling takes instead.
+DECISION_S, FUEL_S, COMPILE_S = 100e-6, 1e-6, 0.3
+COST_INSTANCES = 64  # static costs are for this many
+KEPT_SOURCES = 256
+_ONCE_A_REQUEST = ("route", "route_decode", "priority", "admit")  # about; others are by the clock
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a child is asked.
+
+    Attributes:
+        needs_code: the job is long enough for machine code to be made first.
+    """
+
+    message: Mapping[str, object]
+    needs_code: bool
+
+
+class ServingScoring:
+    """Scores policies on scenarios by name; see `sandbox.worker.Scoring`."""
+
+    prepare = "sandbox.scoring:prepare"
+
+    def __init__(self, scenarios: Sequence[Scenario]) -> None:
+        self.payload = tuple(scenarios)
+        self._by_name = {scenario.name: scenario for scenario in self.payload}
+        self._verify = functools.lru_cache(KEPT_SOURCES)(verify)
+
+    def roles(self, limits: Limits) -> Mapping[str, Role]:
+        """Children that score, and children that compile."""
+        most = sum(outcome_length(len(s.trace), s.cluster) for s in self.payload)
+        return {
+            "score": Role("sandbox.scoring:score_job", limits=limits, max_reply_bytes=most),
+            "compile": Role(
+                "sandbox.native.compile_job:compile_job", True, limits, MAX_CODE_BYTES
+            ),
+        }
+
+    def question(self, candidate: Candidate, windows: Sequence[str]) -> Question:
+        """What to ask about a candidate on windows.
+
+        Raises:
+            PolicyRefused, ParametersRefused: it is not admitted.
+            KeyError: there is no such window.
+        """
+        asked = [self._by_name[name] for name in windows]
+        source = self._verify(candidate.source_text)
+        source.vector(candidate.parameters)
+        plain = candidate.parameters
+        parameters = None if plain is None else {k: float(v) for k, v in plain.items()}
+        message = {
+            "source": candidate.source_text,
+            "parameters": parameters,
+            "windows": list(windows),
+            "only": list(CALLED),
+        }
+        return Question(message, not _is_short(source, asked))
+
+    def scores(self, windows: Sequence[str], reply: bytes) -> list[WindowScore]:
+        """What a child's answer is worth, window by window.
+
+        Raises:
+            MalformedOutcome, ImplausibleOutcome: it is no answer, or cannot be true.
+        """
+        found, at = [], 0
+        for scenario in (self._by_name[name] for name in windows):
+            requests, cluster = len(scenario.trace), scenario.cluster
+            end = at + outcome_length(requests, cluster)
+            outcome = outcome_from_bytes(reply[at:end], requests, cluster)
+            check_outcome(outcome, scenario.setup, build_hardware(cluster))
+            found.append(score(scenario, outcome))
+            at = end
+        if at != len(reply):
+            raise ValueError("an answer for other windows")
+        return found
+
+
+def prepare(payload: Sequence[Scenario]) -> None:
+    """Load all that children share: kernel, both engines, compiler, the default policy.
+
+    They open no file once they are locked down, so all that is imported late is run once here.
+    """
+    from sandbox.native import compile_job
+
+    default = default_policy()
+    outcome_of(payload[0], default)
+    load_policy(default.source, engine="interpreted", only=CALLED)
+    compile_job.prepare(payload)
+
+
+def score_job(
+    payload: Sequence[Scenario], message: Mapping[str, Any], attachment: bytes, kept: dict[str, Any]
+) -> bytes:
+    """Outcomes of a candidate on windows; loaded policies are kept for other parameters."""
+    source = kept.get("source")
+    if source is None:
+        source = kept["source"] = verify(message["source"])
+    engine = "compiled" if attachment else "interpreted"
+    if engine not in kept:
+        kept[engine] = _loaded(source, attachment)
+    policy: LoadedPolicy = kept[engine]
+    if message["parameters"] is not None:
+        policy = policy.with_parameters(message["parameters"])
+    by_name = {scenario.name: scenario for scenario in payload}
+    asked = [by_name[name] for name in message["windows"]]
+    return b"".join(outcome_to_bytes(outcome_of(s, policy), s.cluster) for s in asked)
+
+
+def _loaded(source: PolicySource, code: bytes) -> LoadedPolicy:
+    """The engines decide alike, so which one it is changes nothing but the time it takes."""
+    if not code:
+        return load_policy(source, engine="interpreted", only=CALLED)
+    return load_policy(source, only=CALLED, code=MachineCode.from_bytes(code))
+
+
+def _is_short(source: PolicySource, asked: Sequence[Scenario]) -> bool:
+    """Would interpreting every decision take less than compiling the policy?"""
+    most_instances = sum(pool.most for pool in asked[0].cluster.pool)
+    share = min(most_instances / COST_INSTANCES, 1.0)
+    work = sum(source.cost.get(hook, 0) for hook in _ONCE_A_REQUEST) * share
+    requests = sum(len(scenario.trace) for scenario in asked)
+    oftener = any(hook not in _ONCE_A_REQUEST for hook in source.hooks if hook in CALLED)
+    return not oftener and requests * (DECISION_S + work * FUEL_S) < COMPILE_S
