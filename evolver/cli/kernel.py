@@ -34,7 +34,11 @@ def is_warm() -> bool:
 
 def main() -> None:
     """Compile now, so that nothing waits for it later: the set-up's last step."""
-    warm_kernel(Screen())
+    from sandbox.replay import default_policy
+
+    screen = Screen()
+    warm_kernel(screen)
+    default_policy()  # and with it what every policy links
 
 
 if __name__ == "__main__":
