@@ -91,6 +91,7 @@ async def serve(
         port = await stack.enter_async_context(
             _listening(application, settings.host, settings.port)
         )
+        await stack.enter_async_context(_in_background(host.load_shadow()))
         if settings.untrusted is None:
             await stack.enter_async_context(_in_background(host.follow(settings.snapshot)))
         announce(_sentence(host, settings, port))
