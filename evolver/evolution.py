@@ -158,6 +158,7 @@ def evolve(
     store: PolicyStore,
     *,
     workers: int | None = None,
+    accept_missing: Collection[str] = (),
     model: ModelSettings | None = None,
     active: Human | None = None,
     sinks: Sequence[EventSink] = (),
@@ -165,14 +166,19 @@ def evolve(
 ) -> Evolution:
     """Search, prove, and put the winner with its evidence into the store.
 
+    Layers of isolation in `accept_missing` may be missing; the notes of the windows and the run's
+    record say which were.
+
     Raises:
         EvolverError, SandboxError, StoreError: with what to do next; events up to then are kept.
     """
     windows = problem.windows()
     with (
         RunRecord(store, problem, limits, model) as record,
-        start_pool(windows.all, workers) as pool,
+        start_pool(windows.all, workers, accept_missing) as pool,
     ):
+        missing = tuple(layer.sentence for layer in pool.missing)
+        windows = replace(windows, notes=(*windows.notes, *missing))
         search = Search(
             serving_task(problem, windows, pool),
             proposers(problem.hooks, model, record.on_exchange),
@@ -190,5 +196,5 @@ def evolve(
         policy = None
         if result.verdict.outcome is Outcome.IMPROVED and evidence is not None:
             policy = record.propose(result.verdict, evidence, author)
-        record.finish(result, policy)
+        record.finish(result, policy, missing)
     return Evolution(record.run, windows, result, evidence, policy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -118,8 +119,10 @@ class RunRecord:
         self._store.attach_evidence(version.digest, evidence.document(), author)
         return version.digest
 
-    def finish(self, result: RunResult, policy: str | None) -> None:
-        """Close the run with its verdict."""
+    def finish(
+        self, result: RunResult, policy: str | None, missing_isolation: Sequence[str] = ()
+    ) -> None:
+        """Close the run with its verdict, and with what its candidates were not isolated by."""
         self._flush()
         verdict = result.verdict
         summary: dict[str, object] = {
@@ -130,6 +133,7 @@ class RunRecord:
             "seconds": result.seconds,
             "tokens": result.tokens,
             "price_usd": result.price_usd,
+            "missing_isolation": list(missing_isolation),
         }
         self._store.runs.finish_run(self.run, verdict.outcome.value, summary)
         self._finished = True

@@ -28,8 +28,8 @@ from sandbox.errors import SandboxError
 from sandbox.scores import Candidate, WindowScore
 from sandbox.worker_batch import Batch, Codes, Job, Run, Scoring, Worker
 from sandbox.worker_child import Child, JobFault
-from sandbox.worker_layers import IsolationMissing, Layer, accepted, agreed, demand
-from sandbox.worker_lockdown import Limits
+from sandbox.worker_layers import IsolationMissing, accepted, demand, layers_of
+from sandbox.worker_lockdown import Layer, Limits
 from sandbox.worker_process import WarmProcess, WorkerSetup, WorkersUnavailable
 
 __all__ = [
@@ -96,10 +96,7 @@ class WorkerPool:
             return
         self._warm = WarmProcess(self._setup, self._scoring.payload)
         try:
-            probes = [self._warm.fork(role) for role in self._setup.roles]
-            self._layers = agreed([probe.layers for probe in probes])
-            for probe in probes:
-                self._warm.end(probe)
+            self._layers = layers_of(self._warm, self._setup.roles)
             demand(self._layers, self._accepted)
         except BaseException:
             self.close()

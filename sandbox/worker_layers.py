@@ -11,8 +11,7 @@ from collections.abc import Collection, Sequence
 
 from sandbox.errors import SandboxError
 from sandbox.worker_lockdown import LAYERS, Layer
-
-__all__ = ["ACCEPT_MISSING", "IsolationMissing", "Layer", "accepted", "agreed", "demand"]
+from sandbox.worker_process import Role, WarmProcess, WorkerSetup
 
 ACCEPT_MISSING = "EVOLVER_ACCEPT_MISSING"
 
@@ -50,6 +49,40 @@ def agreed(roles: Sequence[Sequence[Layer]]) -> tuple[Layer, ...]:
         if layer.name not in by_name or not layer.in_force:
             by_name[layer.name] = layer
     return tuple(by_name.values())
+
+
+def probe() -> tuple[Layer, ...]:
+    """The layers of this system, found by locking a process of each kind down.
+
+    Raises:
+        WorkersUnavailable: no process can be started.
+    """
+    job = f"{__name__}:nothing"
+    roles = {"score": Role(job), "compile": Role(job, reads_packages=True)}
+    warm = WarmProcess(WorkerSetup(roles), None)
+    try:
+        return layers_of(warm, roles)
+    finally:
+        warm.close()
+
+
+def layers_of(warm: WarmProcess, roles: Collection[str]) -> tuple[Layer, ...]:
+    """The layers that children of some roles say they have, by forking one of each.
+
+    Raises:
+        WorkersUnavailable: the system forks no more.
+    """
+    found = []
+    for role in roles:
+        child = warm.fork(role)
+        found.append(child.layers)
+        warm.end(child)
+    return agreed(found)
+
+
+def nothing(_payload: object, _message: object, _attachment: bytes, _kept: object) -> bytes:
+    """The job of a process that is only looked at."""
+    return b""
 
 
 def demand(layers: Sequence[Layer], may_miss: Collection[str]) -> None:

@@ -50,6 +50,14 @@ class Layer:
     in_force: bool
     note: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        what = f"{self.name}: {LAYERS[self.name]}"
+        if not self.in_force:
+            return f"isolation without {what} ({self.note})"
+        return f"{what} ({self.note})" if self.note else what
+
 
 Step = Callable[[], str]
 

@@ -25,7 +25,7 @@ OPTIONAL = ("litellm", "openai")
 # 1.82.7 and 1.82.8 were malicious uploads; releases before 1.84.0 have known holes.
 LITELLM_OLDEST, LITELLM_REFUSED = (1, 84, 0), ("1.82.7", "1.82.8")
 RESTRICTED_OLDEST = (9, 0)
-KNOWN_SETTINGS = ("EVOLVER_HOME",)
+KNOWN_SETTINGS = ("EVOLVER_HOME", "EVOLVER_ACCEPT_MISSING")
 
 
 class Health(StrEnum):
@@ -227,8 +227,29 @@ def _kernel() -> Iterator[Finding]:
     yield Finding("simulator", Health.OK, f"{state}; machine code in {place}")
 
 
+def _isolation() -> Iterator[Finding]:
+    """The layers around code that nobody approved."""
+    from sandbox.worker_layers import ACCEPT_MISSING, IsolationMissing, accepted, probe
+    from sandbox.worker_process import WorkersUnavailable
+
+    try:
+        may_miss, layers = accepted(()), probe()
+    except (IsolationMissing, WorkersUnavailable) as error:
+        yield Finding("isolation", Health.WRONG, str(error), "see the sentence before")
+        return
+    for layer in layers:
+        if layer.in_force:
+            yield Finding("isolation", Health.OK, layer.sentence)
+        elif layer.name in may_miss:
+            yield Finding("isolation", Health.NOTE, layer.sentence, f"{ACCEPT_MISSING} accepts it")
+        else:
+            yield Finding("isolation", Health.WRONG, layer.sentence,
+                          f"evolve --accept-missing {layer.name}")  # fmt: skip
+
+
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _python, _packages, _shadows, _settings, _store, _keys, _snapshot, _kernel,
+    _isolation,
 )  # fmt: skip
 
 

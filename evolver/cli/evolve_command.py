@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +64,10 @@ Workers = Annotated[
     int | None, typer.Option(min=1, max=256, help="Processes that score; one per core.")
 ]
 Model = Annotated[str | None, typer.Option(metavar="PROVIDER/NAME", help="Writes candidates, too.")]
+AcceptMissing = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A layer of isolation that may be missing; see doctor."),
+]
 ApiBase = Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-compatible endpoint.")]
 
 
@@ -79,6 +84,7 @@ def evolve(
     budget_tokens: Tokens = None,
     budget_usd: Dollars = None,
     workers: Workers = None,
+    accept_missing: AcceptMissing = None,
     model: Model = None,
     api_base: ApiBase = None,
     capacity: CapacityFile = None,
@@ -120,7 +126,9 @@ def evolve(
         calibration or (),
     )  # fmt: skip
     screen.note(*ground.sentences())
-    evolution, view = _searched(screen, _problem(screen, ground, share), limits, settings, workers)
+    evolution, view = _searched(
+        screen, _problem(screen, ground, share), limits, settings, workers, accept_missing or ()
+    )
     _shown(screen, output, out, evolution, view)
     _next(screen, trace, evolution)
 
@@ -131,6 +139,7 @@ def _searched(
     limits: Limits,
     model: ModelSettings | None,
     workers: int | None,
+    accept_missing: Collection[str],
 ) -> tuple[Evolution, EvolveView]:
     """The run, watched and recorded."""
     from evolver.cli.evolve_view import EvolveView
@@ -139,8 +148,9 @@ def _searched(
 
     with open_store() as store, EvolveView.on(screen, limits) as view:
         evolution = search(
-            problem, limits, store, workers=workers, model=model, active=_active(), sinks=(view,)
-        )
+            problem, limits, store, workers=workers, accept_missing=accept_missing, model=model,
+            active=_active(), sinks=(view,),
+        )  # fmt: skip
     screen.note(*evolution.windows.notes)
     return evolution, view
 

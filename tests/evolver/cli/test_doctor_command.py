@@ -63,3 +63,16 @@ def test_a_home_that_is_a_file_is_wrong(evolver, tmp_path, monkeypatch):
     done = evolver("doctor", "-o", "json")
     assert done.code == 1
     assert "is not a folder" in done.out
+
+
+def test_every_layer_of_isolation_is_listed(evolver):
+    findings = evolver("doctor", "-o", "json").json["findings"]
+    layers = [f["text"] for f in findings if f["topic"] == "isolation"]
+    assert {"files", "calls", "user"} <= {text.split(":")[0] for text in layers}
+
+
+def test_a_layer_that_there_is_not_cannot_be_accepted(evolver, monkeypatch):
+    monkeypatch.setenv("EVOLVER_ACCEPT_MISSING", "walls")
+    done = evolver("doctor")
+    assert done.code == 1
+    assert "No layer of isolation is called 'walls'" in " ".join(done.out.split())
