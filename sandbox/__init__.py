@@ -8,8 +8,9 @@ Reading guide:
 3. `engine`: `load_policy` makes it callable, `compiled` or `interpreted`, through one `frame`.
 4. `simulation`: a trace on a `cluster` under a policy; `kernel` is its event loop, `metrics` what
    came of it, `replay` several policies on the same trace.
-5. `scenario`: windows to search, to choose and to prove on; `worker` scores unapproved policies on
-   them in locked-down processes; `stats` and `evidence` say what that proves.
+5. `scenario`: windows to search, to choose and to prove on; `worker` runs unapproved policies on
+   them in locked-down processes and `scoring` says what that was worth, once `plausibility` holds;
+   `stats` and `evidence` say what it proves.
 
 `policies` holds the default, `identity` the digests, `errors` what is refused.
 
