@@ -7,7 +7,6 @@ each, of fixed size, on a socket that keeps packets apart. The page cannot shrin
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import mmap
 import os
@@ -43,12 +42,12 @@ class Page:
     request: Rows
     memory: Memory
     instances: Rows
+    data: memoryview
 
     def put(self, request: Rows, instances: Rows, memory: Memory) -> None:
         """Write what the next question is about; all contiguous."""
-        for target, given in ((self.request, request), (self.memory, memory),
-                              (self.instances, instances)):  # fmt: skip
-            ctypes.memmove(target.ctypes.data, given.ctypes.data, given.nbytes)
+        for place, given in ((0, request), (_MEMORY_AT, memory), (_ROWS_AT, instances)):
+            self.data[place : place + given.nbytes] = given.tobytes()
 
 
 def new_page() -> tuple[int, Page]:
@@ -71,4 +70,5 @@ def views_of(data: mmap.mmap) -> Page:
         np.frombuffer(data, _REQUEST, 1),
         np.frombuffer(data, np.float64, contract.MEMORY_SLOTS, _MEMORY_AT),
         np.frombuffer(data, _INSTANCE, MAX_INSTANCES, _ROWS_AT),
+        memoryview(data),
     )

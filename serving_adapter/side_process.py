@@ -11,6 +11,7 @@ with this one.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -24,12 +25,15 @@ from importlib.util import find_spec
 from sandbox.engine import EngineName
 from sandbox.source import PolicySource
 from sandbox.worker_child import Child
-from sandbox.worker_lockdown import Layer, Limits
+from sandbox.worker_layers import accepted, demand
+from sandbox.worker_lockdown import Limits
 from sandbox.worker_process import Role, WarmProcess, WorkerSetup, WorkersUnavailable
 from serving_adapter.activation import Ready, smoke_test, unusable
 from serving_adapter.errors import PolicyUnusable, SideProcessError
 from serving_adapter.side_page import new_page
 from serving_adapter.side_router import SideProcess, SideRouter
+
+_log = logging.getLogger("evolver.host")
 
 DEADLINE_S = 0.002
 SMOKE_DEADLINE_S = 1.0  # the first calls of a process are slower than all others
@@ -60,8 +64,12 @@ class SideProcesses:
         engine: that runs the policies; `auto` is compiled where numba is installed.
         deadline_s: for a decision; after it the default decides this request.
         needs_isolation: refuse to run a policy where a layer of isolation is missing, except
-            those in `accepted`.
-        accepted: names of layers that may be missing.
+            those that somebody accepted.
+        accept_missing: names of layers that may be missing, besides those that the environment
+            names.
+
+    Raises:
+        IsolationMissing: there is no layer of such a name.
     """
 
     def __init__(
@@ -70,12 +78,13 @@ class SideProcesses:
         deadline_s: float = DEADLINE_S,
         *,
         needs_isolation: bool = False,
-        accepted: Collection[str] = (),
+        accept_missing: Collection[str] = (),
     ) -> None:
         self._engine = engine
         self._deadline_s = deadline_s
         self._needs_isolation = needs_isolation
-        self._accepted = frozenset(accepted)
+        self._accepted = accepted(accept_missing)
+        self._said = False
         self._warm: WarmProcess | None = None
         self._thread = ThreadPoolExecutor(1, "side-processes")
 
@@ -102,14 +111,6 @@ class SideProcesses:
             raise PolicyUnusable(f"The policy failed its smoke test: {failure}") from failure
         router.deadline_s = self._deadline_s
         return Ready(digest, router)
-
-    def missing_layers(self) -> tuple[Layer, ...]:
-        """Layers of isolation that this system does not give, found by trying.
-
-        Raises:
-            WorkersUnavailable: no process can be started at all.
-        """
-        return self._thread.submit(self._try_layers).result()
 
     def close(self) -> None:
         """End every process."""
@@ -158,17 +159,12 @@ class SideProcesses:
         return self._warm.fork(ROLE, lent)
 
     def _check_layers(self, child: Child) -> None:
-        missing = [layer.name for layer in child.layers if not layer.in_force]
-        if self._needs_isolation and not self._accepted.issuperset(missing):
-            raise PolicyUnusable(
-                f"This system does not isolate the policy ({', '.join(missing)} missing): "
-                "accept each by name, or run it elsewhere."
-            )
-
-    def _try_layers(self) -> tuple[Layer, ...]:
-        child = self._fork()
-        self._reap(self._warm, child)
-        return tuple(layer for layer in child.layers if not layer.in_force)
+        if self._needs_isolation:
+            demand(child.layers, self._accepted)
+        missing = ", ".join(layer.name for layer in child.layers if not layer.in_force)
+        if missing and not self._said:
+            _log.warning("side processes run without these layers of isolation: %s", missing)
+            self._said = True
 
     def _close_warm(self) -> None:
         if self._warm is not None:

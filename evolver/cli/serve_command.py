@@ -151,7 +151,7 @@ def _side_processes(
     from serving_adapter.side_process import SideProcesses
 
     needs_isolation = settings.untrusted is not None
-    return SideProcesses(_engine_of(mode), needs_isolation=needs_isolation, accepted=accepted)
+    return SideProcesses(_engine_of(mode), needs_isolation=needs_isolation, accept_missing=accepted)
 
 
 def _engine_of(mode: EngineMode) -> EngineName:

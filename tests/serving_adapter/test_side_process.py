@@ -16,6 +16,7 @@ import pytest
 from sandbox import contract
 from sandbox.errors import PolicyFault
 from sandbox.records import new_rows
+from sandbox.worker_layers import IsolationMissing, probe
 from serving_adapter import side_router
 from serving_adapter.activation import missing_rows, new_memory, prepare_policy
 from serving_adapter.errors import (
@@ -207,8 +208,8 @@ def test_all_processes_go_when_the_warm_one_does():
 
 
 def test_where_isolation_is_needed_each_missing_layer_is_accepted_by_name(processes):
-    missing = {layer.name for layer in processes.missing_layers()}
-    strict = SideProcesses("interpreted", needs_isolation=True, accepted=missing)
+    missing = {layer.name for layer in probe() if not layer.in_force}
+    strict = SideProcesses("interpreted", needs_isolation=True, accept_missing=missing)
     assert strict.prepare(SHORTEST).router is not None
     strict.close()
 
@@ -225,9 +226,14 @@ def test_a_missing_layer_that_nobody_accepted_is_refused(processes, monkeypatch)
         return child
 
     monkeypatch.setattr(SideProcesses, "_fork", without_seccomp)
-    with pytest.raises(PolicyUnusable, match="calls missing"):
+    with pytest.raises(PolicyUnusable, match="--accept-missing calls"):
         strict.prepare(SHORTEST)
     strict.close()
+
+
+def test_a_layer_that_does_not_exist_cannot_be_accepted():
+    with pytest.raises(IsolationMissing, match="No layer"):
+        SideProcesses(accept_missing=["everything"])
 
 
 @pytest.fixture
