@@ -77,6 +77,7 @@ def test_a_dead_endpoint_is_said_and_loses_nothing(evolver, two_humans, trace_fi
     (("--cluster", "moon"), "There is no cluster 'moon'"),
     (("--until", "2"), "too short to search and to prove on"),
     (("--workers", "0"), "--workers"),
+    (("--accept-missing", "walls"), "No layer of isolation is called 'walls'"),
 ])
 def test_what_cannot_be_meant_is_refused(evolver, trace_file, arguments, sentence):
     done = evolver("evolve", trace_file, *arguments)
