@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.native.policy_builder import build, stop_caching
+from sandbox.native.policy_builder import build, load_toolkit
 from sandbox.verifier import verify
 
 
 def prepare(_payload: object) -> None:
     """Load what all children share: they may not read our private directories."""
-    stop_caching()
+    load_toolkit()
 
 
 def compile_job(

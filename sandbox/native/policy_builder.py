@@ -210,7 +210,7 @@ def _toolkit_kept() -> Iterator[None]:
         config.CACHE_DIR = before  # type: ignore[attr-defined]  # likewise
 
 
-def stop_caching() -> None:
+def load_toolkit() -> None:
     """Load the toolkit, and write no more of it: before children fork that open no file of ours.
 
     The first time on a machine, that means to compile it, with a policy that uses most of it.
