@@ -39,6 +39,7 @@ class Inference:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.expressions: dict[ast.expr, Kind] = {}
+        self.derived: dict[str, Kind] = {}
         self.yields: dict[ast.expr, Kind] = {}
         self.variables: dict[tuple[str, str], Kind] = {}
         self.results: dict[str, Kind] = {}
@@ -63,6 +64,7 @@ class Inference:
         for name, function in self.program.functions.items():
             if name not in hooks() and not _answers(function):
                 self.results[name] = NOTHING
+        self._derive()
         for number in range(MAX_PASSES):
             self.watch.changed = False
             # Arguments flow to the callees, results to the callers: take turns.
@@ -75,7 +77,14 @@ class Inference:
                 "Assign each variable from fields or constants first.",
             )  # fmt: skip
         self.reporting = True
+        self._derive()
         self._pass(self.program.order)
+
+    def _derive(self) -> None:
+        """Kinds of derived constants, each made of earlier ones."""
+        for name, node in self.program.derived.items():
+            self.function = next(iter(self.program.functions))
+            self.derived[name] = self.infer(node)
 
     def _settle(self) -> bool:
         """Take lists of nobody knows what for lists of floats; True when there was one."""

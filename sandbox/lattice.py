@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MAX_LEAVES, MAX_KIND_DEPTH = 64, 6
+MAX_ORDERED = 6  # numbers of a tuple that is compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,8 @@ def all_of(parts: tuple[Kind, ...]) -> Kind:
 def is_ordered(kind: Kind) -> bool:
     """Can values of this kind be put in order: numbers, and tuples of such?"""
     if kind.name == "tuple":
-        return bool(kind.parts) and all(is_ordered(part) for part in kind.parts)
+        few = 0 < leaves_of(kind) <= MAX_ORDERED
+        return few and all(is_ordered(part) for part in kind.parts)
     return kind in NUMBERS or kind == UNKNOWN
 
 

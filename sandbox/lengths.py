@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sandbox import contract
+from sandbox.arithmetic import INT_LIMIT
 from sandbox.inference import Inference
 from sandbox.iterables import paired, step_of
 from sandbox.kinds import FLOATS, ROW_CAPACITY, UNKNOWN, Kind, constants
@@ -15,7 +17,7 @@ from sandbox.program import Program
 
 Interval = tuple[int | None, int | None]
 Source = tuple[ast.expr | None, bool]  # what a variable is given, as it is or one after the other
-MAX_ROUNDS = 12
+MAX_ROUNDS, MAX_STEPS = 12, 20
 
 
 def settle_lengths(program: Program, inference: Inference) -> None:
@@ -49,8 +51,14 @@ class Bounds:
         self.program = program
         self.tunables = program.constants
         self.kinds = kinds
-        self.given = _given(program.functions[function])
+        self._function = program.functions[function]
         self._known: dict[str, Interval] = {}
+        self._depth = 0
+
+    @functools.cached_property
+    def given(self) -> dict[str, list[Source]]:
+        """All that each variable of the function is ever given."""
+        return _given(self._function)
 
     def trips(self, arguments: list[ast.expr], step: int) -> int | None:
         """Most turns of a `range` with these arguments; None when nothing is known."""
@@ -67,7 +75,10 @@ class Bounds:
             return node.value, node.value
         if isinstance(node, ast.Name):
             if node.id in self.given:
-                return self._variable(node.id)
+                return self._remembered(node.id, lambda: self._variable(node.id))
+            if node.id in self.program.derived:
+                derived = self.program.derived[node.id]
+                return self._remembered(node.id, lambda: self.interval(derived))
             return self._name(node.id)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             low, high = self.interval(node.operand)
@@ -82,14 +93,20 @@ class Bounds:
             return self._quotient(node)
         return None, None
 
+    def _remembered(self, name: str, find: Callable[[], Interval]) -> Interval:
+        """An interval that is looked for once; unknown while it is, since it may hang on itself."""
+        if name not in self._known:
+            self._known[name] = (None, None)
+            if self._depth < MAX_STEPS:
+                self._depth += 1
+                self._known[name] = find()
+                self._depth -= 1
+        return self._known[name]
+
     def _variable(self, name: str) -> Interval:
         """What a variable can be, from all that it is ever given."""
-        if name not in self._known:
-            self._known[name] = (None, None)  # while it is looked at, it may depend on itself
-            intervals = [self._given(one) for one in self.given[name]]
-            lows, highs = zip(*intervals, strict=True)
-            self._known[name] = _least(lows), _greatest(highs)
-        return self._known[name]
+        lows, highs = zip(*(self._given(one) for one in self.given[name]), strict=True)
+        return _least(lows), _greatest(highs)
 
     def _given(self, source: Source) -> Interval:
         node, in_turn = source
@@ -115,8 +132,6 @@ class Bounds:
     def _name(self, name: str) -> Interval:
         if name in self.tunables and self.tunables[name].integer:
             return int(self.tunables[name].low), int(self.tunables[name].high)
-        if name in self.program.derived:
-            return self.interval(self.program.derived[name])
         value = constants().get(name, math.inf)
         return (int(value), int(value)) if math.isfinite(value) else (None, None)
 
@@ -199,12 +214,13 @@ class Bounds:
         if isinstance(node.op, ast.Pow):
             exact = left[0] == left[1] and right[0] == right[1]
             if exact and left[0] is not None and right[0] is not None and 0 <= right[0] <= 8:
-                return left[0] ** right[0], left[0] ** right[0]
+                exact_value = _small(left[0] ** right[0])
+                return exact_value, exact_value
             return None, None
         if left[0] is None or right[0] is None or left[0] < 0 or right[0] < 0:
             return None, None
         high = None if left[1] is None or right[1] is None else left[1] * right[1]
-        return left[0] * right[0], high
+        return _small(left[0] * right[0]), _small(high)
 
     def _quotient(self, node: ast.BinOp) -> Interval:
         """Of a number that is not negative by one that is at least 1."""
@@ -278,7 +294,7 @@ def _known(values: tuple[int | None, ...]) -> list[int]:
 
 def _product(values: list[int | None]) -> int | None:
     known = [max(value, 0) for value in values if value is not None]
-    return math.prod(known) if len(known) == len(values) else None
+    return _small(math.prod(known)) if len(known) == len(values) else None
 
 
 def _minus(value: int | None) -> int | None:
@@ -286,4 +302,9 @@ def _minus(value: int | None) -> int | None:
 
 
 def _plus(a: int | None, b: int | None) -> int | None:
-    return None if a is None or b is None else a + b
+    return None if a is None or b is None else _small(a + b)
+
+
+def _small(value: int | None) -> int | None:
+    """A bound, unless no integer of a policy reaches it."""
+    return None if value is None or abs(value) > INT_LIMIT else value

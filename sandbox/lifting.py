@@ -14,8 +14,13 @@ from dataclasses import dataclass, field
 
 from sandbox.errors import PolicyRefused, Refusal
 
-MAX_CHOICES, MAX_DEPTH = 4, 3
+MAX_CHOICES, MAX_DEPTH, MAX_INNER = 4, 3, 16
 MAX_NODES = 12_000  # after calls and defaults are written out
+
+
+_TOO_LONG = Refusal(
+    1, "too-long", "There is too much code once defaults are written out.", "Shorten it."
+)
 
 
 @dataclass(slots=True)
@@ -55,9 +60,7 @@ def lifted(tree: ast.Module) -> ast.Module:
         if isinstance(node, ast.FunctionDef):
             _Calls(defaults).visit(node)
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
-        raise PolicyRefused([Refusal(
-            1, "too-long", "There is too much code once defaults are written out.", "Shorten it."
-        )])  # fmt: skip
+        raise PolicyRefused([_TOO_LONG])
     return tree
 
 
@@ -116,9 +119,9 @@ def _check(
                 f"{one.name} is defined several times, with other parameters.",
                 "Define it once, and choose inside it with an if.",
             )])  # fmt: skip
-    if depth > MAX_DEPTH:
+    if depth > MAX_DEPTH or len(nodes) > MAX_INNER:
         raise PolicyRefused([Refusal(
-            nodes[0].lineno, "too-deep", f"Functions within {outer.name} are nested too deeply.",
+            nodes[0].lineno, "too-deep", f"{outer.name} has too many functions within it.",
             "Move them to the module.",
         )])  # fmt: skip
 
@@ -295,6 +298,7 @@ class _Calls(ast.NodeTransformer):
 
     def __init__(self, defaults: Defaults) -> None:
         self.defaults = defaults
+        self.written = 0
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -304,7 +308,10 @@ class _Calls(ast.NodeTransformer):
             if parameter not in given and default is not None:
                 value = copy.deepcopy(default)
                 for part in ast.walk(value):
+                    self.written += 1
                     if isinstance(part, ast.expr):
                         ast.copy_location(part, node)
+                if self.written > MAX_NODES:
+                    raise PolicyRefused([_TOO_LONG])
                 node.keywords.append(ast.keyword(parameter, value))
         return node

@@ -91,16 +91,14 @@ class Lowering(Writer):
 
     def _derived(self) -> None:
         """Compute the tables and derived constants that are used, each after what it reads."""
-        names: list[str] = []
-        pending = [name for name in self.used if name in self.program.derived]
-        while pending:
-            name = pending.pop()
-            names.append(name)
-            pending += [
-                node.id
-                for node in ast.walk(self.program.derived[name])
-                if isinstance(node, ast.Name) and node.id in self.program.derived
-            ]
+        names = {name for name in self.used if name in self.program.derived}
+        for name in reversed(self.program.derived):
+            if name in names:
+                names |= {
+                    node.id
+                    for node in ast.walk(self.program.derived[name])
+                    if isinstance(node, ast.Name) and node.id in self.program.derived
+                }
         for name in [one for one in self.program.derived if one in names]:
             self.emit(f"c_{name} = {self.value(self.program.derived[name])}")
 

@@ -31,6 +31,8 @@ from sandbox.program import BUILTINS, closest
 if TYPE_CHECKING:
     from sandbox.inference import Inference
 
+MAX_CHAIN = 32  # operands of one `or` that has a value, or comparisons in one chain
+
 
 def _constant(_inference: Inference, node: ast.Constant) -> Kind:
     if node.value is None:
@@ -43,7 +45,7 @@ def _name(inference: Inference, node: ast.Name) -> Kind:
     if name != node.id or node.id in inference.locals_of(inference.function):
         return inference.variables.get((inference.function, name), UNKNOWN)
     if node.id in inference.program.derived:
-        return inference.infer(inference.program.derived[node.id])
+        return inference.derived.get(node.id, UNKNOWN)
     if node.id in inference.program.constants:
         return INT if inference.program.constants[node.id].integer else FLOAT
     if node.id in constants():
@@ -248,8 +250,14 @@ def _unary_op(inference: Inference, node: ast.UnaryOp) -> Kind:
     return INT if kind == BOOL else kind
 
 
+def _too_long(inference: Inference, node: ast.expr) -> Kind:
+    return inference.refuse(node, "too-long", f"The chain is over {MAX_CHAIN} long.", "Split it.")
+
+
 def _bool_op(inference: Inference, node: ast.BoolOp) -> Kind:
     result = UNKNOWN
+    if len(node.values) > MAX_CHAIN:
+        return _too_long(inference, node)
     for place, value in enumerate(node.values):
         inference.condition(value)
         kind = inference.infer(value)
@@ -266,6 +274,8 @@ def _bool_op(inference: Inference, node: ast.BoolOp) -> Kind:
 
 def _compare(inference: Inference, node: ast.Compare) -> Kind:
     operands = [node.left, *node.comparators]
+    if len(node.ops) > MAX_CHAIN:
+        return _too_long(inference, node)
     for place, operator in enumerate(node.ops):
         left, right = operands[place], operands[place + 1]
         if isinstance(operator, ast.In | ast.NotIn):
@@ -289,6 +299,7 @@ def is_none_test(operator: ast.cmpop, right: ast.expr) -> bool:
 
 def _none_test(inference: Inference, node: ast.Compare, left: ast.expr) -> None:
     kind = inference.infer(left)
+    inference.infer(node.comparators[0])
     if len(node.ops) > 1:
         inference.refuse(node, "none", "None stands in a chain.", "Write and between the two.")
     if isinstance(left, ast.Attribute) and kind in NUMBERS:

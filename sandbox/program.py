@@ -155,7 +155,7 @@ def _read_constant(
 
 def _read_derived(program: Program, node: ast.Assign, name: str) -> None:
     for part in ast.walk(node.value):
-        known = not isinstance(part, ast.Name) or any(
+        known = not isinstance(part, ast.Name) or part.id in _CONSTANT_CALLS or any(
             part.id in names for names in (program.constants, program.derived, kinds.constants())
         )
         if not isinstance(part, _CONSTANT_PARTS) or not known:
@@ -167,9 +167,13 @@ def _read_derived(program: Program, node: ast.Assign, name: str) -> None:
     program.derived[name] = node.value
 
 
+_CONSTANT_CALLS = frozenset(
+    {"abs", "ceil", "clip", "exp", "float", "floor", "int", "log", "max", "min", "ratio", "round",
+     "sqrt"}
+)  # fmt: skip
 _CONSTANT_PARTS = (
     ast.Constant, ast.Name, ast.expr_context, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator,
-    ast.Tuple,
+    ast.Tuple, ast.Call, ast.IfExp, ast.Compare, ast.cmpop, ast.BoolOp, ast.boolop,
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ INT_LIMIT = 2**53
 
 _CONTROL = re.compile(r"[^\n\t\x20-\x7e]")
 _COOKIE = re.compile(r"(?m)^[ \t]*#.*?coding[:=]")
-_TUNE = re.compile(r"#\s*tune:\s*(\S+)\s*\.\.\s*(\S+?)\s*$")
+_TUNE = re.compile(r"#\s*tune:\s*(\S+?)\s*\.\.\s*([^\s,;()]+)")  # words may follow
 
 _ALLOWED: tuple[type[ast.AST], ...] = (
     ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.AugAssign, ast.AnnAssign,

@@ -22,12 +22,24 @@ from sandbox.source import PolicySource
 __all__ = ["PolicyRefused", "Refusal", "verify"]
 
 
+MAX_LOWERED = 100_000  # characters; compilers take long over more
+
+
 def verify(text: str, name: str = "policy") -> PolicySource:
     """Admit a policy, or say why not.
 
     Raises:
         PolicyRefused: with one refusal for each thing to mend.
     """
+    try:
+        return _verified(text, name)
+    except (RecursionError, MemoryError, IndentationError):
+        raise PolicyRefused(
+            [Refusal(1, "too-deep", "The code is nested too deeply.", "Use variables.")]
+        ) from None
+
+
+def _verified(text: str, name: str) -> PolicySource:
     tree = syntax.parse(text)
     program = read_program(lifting.lifted(tree), syntax.tune_ranges(text))
     _stop_if_refused(program)
@@ -41,6 +53,12 @@ def verify(text: str, name: str = "policy") -> PolicySource:
     settle_lengths(program, inference)
     lowered, costs = lowering.lower(program, inference)
     _check_costs(program, costs)
+    if len(lowered) > MAX_LOWERED:
+        program.refuse(
+            tree, "too-long", "There is too much code once it is written out plainly.",
+            "Do the same thing in one place, in a helper or a loop.",
+        )  # fmt: skip
+        _stop_if_refused(program)
     _check_restricted(lowered)
     _stop_if_refused(program)
     tree = canonical.keep(tree, {*program.functions, *program.constants, *program.derived})
