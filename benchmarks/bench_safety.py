@@ -94,10 +94,11 @@ def _stage_rows(stages: Sequence[Stage]) -> Table:
     for stage in stages:
         times = [_time(1e6 * stage.quantile(share)) for share in (0.5, 0.05, 0.95)]
         rows.append([stage.name, *times, f"{len(stage.milliseconds):,} {stage.each}"])
-    decisions = [stage for stage in stages if stage.each == "decisions"]
-    for stage in decisions:
-        rows.append([f"{stage.name}, p99", _time(1e6 * stage.quantile(0.99)), "", "", ""])
-    return rows
+    return rows + [
+        [f"{stage.name}, p99", _time(1e6 * stage.quantile(0.99)), "", "", ""]
+        for stage in stages
+        if stage.each == "decisions"
+    ]
 
 
 def _call_rows(costs: Sequence[Cost]) -> Table:
