@@ -44,8 +44,9 @@ def main() -> None:
         return
     print(_machine())
     for name, rows in found.items():
-        print()
-        show(_ROWS[name](rows))
+        if rows:
+            print()
+            show(_ROWS[name](rows))
 
 
 def library() -> dict[str, str]:
