@@ -13,8 +13,10 @@ import time
 import numpy as np
 import pytest
 
+from evolver.library import read
 from sandbox import contract
 from sandbox.errors import PolicyFault
+from sandbox.policies import default_text
 from sandbox.records import new_rows
 from sandbox.worker_layers import IsolationMissing, probe
 from serving_adapter import side_router
@@ -85,6 +87,11 @@ def until(condition):
             return
         time.sleep(0.005)
     raise AssertionError("it never came true")
+
+
+@pytest.mark.parametrize("text", [default_text(), read("prefix_affinity")])
+def test_what_ships_loads_where_no_file_can_be_opened(processes, text):
+    assert processes.prepare(text).router is not None
 
 
 @pytest.mark.parametrize("engine", ["interpreted", "compiled"])
