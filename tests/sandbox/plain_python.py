@@ -14,6 +14,8 @@ from pathlib import Path
 
 from sandbox.inference import Inference
 from sandbox.kinds import BOOL, FLOAT, INT, constants, fields, hooks, tools
+from sandbox.lattice import element_of, same
+from sandbox.lifting import lifted
 from sandbox.program import read_program
 
 _path = Path(__file__).with_name("plain_toolkit.py")
@@ -90,40 +92,77 @@ def values_of(record, row):
 
 
 class _AsItStands(ast.NodeTransformer):
-    """Marks where a number is read, so that it is read as its kind; leaves the rest alone."""
+    """Marks where a value is read, so that it is read as its kind; leaves the rest alone."""
 
-    def __init__(self, inference):
-        self.kinds = inference.expressions
+    def __init__(self, kinds):
+        self.kinds = kinds
+        self.values = {}
         self.names = 0
 
     def visit(self, node):
-        kind = self.kinds.get(node) if isinstance(node, ast.expr) else None
+        kind = self.kind(node) if isinstance(node, ast.expr) else None
         done = super().visit(node)
-        if kind in _READ_AS and not isinstance(getattr(node, "ctx", None), ast.Store):
-            return _call(_READ_AS[kind], done)
-        return done
+        read = not isinstance(getattr(node, "ctx", None), ast.Store)
+        return self.as_kind(kind, done) if kind is not None and read else done
+
+    def kind(self, node):
+        return self.kinds.get(_position(node))
+
+    def as_kind(self, kind, node):
+        """`node`, read as a value of this kind."""
+        if kind in _READ_AS:
+            return _call(_READ_AS[kind], node)
+        if kind.name not in ("list", "tuple", "optional"):
+            return node
+        name = f"kind_{len(self.values)}__"
+        self.values[name] = kind
+        return _call("as_kind", _load(name), node)
 
     def visit_BinOp(self, node):
         self.generic_visit(node)
         return _operation(node.left, node.op, node.right)
 
+    def visit_Subscript(self, node):
+        """xs[-1], where the sign is written out, counts from the end."""
+        place = node.slice
+        signed = isinstance(place, ast.UnaryOp) and isinstance(place.op, ast.USub)
+        if signed and isinstance(place.operand, ast.Constant):
+            if isinstance(node.ctx, ast.Load):
+                return _call("back", self.visit(node.value), self.visit(place.operand))
+            size = _call("len", self.visit(node.value))
+            node.slice = ast.BinOp(size, ast.Sub(), place.operand)
+            node.value = self.visit(node.value)
+            return node
+        self.generic_visit(node)
+        return node
+
     def visit_Compare(self, node):
         operands = [node.left, *node.comparators]
         if isinstance(node.ops[0], ast.In | ast.NotIn):
-            operands = [node.left, *node.comparators[0].elts]
-        floats = any(self.kinds[operand] == FLOAT for operand in operands)
+            return self._member(node)
+        floats = any(self.kind(operand) == FLOAT for operand in operands)
+        numbers = all(self.kind(operand) in _READ_AS for operand in operands)
         self.generic_visit(node)
-        if isinstance(node.ops[0], ast.In | ast.NotIn):
-            found = _call("among", node.left, *node.comparators[0].elts)
-            return ast.UnaryOp(ast.Not(), found) if isinstance(node.ops[0], ast.NotIn) else found
-        if floats:
+        if floats and numbers:
             node.left = _call("as_float", node.left)
             node.comparators = [_call("as_float", one) for one in node.comparators]
         return node
 
+    def _member(self, node):
+        choices = node.comparators[0]
+        if isinstance(choices, ast.Tuple | ast.List):
+            several = [self.visit(one) for one in choices.elts]
+        else:
+            several = [ast.Starred(self.visit(choices), ast.Load())]
+        found = _call("among", self.visit(node.left), *several)
+        return ast.UnaryOp(ast.Not(), found) if isinstance(node.ops[0], ast.NotIn) else found
+
     def visit_AugAssign(self, node):
         """`a[f()] += x` reads the place once, then the value, and writes last."""
-        kind = self.kinds[node.target]
+        kind = self.kind(node.target)
+        if kind not in _READ_AS:
+            node.value = self.visit(node.value)
+            return node
         lines = []
         if isinstance(node.target, ast.Subscript):
             parts = [self.visit(node.target.value), self.visit(node.target.slice)]
@@ -139,6 +178,23 @@ class _AsItStands(ast.NodeTransformer):
     def _name(self):
         self.names += 1
         return f"place_{self.names}__"
+
+
+def _position(node):
+    """A node's type and place in the text: equal for a node and its copies."""
+    ends = (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
+    return (type(node).__name__, *ends) if hasattr(node, "lineno") else None
+
+
+def _kinds(inference):
+    """Kind of each expression by its position; not of those that stand for several."""
+    found = {}
+    for node, kind in inference.expressions.items():
+        place = _position(node)
+        known = found.setdefault(place, kind)
+        if known is not None and not same(known, kind):
+            found[place] = None
+    return found
 
 
 def _operation(left, operator, right):
@@ -166,15 +222,34 @@ def as_bool(value):
 
 
 def as_int(value):
+    if value is None:
+        raise plain.Fault(plain.OTHER)
     if type(value) not in (bool, int, plain.Int):
         raise plain.WrongKind(f"{value!r} is no int")
     return plain.Int(value)
 
 
 def as_float(value):
+    if value is None:
+        raise plain.Fault(plain.OTHER)
     if type(value) not in (bool, int, plain.Int, float):
         raise plain.WrongKind(f"{value!r} is no number")
     return float(value)
+
+
+def as_kind(kind, value):
+    """A list, tuple or optional with its numbers as their kinds; a list stays the same list."""
+    if kind in _READ_AS:
+        return {BOOL: as_bool, INT: as_int, FLOAT: as_float}[kind](value)
+    if kind.name == "optional":
+        return None if value is None else as_kind(kind.parts[0], value)
+    if kind.name == "tuple":
+        if len(value) != len(kind.parts):
+            raise plain.WrongKind(f"{value!r} is no {kind}")
+        return tuple(as_kind(part, one) for part, one in zip(kind.parts, value, strict=True))
+    if kind.name == "list" and not isinstance(value, plain.Sequence):
+        return plain.List(as_kind(element_of(kind), one) for one in value)
+    return value
 
 
 def among(value, *choices):
@@ -201,6 +276,7 @@ def _functions():
     functions = {name: _tool(getattr(plain, name)) for name in tools() if name != "order"}
     return {
         **constants(), **functions, "__builtins__": {}, "power": plain.power, "among": among,
+        "as_kind": as_kind, "back": plain.back, "list": plain.List, "tuple": plain.List,
         "as_bool": as_bool, "as_int": as_int, "as_float": as_float,
         "min": plain.extreme(lambda a, b: a < b), "max": plain.extreme(lambda a, b: a > b),
         "sum": plain.total, "sorted": plain.ordered, "range": plain.turns, "int": plain.whole,
@@ -216,13 +292,16 @@ class PlainPolicy:
         self.constants = {
             one.name: int(one.value) if one.integer else one.value for one in source.tunables
         }
-        program = read_program(ast.parse(source.canonical), {})
+        program = read_program(lifted(ast.parse(source.canonical)), {})
         program.constants = {one.name: one for one in source.tunables}
         inference = Inference(program)
         inference.run()
-        body = [_AsItStands(inference).visit(node) for node in program.functions.values()]
-        tree = ast.fix_missing_locations(ast.Module(body, []))
-        self.code = compile(tree, "<canonical text>", "exec")
+        tree = ast.parse(source.canonical)
+        marker = _AsItStands(_kinds(inference))
+        kept = [node for node in tree.body if _defined(node) not in self.constants]
+        tree.body = [marker.visit(node) for node in kept]
+        self.constants |= marker.values
+        self.code = compile(ast.fix_missing_locations(tree), "<canonical text>", "exec")
 
     def call(self, hook, rows, memory, rotation=0):
         """What a call leaves: ("answer", value) or ("fault", kind), memory, records by name."""
@@ -244,6 +323,10 @@ class PlainPolicy:
         answer = _answer(scope[hook], hook, [given[name] for name, _ in hooks()[hook].parameters])
         left = {name: given[f"{name} as it lies"] for name in rows}
         return answer, list(given["memory"]), left
+
+
+def _defined(node):
+    return node.targets[0].id if isinstance(node, ast.Assign) else ""
 
 
 def _answer(function, hook, arguments):

@@ -86,24 +86,67 @@ def divided(a, b):
     return Int(quotient), Int(rest)
 
 
-class Numbers(list):
-    """memory, share, zeros(n): places 0 .. length - 1, each a float."""
+class Sequence(list):
+    """What can be indexed: places 0 .. length - 1; a slice of it is a list of its own."""
 
     def __getitem__(self, i):
+        if isinstance(i, slice):
+            return List(list.__getitem__(self, i))
         need(0 <= i < len(self), INDEX)
         return list.__getitem__(self, i)
+
+    def __add__(self, other):
+        return List(list.__add__(self, other))
+
+    def __mul__(self, times):
+        return List(list.__mul__(self, int(times)))
+
+    __rmul__ = __mul__
+
+
+class Numbers(Sequence):
+    """memory, share, zeros(n): each place holds a float."""
 
     def __setitem__(self, i, x):
         need(0 <= i < len(self), INDEX)
         list.__setitem__(self, i, float(x))
 
 
-class Places(list):
-    """Rows: places 0 .. length - 1."""
+class Places(Sequence):
+    """Rows."""
 
-    def __getitem__(self, i):
+
+class List(Sequence):
+    """A policy's own list."""
+
+    def __setitem__(self, i, x):
         need(0 <= i < len(self), INDEX)
-        return list.__getitem__(self, i)
+        list.__setitem__(self, i, x)
+
+    def __iter__(self):
+        """As many turns as it had elements at first, as the language has loops."""
+        return (self[k] for k in range(len(self)))
+
+    def pop(self, i=None):
+        place = len(self) - 1 if i is None else i
+        need(0 <= place < len(self), INDEX)
+        return list.pop(self, place)
+
+    def index(self, x):
+        found = [k for k, one in enumerate(self) if one == x]
+        need(found, INDEX)
+        return Int(found[0])
+
+    def copy(self):
+        return List(self)
+
+    def sort(self, key=None, reverse=False):
+        list.__setitem__(self, slice(None), ordered(self, key, reverse))
+
+
+def back(xs, n):
+    """xs[-n], where n is written out."""
+    return xs[len(xs) - n]
 
 
 class Table:
@@ -117,6 +160,8 @@ class Table:
         return self.rows
 
     def _place(self, place):
+        if not isinstance(place, tuple):
+            raise WrongKind("half a place")
         need(0 <= place[0] < self.rows and 0 <= place[1] < self.columns, INDEX)
         return int(place[0]), int(place[1])
 
@@ -151,8 +196,6 @@ def last_when_missing(x):
 
 def number_of(values, better):
     """min or max of several numbers: the first that no other beats."""
-    values = list(values)
-    need(values, INDEX)
     if any(type(value) is float for value in values):
         values = [float(value) for value in values]
     best = values[0]
@@ -163,17 +206,27 @@ def number_of(values, better):
 
 def extreme(better):
     def function(*values, key=None, default=None):
-        if key is not None:
-            best, *others = need_some(values[0])
-            for other in others:
-                best = other if better(float(key(other)), float(key(best))) else best
-            return best
-        if len(values) > 1:
+        if len(values) == 1:
+            values = list(values[0])
+            if not values and default is not None:
+                return default
+        values = need_some(values)
+        if key is None and not isinstance(values[0], tuple):
             return number_of(values, better)
-        values = list(values[0])
-        return default if not values and default is not None else number_of(values, better)
+        return best_of(values, [numbers_of(key(v)) if key else v for v in values], better)
 
     return function
+
+
+def best_of(values, keys, better):
+    best = 0
+    for place in range(1, len(values)):
+        best = place if better(keys[place], keys[best]) else best
+    return values[best]
+
+
+def numbers_of(value):
+    return tuple(map(numbers_of, value)) if isinstance(value, tuple) else float(value)
 
 
 def need_some(rows):
@@ -182,15 +235,26 @@ def need_some(rows):
     return rows
 
 
-def total(values):
-    result = Int(0)
+def total(values, start=0):
+    result = start if type(start) is float else Int(start)
     for value in values:
         result = result + value
     return result
 
 
-def ordered(rows, key):
-    return sorted(rows, key=lambda row: last_when_missing(key(row)))
+def ordered(rows, key=None, reverse=False):
+    sign = -1.0 if reverse else 1.0
+
+    def place(row):
+        value = row if key is None else key(row)
+        parts = flat(value) if isinstance(value, tuple) else [value]
+        return tuple(last_when_missing(sign * float(part)) for part in parts)
+
+    return List(sorted(rows, key=place))
+
+
+def flat(value):
+    return [x for part in value for x in (flat(part) if isinstance(part, tuple) else [part])]
 
 
 def turns(*bounds):
