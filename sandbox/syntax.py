@@ -192,6 +192,8 @@ def _detail_refusals(node: ast.AST, line: int) -> Iterator[Refusal]:
         yield from _name_refusals(node.arg, line)
     elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
         yield Refusal(line, "unknown-field", "No field starts with _.", "Use a record's fields.")
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
+        yield Refusal(line, "not-allowed", "~ is not part of the language.", "Write not x.")
     elif isinstance(node, ast.comprehension) and node.is_async:
         yield Refusal(line, "not-allowed", "async is not allowed.", "Remove it.")
 

@@ -124,8 +124,11 @@ class List(Sequence):
         list.__setitem__(self, i, x)
 
     def __iter__(self):
-        """As many turns as it had elements at first, as the language has loops."""
-        return (self[k] for k in range(len(self)))
+        """Elements of a list that nobody changes before the last of them is taken."""
+        count = len(self)
+        for k in range(count):
+            need(len(self) == count, OTHER)
+            yield self[k]
 
     def pop(self, i=None):
         place = len(self) - 1 if i is None else i

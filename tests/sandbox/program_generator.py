@@ -24,8 +24,9 @@ from sandbox.kinds import (
     tools,
 )  # fmt: skip
 
-TOO_MUCH = {"cost", "too-deep", "too-long"}
+TOO_MUCH = {"cost", "too-deep", "too-long", "key", "integer"}  # kinds may be joined too widely
 SMALL, LARGE = 2, 3
+PAIR = Kind("tuple", parts=(FLOAT, INT))
 HEAD = "N = 3  # tune: 1 .. 6"
 ARITHMETIC = ["+", "-", "*", "/", "//", "%"]
 INTEGERS = ["0", "1", "2", "3", "5", "-1", "9007199254740992", "MIXED", "DECODE", "N"]
@@ -41,6 +42,7 @@ class Generator:
         self.hook = self.rng.choice([*hooks(), "route", "route", "schedule", "schedule"])
         self.serial = 0
         self.names, self.lines, self.helpers = [], [], []
+        self.lists, self.pairs, self.maybe = [], [], []
         self.loops = 0
 
     def text(self):
@@ -65,6 +67,7 @@ class Generator:
     def function(self, name, parameters, result, statements):
         self.lines += ["", f"def {name}({', '.join(parameter for parameter, _ in parameters)}):"]
         self.names = list(parameters)
+        self.lists, self.pairs, self.maybe = [], [], []
         for kind in (INT, FLOAT):
             self.declare(1, kind)
         self.block(1, statements)
@@ -91,18 +94,19 @@ class Generator:
         return [(one, kind) for one, kind in self.names if kind.name == name]
 
     def block(self, depth, statements):
-        kept = list(self.names)
+        kept = [list(part) for part in (self.names, self.lists, self.pairs, self.maybe)]
         before = len(self.lines)
         for _ in range(statements):
             self.statement(depth)
         if len(self.lines) == before:
             self.put(depth, "pass")
         if depth > 1:
-            self.names = kept
+            self.names, self.lists, self.pairs, self.maybe = kept
 
     def statement(self, depth):
         choices = [self.declaration] * 5 + [self.reassign] * 3 + [self.augment] * 3
         choices += [self.tool_line] * 3 + [self.write] * 2 + [self.several]
+        choices += [self.new_list, self.pair, self.best_of, self.inner] + [self.change_list] * 3
         if depth < 3:
             choices += [self.branch] * 3
             choices += [self.loop] * (4 if self.loops < self.size else 0)
@@ -136,6 +140,119 @@ class Generator:
         self.names += zip(names, (first, second), strict=True)
         if first == second:
             self.put(depth, f"{names[0]}, {names[1]} = {names[1]}, {names[0]}")
+
+    def elements(self):
+        """What a list may hold: numbers, records that are at hand, pairs of numbers."""
+        records = [kind for _, kind in self.names if kind.name == "record"]
+        rows = [Kind("record", kind.record) for _, kind in self.names if kind.name == "rows"]
+        usable = [kind for kind in records + rows if kind not in (PLAN, NEW_PLAN)]
+        return self.rng.choice([INT, INT, FLOAT, FLOAT, PAIR, *usable[:3]])
+
+    def element(self, kind, size=1):
+        """An expression for an element; of a record only where one is surely to be had."""
+        if kind == PAIR:
+            return f"({self.value(FLOAT, size)}, {self.value(INT, size)})"
+        return self.value(kind, size)
+
+    def new_list(self, depth):
+        kind, name = self.elements(), self.fresh("xs")
+        if kind.name == "record" and not self.record(kind):
+            return
+        one, other = self.element(kind), self.element(kind)
+        forms = [f"[{one}, {other}]", f"[{one}]", f"[{one}] * 3"]
+        if kind in (INT, FLOAT):
+            inner = self.comprehension(kind, 1)
+            forms += [f"[{inner[1:-1]}]", f"sorted({inner})", f"list({inner})"]
+        same = [xs for xs, held in self.lists if held == kind]
+        if same:
+            xs = self.rng.choice(same)
+            cut = self.rng.choice(["1:", ":2", "::-1", "-2:", "1:3"])
+            forms += [f"{xs}[{cut}]", f"{xs} + [{one}]", f"{xs}.copy()", xs, f"list({xs})"]
+        self.put(depth, f"{name} = {self.rng.choice(forms)}")
+        self.lists.append((name, kind))
+
+    def change_list(self, depth):
+        if not self.lists:
+            return
+        xs, kind = self.rng.choice(self.lists)
+        if kind.name == "record" and not self.record(kind):
+            return
+        one, place = self.element(kind), self.index()
+        lines = [f"{xs}.append({one})"] * 3 + [f"{xs}.insert({self.exact()}, {one})"]
+        lines += [f"{xs}.pop()", f"{xs}.pop({place})", f"{xs}.reverse()", f"{xs}[{place}] = {one}"]
+        lines += [f"{xs} += [{one}]", f"{xs}.extend([{one}, {one}])"]
+        if kind in (INT, FLOAT, PAIR):
+            lines += [f"{xs}.sort()", f"{xs}.sort(reverse=True)"]
+        if kind.name == "record":
+            lines += [f"{xs}.sort(key={self.key(kind.record)})"]
+        if kind in (INT, FLOAT):
+            lines += [f"{xs}[{place}] {self.rng.choice('+-*')}= {self.value(INT, 1)}"]
+        self.put(depth, self.rng.choice(lines))
+
+    def listed(self, kind, size):
+        """An expression of a number that looks into a list."""
+        for xs, held in self.rng.sample(self.lists, len(self.lists)):
+            forms = []
+            if held == kind:
+                forms += [f"{xs}[{self.index()}]", f"{xs}[-1]", f"max({xs})", f"sum({xs})"]
+                forms += [f"max(sorted({xs})[:2])", f"min({xs}, default={self.value(kind, 0)})"]
+            if held == PAIR:
+                part = "1" if kind == INT else "0"
+                forms += [f"{xs}[{self.index()}][{part}]", f"min({xs})[{part}]"]
+            if held.name == "record" and kind in (INT, FLOAT):
+                forms += [self.field_of(f"{xs}[{self.index()}]", held, kind)]
+            if kind == INT:
+                forms += [f"len({xs})"]
+            if held == INT and kind == INT:
+                forms += [f"{xs}.count({self.integer(0)})", f"{xs}.index({self.integer(0)})"]
+            if forms:
+                return self.rng.choice(forms)
+        pairs = [f"{name}[{place}]" for name, kinds in self.pairs
+                 for place, held in enumerate(kinds) if held == kind]  # fmt: skip
+        return self.rng.choice(pairs) if pairs else self.some_field(kind)
+
+    def field_of(self, owner, record, kind):
+        names = [f for f, what in fields()[record.record].items() if what == kind]
+        return f"{owner}.{self.rng.choice(names)}" if names else {INT: "1", FLOAT: "0.5"}[kind]
+
+    def pair(self, depth):
+        name, kinds = self.fresh("t"), [self.rng.choice([INT, FLOAT]) for _ in range(2)]
+        self.put(depth, f"{name} = ({self.value(kinds[0], 1)}, {self.value(kinds[1], 1)})")
+        self.pairs.append((name, kinds))
+
+    def best_of(self, depth):
+        """The usual search whose best is None at first."""
+        kind, best = self.rng.choice([INT, FLOAT]), self.fresh("best")
+        target, iterable, kinds = self.iterable(1)
+        self.put(depth, f"{best} = None")
+        self.put(depth, f"for {target} in {iterable}:")
+        kept, self.names = list(self.names), self.names + kinds
+        value = self.value(kind, 1)
+        self.names = kept
+        test = f"{best} is None or {value} < {best}"
+        self.put(depth + 1, f"if {test}:")
+        self.put(depth + 2, f"{best} = {value}")
+        name = self.fresh(kind.name[0])
+        self.put(depth, f"{name} = {best} if {best} is not None else {self.value(kind, 0)}")
+        self.names.append((name, kind))
+
+    def inner(self, depth):
+        """A function of its own that reads what is around it."""
+        if depth > 1:
+            return
+        kind, name, given = self.rng.choice([INT, FLOAT]), self.fresh("inside"), self.fresh("q")
+        kept, self.names = list(self.names), [*self.names, (given, FLOAT)]
+        text = self.value(kind, 2)
+        self.names = kept
+        if self.chance(0.5):
+            self.put(depth, f"{name} = lambda {given}: {text}")
+        else:
+            default = "=0.5" if self.chance(0.5) else ""
+            self.put(depth, f"def {name}({given}{default}):")
+            self.put(depth + 1, f"return {text}")
+        result = self.fresh(kind.name[0])
+        self.put(depth, f"{result} = {name}({self.value(FLOAT, 1)})")
+        self.names.append((result, kind))
 
     def augment(self, depth):
         operator = self.rng.choice(ARITHMETIC)
@@ -382,6 +499,7 @@ class Generator:
         forms += [lambda: f"{convert}({self.floating(size - 1)})", lambda: f"int({a})"]
         forms += [lambda: f"({a} if {self.condition(size - 1)} else {b})"]
         forms += [lambda: f"({a} {rng.choice(['and', 'or'])} {b})", lambda: f"clip({a}, 0, {b})"]
+        forms += [lambda: self.listed(INT, size)] * 3
         forms += [lambda: self.called(INT, size)] * 2 + [lambda: self.length()]
         forms += [lambda: self.folded(INT, size)] * (2 if self.loops < self.size else 0)
         return rng.choice(forms)()
@@ -404,7 +522,7 @@ class Generator:
         forms += [lambda: f"({left} if {self.condition(size - 1)} else {right})"]
         forms += [lambda: f"float({b})", lambda: f"({self.integer(1)} / {self.integer(1)})"]
         forms += [lambda: f"({left} {rng.choice(['and', 'or'])} {right})"]
-        forms += [lambda: self.called(FLOAT, size)] * 4
+        forms += [lambda: self.called(FLOAT, size)] * 4 + [lambda: self.listed(FLOAT, size)] * 3
         forms += [lambda: f"sum({rng.choice(self.having(FLOATS) or ['zeros(3)'])})"]
         forms += [lambda: self.folded(FLOAT, size)] * (3 if self.loops < self.size else 0)
         forms += [self.place] * (2 if self.writable() else 0)

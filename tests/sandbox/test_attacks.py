@@ -1,11 +1,25 @@
+import importlib.util
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
-from sandbox.errors import PolicyRefused
+from sandbox.engine import load_policy
+from sandbox.errors import PolicyFault, PolicyRefused
+from sandbox.frame import Caller
+from sandbox.kinds import hooks
+from sandbox.records import new_rows, records
 from sandbox.verifier import verify
+
+_spec = importlib.util.spec_from_file_location(
+    "own_attacks", Path(__file__).with_name("own_attacks.py")
+)
+attacks = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(attacks)
+
+MANY = {"instances", "running", "entries", "branches"}
 
 ATTACKS = Path(__file__).resolve().parents[2].parent / "shared" / "attacks"
 CANARIES = re.compile(r"ignore|reviewer|budget|approve", re.IGNORECASE)
@@ -37,46 +51,56 @@ def test_every_attack_ends_as_expected(snippet):
     assert source.cost["route"] < 100
 
 
-OWN = {
-    "memory as rows": "    for row in memory[0]:\n        pass\n    return 0",
-    "write a row into a row": "    instances[0] = instances[1]\n    return 0",
-    "write through an alias": "    rows = instances\n    rows[0] = rows[1]\n    return 0",
-    "hidden count of a record": "    return instances.n_rows",
-    "dunder of a record": "    return request.__class__",
-    "dtype of rows": "    return instances.dtype",
-    "bytes of memory": "    return memory.data",
-    "frame": "    return frame.fuel",
-    "refuel": "    frame.fuel = 1000000\n    return 0",
-    "internal function": "    charge(frame, -100000)\n    return 0",
-    "parameter vector": "    P[0] = 1.0\n    return 0",
-    "lowered name of a helper": "    return f_route(frame, P, request, instances, memory)",
-    "intrinsic": "    return pointer(4096)",
-    "native reader": "    return row_at(4096, request).turn",
-    "numpy": "    return np.load(0)",
-    "huge scratch twice": "    for i in range(99):\n        for j in range(99):\n"
-    "            a = zeros(16384)\n    return 0",
-    "range of a range": "    for i in range(256):\n        for j in range(256):\n"
-    "            for k in range(256):\n                memory[0] += 1\n    return 0",
-    "key that is a hook": "    return min(instances, key=route).id",
-    "lambda kept": "    f = [lambda x: x]\n    return f[0](3)",
-    "shadowed guard": "    _getattr_ = 1\n    return _getattr__",
-    "float as index of rows": "    return instances[0.5].id",
-    "boolean as index": "    return instances[True].id",
-    "set_share on the present plan": "    set_share(request, 0, 0, 1.0)\n    return 0",
-}
+def sandbox_rows(name, record):
+    """Rows with what attacks reach for: missing signals, and integers at the ends of 64 bits."""
+    rows = new_rows(records()[record], 3 if name in MANY else 1)
+    if name == "instances":
+        rows["id"], rows["grace_s"] = [10, 11, 12], [math.nan, 2.0, 1.0]
+        rows["kv_used_tokens"] = [2**63 - 1, -(2**63), 2**62]
+    if name == "request":
+        rows["deadline_s"], rows["prompt_tokens"] = math.nan, 1000
+    return rows
 
 
-@pytest.mark.parametrize("name", OWN)
+def end_of(source, engine):
+    """What a policy's hook decides, or the kind of fault that stops it."""
+    hook = source.hooks[0]
+    given = {
+        name: sandbox_rows(name, kind.record.removeprefix("New"))
+        for name, kind in hooks()[hook].parameters
+        if kind.record
+    }
+    try:
+        return getattr(Caller(load_policy(source, engine=engine)), hook)(**given)
+    except PolicyFault as fault:
+        return {"fault": fault.kind}
+
+
+def policy_of(name):
+    body = attacks.ROUTE_BODIES.get(name)
+    return attacks.TEXTS[name] if body is None else (f"{attacks.ROUTE}    {body[0]}\n", body[1])
+
+
+EVERY = [*attacks.ROUTE_BODIES, *attacks.TEXTS]
+REFUSED = [name for name in EVERY if isinstance(policy_of(name)[1], str)]
+
+
+@pytest.mark.parametrize("name", REFUSED)
 def test_attacks_on_this_contract_are_refused(name):
-    with pytest.raises(PolicyRefused):
-        verify(f"def route(request, instances, memory):\n{OWN[name]}\n")
+    text, code = policy_of(name)
+    with pytest.raises(PolicyRefused) as caught:
+        verify(text)
+    assert code in {refusal.code for refusal in caught.value.refusals}
 
 
-def test_the_present_plan_cannot_be_written():
-    with pytest.raises(PolicyRefused, match="new_plan"):
-        verify(
-            "def schedule(window, cluster, plan, new_plan, memory):\n"
-            "    add_replica(plan, 0, 1, 1, MIXED)\n"
-        )
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in REFUSED])
+def test_law_7_attacks_that_may_run_end_the_same_in_both_engines(name):
+    text, end = policy_of(name)
+    source = verify(text)
+    ends = [end_of(source, engine) for engine in ("interpreted", "compiled")]
+    assert ends[0] == ends[1]
+    assert ends[0] == (end[0] if isinstance(end, list) else {"fault": end})
 
 
+def test_no_two_attacks_are_one():
+    assert len({policy_of(name)[0] for name in EVERY}) == len(EVERY) >= 280
