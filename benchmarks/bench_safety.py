@@ -94,7 +94,10 @@ def _stage_rows(stages: Sequence[Stage]) -> Table:
     rows = [["step", "median", "p5", "p95", "over"]]
     for stage in stages:
         times = [_time(1e6 * stage.quantile(share)) for share in (0.5, 0.05, 0.95)]
-        rows.append([stage.name, *times, f"{len(stage.milliseconds):,} {stage.each}"])
+        count = len(stage.milliseconds)
+        if count == 1:
+            times[1:] = ["", ""]
+        rows.append([stage.name, *times, "once" if count == 1 else f"{count:,} {stage.each}"])
     return rows + [
         [f"{stage.name}, p99", _time(1e6 * stage.quantile(0.99)), "", "", ""]
         for stage in stages
