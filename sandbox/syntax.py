@@ -22,7 +22,7 @@ INT_LIMIT = 2**53
 
 _CONTROL = re.compile(r"[^\n\t\x20-\x7e]")
 _COOKIE = re.compile(r"(?m)^[ \t]*#.*?coding[:=]")
-_TUNE = re.compile(r"#\s*tune:\s*(\S+?)\s*\.\.\s*([^\s,;()]+)")  # words may follow
+_TUNE = re.compile(r"#\s*tune:\s*(\S+?)\s*\.\.\s*([^\s,;()]+)")  # words may stand around it
 
 _ALLOWED: tuple[type[ast.AST], ...] = (
     ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.AugAssign, ast.AnnAssign,
@@ -89,7 +89,7 @@ def tune_ranges(text: str) -> dict[int, tuple[str, str] | None]:
     found: dict[int, tuple[str, str] | None] = {}
     for token in _tokens(text):
         if token.type == tokenize.COMMENT and "tune:" in token.string:
-            match = _TUNE.match(token.string)
+            match = _TUNE.search(token.string)
             found[token.start[0]] = (match.group(1), match.group(2)) if match else None
     return found
 

@@ -224,6 +224,39 @@ def test_refusals_repeat_no_sentences():
     assert "ignore" not in str(caught.value)
 
 
+def chain(first, line, last, count=300):
+    return first + "".join(line.format(k=k, n=k + 1) for k in range(count)) + last
+
+
+NASTY = {
+    "a long or": ROUTE + "    a = " + " or ".join(["instances[request.turn].id"] * 500)
+    + "\n    return a\n",
+    "constants of constants": chain("A0 = 1\n", "A{n} = A{k} + A{k}\n",
+                                    ROUTE + "    return A300\n"),
+    "tuples of tuples": chain("A0 = (1, 2)\n", "A{n} = (A{k}, A{k})\n",
+                              ROUTE + "    return A300[0]\n"),
+    "bounds of bounds": chain(ROUTE + "    n0 = len(instances)\n",
+                              "    n{n} = min(n{k}, n{k}) * n{k}\n",
+                              "    for i in range(n300):\n        pass\n    return 0\n"),
+    "powers": chain(ROUTE + "    n0 = 2\n", "    n{n} = (n{k} ** 8) ** 8\n",
+                    "    for i in range(n60):\n        pass\n    return 0\n", 60),
+    "lists of lists": chain(ROUTE + "    x0 = [1]\n", "    x{n} = [x{k}]\n", "    return 0\n"),
+    "a list in itself": chain(ROUTE + "    x = []\n", "    x.append(x)\n", "    return 0\n"),
+    "inner functions": chain(ROUTE, "    f{k} = lambda x: f{n}(x)\n", "    return 0\n"),
+    "defaults": "def f(" + ", ".join(f"a{k}=({'1,' * 20})" for k in range(60))
+    + "):\n    return 1\n" + ROUTE + "    return " + " + ".join(["f()"] * 40) + "\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_nasty_texts_are_admitted_or_refused_in_words(text):
+    try:
+        said = verify(NASTY[text]).hooks
+    except PolicyRefused as refused:
+        said = refused.refusals
+    assert said
+
+
 def test_several_refusals_come_at_once_in_line_order():
     with pytest.raises(PolicyRefused) as caught:
         verify(ROUTE + "    a = nope\n    b = request.nope\n    return 0.5\n")
@@ -279,6 +312,11 @@ def test_ranges_default_to_a_fourth_and_four_times():
         (-8.0, -0.5, False),
         (2.0, 32.0, True),
     ]
+
+
+def test_words_may_stand_around_a_range():
+    source = verify("A = 2  # turns # tune: 1 .. 4 (few)\n" + ROUTE + "    return A\n")
+    assert [(t.low, t.high) for t in source.tunables] == [(1.0, 4.0)]
 
 
 def test_fields_read_are_named():
