@@ -27,8 +27,8 @@ from sandbox.kinds import (
     hooks,
     join,
 )  # fmt: skip
-from sandbox.lattice import Cell, Watch, list_of, present
-from sandbox.program import Program
+from sandbox.lattice import Cell, Watch, is_element, list_of, present
+from sandbox.program import Program, answers, assigned_names
 
 MAX_PASSES = 40
 
@@ -49,7 +49,7 @@ class Inference:
         self.watch = Watch()  # set when a kind becomes wider: another pass is needed
         self.sites: dict[tuple[str, ast.expr], Cell] = {}
         self._locals: dict[str, set[str]] = {
-            name: _assigned_names(node) for name, node in program.functions.items()
+            name: assigned_names(node) for name, node in program.functions.items()
         }
         self._scopes: list[dict[str, str]] = []
         self._unique: dict[tuple[int, str], str] = {}
@@ -62,7 +62,7 @@ class Inference:
                 self.variables[name, parameter] = kind
             self.results[name] = hooks()[name].result
         for name, function in self.program.functions.items():
-            if name not in hooks() and not _answers(function):
+            if name not in hooks() and not answers(function):
                 self.results[name] = NOTHING
         self._derive()
         for number in range(MAX_PASSES):
@@ -398,32 +398,3 @@ _STATEMENTS: dict[type[ast.stmt], Callable[..., None]] = {
     ast.Expr: Inference._expression,
     ast.Pass: Inference._nothing, ast.Break: Inference._nothing, ast.Continue: Inference._nothing,
 }  # fmt: skip
-
-
-def is_element(kind: Kind) -> bool:
-    """May a list hold such values?"""
-    if kind.name in ("tuple", "optional"):
-        return all(is_element(part) for part in kind.parts)
-    return kind in NUMBERS | {UNKNOWN, NOTHING} or kind.name in ("record", "list")
-
-
-def _answers(function: ast.FunctionDef) -> bool:
-    """Does a function return any value?"""
-    return any(
-        isinstance(node, ast.Return) and node.value is not None for node in ast.walk(function)
-    )
-
-
-def _assigned_names(function: ast.FunctionDef) -> set[str]:
-    """Parameters and every name that a statement of the function assigns."""
-    names = {argument.arg for argument in function.args.args}
-    inner = {
-        id(name)
-        for node in ast.walk(function)
-        if isinstance(node, ast.comprehension)
-        for name in ast.walk(node.target)
-    }
-    for node in ast.walk(function):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in inner:
-            names.add(node.id)
-    return names

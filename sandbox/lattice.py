@@ -222,6 +222,13 @@ def is_ordered(kind: Kind) -> bool:
     return kind in NUMBERS or kind == UNKNOWN
 
 
+def is_element(kind: Kind) -> bool:
+    """May a list hold such values?"""
+    if kind.name in ("tuple", "optional"):
+        return all(is_element(part) for part in kind.parts)
+    return kind in NUMBERS | {UNKNOWN, NOTHING} or kind.name in ("record", "list")
+
+
 def leaves_of(kind: Kind) -> int:
     """How many numbers it takes to keep a value of this kind."""
     own = 1 if kind.name == "optional" or not kind.parts else 0

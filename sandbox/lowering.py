@@ -12,7 +12,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from sandbox import conversions, expressions, iterables, list_code, operators, reductions, walks
+from sandbox import (
+    comparisons,
+    conversions,
+    expressions,
+    iterables,
+    list_code,
+    operators,
+    reductions,
+    walks,
+)  # fmt: skip
 from sandbox.contract import MEMORY_SLOTS
 from sandbox.inference import Inference
 from sandbox.kinds import (
@@ -20,7 +29,6 @@ from sandbox.kinds import (
     FLOAT,
     INT,
     NOTHING,
-    PLANNER_HOOKS,
     TABLE,
     UNKNOWN,
     Kind,
@@ -29,7 +37,7 @@ from sandbox.kinds import (
 )  # fmt: skip
 from sandbox.lattice import element_of, leaves_of, present
 from sandbox.lengths import Bounds
-from sandbox.program import Program
+from sandbox.program import Program, stored_names
 from sandbox.writer import Block, Writer, render
 
 
@@ -52,8 +60,8 @@ class Lowering(Writer):
         self.costs = costs
         self.result = inference.results.get(name, NOTHING)
         self.bounds = Bounds(program, inference.expressions, name)
-        self.capped = _capped(program, name)
-        self.assigned = _stored_names(program.functions[name])
+        self.capped = program.is_capped(name)
+        self.assigned = stored_names(program.functions[name])
         self.used: dict[str, None] = {}
         self._scopes: list[dict[str, str]] = []
         self._loops: list[str] = []
@@ -167,7 +175,7 @@ class Lowering(Writer):
     def truth(self, node: ast.expr) -> str:
         """Text of a test."""
         if isinstance(node, ast.BoolOp):
-            return expressions.both(self, node)
+            return comparisons.both(self, node)
         text = self.value(node)
         return conversions.truth_of(self, text, self.kind(node))
 
@@ -320,9 +328,7 @@ class Lowering(Writer):
         owner, indices = self.place(target)
         if owner_kind.name == "list":
             whole = conversions.item(self, owner, owner_kind, indices[0])
-            old = self._fresh(
-                conversions.converted(self, whole, element_of(owner_kind), left)
-            )
+            old = self._fresh(conversions.converted(self, whole, element_of(owner_kind), left))
         else:
             old = self._fresh(self.item(owner, indices))
         given = self.value(node.value, right)
@@ -392,20 +398,3 @@ def lower(program: Program, inference: Inference) -> tuple[str, dict[str, int]]:
             texts.append(Lowering(program, inference, name, True, costs).text())
     worst = {name: sum(costs[f"h_{name}"]) for name in program.hooks}
     return "\n\n".join(texts) + "\n", worst
-
-
-def _capped(program: Program, name: str) -> bool:
-    """Does a hook with a static cost limit reach this function?"""
-    return any(
-        name in program.reached_from(hook) for hook in program.hooks if hook not in PLANNER_HOOKS
-    )
-
-
-def _stored_names(function: ast.FunctionDef) -> set[str]:
-    return {
-        node.id
-        for node in ast.walk(function)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-
-

@@ -69,6 +69,14 @@ class Program:
                 pending.extend(self.calls[name])
         return reached
 
+    def is_capped(self, function: str) -> bool:
+        """Does a hook with a static cost limit reach this function?"""
+        return any(
+            function in self.reached_from(hook)
+            for hook in self.hooks
+            if hook not in kinds.PLANNER_HOOKS
+        )
+
     def refuse(self, node: ast.AST, code: str, reason: str, mend: str) -> None:
         """Note one refusal at a node's line, each only once."""
         refusal = Refusal(getattr(node, "lineno", 1), code, reason[:200], mend[:200])
@@ -331,3 +339,34 @@ def _visit(program: Program, name: str, done: dict[str, bool]) -> None:
         _visit(program, other, done)
     done[name] = True
     program.order.append(name)
+
+
+def answers(function: ast.FunctionDef) -> bool:
+    """Does a function return any value?"""
+    return any(
+        isinstance(node, ast.Return) and node.value is not None for node in ast.walk(function)
+    )
+
+
+def assigned_names(function: ast.FunctionDef) -> set[str]:
+    """Parameters and every name that a statement of the function assigns."""
+    names = {argument.arg for argument in function.args.args}
+    inner = {
+        id(name)
+        for node in ast.walk(function)
+        if isinstance(node, ast.comprehension)
+        for name in ast.walk(node.target)
+    }
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in inner:
+            names.add(node.id)
+    return names
+
+
+def stored_names(function: ast.FunctionDef) -> set[str]:
+    """Every name that a function, or a comprehension in it, assigns."""
+    return {
+        node.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
