@@ -3,7 +3,7 @@ UV := .tools/bin/uv
 READY := .venv/.ready
 WARM := .venv/.warm
 RUN := .venv/bin
-KERNEL := $(wildcard sandbox/*.py sandbox/kernel/*.py)
+KERNEL := $(wildcard sandbox/*.py sandbox/kernel/*.py sandbox/native/*.py)
 WHEEL := build/wheel
 
 export UV_PROJECT_ENVIRONMENT := .venv
@@ -14,7 +14,7 @@ endif
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers bench-rank bench-fidelity lint types stack lock \
+.PHONY: help demo test check bench bench-peers bench-rank bench-fidelity bench-safety fuzz lint types stack lock \
 	wheel clean
 
 help: ## say what there is
@@ -40,6 +40,12 @@ bench-rank: $(WARM) ## does another simulator put policies in the same order?
 # The measured rows are in the extra; it stays in the environment until the next set-up.
 bench-fidelity: $(WARM) ## simulated against measured serving, whole groups held out
 	@$(UV) run --quiet --locked --extra llm --extra profiles python benchmarks/fidelity.py
+
+bench-safety: $(WARM) ## what safety costs: verify, compile, call, isolate; how many drafts pass
+	@$(RUN)/python benchmarks/bench_safety.py
+
+fuzz: $(WARM) ## nightly: 20,000 generated programs against plain Python, 3,000 of them compiled
+	@$(RUN)/python tests/sandbox/fuzz.py --programs 20000 --compiled 3000
 
 lint: $(READY)
 	@$(RUN)/ruff check .

@@ -2,8 +2,9 @@
 
 A policy is one Python file: a docstring that says its idea, UPPER_CASE constants, helper
 functions and any of the hooks below. A hook left out falls back to the default policy. No
-imports, no classes, no strings beyond the docstring, no `while`, no recursion; `for` over rows
-and `range` only. In scope besides this file's constants: the functions of `sandbox/toolkit.py`.
+imports, no classes, no strings beyond the docstring, no `while`, no recursion; `for` over rows,
+`range` and local lists. In scope besides this file's constants: the functions of
+`sandbox/toolkit.py`.
 
 Times are seconds, sizes tokens or bytes; the unit is in the name. A missing signal is NaN (float)
 or -1 (int), never zero: test floats with `is_missing(x)`. Nothing here shows the future: lengths
