@@ -8,6 +8,7 @@ from pathlib import Path
 from sandbox import contract
 from sandbox.errors import PolicyRefused
 from sandbox.kinds import fields, tools
+from sandbox.lifting import lifted
 from sandbox.program import read_program
 from sandbox.verifier import verify
 
@@ -19,22 +20,28 @@ COMPARISONS = [ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE]
 
 
 @functools.cache
-def admitted_hooks():
-    """Hook and syntax tree of it with what it reaches, for every hook of every text at hand."""
+def texts():
+    """Policies at hand: the library, the default, drafts, and one of every construct."""
     root = HERE.parents[2]
     paths = sorted([*root.glob("evolver/library/*.py"), *HERE.parent.glob("drafts/**/*.py")])
-    paths += [root / "sandbox" / "policies" / "default.py", HERE.with_name("every_construct.txt")]
+    return [*paths, root / "sandbox/policies/default.py", HERE.with_name("every_construct.txt")]
+
+
+@functools.cache
+def hooks_of(path):
+    """Hook and syntax tree of it with what it reaches, for every hook of a text."""
+    try:
+        tree = ast.parse(verify(path.read_text()).canonical)
+    except PolicyRefused:
+        return []
+    program = read_program(lifted(tree), {})
     found = []
-    for path in paths:
-        try:
-            tree = ast.parse(verify(path.read_text()).canonical)
-        except PolicyRefused:
-            continue
-        program = read_program(tree, {})
-        for hook in program.hooks:
-            kept = program.reached_from(hook) | set(program.constants)
-            body = [node for node in tree.body if _name(node) in kept]
-            found.append((hook, ast.Module(body, [])))
+    for hook in program.hooks:
+        kept = {name.split("__")[0] for name in program.reached_from(hook)}
+        body = [
+            node for node in tree.body if isinstance(node, ast.Assign) or _name(node) in kept
+        ]
+        found.append((hook, ast.Module(body, [])))
     return found
 
 
@@ -44,7 +51,10 @@ def _name(node):
 
 def mutant(rng):
     """A changed program: its hook and its text."""
-    hook, tree = rng.choice(admitted_hooks())
+    found = []
+    while not found:
+        found = hooks_of(rng.choice(texts()))
+    hook, tree = rng.choice(found)
     tree = copy.deepcopy(tree)
     for _ in range(rng.randint(1, 3)):
         rng.choice(_CHANGES)(tree, rng)

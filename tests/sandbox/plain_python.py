@@ -20,8 +20,9 @@ from sandbox.program import read_program
 
 _path = Path(__file__).with_name("plain_toolkit.py")
 _spec = importlib.util.spec_from_file_location("plain_toolkit", _path)
-plain = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(plain)
+toolkit = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(toolkit)
+plain = toolkit.language
 
 _READ_AS = {BOOL: "as_bool", INT: "as_int", FLOAT: "as_float"}
 
@@ -119,7 +120,10 @@ class _AsItStands(ast.NodeTransformer):
         return _call("as_kind", _load(name), node)
 
     def visit_BinOp(self, node):
+        whole = self.kind(node) == INT
         self.generic_visit(node)
+        if whole:  # Python's bool would compute past every check
+            node.left, node.right = _call("as_int", node.left), _call("as_int", node.right)
         return _operation(node.left, node.op, node.right)
 
     def visit_Subscript(self, node):
@@ -273,7 +277,7 @@ def _tool(function):
 
 @functools.cache
 def _functions():
-    functions = {name: _tool(getattr(plain, name)) for name in tools() if name != "order"}
+    functions = {name: _tool(getattr(toolkit, name)) for name in tools() if name != "order"}
     return {
         **constants(), **functions, "__builtins__": {}, "power": plain.power, "among": among,
         "as_kind": as_kind, "back": plain.back, "list": plain.List, "tuple": plain.List,

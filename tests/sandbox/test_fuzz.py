@@ -1,10 +1,13 @@
 """Laws 5 and 7 on programs nobody wrote; and what such programs have found so far."""
 
+import contextlib
 import importlib.util
+import random
 from pathlib import Path
 
 import pytest
 
+from sandbox.errors import PolicyRefused
 from sandbox.verifier import verify
 
 _spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).with_name("fuzz.py"))
@@ -58,3 +61,31 @@ def test_laws_5_and_7_hold_for_programs_nobody_wrote(part):
     print(f"EVOLVER_FUZZ_SEED={base}")
     assert not failures(base, PROGRAMS, compiled=False)
     assert not failures(f"{fuzz.BRIEF}-{base}", COMPILED, compiled=True)
+
+
+TOKENS = [
+    "def", "route", "(", ")", "[", "]", "{", "}", ":", ",", ".", "\n", "\n    ", "return", "for",
+    "in", "if", "else", "lambda", "0", "1e999", "9" * 50, "'", '"""', "#", "\\", "=", "+", "**",
+    "request", "instances", "memory", "not", "is", "None", "*", "@", "await", "yield", ":=",
+    "import", "class", "f'{", "}'", "print", "match", "case", "_", "__", "\t", "~", "->", ";",
+]  # fmt: skip
+NESTED = ["(", "[", "{", "-", "not ", "a.", "a[", "f(", "1 if ", "lambda: ", "1<", "f'{", "a=", "'"]
+
+
+def hostile_texts(rng):
+    yield "".join(chr(rng.randrange(256)) for _ in range(rng.randint(0, 400)))
+    yield " ".join(rng.choice(TOKENS) for _ in range(rng.randint(1, 300)))
+    yield ROUTE + "    " + " ".join(rng.choice(TOKENS) for _ in range(rng.randint(1, 60))) + "\n"
+    yield ROUTE + "    return " + rng.choice(NESTED) * rng.choice([20, 90, 3000]) + "0\n"
+    yield ROUTE + "    return " + rng.choice("19.eE_xjn") * rng.choice([30, 4000, 16_000]) + "\n"
+    lines = [ROUTE, *("    " * n + "if 1:\n" for n in range(1, rng.choice([9, 60, 100])))]
+    yield "".join(lines)
+    yield ("x = " + rng.choice(["1+", "(1,)+", "[1]*", "1**", "1<", "a.b."]) * 8000)[:16_384]
+    yield fuzz.program(f"{rng.random()}")[1][: rng.randint(10, 900)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_law_7_the_verifier_only_ever_refuses_hostile_text(seed):
+    for text in hostile_texts(random.Random(seed)):
+        with contextlib.suppress(PolicyRefused):
+            verify(text)
