@@ -212,7 +212,7 @@ class Expressions:
         for name, held in self.of_some("record"):
             for field, what in fields()[held.record].items():
                 found += [f"{name}.{field}"] * (what == kind)
-        return self.rng.choice(found)
+        return self.rng.choice(found) if found else ""
 
     def record(self, kind):
         found = self.having(kind) * 3

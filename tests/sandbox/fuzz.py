@@ -48,7 +48,10 @@ def program(seed):
         return sibling_of("program_generator").candidate(seed, 0)
     if rng.random() < MUTANTS:
         return sibling_of("mutations").mutant(rng)
-    return sibling_of("program_generator").candidate(seed, rng.choice(SIZES))
+    try:
+        return sibling_of("program_generator").candidate(seed, rng.choice(SIZES))
+    except IndexError:  # nothing of the kind it wanted is at hand
+        return "route", ""
 
 
 _modules = {}

@@ -1,6 +1,7 @@
 """Changes to policies that the verifier admits: programs close to the boundary, on either side."""
 
 import ast
+import contextlib
 import copy
 import functools
 from pathlib import Path
@@ -57,8 +58,18 @@ def mutant(rng):
     hook, tree = rng.choice(found)
     tree = copy.deepcopy(tree)
     for _ in range(rng.randint(1, 3)):
-        rng.choice(_CHANGES)(tree, rng)
-    return hook, ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+        with contextlib.suppress(IndexError):  # there is nothing of that sort to change
+            rng.choice(_CHANGES)(tree, rng)
+    text = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+    return hook, text if _is_python(text) else ""
+
+
+def _is_python(text):
+    try:
+        compile(text, "<mutant>", "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _some(tree, rng, *types):
