@@ -85,7 +85,7 @@ def packed(text: str, kind: Kind) -> str:
 def unpacked(text: str, kind: Kind) -> str:
     """What was kept in a tuple or list."""
     if kind.name == "record":
-        return f"row_of({text}, D_{kind.record.removeprefix('New')})"
+        return f"row_of_{kind.record.removeprefix('New')}(frame, {text})"
     return text
 
 

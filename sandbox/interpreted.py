@@ -79,7 +79,7 @@ def _scope() -> dict[str, Any]:
         "INF": toolkit.INF,
         "EMPTY": INDEX,
         "NO_VALUE": OTHER,
-        **{f"D_{name}": None for name in records()},
+        **{f"row_of_{name}": lists.row_of for name in records()},
         **{builtin.__name__: builtin for builtin in (abs, float, int, len, range)},
     }
     for module in (arithmetic, toolkit, lists):

@@ -51,8 +51,8 @@ def ref(row: Any) -> Any:  # noqa: ANN401  # a row
     return row
 
 
-def row_of(word: Any, _dtype: object) -> Any:  # noqa: ANN401  # a row
-    """The row of a word."""
+def row_of(_frame: Frame, word: Any) -> Any:  # noqa: ANN401  # a row
+    """The row of a word; lowered code has one such function for each record."""
     return word
 
 

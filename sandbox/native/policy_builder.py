@@ -28,7 +28,7 @@ from numba.np.numpy_support import carray
 from sandbox import arithmetic, contract, lists, toolkit
 from sandbox.arithmetic import SCRATCH_LIMIT, require, reserve
 from sandbox.frame import FRAME, INDEX, OTHER, SCRATCH, row_dtype
-from sandbox.kinds import Kind, hooks
+from sandbox.kinds import Kind, fields, hooks
 from sandbox.native.cache import code_directory, private_directory
 from sandbox.native.machine_code import MachineCode, code_digest
 from sandbox.native.toolchain import policy_toolchain
@@ -136,9 +136,45 @@ def ref(row: Native) -> int:
     return int(address_of_row(row))
 
 
-def row_of(word: int, dtype: Native) -> Native:
-    """The row of a word."""
-    return row_at(word, dtype)
+def inside(word: int, start: int, bytes_held: int, bytes_wanted: int) -> bool:
+    """Does a row at an address lie within an argument?"""
+    return start > 0 and start <= word <= start + bytes_held - bytes_wanted
+
+
+def _row_reader(record: str) -> str:
+    """Source of a function that makes a word a row again, which has to be an argument's.
+
+    Words are kept apart from numbers by their kinds; this holds even where that should fail. No
+    row at all, which nothing reads, is a piece of the scratch.
+    """
+    size = row_dtype(record).itemsize
+    places = [
+        f"inside(word, frame.{name}, {count} * {row_dtype(owner).itemsize}, {size})"
+        for name, (owner, count) in sorted(_arguments().items())
+        if record in _parts(owner)
+    ]
+    return (
+        f"def row_of_{record}(frame, word):\n"
+        f"    if word == 0:\n        return row_at(frame.scratch, D_{record})\n"
+        f"    require(frame, {' or '.join(places)}, OUTSIDE)\n"
+        f"    return row_at(word, D_{record})\n"
+    )
+
+
+def _arguments() -> dict[str, tuple[str, str]]:
+    """Arguments of hooks: the record they hold, and text of how many of it."""
+    return {
+        name: (kind.record.removeprefix("New"), f"frame.n_{name}" if kind.name == "rows" else "1")
+        for hook in hooks().values()
+        for name, kind in hook.parameters
+        if kind.record
+    }
+
+
+def _parts(record: str) -> set[str]:
+    """A record and the records of its rows."""
+    inner = [kind.record for kind in fields()[record].values() if kind.name == "rows"]
+    return {record}.union(*(_parts(part) for part in inner))
 
 
 def load_int(frame: Native, place: int) -> int:
@@ -163,7 +199,7 @@ def store_float(frame: Native, place: int, x: float) -> None:
 
 _OWN = (
     frame_at, floats_at, row_at, rows_at, vector, table, random01, _mix64,
-    ref, row_of, load_int, store_int, load_float, store_float,
+    ref, inside, load_int, store_int, load_float, store_float,
 )  # fmt: skip
 
 
@@ -171,7 +207,7 @@ _OWN = (
 def namespace() -> dict[str, Any]:
     """Everything lowered code may name, as compiled functions that see each other."""
     scope: dict[str, Any] = {**vars(arithmetic), **vars(toolkit), **vars(lists), **globals()}
-    scope |= {"EMPTY": INDEX, "NO_VALUE": OTHER}
+    scope |= {"EMPTY": INDEX, "NO_VALUE": OTHER, "OUTSIDE": OTHER}
     scope |= {f"D_{name}": row_dtype(name) for name in records()}
     functions: dict[str, Callable[..., Any]] = {}
     for module in (arithmetic, toolkit, lists):
@@ -181,6 +217,9 @@ def namespace() -> dict[str, Any]:
             if isinstance(value, types.FunctionType) and value.__module__ == module.__name__
         }
     functions |= {function.__name__: function for function in _OWN}
+    for record in records():
+        exec(_row_reader(record), scope)  # noqa: S102  # our own text
+        scope[f"row_of_{record}"] = _jit()(scope[f"row_of_{record}"])
     with _toolkit_kept():
         for name, function in functions.items():
             copy = types.FunctionType(function.__code__, scope, name)
@@ -215,7 +254,8 @@ def load_toolkit() -> None:
 
     The first time on a machine, that means to compile it, with a policy that uses most of it.
     """
-    dispatchers: list[Native] = [v for v in namespace().values() if isinstance(v, Dispatcher)]
+    functions: list[Native] = [v for v in namespace().values() if isinstance(v, Dispatcher)]
+    dispatchers = [one for one in functions if not isinstance(one._cache, NullCache)]
     kept = [(one, key[0]) for one in dispatchers for key in one._cache._cache_file._load_index()]
     if not kept:
         build(default_source())

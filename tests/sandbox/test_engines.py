@@ -3,12 +3,14 @@
 import importlib.util
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sandbox import contract
+from sandbox.compiled import build_policy
 from sandbox.engine import load_policy
 from sandbox.errors import ParametersRefused, PolicyFault
 from sandbox.frame import FUEL, INDEX, NOT_A_NUMBER, OVERFLOW, SCRATCH, ZERO_DIVISION, Caller
@@ -133,3 +135,12 @@ def test_memory_keeps_what_a_stopped_call_wrote_alike():
         with pytest.raises(PolicyFault):
             caller.route(*rows())
         assert caller.memory[0] == 7.0
+
+
+@pytest.mark.parametrize("forged", ["4096", "(ref(v_x__0) + 1000000000)", "(ref(v_x__0) - 8)"])
+def test_law_7_a_word_that_is_no_row_of_an_argument_is_never_followed(forged):
+    source = verify(ROUTE + "    rows = [x for x in instances]\n    return rows[0].id\n")
+    broken = replace(source, lowered=source.lowered.replace("ref(v_x__0)", forged))
+    assert broken.lowered != source.lowered
+    with pytest.raises(PolicyFault):
+        Caller(load_policy(broken, engine="compiled", code=build_policy(broken))).route(*rows())
