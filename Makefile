@@ -3,7 +3,7 @@ UV := .tools/bin/uv
 READY := .venv/.ready
 WARM := .venv/.warm
 RUN := .venv/bin
-KERNEL := $(wildcard sandbox/*.py sandbox/kernel/*.py sandbox/native/*.py)
+KERNEL := $(wildcard sandbox/*.py sandbox/*/*.py)
 WHEEL := build/wheel
 
 export UV_PROJECT_ENVIRONMENT := .venv

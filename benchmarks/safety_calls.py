@@ -29,7 +29,7 @@ from sandbox.compiled import build_policy, link_policy
 from sandbox.frame import FRAME, address_of
 from sandbox.interpreted import CallState, interpret_policy
 from sandbox.kernel.compiler import _call_hook as call_hook
-from sandbox.kinds import constants
+from sandbox.language.kinds import constants
 from sandbox.native import policy_builder
 from sandbox.records import new_rows
 from sandbox.source import PolicySource

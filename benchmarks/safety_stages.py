@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import canonical, syntax
 from sandbox.compiled import link_policy
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.errors import PolicyRefused
 from sandbox.identity import policy_digest
+from sandbox.language import canonical, syntax
 from sandbox.native.cache import CodeCache
 from sandbox.native.compiler import Compiler
 from sandbox.native.machine_code import MachineCode

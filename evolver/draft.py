@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sandbox import contract
-from sandbox.syntax import tune_ranges
+from sandbox.language.syntax import tune_ranges
 
 Kinds = dict[str, str]
 """Kind of record behind a name: `Instance`, or `Rows[Instance]` for a sequence of them."""

@@ -21,7 +21,7 @@ from string import Template
 from evolver.archive import Member
 from evolver.proposer import Attempt, ProposalRequest
 from evolver.task import Refusal
-from sandbox.program import BUILTINS
+from sandbox.language.program import BUILTINS
 
 PROMPT_VERSION = 1
 MAX_LINE_CHARACTERS = 240

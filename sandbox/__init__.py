@@ -3,8 +3,8 @@
 Reading guide:
 
 1. `contract`: the hooks and the records they see; `toolkit`: the functions they may call.
-2. `verifier`: `verify` turns text into a `PolicySource` or says why not (`syntax`, `program`,
-   `inference`, `flow`, `cost`); `lowering` writes the checked code that both engines run.
+2. `verifier`: `verify` turns text into a `PolicySource` or says why not; `language` holds its
+   steps, from textual limits to the checked code that both engines run.
 3. `engine`: `load_policy` makes it callable, `compiled` or `interpreted`, through one `frame`.
 4. `simulation`: a trace on a `cluster` under a policy; `kernel` is its event loop, `metrics` what
    came of it, `replay` several policies on the same trace.

@@ -20,7 +20,7 @@ from RestrictedPython.compile import compile_restricted_exec
 from sandbox import arithmetic, contract, lists, toolkit
 from sandbox.errors import EngineUnavailable
 from sandbox.frame import FRAME, INDEX, NATIVE, OTHER
-from sandbox.kinds import Kind, hooks
+from sandbox.language.kinds import Kind, hooks
 from sandbox.records import records
 from sandbox.source import PolicySource
 from sandbox.views import Light, Rows, View, view_of

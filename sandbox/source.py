@@ -14,10 +14,10 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from sandbox.canonical import docstring
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.errors import ParametersRefused
 from sandbox.identity import policy_digest
+from sandbox.language.canonical import docstring
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import ast
 from types import MappingProxyType
 
-from sandbox import canonical, cost, lifting, lowering, syntax
 from sandbox.errors import PolicyRefused, Refusal
-from sandbox.flow import check_flow
-from sandbox.inference import Inference
-from sandbox.kinds import PLANNER_HOOKS
-from sandbox.lengths import settle_lengths
-from sandbox.program import Program, check_writers, read_program
+from sandbox.language import canonical, cost, lifting, lowering, syntax
+from sandbox.language.flow import check_flow
+from sandbox.language.inference import Inference
+from sandbox.language.kinds import PLANNER_HOOKS
+from sandbox.language.lengths import settle_lengths
+from sandbox.language.program import Program, check_writers, read_program
 from sandbox.source import PolicySource
 
 __all__ = ["PolicyRefused", "Refusal", "verify"]

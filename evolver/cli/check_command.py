@@ -153,8 +153,8 @@ def _refusal(report: Report, lines: Sequence[str], refusal: Refusal) -> None:
 def _admitted(report: Report, source: PolicySource) -> None:
     from evolver.exercised import never_asked
     from evolver.report import Tone
-    from sandbox.cost import REQUEST_HOOK_LIMIT
-    from sandbox.kinds import PLANNER_HOOKS
+    from sandbox.language.cost import REQUEST_HOOK_LIMIT
+    from sandbox.language.kinds import PLANNER_HOOKS
 
     report.say(source.claim.strip().split("\n")[0], tone=Tone.DIM)
     rows = []

@@ -28,7 +28,7 @@ from numba.np.numpy_support import carray
 from sandbox import arithmetic, contract, lists, toolkit
 from sandbox.arithmetic import SCRATCH_LIMIT, require, reserve
 from sandbox.frame import FRAME, INDEX, OTHER, SCRATCH, row_dtype
-from sandbox.kinds import Kind, fields, hooks
+from sandbox.language.kinds import Kind, fields, hooks
 from sandbox.native.cache import code_directory, private_directory
 from sandbox.native.machine_code import MachineCode, code_digest
 from sandbox.native.toolchain import policy_toolchain

@@ -13,8 +13,8 @@ from pathlib import Path
 _SANDBOX = Path(__file__).resolve().parent.parent
 # what is compiled into every policy besides its own source, and how
 _POLICY_SOURCES = (
-    "arithmetic.py", "contract.py", "frame.py", "kinds.py", "lattice.py", "lists.py",
-    "native/policy_builder.py", "records.py", "toolkit.py",
+    "arithmetic.py", "contract.py", "frame.py", "language/kinds.py",
+    "language/lattice.py", "lists.py", "native/policy_builder.py", "records.py", "toolkit.py",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import random
 
-from sandbox.kinds import (
+from sandbox.language.kinds import (
     BOOL,
     FLOAT,
     FLOATS,

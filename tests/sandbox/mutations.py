@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sandbox import contract
 from sandbox.errors import PolicyRefused
-from sandbox.kinds import fields, tools
-from sandbox.lifting import lifted
-from sandbox.program import read_program
+from sandbox.language.kinds import fields, tools
+from sandbox.language.lifting import lifted
+from sandbox.language.program import read_program
 from sandbox.verifier import verify
 
 HERE = Path(__file__).resolve()

@@ -12,11 +12,11 @@ import importlib.util
 import inspect
 from pathlib import Path
 
-from sandbox.inference import Inference
-from sandbox.kinds import BOOL, FLOAT, INT, constants, fields, hooks, tools
-from sandbox.lattice import element_of, same
-from sandbox.lifting import lifted
-from sandbox.program import read_program
+from sandbox.language.inference import Inference
+from sandbox.language.kinds import BOOL, FLOAT, INT, constants, fields, hooks, tools
+from sandbox.language.lattice import element_of, same
+from sandbox.language.lifting import lifted
+from sandbox.language.program import read_program
 
 _path = Path(__file__).with_name("plain_toolkit.py")
 _spec = importlib.util.spec_from_file_location("plain_toolkit", _path)

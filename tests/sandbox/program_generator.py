@@ -7,7 +7,7 @@ added to it is generated too. Every text is well-formed but may cost too much.
 import importlib.util
 from pathlib import Path
 
-from sandbox.kinds import (
+from sandbox.language.kinds import (
     BOOL,
     FLOAT,
     FLOATS,

@@ -7,7 +7,7 @@ import numpy as np
 
 from sandbox import contract
 from sandbox.frame import FRAME
-from sandbox.kinds import BOOL, COUNTED_ENGINES, FLOAT, INT, PLANNER_HOOKS, fields, hooks
+from sandbox.language.kinds import BOOL, COUNTED_ENGINES, FLOAT, INT, PLANNER_HOOKS, fields, hooks
 from sandbox.records import dtype_of, records
 
 FLOATS = [0.0, -0.0, 1.0, -1.5, 0.3, 1e-9, 5e-324, 2.2e-308, 1e16, 1e19, 1e308, -1e308, 7.5, 120.25]

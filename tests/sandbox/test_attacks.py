@@ -9,7 +9,7 @@ import pytest
 from sandbox.engine import load_policy
 from sandbox.errors import PolicyFault, PolicyRefused
 from sandbox.frame import Caller
-from sandbox.kinds import hooks
+from sandbox.language.kinds import hooks
 from sandbox.records import new_rows, records
 from sandbox.verifier import verify
 

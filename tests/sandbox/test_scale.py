@@ -9,7 +9,7 @@ import pytest
 from sandbox import contract
 from sandbox.engine import load_policy
 from sandbox.kernel.state import ACTIVE, FINISHED
-from sandbox.kinds import COUNTED_ENGINES
+from sandbox.language.kinds import COUNTED_ENGINES
 from sandbox.verifier import verify
 
 _spec = importlib.util.spec_from_file_location("planned", Path(__file__).parent / "planned.py")

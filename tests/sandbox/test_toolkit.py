@@ -7,8 +7,8 @@ from sandbox import arithmetic, contract, toolkit
 from sandbox.errors import PolicyFault
 from sandbox.frame import FRAME
 from sandbox.interpreted import CallState
-from sandbox.kinds import tools
-from sandbox.reads import fields_read_by
+from sandbox.language.kinds import tools
+from sandbox.language.reads import fields_read_by
 from sandbox.records import new_rows
 from sandbox.views import view_of
 

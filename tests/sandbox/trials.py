@@ -10,7 +10,7 @@ import numpy as np
 from sandbox.engine import load_policy
 from sandbox.errors import PolicyFault
 from sandbox.frame import FUEL, SCRATCH, Caller
-from sandbox.kinds import PLANNER_HOOKS, hooks
+from sandbox.language.kinds import PLANNER_HOOKS, hooks
 
 
 def sibling(name):

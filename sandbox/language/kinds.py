@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 from sandbox import contract, records, toolkit
-from sandbox.lattice import BOOL as BOOL
-from sandbox.lattice import CONFLICT as CONFLICT
-from sandbox.lattice import FLOAT as FLOAT
-from sandbox.lattice import FLOATS as FLOATS
-from sandbox.lattice import INT as INT
-from sandbox.lattice import NEW_PLAN as NEW_PLAN
-from sandbox.lattice import NOTHING as NOTHING
-from sandbox.lattice import NUMBERS as NUMBERS
-from sandbox.lattice import PLAN as PLAN
-from sandbox.lattice import SEQUENCES as SEQUENCES
-from sandbox.lattice import TABLE as TABLE
-from sandbox.lattice import UNKNOWN as UNKNOWN
-from sandbox.lattice import VECTOR as VECTOR
-from sandbox.lattice import Kind as Kind
-from sandbox.lattice import fits as fits
-from sandbox.lattice import join as join
+from sandbox.language.lattice import BOOL as BOOL
+from sandbox.language.lattice import CONFLICT as CONFLICT
+from sandbox.language.lattice import FLOAT as FLOAT
+from sandbox.language.lattice import FLOATS as FLOATS
+from sandbox.language.lattice import INT as INT
+from sandbox.language.lattice import NEW_PLAN as NEW_PLAN
+from sandbox.language.lattice import NOTHING as NOTHING
+from sandbox.language.lattice import NUMBERS as NUMBERS
+from sandbox.language.lattice import PLAN as PLAN
+from sandbox.language.lattice import SEQUENCES as SEQUENCES
+from sandbox.language.lattice import TABLE as TABLE
+from sandbox.language.lattice import UNKNOWN as UNKNOWN
+from sandbox.language.lattice import VECTOR as VECTOR
+from sandbox.language.lattice import Kind as Kind
+from sandbox.language.lattice import fits as fits
+from sandbox.language.lattice import join as join
 
 
 @dataclass(frozen=True, slots=True)

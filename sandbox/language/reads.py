@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterator
 
 from sandbox import toolkit
-from sandbox.kinds import tools
+from sandbox.language.kinds import tools
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sandbox.kinds import (
+from sandbox.language.kinds import (
     CONFLICT,
     FLOAT,
     INT,
@@ -17,10 +17,10 @@ from sandbox.kinds import (
     Kind,
     hooks,
 )  # fmt: skip
-from sandbox.lattice import all_of, element_of, is_ordered, present, tuple_of
+from sandbox.language.lattice import all_of, element_of, is_ordered, present, tuple_of
 
 if TYPE_CHECKING:
-    from sandbox.inference import Inference
+    from sandbox.language.inference import Inference
 
 Comprehension = ast.GeneratorExp | ast.ListComp
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
-from sandbox import kinds
 from sandbox.errors import Refusal
+from sandbox.language import kinds
 from sandbox.source import Tunable
 
 Ranges = dict[int, tuple[str, str] | None]  # `# tune:` comments by line

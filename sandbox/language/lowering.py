@@ -12,7 +12,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from sandbox import (
+from sandbox.contract import MEMORY_SLOTS
+from sandbox.language import (  # fmt: skip
     comparisons,
     conversions,
     expressions,
@@ -21,10 +22,9 @@ from sandbox import (
     operators,
     reductions,
     walks,
-)  # fmt: skip
-from sandbox.contract import MEMORY_SLOTS
-from sandbox.inference import Inference
-from sandbox.kinds import (
+)
+from sandbox.language.inference import Inference
+from sandbox.language.kinds import (
     BOOL,
     FLOAT,
     INT,
@@ -35,10 +35,10 @@ from sandbox.kinds import (
     constants,
     hooks,
 )  # fmt: skip
-from sandbox.lattice import element_of, leaves_of, present
-from sandbox.lengths import Bounds
-from sandbox.program import Program, stored_names
-from sandbox.writer import Block, Writer, render
+from sandbox.language.lattice import element_of, leaves_of, present
+from sandbox.language.lengths import Bounds
+from sandbox.language.program import Program, stored_names
+from sandbox.language.writer import Block, Writer, render
 
 
 class Lowering(Writer):

@@ -10,7 +10,7 @@ import ast
 import re
 import textwrap
 
-from sandbox.spelling import respelled
+from sandbox.language.spelling import respelled
 
 MAX_NAME, MAX_WORDS = 40, 5
 

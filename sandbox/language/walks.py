@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox import cost
-from sandbox.conversions import (
+from sandbox.language import cost
+from sandbox.language.conversions import (
     converted,
     item,
     new_list,
@@ -16,12 +16,12 @@ from sandbox.conversions import (
     tuple_text,
     unpacked,
 )  # fmt: skip
-from sandbox.iterables import step_of
-from sandbox.kinds import FLOAT, INT, ROW_CAPACITY, Kind
-from sandbox.lattice import Cell, Watch, all_of, list_of, tuple_of
+from sandbox.language.iterables import step_of
+from sandbox.language.kinds import FLOAT, INT, ROW_CAPACITY, Kind
+from sandbox.language.lattice import Cell, Watch, all_of, list_of, tuple_of
 
 if TYPE_CHECKING:
-    from sandbox.lowering import Lowering
+    from sandbox.language.lowering import Lowering
 
 Element = tuple[str, Kind] | list["Element"]  # a value, or the parts of one that is not made yet
 
@@ -87,7 +87,7 @@ def _along_list(writer: Lowering, sequence: str, kind: Kind) -> Walk:
 
 def _generated(writer: Lowering, node: ast.expr) -> Walk:
     """What a generator or iterable yields, kept in a list that nobody else sees."""
-    from sandbox.reductions import collected
+    from sandbox.language.reductions import collected
 
     cell = Cell(Watch())
     cell.hold(writer.inference.yields[node])
@@ -188,7 +188,7 @@ def _reversed(writer: Lowering, node: ast.Call) -> Walk:
 
 def _sorted(writer: Lowering, node: ast.Call) -> Walk:
     """Positions in order; what the loop may write to is copied before, as sorted() does."""
-    from sandbox.reductions import ranked
+    from sandbox.language.reductions import ranked
 
     source = node.args[0]
     inner = over(writer, source) if _is_fixed(writer, source) else _generated(writer, source)

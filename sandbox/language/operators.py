@@ -6,10 +6,10 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sandbox import calls
-from sandbox.canonical import shown
-from sandbox.iterables import comprehension, yielded
-from sandbox.kinds import (
+from sandbox.language import calls
+from sandbox.language.canonical import shown
+from sandbox.language.iterables import comprehension, yielded
+from sandbox.language.kinds import (
     BOOL,
     CONFLICT,
     FLOAT,
@@ -25,11 +25,11 @@ from sandbox.kinds import (
     join,
     tools,
 )  # fmt: skip
-from sandbox.lattice import all_of, element_of, is_ordered, present, tuple_of
-from sandbox.program import BUILTINS, closest
+from sandbox.language.lattice import all_of, element_of, is_ordered, present, tuple_of
+from sandbox.language.program import BUILTINS, closest
 
 if TYPE_CHECKING:
-    from sandbox.inference import Inference
+    from sandbox.language.inference import Inference
 
 MAX_CHAIN = 32  # operands of one `or` that has a value, or comparisons in one chain
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox import cost
-from sandbox.kinds import BOOL, FLOAT, FLOATS, INT, NOTHING, NUMBERS, UNKNOWN, Kind
-from sandbox.lattice import element_of, leaves_of, same
+from sandbox.language import cost
+from sandbox.language.kinds import BOOL, FLOAT, FLOATS, INT, NOTHING, NUMBERS, UNKNOWN, Kind
+from sandbox.language.lattice import element_of, leaves_of, same
 
 if TYPE_CHECKING:
-    from sandbox.lowering import Lowering
+    from sandbox.language.lowering import Lowering
 
 
 def converted(writer: Lowering, text: str, kind: Kind, wanted: Kind | None) -> str:

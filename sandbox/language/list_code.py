@@ -6,8 +6,8 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sandbox import cost, reductions
-from sandbox.conversions import (
+from sandbox.language import cost, reductions
+from sandbox.language.conversions import (
     converted,
     item,
     new_list,
@@ -17,14 +17,14 @@ from sandbox.conversions import (
     unpacked,
     words,
 )  # fmt: skip
-from sandbox.kinds import INT, Kind, join
-from sandbox.lattice import element_of, leaves_of, present
-from sandbox.operators import place_of
-from sandbox.reductions import collected, ranked
-from sandbox.walks import Walk, along, held, leaf
+from sandbox.language.kinds import INT, Kind, join
+from sandbox.language.lattice import element_of, leaves_of, present
+from sandbox.language.operators import place_of
+from sandbox.language.reductions import collected, ranked
+from sandbox.language.walks import Walk, along, held, leaf
 
 if TYPE_CHECKING:
-    from sandbox.lowering import Lowering
+    from sandbox.language.lowering import Lowering
 
 
 def literal(writer: Lowering, node: ast.List) -> str:

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sandbox import list_kinds
-from sandbox.iterables import (
+from sandbox.language import list_kinds
+from sandbox.language.iterables import (
     Comprehension,
     comprehension,
     consumed,
@@ -17,7 +17,7 @@ from sandbox.iterables import (
     positional,
     sorted_element,
 )  # fmt: skip
-from sandbox.kinds import (
+from sandbox.language.kinds import (
     BOOL,
     CONFLICT,
     FLOAT,
@@ -34,12 +34,12 @@ from sandbox.kinds import (
     join,
     tools,
 )  # fmt: skip
-from sandbox.lattice import is_ordered, present
-from sandbox.program import BUILTINS, closest
-from sandbox.reads import fields_read_by
+from sandbox.language.lattice import is_ordered, present
+from sandbox.language.program import BUILTINS, closest
+from sandbox.language.reads import fields_read_by
 
 if TYPE_CHECKING:
-    from sandbox.inference import Inference
+    from sandbox.language.inference import Inference
 
 
 def call(inference: Inference, node: ast.Call, as_statement: bool = False) -> Kind:

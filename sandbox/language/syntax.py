@@ -13,8 +13,8 @@ import re
 import tokenize
 from collections.abc import Iterator
 
-from sandbox import canonical
 from sandbox.errors import PolicyRefused, Refusal
+from sandbox.language import canonical
 
 MAX_BYTES, MAX_LINES = 16_384, 400
 MAX_BRACKETS, MAX_DEPTH, MAX_NODES, MAX_LOOPS = 24, 48, 6_000, 4

@@ -6,12 +6,12 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sandbox import iterables
-from sandbox.kinds import CONFLICT, INT, NOTHING, NUMBERS, UNKNOWN, Kind
-from sandbox.lattice import element_of, present
+from sandbox.language import iterables
+from sandbox.language.kinds import CONFLICT, INT, NOTHING, NUMBERS, UNKNOWN, Kind
+from sandbox.language.lattice import element_of, present
 
 if TYPE_CHECKING:
-    from sandbox.inference import Inference
+    from sandbox.language.inference import Inference
 
 
 def method(

@@ -6,9 +6,9 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sandbox import comparisons, cost, list_code, reductions
-from sandbox.calls import arranged
-from sandbox.conversions import (
+from sandbox.language import comparisons, cost, list_code, reductions
+from sandbox.language.calls import arranged
+from sandbox.language.conversions import (
     converted,
     item,
     less,
@@ -16,13 +16,13 @@ from sandbox.conversions import (
     tuple_text,
     unpacked,
 )  # fmt: skip
-from sandbox.iterables import Comprehension
-from sandbox.kinds import FLOAT, FLOATS, INT, Kind, capacities, tools
-from sandbox.lattice import all_of, tuple_of
-from sandbox.operators import place_of
+from sandbox.language.iterables import Comprehension
+from sandbox.language.kinds import FLOAT, FLOATS, INT, Kind, capacities, tools
+from sandbox.language.lattice import all_of, tuple_of
+from sandbox.language.operators import place_of
 
 if TYPE_CHECKING:
-    from sandbox.lowering import Lowering
+    from sandbox.language.lowering import Lowering
 
 Typed = tuple[str, Kind]
 

@@ -9,7 +9,7 @@ functions charge what their work grows with, and a fixed part here.
 from __future__ import annotations
 
 from sandbox import contract
-from sandbox.kinds import COUNTED_ENGINES
+from sandbox.language.kinds import COUNTED_ENGINES
 
 UNKNOWN_TURNS = 256
 """Most turns of a loop whose length is not known; per-request hooks stop beyond it."""

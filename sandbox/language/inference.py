@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from sandbox import calls, iterables, list_kinds, operators
-from sandbox.kinds import (
+from sandbox.language import calls, iterables, list_kinds, operators
+from sandbox.language.kinds import (
     BOOL,
     CONFLICT,
     FLOAT,
@@ -27,8 +27,8 @@ from sandbox.kinds import (
     hooks,
     join,
 )  # fmt: skip
-from sandbox.lattice import Cell, Watch, is_element, list_of, present
-from sandbox.program import Program, answers, assigned_names
+from sandbox.language.lattice import Cell, Watch, is_element, list_of, present
+from sandbox.language.program import Program, answers, assigned_names
 
 MAX_PASSES = 40
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 from sandbox import contract
 from sandbox.arithmetic import INT_LIMIT
-from sandbox.inference import Inference
-from sandbox.iterables import paired, step_of
-from sandbox.kinds import FLOATS, ROW_CAPACITY, UNKNOWN, Kind, constants
-from sandbox.lattice import present
-from sandbox.program import Program
+from sandbox.language.inference import Inference
+from sandbox.language.iterables import paired, step_of
+from sandbox.language.kinds import FLOATS, ROW_CAPACITY, UNKNOWN, Kind, constants
+from sandbox.language.lattice import present
+from sandbox.language.program import Program
 
 Interval = tuple[int | None, int | None]
 Source = tuple[ast.expr | None, bool]  # what a variable is given, as it is or one after the other

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sandbox import cost, walks
-from sandbox.conversions import (
+from sandbox.language import cost, walks
+from sandbox.language.conversions import (
     components,
     converted,
     less,
@@ -16,13 +16,13 @@ from sandbox.conversions import (
     push,
     truth_of,
 )  # fmt: skip
-from sandbox.iterables import Comprehension
-from sandbox.kinds import INT, Kind
-from sandbox.lattice import present
-from sandbox.walks import Walk, leaf
+from sandbox.language.iterables import Comprehension
+from sandbox.language.kinds import INT, Kind
+from sandbox.language.lattice import present
+from sandbox.language.walks import Walk, leaf
 
 if TYPE_CHECKING:
-    from sandbox.lowering import Lowering
+    from sandbox.language.lowering import Lowering
 
 Each = Callable[[str, Kind], None]
 Start = Callable[[str, int], None]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from sandbox import list_code
-from sandbox.conversions import converted, equal, less, truth_of
-from sandbox.kinds import BOOL, NOTHING, Kind, join
-from sandbox.operators import is_none_test
-from sandbox.walks import along
-from sandbox.writer import Block
+from sandbox.language import list_code
+from sandbox.language.conversions import converted, equal, less, truth_of
+from sandbox.language.kinds import BOOL, NOTHING, Kind, join
+from sandbox.language.operators import is_none_test
+from sandbox.language.walks import along
+from sandbox.language.writer import Block
 
 if TYPE_CHECKING:
-    from sandbox.lowering import Lowering
+    from sandbox.language.lowering import Lowering
 
 _COMPARISONS = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",

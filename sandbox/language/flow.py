@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from sandbox.inference import Inference
-from sandbox.kinds import NOTHING, UNKNOWN
-from sandbox.program import Program
+from sandbox.language.inference import Inference
+from sandbox.language.kinds import NOTHING, UNKNOWN
+from sandbox.language.program import Program
 
 Names = frozenset[str]
 
