@@ -14,13 +14,14 @@ import itertools
 import json
 import logging
 import re
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import aiohttp
+import canaries
 import pytest
 from aiohttp import web
+from canaries import Canaries, answers, bad_bodies, bodies, headers, metrics_page, paths, raw
 from yarl import URL
 
 from evolver.budget import Limits
@@ -57,10 +58,6 @@ from serving_adapter.request_log import RequestRecord
 from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
 from telemetry import Trace, TraceMeta, summarise
 from telemetry.trace import opaque_codes
-
-sys.path.insert(0, str(Path(__file__).parent))
-import canaries
-from canaries import Canaries, answers, bad_bodies, bodies, headers, metrics_page, paths, raw
 
 FAULTY = '''"""In turn, until it fails."""
 LIMIT = 30

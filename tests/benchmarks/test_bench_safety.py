@@ -1,11 +1,6 @@
 """The safety benchmark counts refusals by code, and its quantiles are those of its numbers."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from safety_stages import Stage, drafts
 
 GOOD = '"""The first."""\n\n\ndef route(request, instances, memory):\n    return instances[0].id\n'

@@ -4,18 +4,15 @@ import socket
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from fake_endpoint import FakeEndpoint, completion, failure
+from prompt_request import SOURCE, refused, request
 
 from evolver import model_errors
 from evolver.model_endpoint import ModelEndpoint, ModelSettings, blotted
 from evolver.models import ModelProposer, verifier_refusals
 from evolver.task import Refusal
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fake_endpoint import FakeEndpoint, completion, failure
-from prompt_request import SOURCE, refused, request
 
 pytestmark = pytest.mark.skipif(find_spec("litellm") is None, reason="needs the llm extra")
 

@@ -1,8 +1,8 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from prompt_request import Attempt, refused, request
 
 from evolver.prompt import (
     messages_for,
@@ -15,9 +15,6 @@ from evolver.prompt import (
 from sandbox import contract
 from telemetry.readers import read_trace
 from telemetry.window import summarise
-
-sys.path.insert(0, str(Path(__file__).parent))
-from prompt_request import Attempt, refused, request
 
 GOLDEN = Path(__file__).parent / "golden" / "prompt_v1.txt"
 CANARY = "kanarienvogel"

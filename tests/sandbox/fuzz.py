@@ -9,7 +9,6 @@ hangs is a finding of the program it was at; its seed is reported and the others
 import argparse
 import collections
 import faulthandler
-import importlib.util
 import json
 import os
 import secrets
@@ -28,14 +27,6 @@ BRIEF = "brief"  # seeds that begin so have short programs, which compile in an 
 SHOWN = 20
 
 
-def sibling(name):
-    """A module of this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, HERE.with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def fresh_seed():
     """The seed of programs that differ from run to run; EVOLVER_FUZZ_SEED sets it."""
     return os.environ.get("EVOLVER_FUZZ_SEED") or secrets.token_hex(4)
@@ -43,29 +34,25 @@ def fresh_seed():
 
 def program(seed):
     """Hook and text of a seed's program: generated, or a mutant, which is often refused."""
-    rng = sibling_of("random_inputs").seeded(seed, "program")
+    import mutations
+    import program_generator
+    import random_inputs
+
+    rng = random_inputs.seeded(seed, "program")
     if seed.startswith(BRIEF):
-        return sibling_of("program_generator").candidate(seed, 0)
+        return program_generator.candidate(seed, 0)
     if rng.random() < MUTANTS:
-        return sibling_of("mutations").mutant(rng)
+        return mutations.mutant(rng)
     try:
-        return sibling_of("program_generator").candidate(seed, rng.choice(SIZES))
+        return program_generator.candidate(seed, rng.choice(SIZES))
     except IndexError:  # nothing of the kind it wanted is at hand
         return "route", ""
 
 
-_modules = {}
-
-
-def sibling_of(name):
-    """A sibling, loaded once."""
-    if name not in _modules:
-        _modules[name] = sibling(name)
-    return _modules[name]
-
-
 def one(seed, compiled=False):
     """Try one program: a dict with `end` (ok, refused or failed), and words about a failure."""
+    import program_generator
+
     from sandbox.errors import PolicyRefused
 
     hook, text = program(seed)
@@ -73,8 +60,8 @@ def one(seed, compiled=False):
         return judged(hook, text, seed, compiled)
     except PolicyRefused as refused:
         codes = {refusal.code for refusal in refused.refusals}
-        generator = sibling_of("program_generator")
-        if codes <= generator.TOO_MUCH or not text.startswith(generator.HEAD):
+        expected = codes <= program_generator.TOO_MUCH
+        if expected or not text.startswith(program_generator.HEAD):
             return {"end": "refused"}
         return {"end": "failed", "why": f"refused: {refused}", "text": text}
 
@@ -85,6 +72,8 @@ def judged(hook, text, seed, compiled):
     Raises:
         PolicyRefused: the verifier does not admit it.
     """
+    import trials
+
     from sandbox.errors import PolicyRefused
     from sandbox.verifier import verify
 
@@ -92,7 +81,7 @@ def judged(hook, text, seed, compiled):
         source = verify(text)
         if hook not in source.hooks:
             return {"end": "refused"}
-        report = sibling_of("trials").tried(source, hook, seed, CALLS, compiled)
+        report = trials.tried(source, hook, seed, CALLS, compiled)
     except PolicyRefused:
         raise
     except Exception:
@@ -115,6 +104,8 @@ def admitted(seed, compiled=False):
 
 def smallest(found, compiled):
     """The text of a finding with everything removed that it does not need."""
+    import shrinking
+
     from sandbox.errors import PolicyRefused
 
     hook, _ = program(found["seed"])
@@ -126,7 +117,7 @@ def smallest(found, compiled):
             return False
         return answer["end"] == "failed" and _kind(answer) == _kind(found)
 
-    return sibling_of("shrinking").smallest(found["text"], fails)
+    return shrinking.smallest(found["text"], fails)
 
 
 def _kind(answer):

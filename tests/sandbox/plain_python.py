@@ -8,9 +8,9 @@ fails loudly, since everything the engines leave unchecked leans on the kinds.
 
 import ast
 import functools
-import importlib.util
 import inspect
-from pathlib import Path
+
+import plain_toolkit as toolkit
 
 from sandbox.language.inference import Inference
 from sandbox.language.kinds import BOOL, FLOAT, INT, constants, fields, hooks, tools
@@ -18,10 +18,6 @@ from sandbox.language.lattice import element_of, same
 from sandbox.language.lifting import lifted
 from sandbox.language.program import read_program
 
-_path = Path(__file__).with_name("plain_toolkit.py")
-_spec = importlib.util.spec_from_file_location("plain_toolkit", _path)
-toolkit = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(toolkit)
 plain = toolkit.language
 
 _READ_AS = {BOOL: "as_bool", INT: "as_int", FLOAT: "as_float"}

@@ -4,16 +4,11 @@ A second writing of `sandbox/toolkit.py` for the reference in `plain_python.py`.
 call the sandbox's own code.
 """
 
-import importlib.util
 import math
-from pathlib import Path
+
+import plain_language as language
 
 from sandbox.contract import MAX_CLASSES, MAX_REPLICAS, MAX_RUNNING
-
-_path = Path(__file__).with_name("plain_language.py")
-_spec = importlib.util.spec_from_file_location("plain_language", _path)
-language = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(language)
 
 INDEX, NOT_A_NUMBER, OTHER = language.INDEX, language.NOT_A_NUMBER, language.OTHER
 Int, Numbers, need, whole = language.Int, language.Numbers, language.need, language.whole

@@ -4,8 +4,7 @@ Driven by the contract: hooks, fields and toolkit functions are taken from there
 added to it is generated too. Every text is well-formed but may cost too much.
 """
 
-import importlib.util
-from pathlib import Path
+import expression_generator as expressions
 
 from sandbox.language.kinds import (
     BOOL,
@@ -19,11 +18,6 @@ from sandbox.language.kinds import (
     hooks,
     tools,
 )
-
-_path = Path(__file__).with_name("expression_generator.py")
-_spec = importlib.util.spec_from_file_location("expression_generator", _path)
-expressions = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(expressions)
 
 # Kinds may be joined too widely, and a lambda given the name of a hook it is not.
 TOO_MUCH = {"cost", "too-deep", "too-long", "key", "integer", "recursion"}

@@ -1,11 +1,10 @@
 """Small random simulations, and a stepper that stops at every event."""
 
-import importlib.util
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hostile_policies import HOSTILE
 
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
@@ -21,12 +20,6 @@ from telemetry.capacity import CapacityTrace
 from telemetry.joins import Joins
 from telemetry.trace import Trace, TraceMeta
 
-_spec = importlib.util.spec_from_file_location(
-    "hostile_policies", Path(__file__).with_name("hostile_policies.py")
-)
-_policies = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_policies)
-HOSTILE = _policies.HOSTILE
 META = TraceMeta(name="small")
 
 
@@ -193,7 +186,10 @@ def with_transfers(cluster, rng):
     stages = [min(pp, cluster.engine.max_pipeline_parallel_size) for pp in stages]
     replicas = [
         {
-            "pool": k, "tp": 1, "pp": stages[k], "role": pair[k],
+            "pool": k,
+            "tp": 1,
+            "pp": stages[k],
+            "role": pair[k],
             "count": int(rng.integers(1, pool.count // stages[k] + 1)),
         }
         for k, pool in enumerate(cluster.pool)

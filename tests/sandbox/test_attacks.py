@@ -1,9 +1,9 @@
-import importlib.util
 import json
 import math
 import re
 from pathlib import Path
 
+import own_attacks as attacks
 import pytest
 
 from sandbox.engine import load_policy
@@ -12,12 +12,6 @@ from sandbox.frame import Caller
 from sandbox.language.kinds import hooks
 from sandbox.records import new_rows, records
 from sandbox.verifier import verify
-
-_spec = importlib.util.spec_from_file_location(
-    "own_attacks", Path(__file__).with_name("own_attacks.py")
-)
-attacks = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(attacks)
 
 MANY = {"instances", "running", "entries", "branches"}
 

@@ -1,6 +1,5 @@
 """Law 5: the two policy engines decide identically. Law 7: admitted code ends and stays inside."""
 
-import importlib.util
 import math
 import random
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trials
 
 from sandbox import contract
 from sandbox.compiled import build_policy
@@ -19,9 +19,6 @@ from sandbox.records import new_rows
 from sandbox.verifier import verify
 
 HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("trials", HERE / "trials.py")
-trials = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(trials)
 
 ROUTE = "def route(request, instances, memory):\n"
 ROWS = {

@@ -1,10 +1,9 @@
 """The debug mode finds what is broken: a running simulation is damaged, and it must say what."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
+import small_worlds as worlds
 
 from sandbox.kernel import state
 from sandbox.kernel.invariants import BROKEN
@@ -13,11 +12,6 @@ from sandbox.replay import default_policy
 from sandbox.simulation import _complaint
 
 HERE = Path(__file__).parent
-if "small_worlds" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location("small_worlds", HERE / "small_worlds.py")
-    sys.modules["small_worlds"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["small_worlds"])
-worlds = sys.modules["small_worlds"]
 
 
 def busy():

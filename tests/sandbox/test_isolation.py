@@ -1,23 +1,17 @@
 """The layers around a scoring process, attacked from inside with nothing else in the way."""
 
-import importlib.util
 import json
 import os
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 import pytest
+import toy_pools
 
 from sandbox.scores import Candidate
 
 HERE = Path(__file__).parent
-if "toy_pools" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location("toy_pools", HERE / "toy_pools.py")
-    sys.modules["toy_pools"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["toy_pools"])
-toy_pools = sys.modules["toy_pools"]
 
 CORPUS = HERE.resolve().parents[1].parent / "shared" / "attacks"
 CANARY, ESCAPE = Path("/tmp/attack_canary.txt"), Path("/tmp/attack_escape")

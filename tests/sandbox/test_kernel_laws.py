@@ -1,6 +1,5 @@
 """Laws 1 to 6 of the simulator, on random small worlds with hostile policies."""
 
-import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_worlds as worlds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,10 +20,6 @@ from sandbox.replay import default_policy
 from sandbox.verifier import verify
 
 HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("small_worlds", HERE / "small_worlds.py")
-worlds = importlib.util.module_from_spec(_spec)
-sys.modules["small_worlds"] = worlds
-_spec.loader.exec_module(worlds)
 
 POLICIES = {name: worlds.policy(name) for name in worlds.HOSTILE}
 seeds = st.integers(0, 10**6)

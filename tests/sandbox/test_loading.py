@@ -1,8 +1,6 @@
 """Weights come from the nearest copy, at the rates that the cluster file and the GPUs give."""
 
-import importlib.util
-from pathlib import Path
-
+import planned
 import pytest
 
 from sandbox.capacity import Pairing
@@ -15,10 +13,6 @@ from sandbox.kernel.state import (
     STARTING,
     STORAGE,
 )
-
-_spec = importlib.util.spec_from_file_location("planned", Path(__file__).parent / "planned.py")
-planned = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(planned)
 
 BYTES = 16_060_522_496  # of Llama-3.1-8B in bf16
 ONE = {"gpu": "H100", "count": 1}

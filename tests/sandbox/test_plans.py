@@ -1,9 +1,7 @@
 """What a new plan keeps, what goes on while it is computed and carried out, and who stands in."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
+import planned
 import pytest
 
 from sandbox.capacity import Pairing
@@ -12,10 +10,6 @@ from sandbox.hardware import build_hardware
 from sandbox.kernel.state import ACTIVE, FINISHED, LEAVING, PLAN_READY, PS_PER_S, STARTING
 from sandbox.metrics import measure
 from sandbox.simulation import Setup, simulate
-
-_spec = importlib.util.spec_from_file_location("planned", Path(__file__).parent / "planned.py")
-planned = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(planned)
 
 THREE = {"gpu": "H100", "count": 3, "node_size": 1}
 BOTH = [{"pool": 0, "tp": 1, "count": 2}]

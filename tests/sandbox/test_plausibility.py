@@ -1,10 +1,9 @@
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_worlds as worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,11 +18,6 @@ from telemetry.generator import generate
 from telemetry.profile import load_profile
 
 HERE = Path(__file__).parent
-if "small_worlds" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location("small_worlds", HERE / "small_worlds.py")
-    sys.modules["small_worlds"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["small_worlds"])
-worlds = sys.modules["small_worlds"]
 HOSTILE = sorted(worlds.HOSTILE)
 
 

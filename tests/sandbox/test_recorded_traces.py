@@ -4,11 +4,9 @@ A stretch of every file is run; with EVOLVER_WHOLE_TRACES set, the first MOST re
 """
 
 import gzip
-import importlib.util
 import io
 import itertools
 import os
-import sys
 import tarfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_worlds as worlds
 
 from evolver.library import read
 from sandbox.capacity import pair
@@ -32,11 +31,6 @@ SHARED = HERE.parents[1].parent / "shared" / "traces"
 FILES = sorted(path.name for path in SHARED.glob("requests/*"))
 WHOLE = "EVOLVER_WHOLE_TRACES" in os.environ
 MOST = 20_000
-if "small_worlds" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location("small_worlds", HERE / "small_worlds.py")
-    sys.modules["small_worlds"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["small_worlds"])
-worlds = sys.modules["small_worlds"]
 
 VALUES = '"""Keeps what is deep and was hit."""\n\n\ndef evict(entry, instance, memory):\n'
 VALUES += "    return entry.hits / (1.0 + entry.age_s) + 0.001 * entry.depth_tokens\n"

@@ -1,9 +1,7 @@
 """Hundreds of engines: a plan holds them, and there are no more events for there being more."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
+import planned
 import pytest
 
 from sandbox import contract
@@ -11,10 +9,6 @@ from sandbox.engine import load_policy
 from sandbox.kernel.state import ACTIVE, FINISHED
 from sandbox.language.kinds import COUNTED_ENGINES
 from sandbox.verifier import verify
-
-_spec = importlib.util.spec_from_file_location("planned", Path(__file__).parent / "planned.py")
-planned = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(planned)
 
 ANY = '"""Anywhere."""\n\n\ndef route(request, instances, memory):\n'
 ANY += "    return instances[int(random01(request.seed, 0) * len(instances))].id\n"

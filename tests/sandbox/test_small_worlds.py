@@ -1,21 +1,15 @@
 """The random worlds reach what the laws are to be checked on: every feature happens in some."""
 
-import importlib.util
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import small_worlds as worlds
 
 from sandbox.kernel import state
 from sandbox.replay import default_policy
 
 HERE = Path(__file__).parent
-if "small_worlds" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location("small_worlds", HERE / "small_worlds.py")
-    sys.modules["small_worlds"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["small_worlds"])
-worlds = sys.modules["small_worlds"]
 
 TOTALS = (
     "preemptions", "swaps", "transfers", "migrations", "moves_refused", "flips", "failures",

@@ -1,19 +1,13 @@
 """GPUs that fail without notice, zones that go as one, and pools that grow and shrink."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
+import planned
 import pytest
 
 from sandbox.capacity import Pairing, pair
 from sandbox.cluster import ClusterError, ClusterSpec
 from sandbox.kernel.state import ACTIVE, FINISHED, PS_PER_S, QUEUED, UNUSED
 from telemetry.capacity import as_availability
-
-_spec = importlib.util.spec_from_file_location("planned", Path(__file__).parent / "planned.py")
-planned = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(planned)
 
 TWO = {"gpu": "H100", "count": 1}, {"gpu": "A100", "count": 1, "zone": 1, "spot": True}
 QUICK = {"start_s": 1.0, "grace_s": 5.0}

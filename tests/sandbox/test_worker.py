@@ -1,20 +1,14 @@
-import importlib.util
 import os
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from toy_pools import children_of, toy_pool
 
 from sandbox.scores import WORST_OBJECTIVE_S, Candidate
 from sandbox.worker import IsolationMissing, WorkersUnavailable
 
 HERE = Path(__file__).parent
-if "toy_pools" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location("toy_pools", HERE / "toy_pools.py")
-    sys.modules["toy_pools"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["toy_pools"])
-children_of, toy_pool = sys.modules["toy_pools"].children_of, sys.modules["toy_pools"].toy_pool
 
 WINDOWS = ("w0", "w1")
 

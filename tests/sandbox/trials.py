@@ -1,28 +1,16 @@
 """One fuzzed program, tried: engines and plain Python side by side on hostile inputs."""
 
-import importlib.util
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
+import plain_python as plain
+import random_inputs as inputs
 
 from sandbox.engine import load_policy
 from sandbox.errors import PolicyFault
 from sandbox.frame import FUEL, SCRATCH, Caller
 from sandbox.language.kinds import PLANNER_HOOKS, hooks
-
-
-def sibling(name):
-    """A module of this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-inputs = sibling("random_inputs")
-plain = sibling("plain_python")
 
 SPENT = ("fault", FUEL), ("fault", SCRATCH)
 WRITTEN = {
