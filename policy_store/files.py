@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,47 +17,54 @@ def only_writer(target: Path) -> Iterator[None]:
         yield
 
 
-def replace_file(target: Path, content: bytes, mode: int) -> None:
-    """Put `content` at `target` with these permissions; a crash leaves the old file or the new."""
-    name = _scrap(target, content, mode)
+def replace_file(target: Path, content: bytes, mode: int, *, durable: bool = True) -> None:
+    """Put `content` at `target` with these permissions; a crash leaves the old file or the new.
+
+    Not `durable`, it waits for no disk, and a power cut may leave either, too, or an empty file.
+    """
+    part = _write_part(target, content, mode, durable)
     try:
-        os.replace(name, target)
+        os.replace(part, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    if durable:
+        sync(target.parent)
 
 
 def create_file(target: Path, content: bytes, mode: int) -> bool:
     """The same where nothing is yet; False, and nothing is changed, when something is."""
-    name = _scrap(target, content, mode)
+    part = _write_part(target, content, mode, durable=True)
     try:
-        os.link(name, target)
+        os.link(part, target)
     except FileExistsError:
         return False
     finally:
-        Path(name).unlink(missing_ok=True)
-    _sync_folder(target.parent)
+        part.unlink(missing_ok=True)
+    sync(target.parent)
     return True
 
 
-def _scrap(target: Path, content: bytes, mode: int) -> str:
-    handle, name = tempfile.mkstemp(prefix=target.name + ".", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return name
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have the disk hold what a file or folder holds."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _write_part(target: Path, content: bytes, mode: int, durable: bool) -> Path:
+    part = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
+    try:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            if durable:
+                os.fsync(file.fileno())
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return part

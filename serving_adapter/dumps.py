@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from policy_store.files import replace_file
 from sandbox import contract
 from sandbox.records import dtype_of
 from serving_adapter.decision import DecisionInput
@@ -114,9 +114,7 @@ def write_dump(folder: Path, ejection: Ejection, text: str) -> Path | None:
     path = folder / f"{moment}.{part_s:06d}-{ejection.kind.value}-{ejection.digest[:12]}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
+        replace_file(path, text.encode("ascii"), 0o600, durable=False)
         for old in dumps_in(folder)[:-KEPT_DUMPS]:
             old.unlink(missing_ok=True)
     except OSError as error:

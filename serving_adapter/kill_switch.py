@@ -25,6 +25,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from policy_store.files import create_file
 from serving_adapter.errors import AdapterError
 from serving_adapter.host import PolicyHost
 from serving_adapter.web_server import openai_errors
@@ -60,16 +61,16 @@ def admin_token(path: Path) -> str:
         AdapterError: the file is readable by others, is empty, or cannot be made.
     """
     try:
-        with contextlib.suppress(FileExistsError):
+        if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
+            create_file(path, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n".encode("ascii"), 0o600)
         with open(path, encoding="ascii") as file:
             private = os.fstat(file.fileno()).st_mode & 0o077 == 0
             token = file.read(MAX_ADMIN_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise AdapterError(f"The token file {path} cannot be used: {error}.") from error
+        raise AdapterError(
+            f"The token file {path} cannot be used ({error}): remove it, and start again."
+        ) from error
     if not private or len(token) < TOKEN_BYTES:
         raise AdapterError(f"The token file {path} is no secret: remove it, and start again.")
     return token

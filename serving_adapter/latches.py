@@ -20,6 +20,7 @@ import re
 import time
 from pathlib import Path
 
+from policy_store.files import replace_file, sync
 from serving_adapter.ejection import Ejection, read_ejection
 
 EVERYTHING = "everything"
@@ -67,7 +68,7 @@ class LatchFolder:
         written = [self._folder / f"{digest}.json" for digest in self.digests() or ()]
         for path in (*written, self.kill_file, self._folder, self.state):
             with contextlib.suppress(OSError):
-                _fsync(path)
+                sync(path)
 
     def digests(self) -> frozenset[str] | None:
         """Policies that are kept out; None when the folder cannot be read."""
@@ -121,24 +122,10 @@ class LatchFolder:
             os.close(handle)
 
 
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _replace(path: Path, text: str) -> bool:
     """Write a file whole or not at all, for its owner only; whether it worked."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(handle, text.encode("ascii", "replace"))
-        finally:
-            os.close(handle)
-        os.replace(part, path)
+        replace_file(path, text.encode("ascii", "replace"), 0o600, durable=False)
     except OSError as error:
         _log.error("%s cannot be written: %s", path, error.strerror)
         return False
