@@ -16,7 +16,7 @@ from sandbox.language.flow import check_flow
 from sandbox.language.inference import Inference
 from sandbox.language.kinds import PLANNER_HOOKS
 from sandbox.language.lengths import settle_lengths
-from sandbox.language.program import Program, check_writers, read_program
+from sandbox.language.program import Program, check_writers, literal, read_program
 from sandbox.source import PolicySource
 
 __all__ = ["PolicyRefused", "Refusal", "verify"]
@@ -62,6 +62,7 @@ def _verified(text: str, name: str) -> PolicySource:
     _check_restricted(lowered)
     _stop_if_refused(program)
     tree = canonical.keep(tree, {*program.functions, *program.constants, *program.derived})
+    _spell_floats(tree, program)
     source = PolicySource(
         name=name,
         canonical=canonical.text_of(tree),
@@ -77,6 +78,15 @@ def _verified(text: str, name: str) -> PolicySource:
     )
     syntax.check_text(source.annotated())
     return source
+
+
+def _spell_floats(tree: ast.Module, program: Program) -> None:
+    """A range of floats makes a float of `SHARE = 1`; what is hashed and shown has to say so."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            tunable = program.constants.get(node.targets[0].id)
+            if tunable and not tunable.integer and isinstance(literal(node.value), int):
+                node.value = ast.Constant(tunable.value)
 
 
 def _stop_if_refused(program: Program) -> None:

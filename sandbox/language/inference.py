@@ -52,6 +52,8 @@ class Inference:
             name: assigned_names(node) for name, node in program.functions.items()
         }
         self._scopes: list[dict[str, str]] = []
+        # Of one statement: operands that are asked for twice a level are else asked for 2**depth.
+        self._inferred: dict[ast.expr, Kind] = {}
         self._unique: dict[tuple[int, str], str] = {}
 
     def run(self) -> None:
@@ -142,6 +144,7 @@ class Inference:
             self._statement(statement)
 
     def _statement(self, node: ast.stmt) -> None:
+        self._inferred.clear()
         handler = _STATEMENTS.get(type(node))
         if handler is None:
             what = type(node).__name__
@@ -368,13 +371,10 @@ class Inference:
 
     def infer(self, node: ast.expr) -> Kind:
         """The kind of an expression."""
-        handler = operators.HANDLERS.get(type(node))
-        if handler is None:
-            what = type(node).__name__
-            return self.refuse(
-                node, "not-allowed", f"{what} may not stand here.", "Use numbers and names."
-            )
-        kind = handler(self, node)
+        if node in self._inferred:
+            return self._inferred[node]
+        kind = operators.HANDLERS.get(type(node), operators.misplaced)(self, node)
+        self._inferred[node] = kind
         if self.reporting:
             self.expressions[node] = kind
         return kind

@@ -355,6 +355,14 @@ def _if_exp(inference: Inference, node: ast.IfExp) -> Kind:
     return kind
 
 
+def misplaced(inference: Inference, node: ast.expr) -> Kind:
+    """Refuse an expression that is no value."""
+    what = type(node).__name__
+    return inference.refuse(
+        node, "not-allowed", f"{what} may not stand here.", "Use numbers and names."
+    )
+
+
 HANDLERS: dict[type[ast.expr], Callable[..., Kind]] = {
     ast.Constant: _constant, ast.Name: _name,
     ast.Attribute: _attribute, ast.Subscript: _subscript, ast.Tuple: _tuple,

@@ -22,7 +22,8 @@ INT_LIMIT = 2**53
 
 _CONTROL = re.compile(r"[^\n\t\x20-\x7e]")
 _COOKIE = re.compile(r"(?m)^[ \t]*#.*?coding[:=]")
-_TUNE = re.compile(r"#\s*tune:\s*(\S+?)\s*\.\.\s*([^\s,;()]+)")  # words may stand around it
+# Words may stand around it; bounded, or a long comment takes the square of its length.
+_TUNE = re.compile(r"#\s*tune:\s*(\S{1,60}?)\s*\.\.\s*([^\s,;()]{1,60})(?![^\s,;()])")
 
 _ALLOWED: tuple[type[ast.AST], ...] = (
     ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.AugAssign, ast.AnnAssign,

@@ -1,3 +1,4 @@
+import ast
 import re
 from pathlib import Path
 
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.errors import PolicyRefused
+from sandbox.language import operators, syntax
 from sandbox.verifier import verify
 
 ROUTE = "def route(request, instances, memory):\n"
@@ -335,3 +337,42 @@ def test_refusals_carry_no_text_of_the_comments():
     with pytest.raises(PolicyRefused) as caught:
         verify(ROUTE + "    return nope  # CANARY\n")
     assert not re.search("CANARY", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "depth"),
+    [
+        ("(", " < 1)", 18),
+        ("-(", " or 1)", 14),
+        ("((", " or 1) if x else 2)", 10),
+        ("(1 in (", ", 2))", 10),
+    ],
+)
+def test_law_nesting_takes_linear_time(before, after, depth, monkeypatch):
+    asked = []
+    name = operators.HANDLERS[ast.Name]
+
+    def counted(inference, node):
+        asked.append(node)
+        return name(inference, node)
+
+    monkeypatch.setitem(operators.HANDLERS, ast.Name, counted)
+    nested = before * depth + "x" + after * depth
+    verify(f"{ROUTE}    x = request.prompt_tokens\n    return int({nested})\n")
+    assert len(asked) < 20 * depth
+
+
+def test_a_long_comment_is_read_in_linear_time():
+    text = "A = 1  " + "#tune:" * 2700 + "\n" + ROUTE + "    return A\n"
+    with pytest.raises(PolicyRefused, match="tune"):
+        verify(text)
+    assert syntax.tune_ranges("A = 1  # tune: 1 .. " + "9" * 99 + "\n") == {1: None}
+
+
+def test_the_kind_of_a_constant_is_in_its_digest():
+    whole, broken = (
+        verify(f"A = 7  # tune: {bounds}\n{ROUTE}    return int(A // 2)\n")
+        for bounds in ("1 .. 28", "1.0 .. 28.0")
+    )
+    assert whole.digest() != broken.digest()
+    assert verify(broken.annotated()).digest() == broken.digest()
