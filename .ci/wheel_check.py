@@ -1,4 +1,4 @@
-"""Tests an installed wheel from outside the repository: packages, data, and three commands."""
+"""Tests an installed wheel from outside the repository: packages, data, and what they do."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ DATA = (
     "sandbox/profiles/tables.json",
     "telemetry/profiles/azure2023_conv.json",
 )
+WITHOUT_A_COMPILER = """
+import sys
+from evolver.cli.app import run
+code = run(["replay", "trace.npz", "-p", "mine.py", "-o", "json"])
+sys.exit(code or "numba" in sys.modules)
+"""
 PROGRAM = Path(sys.executable).with_name("evolver")
 
 
@@ -64,6 +70,16 @@ def check_commands(folder: Path) -> None:
     arguments = ("replay", "trace.npz", "-p", "round_robin", "-p", "mine.py", "-o", "json")
     results = json.loads(run(folder, *arguments))["results"]
     expect({result["requests"] for result in results} == {500}, "requests were lost")
+    check_kept_code(folder)
+
+
+def check_kept_code(folder: Path) -> None:
+    """What the first replay compiled is linked by the next process, which needs no compiler."""
+    done = subprocess.run(  # noqa: S603 - our own text
+        [sys.executable, "-P", "-c", WITHOUT_A_COMPILER],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    expect(done.returncode == 0, f"a replay of kept code imports numba: {done.stderr[-2000:]}")
 
 
 def run(folder: Path, *arguments: str) -> str:
