@@ -16,7 +16,8 @@ from typing import Any
 from sandbox.engine import LoadedPolicy, load_policy
 from sandbox.hardware import build_hardware
 from sandbox.kernel.calls import CALLED
-from sandbox.native.machine_code import MAX_CODE_BYTES, MachineCode
+from sandbox.native.compiler import compile_role
+from sandbox.native.machine_code import MachineCode
 from sandbox.outcome_bytes import outcome_from_bytes, outcome_length, outcome_to_bytes
 from sandbox.plausibility import check_outcome
 from sandbox.replay import default_policy
@@ -61,9 +62,7 @@ class ServingScoring:
         most = sum(outcome_length(len(s.trace), s.cluster) for s in self.payload)
         return {
             "score": Role("sandbox.scoring:score_job", limits=limits, max_reply_bytes=most),
-            "compile": Role(
-                "sandbox.native.compile_job:compile_job", True, limits, MAX_CODE_BYTES
-            ),
+            "compile": compile_role(limits),
         }
 
     def question(self, candidate: Candidate, windows: Sequence[str]) -> Question:

@@ -19,7 +19,7 @@ import sysconfig
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sandbox.worker_kernel import LayerMissing, checked, forbid_calls, forbid_files, libc
+from sandbox.worker_filters import LayerMissing, checked, forbid_calls, forbid_files, libc
 
 NOBODY = 65534
 CHANNEL = 0  # the descriptor that is left

@@ -30,6 +30,11 @@ _ROLE = "compile"
 _log = logging.getLogger("evolver.sandbox.native")
 
 
+def compile_role(limits: Limits) -> Role:
+    """Children that verify a text and compile it; they may read the packages, and run no policy."""
+    return Role("sandbox.native.compile_job:compile_job", True, limits, MAX_CODE_BYTES)
+
+
 class Compiler:
     """One warm compile process, started with the first text; a context manager that ends it.
 
@@ -43,8 +48,8 @@ class Compiler:
     def __init__(self, deadline_s: float = DEADLINE_S, memory_bytes: int = 4 << 30) -> None:
         self._deadline_s = deadline_s
         limits = Limits(memory_bytes=memory_bytes, cpu_s=int(2 * deadline_s) + 1)
-        role = Role("sandbox.native.compile_job:compile_job", True, limits, MAX_CODE_BYTES)
-        self._setup = WorkerSetup({_ROLE: role}, prepare="sandbox.native.compile_job:prepare")
+        roles = {_ROLE: compile_role(limits)}
+        self._setup = WorkerSetup(roles, prepare="sandbox.native.compile_job:prepare")
         self._warm: WarmProcess | None = None
         self._one_at_a_time = threading.Lock()
 

@@ -8,7 +8,7 @@ import struct
 import sys
 import time
 
-from sandbox import worker_kernel
+from sandbox import worker_filters
 
 CHANNEL = 0
 
@@ -26,7 +26,7 @@ def prepare_on_another_machine(payload):
 
 
 def prepare_without_landlock(payload):
-    worker_kernel._CREATE = 1023
+    worker_filters._CREATE = 1023
 
 
 def prepare_as_one_who_stays(payload):
