@@ -146,10 +146,10 @@ async def _admin(host: PolicyHost, settings: ServiceSettings) -> AsyncIterator[N
     if settings.admin_port is None:
         yield
         return
-    token = admin_token(settings.state / "admin.token")
-    application = admin_application(host, token)
+    token_file = settings.state / "admin.token"
+    application = admin_application(host, admin_token(token_file))
     async with _listening(application, LOOPBACK, settings.admin_port) as port:
-        _log.info("kill switch on http://%s:%d, token in %s", LOOPBACK, port, settings.state)
+        _log.info("kill switch on http://%s:%d, token in %s", LOOPBACK, port, token_file)
         yield
 
 

@@ -253,12 +253,22 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 )  # fmt: skip
 
 
+def _folded(findings: list[Finding]) -> list[Finding]:
+    """All layers of isolation that are in force in one row; `-o json` has each in words."""
+    good = [one for one in findings if (one.topic, one.health) == ("isolation", Health.OK)]
+    if not good:
+        return findings
+    names = ", ".join(one.text.split(":")[0] for one in good)
+    row = Finding("isolation", Health.OK, f"{len(good)} layers in force: {names}")
+    return [row if one is good[0] else one for one in findings if one not in good[1:]]
+
+
 def _report(findings: list[Finding]) -> Report:
     from evolver.report import Cell, Report, Tone
 
     tones = {Health.OK: Tone.GOOD, Health.NOTE: Tone.DIM, Health.WRONG: Tone.BAD}
     rows = []
-    for finding in findings:
+    for finding in _folded(findings):
         text = finding.text + (f"; {finding.remedy}" if finding.remedy else "")
         rows.append((Cell(finding.health.value, tones[finding.health]), finding.topic, text))
     wrong = sum(finding.health is Health.WRONG for finding in findings)

@@ -123,7 +123,7 @@ def dump(
     folder, screen = _latches(state, deployment), screen_of(context, quiet)
     paths = [path for path in _dumps(folder) if _is_of(path, policy)]
     if not paths:
-        raise Declined("There is no such dump here.", "evolver host status")
+        raise Declined(f"There is no such dump in {folder.state}.", "evolver host status")
     screen.text(json.dumps(json.loads(paths[-1].read_text("ascii")), indent=1))
 
 
@@ -132,7 +132,10 @@ def _latches(state: Path | None, deployment: str) -> LatchFolder:
 
     folder = state or state_folder(home(), deployment)
     if not folder.is_dir():
-        raise Declined(f"There is no state folder {folder}: no host has run there.", "evolver -h")
+        raise Declined(
+            f"There is no state folder {folder}: no host has run there, or it had another --state.",
+            "evolver serve --help",
+        )
     return LatchFolder(folder)
 
 
@@ -186,4 +189,5 @@ def _report(folder: LatchFolder, latched: list[Ejection], dumps: list[Path]) -> 
         [(one.digest[:12], one.kind.value, one.reason, str(one.sequence), ago(_moment(one)))
          for one in latched],
     )  # fmt: skip
-    return report.say(f"{len(dumps)} dumps in {folder.state / 'dumps'}.")
+    held = "1 dump" if len(dumps) == 1 else f"{len(dumps)} dumps"
+    return report.say(f"{held} in {folder.state / 'dumps'}.")

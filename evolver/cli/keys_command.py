@@ -180,8 +180,8 @@ def _report(path: Path, trusted: TrustedKeys, signing: str | None) -> Report:
     if not trusted.keys:
         return report.say("No key is trusted, so no snapshot goes live.", tone=Tone.BAD)
     rows = [(key.id, key.owner or "-", _role(key, signing)) for key in trusted.keys]
-    return report.grid(("key", "owner", ""), rows)
+    return report.grid(("trusted key", "owner", "signs here"), rows)
 
 
 def _role(key: PublicKey, signing: str | None) -> str:
-    return "signs here" if key.id == signing else ""
+    return "yes" if key.id == signing else "no"

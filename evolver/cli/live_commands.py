@@ -37,7 +37,7 @@ def activate(
     """Make an approved policy the active one, and sign the file that serving hosts follow.
 
     \b
-    evolver policy activate 3f2a9c --note "after a week in the canary"
+    evolver policy activate 3f2a9c --note "its evidence holds on last week, too"
     """
 
     def decide(store: PolicyStore, who: str) -> Activation:
