@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 
 MAX_HELD_BYTES = 2**20
+MOST_TOKENS = 2**31  # of one answer that an engine is believed; what counts them has 64 bits
 
 
 @dataclass(slots=True)
@@ -69,7 +70,9 @@ class AnswerMeter:
         if not isinstance(usage, dict):
             return False
         output, prompt = usage.get("completion_tokens", 0), usage.get("prompt_tokens", -1)
-        if type(output) is not int or type(prompt) is not int or output < 0:
+        if type(output) is not int or type(prompt) is not int:
+            return False
+        if not 0 <= output <= MOST_TOKENS or not -1 <= prompt <= MOST_TOKENS:
             return False
         self.output_tokens, self.prompt_tokens, self.from_usage = output, prompt, True
         return True

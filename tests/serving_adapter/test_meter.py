@@ -38,7 +38,15 @@ def test_an_answer_in_one_piece_counts_by_its_usage():
 
 
 @pytest.mark.parametrize(
-    "usage", [b"null", b'"x"', b'{"completion_tokens":"9"}', b'{"completion_tokens":-1}']
+    "usage",
+    [
+        b"null",
+        b'"x"',
+        b'{"completion_tokens":"9"}',
+        b'{"completion_tokens":-1}',
+        b'{"completion_tokens":1' + b"0" * 400 + b"}",
+        b'{"completion_tokens":1,"prompt_tokens":9223372036854775808}',
+    ],
 )
 def test_a_nonsense_usage_is_not_believed(usage):
     meter = AnswerMeter(streamed=False)
