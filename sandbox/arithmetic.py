@@ -16,6 +16,7 @@ from sandbox.frame import FUEL, INDEX, NOT_A_NUMBER, OTHER, OVERFLOW, SCRATCH, Z
 INT_LIMIT = 9_007_199_254_740_992  # 2**53
 FLOAT_LIMIT = 9_007_199_254_740_992.0
 SCRATCH_LIMIT = 16_384
+MOST_SHIFT = 62
 MOST_TURNS = 2**40  # of one loop; no fuel lasts that long
 
 
@@ -118,6 +119,35 @@ def floordiv_float(frame: Frame, a: float, b: float) -> float:
     return a // b
 
 
+def shift_left(frame: Frame, a: int, n: int) -> int:
+    """a << n, for n from 0 to 62."""
+    require(frame, 0 <= n <= MOST_SHIFT, OVERFLOW)
+    most = INT_LIMIT >> n
+    require(frame, -most <= a <= most, OVERFLOW)
+    return a << n
+
+
+def shift_right(frame: Frame, a: int, n: int) -> int:
+    """a >> n, for n from 0 to 62: a // 2**n."""
+    require(frame, 0 <= n <= MOST_SHIFT, OVERFLOW)
+    return give_int(frame, a >> n)
+
+
+def bit_and(frame: Frame, a: int, b: int) -> int:
+    """a & b, of two's complements without end."""
+    return give_int(frame, a & b)
+
+
+def bit_or(frame: Frame, a: int, b: int) -> int:
+    """a | b."""
+    return give_int(frame, a | b)
+
+
+def bit_xor(frame: Frame, a: int, b: int) -> int:
+    """a ^ b."""
+    return give_int(frame, a ^ b)
+
+
 def absolute_int(frame: Frame, a: int) -> int:
     """abs(a) on an integer."""
     return a if a >= 0 else sub(frame, 0, a)
@@ -139,6 +169,14 @@ def round_int(frame: Frame, x: float) -> int:
     if rest > 0.5 or (rest == 0.5 and low % 2 == 1):
         low += 1
     return low
+
+
+def round_to(frame: Frame, x: float, scale: float) -> float:
+    """round(x * scale) / scale; x itself where x * scale is missing or beyond 2**53."""
+    scaled = x * scale
+    if not -FLOAT_LIMIT <= scaled <= FLOAT_LIMIT:
+        return x
+    return float(round_int(frame, scaled)) / scale
 
 
 def min2(a: float, b: float) -> float:

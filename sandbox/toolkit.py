@@ -10,7 +10,7 @@ import math
 from typing import Annotated, Any
 
 from sandbox import contract
-from sandbox.arithmetic import Frame, charge, require, vector
+from sandbox.arithmetic import Frame, add, charge, mul, require, vector
 from sandbox.contract import MAX_CLASSES, MAX_REPLICAS, MAX_RUNNING
 from sandbox.frame import INDEX, NOT_A_NUMBER, OTHER, OVERFLOW
 
@@ -225,13 +225,13 @@ def _count_like(plan: Plan, replica: Replica, first: int) -> int:
 
 
 def plan_gpus(frame: Frame, plan: Plan, pool: int) -> int:
-    """GPUs of a pool that the plan uses."""
+    """GPUs of a pool that the plan uses; raises beyond 2**53, which no real plan reaches."""
     charge(frame, plan.n_replicas)
     total = 0
     for k in range(plan.n_replicas):
         replica = plan.replicas[k]
         if replica.pool == pool:
-            total += replica.tp * replica.pp
+            total = add(frame, total, mul(frame, replica.tp, replica.pp))
     return total
 
 

@@ -58,9 +58,9 @@ def _verified(text: str, name: str) -> PolicySource:
             tree, "too-long", "There is too much code once it is written out plainly.",
             "Do the same thing in one place, in a helper or a loop.",
         )  # fmt: skip
-        _stop_if_refused(program)
-    _check_restricted(lowered)
     _stop_if_refused(program)
+    _check_restricted(lowered)
+    syntax.check_compiles(tree)
     tree = canonical.keep(tree, {*program.functions, *program.constants, *program.derived})
     _spell_floats(tree, program)
     source = PolicySource(

@@ -41,6 +41,8 @@ from sandbox.language.reads import fields_read_by
 if TYPE_CHECKING:
     from sandbox.language.inference import Inference
 
+MAX_PLACES = 6  # of round(x, places)
+
 
 def call(inference: Inference, node: ast.Call, as_statement: bool = False) -> Kind:
     """Kind of a call's value; as a statement its value is not used."""
@@ -118,7 +120,7 @@ def _own(inference: Inference, node: ast.Call, name: str) -> Kind:
     if name in hooks():
         return _tool(inference, node, hooks()[name])
     for parameter, argument in zip(names, arguments, strict=True):
-        inference.pass_argument(name, parameter, argument)
+        inference.pass_kind(name, parameter, inference.infer(argument), argument)
     return inference.results.get(name, UNKNOWN)
 
 
@@ -155,12 +157,19 @@ def _conversion(result: Kind) -> Callable[[Inference, ast.Call], Kind]:
 
 
 def _round(inference: Inference, node: ast.Call) -> Kind:
-    if len(node.args) == 2 and not node.keywords:
+    if not positional(inference, node, 1, 2):
+        return CONFLICT
+    kind = inference.number(node.args[0])
+    if len(node.args) == 1:
+        return INT
+    places = node.args[1]
+    value = places.value if isinstance(places, ast.Constant) else None
+    if type(value) is not int or not 0 <= value <= MAX_PLACES:
         return inference.refuse(
-            node, "arguments", "round takes one number here, and gives an integer.",
-            "Write round(x * 100) / 100.",
+            node, "arguments", f"round takes 0 to {MAX_PLACES} places, written as a number.",
+            "Write round(x, 2), or round(x) for an integer.",
         )  # fmt: skip
-    return _conversion(INT)(inference, node)
+    return INT if kind == BOOL else kind
 
 
 def _abs(inference: Inference, node: ast.Call) -> Kind:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sandbox.language import list_code
 from sandbox.language.conversions import converted, equal, less, truth_of
 from sandbox.language.kinds import BOOL, NOTHING, Kind, join
-from sandbox.language.operators import is_none_test
+from sandbox.language.narrowing import is_none_test
 from sandbox.language.walks import along
 from sandbox.language.writer import Block
 

@@ -17,7 +17,7 @@ from sandbox.language.conversions import (
     unpacked,
 )  # fmt: skip
 from sandbox.language.iterables import Comprehension
-from sandbox.language.kinds import FLOAT, FLOATS, INT, Kind, capacities, tools
+from sandbox.language.kinds import BOOL, FLOAT, FLOATS, INT, Kind, capacities, tools
 from sandbox.language.lattice import all_of, tuple_of
 from sandbox.language.operators import place_of
 
@@ -28,8 +28,10 @@ Typed = tuple[str, Kind]
 
 _INTEGER = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "floordiv_int",
-    ast.Mod: "mod_int",
+    ast.Mod: "mod_int", ast.LShift: "shift_left", ast.RShift: "shift_right",
+    ast.BitAnd: "bit_and", ast.BitOr: "bit_or", ast.BitXor: "bit_xor",
 }  # fmt: skip
+_ON_FLAGS = (ast.BitAnd, ast.BitOr, ast.BitXor)  # of two flags a flag
 _FLOAT = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 
 
@@ -45,7 +47,9 @@ def _constant(_writer: Lowering, node: ast.Constant) -> str:
 def _name(writer: Lowering, node: ast.Name) -> str:
     name = writer.variable(node.id)
     if name != node.id or node.id in writer.inference.locals_of(writer.name):
-        return f"v_{name}"
+        kind, known = writer.variable_kind(name), writer.kind(node)
+        narrowed = kind.name == "optional" and known.name != "optional"
+        return converted(writer, f"v_{name}", kind, known) if narrowed else f"v_{name}"
     return writer.constant(node.id)
 
 
@@ -118,7 +122,9 @@ def arithmetic(writer: Lowering, operator: ast.operator, left: Typed, right: Typ
     kind = FLOAT if FLOAT in (left[1], right[1]) else INT
     a, b = _as(writer, left, kind), _as(writer, right, kind)
     if kind == INT:
-        return f"{_INTEGER[type(operator)]}(frame, {a}, {b})", INT
+        text = f"{_INTEGER[type(operator)]}(frame, {a}, {b})"
+        flags = left[1] == right[1] == BOOL and isinstance(operator, _ON_FLAGS)
+        return (f"({text} != 0)", BOOL) if flags else (text, INT)
     if isinstance(operator, ast.FloorDiv | ast.Mod):
         function = "floordiv_float" if isinstance(operator, ast.FloorDiv) else "mod_float"
         return f"{function}(frame, {a}, {b})", FLOAT
@@ -256,6 +262,13 @@ def _to_int(function: str) -> Callable[[Lowering, ast.Call], str]:
     return handler
 
 
+def _round(writer: Lowering, node: ast.Call) -> str:
+    if len(node.args) == 1 or writer.present(node.args[0]) != FLOAT:
+        return _to_int("round_int")(writer, node)
+    text = writer.value(node.args[0], FLOAT)
+    return f"round_to(frame, {text}, {10.0 ** (place_of(node.args[1]) or 0)})"
+
+
 def _to_float(writer: Lowering, node: ast.Call) -> str:
     return writer.value(node.args[0], FLOAT)
 
@@ -290,7 +303,7 @@ def _extreme_tuple(writer: Lowering, texts: list[str], sign: str, kind: Kind) ->
 
 
 _BUILTINS: dict[str, Callable[[Lowering, ast.Call], str]] = {
-    "abs": _abs, "len": _len, "int": _to_int("to_int"), "round": _to_int("round_int"),
+    "abs": _abs, "len": _len, "int": _to_int("to_int"), "round": _round,
     "float": _to_float, "bool": _to_bool, "min": _extreme, "max": _extreme, "zeros": _zeros,
     "sum": reductions.total, "any": reductions.any_all, "all": reductions.any_all,
     "list": list_code.as_list, "tuple": list_code.as_list, "sorted": list_code.sorted_list,

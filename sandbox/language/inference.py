@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from sandbox.language import calls, iterables, list_kinds, operators
+from sandbox.language import calls, iterables, list_kinds, narrowing, operators
 from sandbox.language.kinds import (
     BOOL,
     CONFLICT,
@@ -45,12 +45,14 @@ class Inference:
         self.results: dict[str, Kind] = {}
         self.fields_read: dict[str, set[str]] = {name: set() for name in program.functions}
         self.function = ""
+        self.held: frozenset[str] = frozenset()  # variables that are not None where it stands
         self.reporting = False
         self.watch = Watch()  # set when a kind becomes wider: another pass is needed
         self.sites: dict[tuple[str, ast.expr], Cell] = {}
         self._locals: dict[str, set[str]] = {
             name: assigned_names(node) for name, node in program.functions.items()
         }
+        self.assigned_in: dict[ast.For, set[str]] = {}
         self._scopes: list[dict[str, str]] = []
         # Of one statement: operands that are asked for twice a level are else asked for 2**depth.
         self._inferred: dict[ast.expr, Kind] = {}
@@ -130,8 +132,8 @@ class Inference:
 
     def _pass(self, order: list[str]) -> None:
         for name in order:
-            self.function = name
-            self._block(self.program.functions[name].body)
+            self.function, self.held = name, frozenset()
+            self.block(self.program.functions[name].body)
 
     def refuse(self, node: ast.AST, code: str, reason: str, mend: str) -> Kind:
         """Note a refusal in the last pass; CONFLICT, so that nothing is said twice."""
@@ -139,7 +141,8 @@ class Inference:
             self.program.refuse(node, code, reason, mend)
         return CONFLICT
 
-    def _block(self, body: list[ast.stmt]) -> None:
+    def block(self, body: list[ast.stmt]) -> None:
+        """Infer a block's statements, one after the other."""
         for statement in body:
             self._statement(statement)
 
@@ -153,12 +156,12 @@ class Inference:
             handler(self, node)
 
     def _assign(self, node: ast.Assign) -> None:
+        stored: list[tuple[ast.expr, Kind]] = []
         for target in node.targets:
-            pairs = iterables.paired(target, node.value)
-            for part, element in pairs:
-                self.store(part, self.infer(element))
-            if not pairs:
-                self.store(target, self.infer(node.value))
+            pairs = iterables.paired(target, node.value) or [(target, node.value)]
+            stored += [(part, self.infer(value)) for part, value in pairs]
+        for part, kind in stored:
+            self.store(part, kind)
 
     def _store_parts(self, target: ast.Tuple, kind: Kind) -> None:
         """Give each name of `a, b = value` its part."""
@@ -220,8 +223,11 @@ class Inference:
             )
             return
         before = self.variables.get((self.function, name), UNKNOWN)
+        self.held -= {name}
         if kind == CONFLICT:
             return
+        if kind.name not in ("optional", "nothing", "unknown"):
+            self.held |= {name}
         after = join(before, kind)
         if after == CONFLICT:
             self.refuse(
@@ -264,10 +270,6 @@ class Inference:
         """Join a kind into a lambda's parameter."""
         self._store_name(ast.Name(name, ast.Store()), kind)
 
-    def pass_argument(self, function: str, parameter: str, argument: ast.expr) -> None:
-        """Join an argument's kind into a helper's parameter."""
-        self.pass_kind(function, parameter, self.infer(argument), argument)
-
     def pass_kind(self, function: str, parameter: str, kind: Kind, node: ast.expr) -> None:
         """Join a kind into a helper's parameter; `node` is where a refusal points."""
         before = self.variables.get((function, parameter), UNKNOWN)
@@ -283,15 +285,15 @@ class Inference:
             self.variables[function, parameter] = after
             self.watch.changed = True
 
-    def _if(self, node: ast.If) -> None:
-        self.condition(node.test)
-        self._block(node.body)
-        self._block(node.orelse)
-
     def _for(self, node: ast.For) -> None:
-        self.store_element(node.target, iterables.element(self, node.iter))
-        self._block(node.body)
-        self._block(node.orelse)
+        kind = iterables.element(self, node.iter)
+        before = self.held - narrowing.assigned_in(self, node)
+        for target, body in ((node.target, node.body), (None, node.orelse)):
+            self.held = before
+            if target is not None:
+                self.store_element(target, kind)
+            self.block(body)
+        self.held = before
 
     def store_element(self, target: ast.expr, kind: Kind) -> None:
         """Give a loop's target what its iterable yields."""
@@ -339,9 +341,6 @@ class Inference:
             calls.call(self, node.value, as_statement=True)
         elif not (isinstance(node.value, ast.Constant) and node.value.value is None):
             self.refuse(node, "no-effect", "This line does nothing.", "Assign it or remove it.")
-
-    def _nothing(self, _node: ast.stmt) -> None:
-        """A statement without values."""
 
     def condition(self, node: ast.expr) -> None:
         """A test: a number, true unless zero; a list or rows, true unless empty; None is false."""
@@ -393,8 +392,8 @@ _RETURN_MENDS = {
 }
 
 _STATEMENTS: dict[type[ast.stmt], Callable[..., None]] = {
-    ast.Assign: Inference._assign, ast.AugAssign: Inference._aug_assign, ast.If: Inference._if,
+    ast.Assign: Inference._assign, ast.AugAssign: Inference._aug_assign, ast.If: narrowing.branches,
     ast.For: Inference._for, ast.Return: Inference._return,
     ast.Expr: Inference._expression,
-    ast.Pass: Inference._nothing, ast.Break: Inference._nothing, ast.Continue: Inference._nothing,
+    **dict.fromkeys((ast.Pass, ast.Break, ast.Continue), lambda *_: None),
 }  # fmt: skip

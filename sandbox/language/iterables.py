@@ -18,6 +18,7 @@ from sandbox.language.kinds import (
     hooks,
 )  # fmt: skip
 from sandbox.language.lattice import all_of, element_of, is_ordered, present, tuple_of
+from sandbox.language.narrowing import not_none
 
 if TYPE_CHECKING:
     from sandbox.language.inference import Inference
@@ -76,14 +77,17 @@ def comprehension(inference: Inference, node: Comprehension) -> Kind:
         if isinstance(name, ast.Name)
     ]
     first = element(inference, node.generators[0].iter)
+    before = inference.held
     inference.open_scope(node, names)
     for number, generator in enumerate(node.generators):
         yielded = first if number == 0 else element(inference, generator.iter)
         inference.store_element(generator.target, yielded)
         for test in generator.ifs:
             inference.condition(test)
+            inference.held |= not_none(inference, test, True)
     kind = inference.infer(node.elt)
     inference.close_scope()
+    inference.held = before
     return kind
 
 
@@ -98,7 +102,7 @@ def keyed_element(inference: Inference, iterable: ast.expr, key: ast.expr) -> Ki
         inference.store_variable(key.args.args[0].arg, kind)
         given = inference.infer(key.body)
         inference.close_scope()
-    elif isinstance(key, ast.Name) and key.id in inference.program.functions:
+    elif isinstance(key, ast.Name) and _is_function(inference, key.id):
         function = inference.program.functions[key.id]
         if len(function.args.args) == 1 and key.id not in hooks():
             inference.pass_kind(key.id, function.args.args[0].arg, kind, key)
@@ -117,6 +121,10 @@ def keyed_element(inference: Inference, iterable: ast.expr, key: ast.expr) -> Ki
             "Write key=lambda row: number, or a tuple of numbers.",
         )  # fmt: skip
     return kind
+
+
+def _is_function(inference: Inference, name: str) -> bool:
+    return name in inference.program.functions and name not in inference.variables_here()
 
 
 def _changes_lists(inference: Inference, key: ast.expr) -> bool:

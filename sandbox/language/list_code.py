@@ -18,7 +18,7 @@ from sandbox.language.conversions import (
     words,
 )  # fmt: skip
 from sandbox.language.kinds import INT, Kind, join
-from sandbox.language.lattice import element_of, leaves_of, present
+from sandbox.language.lattice import element_of, leaves_of, present, same
 from sandbox.language.operators import place_of
 from sandbox.language.reductions import collected, ranked
 from sandbox.language.walks import Walk, along, held, leaf
@@ -218,7 +218,21 @@ def _clear(writer: Lowering, xs: str, _kind: Kind, _texts: list[str], _node: ast
 def extend(writer: Lowering, xs: str, kind: Kind, more: ast.expr) -> None:
     """xs.extend(more) and xs += more."""
     owner = writer.saved(xs)
+    if not isinstance(more, ast.GeneratorExp) and _reads_itself(writer, more, kind):
+        made, most = collected(writer, more, kind)
+        walk = along(writer, made, kind, most)
+        _append_all(writer, owner, kind, walk, writer.saved(walk.length))
+        return
     reductions.over(writer, more, lambda text, given: push(writer, owner, kind, text, given))
+
+
+def _reads_itself(writer: Lowering, more: ast.expr, kind: Kind) -> bool:
+    """May what a list is extended by come out of that list? Python takes it all before."""
+    kinds = writer.inference.expressions
+    return any(
+        isinstance(node, ast.expr) and node in kinds and same(kinds[node], kind)
+        for node in ast.walk(more)
+    )
 
 
 def _extend(writer: Lowering, xs: str, kind: Kind, node: ast.Call) -> str:

@@ -71,9 +71,7 @@ class Lowering(Writer):
         function = self.program.functions[self.name]
         with self.nested() as body:
             self.statements(function.body)
-            if self.result == NOTHING:
-                self.emit("return 0")
-            elif self.result.name == "optional":
+            if self.result == NOTHING or self.result.name == "optional":
                 self.emit(f"return {conversions.default(self.result)}")
         with self.nested() as head:
             self._derived()
@@ -304,10 +302,12 @@ class Lowering(Writer):
         self.emit(f"{function}(frame, {', '.join([owner, *indices, text])})")
 
     def _aug_assign(self, node: ast.AugAssign) -> None:
-        left, right = present(self.kind_of_target(node.target)), self.present(node.value)
+        left = present(self.kind_of_target(node.target))
         if left.name == "list":
             list_code.extend(self, self.value(node.target, left), left, node.value)
-        elif isinstance(node.target, ast.Subscript):
+            return
+        right = self.present(node.value)
+        if isinstance(node.target, ast.Subscript):
             self._aug_assign_item(node, node.target, left, right)
         elif isinstance(node.target, ast.Name):
             kind = self.kind_of_target(node.target)
@@ -348,19 +348,21 @@ class Lowering(Writer):
         owner = self.present(target.value) if isinstance(target, ast.Subscript) else UNKNOWN
         return element_of(owner) if owner.name == "list" else FLOAT
 
-    def open_loop(self, node: ast.For) -> str:
-        """Enter a loop; the flag that is true when it ends without a break, if that matters."""
-        flag = self.temporary() if node.orelse else ""
+    def open_loop(self, node: ast.For, ends: tuple[str, ...]) -> str:
+        """Enter a loop; the flag that says it ended without a break, where that matters."""
+        flag = self.temporary() if node.orelse or ends else ""
         if flag:
             self.emit(f"{flag} = True")
         self._loops.append(flag)
         return flag
 
-    def close_loop(self, node: ast.For, flag: str) -> None:
-        """Leave it, with what its `else` does."""
+    def close_loop(self, node: ast.For, flag: str, ends: tuple[str, ...]) -> None:
+        """Leave it, with what is to be checked at its end and what its `else` does."""
         self._loops.pop()
         if flag:
             with self.nested() as orelse:
+                self.block.lines.extend(ends)
+                self.spend(len(ends))
                 self.statements(node.orelse)
             self.place_branches(flag, orelse, Block())
 
@@ -374,11 +376,8 @@ class Lowering(Writer):
 
     def _return(self, node: ast.Return) -> None:
         self.block.leaves = True
-        if node.value is None and self.result.name == "optional":
-            self.emit(f"return {conversions.default(self.result)}")
-            return
         if node.value is None or self.result == NOTHING:
-            self.emit("return 0")
+            self.emit(f"return {conversions.default(self.result)}")
             return
         text = self.value(node.value, self.result)
         give = {INT: "give_int", FLOAT: "give", BOOL: "give_flag"}

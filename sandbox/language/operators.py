@@ -26,11 +26,13 @@ from sandbox.language.kinds import (
     tools,
 )  # fmt: skip
 from sandbox.language.lattice import all_of, element_of, is_ordered, present, tuple_of
+from sandbox.language.narrowing import is_none_test, not_none
 from sandbox.language.program import BUILTINS, closest
 
 if TYPE_CHECKING:
     from sandbox.language.inference import Inference
 
+BIT_OPERATORS = (ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor)
 MAX_CHAIN = 32  # operands of one `or` that has a value, or comparisons in one chain
 
 
@@ -43,7 +45,8 @@ def _constant(_inference: Inference, node: ast.Constant) -> Kind:
 def _name(inference: Inference, node: ast.Name) -> Kind:
     name = inference.variable(node.id)
     if name != node.id or node.id in inference.locals_of(inference.function):
-        return inference.variables.get((inference.function, name), UNKNOWN)
+        kind = inference.variables.get((inference.function, name), UNKNOWN)
+        return present(kind) if name in inference.held and kind != NOTHING else kind
     if node.id in inference.program.derived:
         return inference.derived.get(node.id, UNKNOWN)
     if node.id in inference.program.constants:
@@ -233,6 +236,8 @@ def arithmetic(
             )
     if CONFLICT in (left, right):
         return CONFLICT
+    if isinstance(operator, BIT_OPERATORS):
+        return _bits(inference, node, operator, left, right)
     if isinstance(operator, ast.Div):
         return FLOAT
     if UNKNOWN in (left, right):
@@ -240,6 +245,20 @@ def arithmetic(
     if isinstance(operator, ast.Pow):
         return FLOAT if left == FLOAT else INT
     return FLOAT if FLOAT in (left, right) else INT
+
+
+def _bits(
+    inference: Inference, node: ast.AST, operator: ast.operator, left: Kind, right: Kind
+) -> Kind:
+    """Of integers; &, | and ^ of two flags are a flag."""
+    if FLOAT in (left, right):
+        return inference.refuse(
+            node, "integer", "Bits are those of integers, not of a float.", "Write int(...)."
+        )
+    if UNKNOWN in (left, right):
+        return UNKNOWN
+    shifts = isinstance(operator, ast.LShift | ast.RShift)
+    return BOOL if left == right == BOOL and not shifts else INT
 
 
 def _unary_op(inference: Inference, node: ast.UnaryOp) -> Kind:
@@ -291,12 +310,6 @@ def _compare(inference: Inference, node: ast.Compare) -> Kind:
     return BOOL
 
 
-def is_none_test(operator: ast.cmpop, right: ast.expr) -> bool:
-    """Is it `... is None`, `... is not None` or the same with ==?"""
-    none = isinstance(right, ast.Constant) and right.value is None
-    return none and isinstance(operator, ast.Is | ast.IsNot | ast.Eq | ast.NotEq)
-
-
 def _none_test(inference: Inference, node: ast.Compare, left: ast.expr) -> None:
     kind = inference.infer(left)
     inference.infer(node.comparators[0])
@@ -346,7 +359,12 @@ def _comparable(
 
 def _if_exp(inference: Inference, node: ast.IfExp) -> Kind:
     inference.condition(node.test)
-    first, second = inference.infer(node.body), inference.infer(node.orelse)
+    before = inference.held
+    inference.held = before | not_none(inference, node.test, True)
+    first = inference.infer(node.body)
+    inference.held = before | not_none(inference, node.test, False)
+    second = inference.infer(node.orelse)
+    inference.held = before
     kind = join(first, second)
     if kind == CONFLICT and CONFLICT not in (first, second):
         inference.refuse(

@@ -263,7 +263,8 @@ def _find_calls(program: Program) -> None:
             )
             if isinstance(name, ast.Name)
         ]
-        program.calls[name] = [other for other in called if other in program.functions]
+        known = program.functions.keys() - assigned_names(function)
+        program.calls[name] = [other for other in called if other in known]
         _check_loops(program, function)
     done: dict[str, bool] = {}
     for name in program.functions:
@@ -363,8 +364,8 @@ def assigned_names(function: ast.FunctionDef) -> set[str]:
     return names
 
 
-def stored_names(function: ast.FunctionDef) -> set[str]:
-    """Every name that a function, or a comprehension in it, assigns."""
+def stored_names(function: ast.FunctionDef | ast.For) -> set[str]:
+    """Every name that a function or loop, or a comprehension in it, assigns."""
     return {
         node.id
         for node in ast.walk(function)

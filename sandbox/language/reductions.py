@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sandbox.language import cost, walks
@@ -20,6 +21,7 @@ from sandbox.language.iterables import Comprehension
 from sandbox.language.kinds import INT, Kind
 from sandbox.language.lattice import present
 from sandbox.language.walks import Walk, leaf
+from sandbox.language.writer import Block
 
 if TYPE_CHECKING:
     from sandbox.language.lowering import Lowering
@@ -32,13 +34,13 @@ def loop(writer: Lowering, node: ast.For) -> None:
     """A `for` statement."""
     walk = walks.over(writer, node.iter)
     k = writer.temporary()
-    whole = writer.open_loop(node)
+    whole = writer.open_loop(node, walk.ends)
     with writer.nested() as body:
         writer.spend(1)
         walks.bind(writer, node.target, walk.at(k))
         writer.statements(node.body)
     writer.place_loop(k, walk.length, body, walk.most)
-    writer.close_loop(node, whole)
+    writer.close_loop(node, whole, walk.ends)
 
 
 def over(
@@ -74,11 +76,12 @@ def over(
         if stop:
             _break_if(writer, stop)
     writer.place_loop(k, walk.length, body, walk.most)
+    _end(writer, walk, stop)
     return walk.most
 
 
 def _started(writer: Lowering, walk: Walk) -> Walk:
-    return Walk(writer.saved(walk.length), walk.most, walk.at)
+    return replace(walk, length=writer.saved(walk.length))
 
 
 def _generator(
@@ -102,7 +105,20 @@ def _generator(
         if stop:
             _break_if(writer, stop)
     writer.place_loop(k, walk.length, body, walk.most)
+    _end(writer, walk, stop)
     return most
+
+
+def _end(writer: Lowering, walk: Walk, stop: str) -> None:
+    """What a walk says at its end, which a loop that was stopped does not come to."""
+    with writer.nested() as ends:
+        writer.block.lines.extend(walk.ends)
+        writer.spend(len(walk.ends))
+    if stop and ends.lines:
+        writer.place_branches(f"not {stop}", ends, Block())
+    else:
+        writer.block.lines.extend(ends.lines)
+        writer.spend(ends.units)
 
 
 def _break_if(writer: Lowering, flag: str) -> None:

@@ -10,6 +10,8 @@ import ast
 import math
 from collections.abc import Callable
 
+MAX_WRITTEN_OUT = 64  # numbers of a constant range
+
 _SAME = frozenset({"sqrt", "exp", "floor", "ceil"})
 _RENAMED = {"isnan": "is_missing", "fabs": "abs", "trunc": "int"}
 _CONSTANTS = {"pi": math.pi, "e": math.e, "tau": math.tau}
@@ -193,10 +195,32 @@ def _filled(node: ast.FunctionDef | ast.If | ast.For) -> ast.AST:
     return node
 
 
+def _written_out(node: ast.expr) -> ast.expr:
+    """`range(3)`, or `tuple(range(3))`, of few and constant numbers as the tuple it is."""
+    inner = node
+    if isinstance(node, ast.Call) and _called(node) in ("tuple", "list") and len(node.args) == 1:
+        inner = node.args[0]
+    if not isinstance(inner, ast.Call) or _called(inner) != "range" or inner.keywords:
+        return node
+    bounds = [part.value for part in inner.args if isinstance(part, ast.Constant)]
+    numbers = [bound for bound in bounds if type(bound) is int]
+    if not 1 <= len(numbers) == len(inner.args) <= 3 or numbers[2:] == [0]:
+        return node
+    found = range(*numbers)
+    if not 0 < len(found) <= MAX_WRITTEN_OUT:
+        return node
+    return _located(ast.Tuple([ast.Constant(one) for one in found], ast.Load()), node)
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.id if isinstance(node.func, ast.Name) and not node.keywords else ""
+
+
 def _split(node: ast.stmt) -> list[ast.stmt]:
-    """`A, B = 1, 2` as one constant a line, and a list of constants as a tuple."""
+    """`A, B = 1, 2` as one constant a line; a list or range of constants as a tuple."""
     if not isinstance(node, ast.Assign) or len(node.targets) != 1:
         return [node]
+    node.value = _written_out(node.value)
     target, value = node.targets[0], node.value
     if isinstance(value, ast.List):  # nobody can change a constant
         node.value = ast.copy_location(ast.Tuple(value.elts, ast.Load()), value)

@@ -33,6 +33,7 @@ _ALLOWED: tuple[type[ast.AST], ...] = (
     ast.GeneratorExp, ast.ListComp, ast.comprehension, ast.List, ast.Slice,
     ast.expr_context, ast.boolop, ast.unaryop,
     ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow,
+    ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor,
     ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot,
 )  # fmt: skip
 
@@ -83,6 +84,18 @@ def check_text(text: str) -> None:
         PolicyRefused: it breaks one.
     """
     _stop_if(list(_text_refusals(text)))
+
+
+def check_compiles(tree: ast.Module) -> None:
+    """Hold a tree to Python's own compiler, dead code and unused helpers included.
+
+    Raises:
+        PolicyRefused: it is no Python, though it could be parsed.
+    """
+    try:
+        compile(tree, "<policy>", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise PolicyRefused([_syntax(error.lineno or 1, error.msg)]) from None
 
 
 def tune_ranges(text: str) -> dict[int, tuple[str, str] | None]:

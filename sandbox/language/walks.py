@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sandbox.language import cost
@@ -28,11 +28,15 @@ Element = tuple[str, Kind] | list["Element"]  # a value, or the parts of one tha
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How to walk an iterable: text of its length, the most it can be, the k-th element."""
+    """How to walk an iterable: text of its length, the most it can be, the k-th element.
+
+    `ends` are lines for where a loop over it has come to its end.
+    """
 
     length: str
     most: int
     at: Callable[[str], Element]
+    ends: tuple[str, ...] = ()
 
 
 def over(writer: Lowering, node: ast.expr) -> Walk:
@@ -76,13 +80,14 @@ def _along_list(writer: Lowering, sequence: str, kind: Kind) -> Walk:
     if not cell.grows:
         return Walk(length, most, lambda k: (item(writer, sequence, kind, k), cell.element))
     length = writer.saved(length)
+    # Python's loop would follow a list that changes under it.
+    unchanged = f"require(frame, size(frame, {sequence}) == {length}, NO_VALUE)"
 
     def at(k: str) -> Element:
-        # Python's loop would follow a list that changes under it.
-        writer.emit(f"require(frame, size(frame, {sequence}) == {length}, NO_VALUE)")
+        writer.emit(unchanged)
         return item(writer, sequence, kind, k), cell.element
 
-    return Walk(length, most, at)
+    return Walk(length, most, at, (unchanged,))
 
 
 def _generated(writer: Lowering, node: ast.expr) -> Walk:
@@ -160,30 +165,34 @@ def _enumerate(writer: Lowering, node: ast.Call) -> Walk:
     first = [*node.args[1:], *(keyword.value for keyword in node.keywords)]
     inner = over(writer, node.args[0])
     if not first:
-        return Walk(inner.length, inner.most, lambda k: [(k, INT), inner.at(k)])
+        return Walk(inner.length, inner.most, lambda k: [(k, INT), inner.at(k)], inner.ends)
     start = frozen(writer, writer.saved(writer.value(first[0], INT)))
     length = writer.saved(inner.length)
     return Walk(
-        length, inner.most, lambda k: [(f"add(frame, {start}, {k})", INT), inner.at(k)]
-    )
+        length, inner.most, lambda k: [(f"add(frame, {start}, {k})", INT), inner.at(k)],
+        inner.ends,
+    )  # fmt: skip
 
 
 def _zip(writer: Lowering, node: ast.Call) -> Walk:
     inner = []
     for argument in node.args:
         walk = over(writer, argument)
-        inner.append(Walk(writer.saved(walk.length), walk.most, walk.at))
+        inner.append(replace(walk, length=writer.saved(walk.length)))
     length = inner[0].length
     for one in inner[1:]:
         length = f"min2({length}, {one.length})"
     most = min(one.most for one in inner)
-    return Walk(writer.saved(length), most, lambda k: [one.at(k) for one in inner])
+    ends = tuple(line for one in inner for line in one.ends)
+    return Walk(writer.saved(length), most, lambda k: [one.at(k) for one in inner], ends)
 
 
 def _reversed(writer: Lowering, node: ast.Call) -> Walk:
     inner = over(writer, node.args[0])
     length = writer.saved(inner.length)
-    return Walk(length, inner.most, lambda k: inner.at(writer.saved(f"{length} - 1 - {k}")))
+    return Walk(
+        length, inner.most, lambda k: inner.at(writer.saved(f"{length} - 1 - {k}")), inner.ends
+    )
 
 
 def _sorted(writer: Lowering, node: ast.Call) -> Walk:

@@ -19,6 +19,7 @@ from sandbox.language.kinds import (
     tools,
 )  # fmt: skip
 
+BITS = ["<<", ">>", "&", "|", "^"]
 ARITHMETIC = ["+", "-", "*", "/", "//", "%"]
 INTEGERS = ["0", "1", "2", "3", "5", "-1", "9007199254740992", "MIXED", "DECODE", "N"]
 NUMBERS = ["0.0", "0.5", "1e-9", "1e300", "2.5", "INF", "-0.0", "5e-324", "KNEE", "(0.1 + 0.2)"]
@@ -280,6 +281,7 @@ class Expressions:
             return rng.choice([rng.choice(INTEGERS), *self.having(INT)[-4:], self.some_field(INT)])
         a, b = self.integer(size - 1), self.integer(size - 1)
         forms = [lambda: f"({a} {rng.choice(['+', '-', '*', '//', '%'])} {b})"] * 5
+        forms += [lambda: f"({a} {rng.choice(BITS)} {b})", lambda: f"({a} << {rng.choice('0249')})"]
         forms += [lambda: f"{rng.choice(['min', 'max'])}({a}, {b})", lambda: f"abs({a})"]
         forms += [lambda: f"-({a})", lambda: f"({a}) ** {rng.choice([0, 1, 2, 8])}"]
         convert = rng.choice(["int", "round", "floor", "ceil"])
@@ -307,6 +309,7 @@ class Expressions:
         forms += [lambda: f"{rng.choice(['min', 'max'])}({left}, {right})", lambda: f"abs({a})"]
         forms += [lambda: f"-({a})", lambda: f"({a}) ** {rng.choice([0, 1, 2, 3])}"]
         forms += [lambda: f"({left} if {self.condition(size - 1)} else {right})"]
+        forms += [lambda: f"round({a}, {rng.randint(0, 6)})"]
         forms += [lambda: f"float({b})", lambda: f"({self.integer(1)} / {self.integer(1)})"]
         forms += [lambda: f"({left} {rng.choice(['and', 'or'])} {right})"]
         forms += [lambda: self.called(FLOAT, size)] * 4 + [lambda: self.listed(FLOAT, size)] * 3
@@ -328,6 +331,8 @@ class Expressions:
         forms += [lambda: self.folded(BOOL, size)] * (1 if self.loops < self.size else 0)
         word = rng.choice(["and", "or"])
         forms += [lambda: f"({self.boolean(size - 1)} {word} {self.boolean(size - 1)})"]
+        sign = rng.choice(BITS[2:])
+        forms += [lambda: f"({self.boolean(size - 1)} {sign} {self.boolean(size - 1)})"]
         return rng.choice(forms)()
 
     def condition(self, size):

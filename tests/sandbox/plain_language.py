@@ -62,6 +62,23 @@ class Int(int):
     def __rmod__(self, other):
         return NotImplemented if not isinstance(other, int) else divided(other, self)[1]
 
+    def __lshift__(self, n):
+        need(0 <= n <= 62, OVERFLOW)
+        return checked(int(self) << int(n))
+
+    def __rshift__(self, n):
+        need(0 <= n <= 62, OVERFLOW)
+        return checked(int(self) >> int(n))
+
+    def __and__(self, other):
+        return checked(int(self) & int(other))
+
+    def __or__(self, other):
+        return checked(int(self) | int(other))
+
+    def __xor__(self, other):
+        return checked(int(self) ^ int(other))
+
     def __truediv__(self, other):
         return float(self) / float(other)
 
@@ -125,6 +142,14 @@ class List(Sequence):
         for k in range(count):
             need(len(self) == count, OTHER)
             yield self[k]
+        need(len(self) == count, OTHER)
+
+    def __reversed__(self):
+        count = len(self)
+        for k in range(count - 1, -1, -1):
+            need(len(self) == count, OTHER)
+            yield self[k]
+        need(len(self) == count, OTHER)
 
     def pop(self, i=None):
         place = len(self) - 1 if i is None else i
@@ -256,6 +281,13 @@ def flat(value):
     return [x for part in value for x in (flat(part) if isinstance(part, tuple) else [part])]
 
 
+def side_by_side(*several):
+    """zip(), whose lists all keep their length to its end."""
+    sizes = [(one, len(one)) for one in several if isinstance(one, List)]
+    yield from zip(*several, strict=False)
+    need(all(len(one) == size for one, size in sizes), OTHER)
+
+
 def turns(*bounds):
     start, stop, step = (0, *bounds, 1) if len(bounds) == 1 else (*bounds, 1)[:3]
     if len(bounds) > 1:
@@ -271,9 +303,14 @@ def whole(x):
     return Int(x)
 
 
-def nearest(x):
-    whole(x)
-    return Int(round(x))
+def nearest(x, places=None):
+    if places is None:
+        whole(x)
+        return Int(round(x))
+    if type(x) is not float:
+        return Int(x)
+    scale = float(10**places)
+    return float(round(x * scale)) / scale if -LIMIT <= x * scale <= LIMIT else x
 
 
 def power(x, n):

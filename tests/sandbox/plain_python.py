@@ -281,7 +281,7 @@ def _functions():
         "min": plain.extreme(lambda a, b: a < b), "max": plain.extreme(lambda a, b: a > b),
         "sum": plain.total, "sorted": plain.ordered, "range": plain.turns, "int": plain.whole,
         "round": plain.nearest, "float": float, "bool": bool, "abs": abs, "len": len, "any": any,
-        "all": all, "enumerate": enumerate, "zip": zip, "reversed": reversed,
+        "all": all, "enumerate": enumerate, "zip": plain.side_by_side, "reversed": reversed,
     }  # fmt: skip
 
 

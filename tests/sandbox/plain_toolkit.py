@@ -132,7 +132,7 @@ def switch_cost_s(cluster, plan, new_plan):
 
 
 def plan_gpus(plan, pool: int):
-    return sum(one.tp * one.pp for one in plan.replicas if one.pool == pool)
+    return language.total(Int(one.tp) * one.pp for one in plan.replicas if one.pool == pool)
 
 
 def add_replica(new_plan, pool: int, tp: int, pp: int, role: int):

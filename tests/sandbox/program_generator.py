@@ -19,8 +19,7 @@ from sandbox.language.kinds import (
     tools,
 )
 
-# Kinds may be joined too widely, and a lambda given the name of a hook it is not.
-TOO_MUCH = {"cost", "too-deep", "too-long", "key", "integer", "recursion"}
+TOO_MUCH = {"cost", "too-deep", "too-long"}
 SMALL = 2
 HEAD = "N = 3  # tune: 1 .. 6"
 ARITHMETIC, PAIR = expressions.ARITHMETIC, expressions.PAIR
@@ -186,13 +185,18 @@ class Generator(expressions.Expressions):
 
     def augment(self, depth):
         operator = self.rng.choice(ARITHMETIC)
+        whole = [name for name, kind in self.names if kind == INT]
+        if whole and self.chance(0.1):
+            sign = self.rng.choice(expressions.BITS)
+            self.put(depth, f"{self.rng.choice(whole)} {sign}= {self.value(INT, 1)}")
+            return
         if self.writable() and self.chance(0.4):
             self.put(depth, f"{self.place()} {operator}= {self.number(2)}")
             return
         if operator == "/" or self.chance(0.6):
             pool, value = [n for n, kind in self.names if kind == FLOAT], self.number(2)
         else:
-            pool, value = [n for n, kind in self.names if kind == INT], self.value(INT, 2)
+            pool, value = whole, self.value(INT, 2)
         if pool:
             power = f"**= {self.rng.randint(0, 3)}"
             rest = power if self.chance(0.1) else f"{operator}= {value}"

@@ -31,6 +31,26 @@ FOUND = {
         "    memory[0] = share[1]\n",
     "a comparison that failed ends the chain":
         ROUTE + "    return 1 if 2 < 1 < max([k for k in range(2) if k > 5]) < 3 else 0\n",
+    "bits, shifts and flags": ROUTE + "    memory[0] = (0 - 7) >> 1 | 5 & (3 ^ 9)\n"
+        "    flag = (1 < 2) & (len(memory) > 3) ^ True\n    memory[1] = flag << 3\n"
+        "    memory[1] += 0 << 62\n    return 8 >> int(memory[2] - 1)\n",
+    "a loop over a list that its last turn lengthens":
+        ROUTE + "    a = [1]\n    for x in a:\n        a.append(x)\n    return len(a)\n",
+    "a loop over a list that ends where the list grows":
+        ROUTE + "    a = [1]\n    for x in a:\n        a.append(x)\n        break\n    a += a\n"
+        "    a.extend([y + len(a) for y in a])\n    return sum(a)\n",
+    "lists side by side, one of which grows":
+        ROUTE + "    a, b = [1, 2], [3]\n    for x, y in zip(a, b):\n        a.append(x + y)\n"
+        "    return len(a)\n",
+    "what is not None beside a test": ROUTE + "    best = None\n    for k in range(3):\n"
+        "        if best is None:\n            best = [k]\n            continue\n"
+        "        best = best if k < 2 else None\n"
+        "    memory[0] = sum([1] if best is None else best)\n"
+        "    kept = [x for x in [None, 2, 1] if x is not None]\n    return min(kept)\n",
+    "rounded to places": ROUTE + "    for k in range(8):\n        x = (k - 4) * 0.37125\n"
+        "        memory[k] = round(x, 3) + round(x, 0) + round(k, 2)\n"
+        "    memory[9] = round(INF, 2)\n    memory[10] = round(1e16 + 0.5, 4)\n    return 0\n",
+    "GPUs of a plan": SCHEDULE + "    memory[0] = plan_gpus(plan, 0)\n",
     "a bool becomes a float": TUNE + "    memory[0] = instance.draining + 0.5\n"
         "    memory[1] = max(instance.draining, memory[2], sum(k > 1 for k in range(3)))\n",
 }  # fmt: skip

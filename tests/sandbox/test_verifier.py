@@ -30,7 +30,7 @@ REFUSED = {
     "generator": "    a = (i.id for i in instances)\n    return 0",
     "lambda": "    return lambda x: x",
     "list": "    a = [1] - [2]\n    return 0",
-    "not-allowed": "    return 5 & 3",
+    "not-allowed": "    return 5 @ 3",
     "syntax": "    return (",
     "unknown-name": "    return nothing",
     "unknown-function": "    return eval(1)",
@@ -140,6 +140,12 @@ ACCEPTED += [
     "    else:\n        return REJECT\n    return inst.id",
     "    import math\n    x = math.log2(max(1, request.prompt_tokens)) + float('inf')\n"
     "    return 1 if math.isinf(x) else 0",
+    "    best = None\n    for inst in instances:\n        if best is None:\n"
+    "            best = inst.step_base_s\n"
+    "    if best is None:\n        return HOLD\n    return int(max(sorted([best, 1.0])))",
+    "    known = [x for x in (None, 2) if x is not None]\n"
+    "    return sorted(known)[0] << 2 | request.turn & 7",
+    "    return int(100 * round(request.age_s, 2))",
     "    for tp, pp in ((1, 1), (2, 4)):\n        if tp * pp > request.turn:\n"
     "            return tp\n    return (1, 2, 4)[request.turn % 3]",
 ]  # fmt: skip
@@ -164,6 +170,37 @@ def admits(path):
         return bool(verify(path.read_text()).hooks)
     except PolicyRefused:
         return False
+
+
+NO_PYTHON = {
+    "a break after an answer": ROUTE + "    return 0\n    break\n",
+    "a continue in what nobody calls": "def f():\n    return 1\n    continue\n" + ROUTE
+    + "    return 0\n",
+    "a keyword twice": ROUTE
+    + "    return min(instances, key=lambda i: 1, key=lambda i: i.tp).id\n",
+    "a parameter twice": "def f(a, a):\n    return 1\n" + ROUTE + "    return 0\n",
+}
+
+
+@pytest.mark.parametrize("name", NO_PYTHON)
+def test_what_pythons_compiler_refuses_is_no_policy(name):
+    with pytest.raises(PolicyRefused) as caught:
+        verify(NO_PYTHON[name])
+    assert {refusal.code for refusal in caught.value.refusals} == {"syntax"}
+
+
+def test_a_range_of_constants_is_written_out():
+    source = verify("A, B, C = range(3)\nT = tuple(range(1, 4))\n" + ROUTE
+                    + "    return A + B + C + T[request.turn]\n")  # fmt: skip
+    assert source.canonical.startswith("A = 0\nB = 1\nC = 2\nT = (1, 2, 3)\n")
+
+
+def test_a_parameter_called_like_its_hook_is_no_call():
+    text = ("def branches(request, branches, memory):\n    def f(b):\n"
+            "        return b.score / len(branches)\n    for b in branches:\n"
+            "        if f(b) < 0.1:\n            prune(b)\n"
+            "    return len(sorted(branches, key=lambda b: len(branches)))\n")  # fmt: skip
+    assert verify(text).hooks == ("branches",)
 
 
 def test_tables_and_derived_constants_follow_what_they_are_made_of():
