@@ -117,7 +117,7 @@ NUMBERS = {
     "a power that folds": ("return 8 ** 8 ** 8", "power"),
     "a power by a variable": ("return 2 ** request.turn", "power"),
     "a power of a power": ("return (10 ** 8) ** 8", OVERFLOW),
-    "bits": ("return 5 & 3 | 8 ^ 1", [8]),
+    "bits": ("return 5 & 3 | 8 ^ 1", [9]),
     "bits past 2**53": ("return instances[0].kv_used_tokens & -2", OVERFLOW),
     "a shift past 2**53": ("return 1 << 54", OVERFLOW),
     "invert": ("return ~5", "not-allowed"),

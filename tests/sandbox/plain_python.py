@@ -341,6 +341,10 @@ def _answer(function, hook, arguments):
         return "fault", fault.kind
     except ZeroDivisionError:
         return "fault", plain.ZERO_DIVISION
+    except AttributeError as error:
+        if error.obj is not None:
+            raise
+        return "fault", plain.OTHER  # a field of None
     return "answer", value
 
 
