@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_PAGE_BYTES = 4 * 2**20
+MOST = 2**53  # of any number of a page
 
 RUNNING = ("vllm:num_requests_running",)
 WAITING = ("vllm:num_requests_waiting",)
@@ -27,7 +28,8 @@ _WANTED = frozenset(
     (*RUNNING, *WAITING, *KV_USAGE, *PREEMPTIONS, *PROMPT_TOKENS, *GENERATION_TOKENS)
 )
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})?\s+(\S+)")
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)"')
+# A name begins where no name goes on, or a long one is tried from each of its letters.
+_LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def _finite(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if 0 <= value < 2**53 else None
+    return value if 0 <= value < MOST else None
 
 
 def _first(values: Mapping[str, list[float]], names: Sequence[str]) -> list[float]:
@@ -82,7 +84,8 @@ def _first(values: Mapping[str, list[float]], names: Sequence[str]) -> list[floa
 
 def _total(values: Mapping[str, list[float]], names: Sequence[str]) -> int:
     found = _first(values, names)
-    return round(sum(found)) if found else -1
+    # Each is below 2**53; thousands of them together would not fit a row's 64 bits.
+    return round(min(sum(found), MOST)) if found else -1
 
 
 def _capacity_tokens(labels: str) -> int:

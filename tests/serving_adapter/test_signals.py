@@ -39,3 +39,13 @@ def test_impossible_numbers_are_skipped(value):
 @given(st.text(max_size=300))
 def test_any_page_is_survived(text):
     parse_signals("vllm:" + text)
+
+
+def test_a_sum_of_many_large_numbers_still_fits_a_row():
+    page = "vllm:num_requests_running 9007199254740991\n" * 3000
+    assert parse_signals(page).running == 2**53
+
+
+def test_a_label_with_a_long_name_takes_linear_time():
+    page = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="10",' + "a" * 2**21 + "} 1\n"
+    assert parse_signals(page).kv_capacity_tokens == 160
