@@ -43,7 +43,8 @@ _ASCII = str.maketrans(
         "\u200b": None,
     }
 )
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})\s*([\w+-]*)[^`]*$")
+# Possessive: a long line that is no fence is else cut up in every way there is.
+_FENCE = re.compile(r" {0,3}(`{3,}+|~{3,}+)\s*+([\w+-]*+)[^`]*+$")
 _PYTHON = frozenset({"python", "py", "python3"})
 
 

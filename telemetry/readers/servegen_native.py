@@ -23,7 +23,7 @@ from telemetry.trace import Trace, TraceMeta
 WINDOW_S = 600.0
 SEED = 0
 _PART = re.compile(r"(?:.*/)?chunk-(\d{1,6})-(trace\.csv|dataset\.json)\Z", re.ASCII)
-_PAIR = re.compile(r"([0-9.eE+-]+)\s*:\s*([0-9.eE+-]+)")
+_PAIR = re.compile(r"(?<![0-9.eE+-])([0-9.eE+-]++)\s*+:\s*([0-9.eE+-]+)")
 _PIECE = tuple[float, float, Family, float]  # start s, requests/s, law, shape
 
 

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evolver import reply
 from evolver.reply import HOOKS, MAX_POLICY_BYTES, Flaw, ReplyFlawed, idea_of, policy_in
 
 POLICY = '"""Send it to the first."""\n\ndef route(request, instances, memory):\n    return 0\n'
@@ -83,3 +84,8 @@ def test_the_idea_is_the_first_line_of_the_docstring():
 def test_hooks_are_those_of_the_contract():
     assert {"route", "schedule", "tune"} <= HOOKS
     assert "is_missing" not in HOOKS
+
+
+def test_a_long_line_that_is_no_fence_takes_linear_time():
+    assert reply._FENCE.match("```" + " " * 100_000 + "`") is None
+    assert reply._FENCE.match("~~~~" + "a" * 100_000)[1] == "~~~~"
