@@ -10,6 +10,7 @@ import ast
 import re
 import textwrap
 
+from sandbox.language.nodes import walk
 from sandbox.language.spelling import respelled
 
 MAX_NAME, MAX_WORDS = 40, 5
@@ -68,7 +69,7 @@ def _defined(node: ast.stmt) -> str:
 
 class _Stripper(ast.NodeTransformer):
     def __init__(self, tree: ast.Module) -> None:
-        self.used = {name for node in ast.walk(tree) for name in _names_in(node)}
+        self.used = {name for node in walk(tree) for name in _names_in(node)}
         self.shortened: dict[str, str] = {}
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:

@@ -13,6 +13,7 @@ from sandbox.language.inference import Inference
 from sandbox.language.iterables import paired, step_of
 from sandbox.language.kinds import FLOATS, ROW_CAPACITY, UNKNOWN, Kind, constants
 from sandbox.language.lattice import present
+from sandbox.language.nodes import walk
 from sandbox.language.program import Program
 
 Interval = tuple[int | None, int | None]
@@ -246,11 +247,11 @@ def _given(function: ast.FunctionDef) -> dict[str, list[Source]]:
     for argument in function.args.args:
         found.setdefault(argument.arg, []).append((None, False))
     plain: set[int] = set()
-    for node in ast.walk(function):
+    for node in walk(function):
         for target, source in _stores(node):
             plain.add(id(target))
             found.setdefault(target.id, []).append(source)
-    for node in ast.walk(function):
+    for node in walk(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in plain:
             found.setdefault(node.id, []).append((None, False))
         elif isinstance(node, ast.Lambda):

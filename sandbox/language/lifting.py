@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sandbox.errors import PolicyRefused, Refusal
+from sandbox.language.nodes import walk
 
 MAX_CHOICES, MAX_DEPTH, MAX_INNER = 4, 3, 16
 MAX_NODES = 12_000  # after calls and defaults are written out
@@ -59,7 +60,7 @@ def lifted(tree: ast.Module) -> ast.Module:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             _Calls(defaults).visit(node)
-    if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
+    if sum(1 for _ in walk(tree)) > MAX_NODES:
         raise PolicyRefused([_TOO_LONG])
     return tree
 
@@ -67,7 +68,7 @@ def lifted(tree: ast.Module) -> ast.Module:
 def _has_inner(tree: ast.Module) -> bool:
     """Is there anything to lift or to write out?"""
     for outer in tree.body:
-        for node in ast.walk(outer):
+        for node in walk(outer):
             if isinstance(node, ast.arguments) and (node.defaults or node.kwonlyargs):
                 return True
             if isinstance(node, ast.FunctionDef) and node is not outer:
@@ -150,8 +151,8 @@ def _inner(function: ast.FunctionDef) -> Iterator[ast.FunctionDef]:
 def _bound(function: ast.FunctionDef) -> set[str]:
     """Parameters and names that a function assigns, its inner functions included by name."""
     names = {argument.arg for argument in _parameters(function)}
-    inside = {id(node) for one in _inner(function) for node in ast.walk(one)}
-    for node in ast.walk(function):
+    inside = {id(node) for one in _inner(function) for node in walk(one)}
+    for node in walk(function):
         if id(node) in inside:
             continue
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -162,7 +163,7 @@ def _bound(function: ast.FunctionDef) -> set[str]:
 def _read(function: ast.FunctionDef) -> set[str]:
     return {
         node.id
-        for node in ast.walk(function)
+        for node in walk(function)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
 
@@ -225,7 +226,7 @@ class _Renamer(ast.NodeTransformer):
 
     def _chosen(self, one: _Inner, node: ast.Call) -> ast.expr:
         """The call of the one that was defined last."""
-        if any(isinstance(part, ast.Call) for given in node.args for part in ast.walk(given)):
+        if any(isinstance(part, ast.Call) for given in node.args for part in walk(given)):
             raise PolicyRefused([Refusal(
                 node.lineno, "too-deep", f"{one.name} is one of several functions here.",
                 "Call it with plain names, or define it once.",
@@ -307,7 +308,7 @@ class _Calls(ast.NodeTransformer):
         for parameter, default in self.defaults.get(name, [])[len(node.args) :]:
             if parameter not in given and default is not None:
                 value = copy.deepcopy(default)
-                for part in ast.walk(value):
+                for part in walk(value):
                     self.written += 1
                     if isinstance(part, ast.expr):
                         ast.copy_location(part, node)

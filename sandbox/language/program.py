@@ -12,6 +12,7 @@ from typing import TypeGuard
 
 from sandbox.errors import Refusal
 from sandbox.language import kinds
+from sandbox.language.nodes import walk
 from sandbox.source import Tunable
 
 Ranges = dict[int, tuple[str, str] | None]  # `# tune:` comments by line
@@ -85,7 +86,7 @@ class Program:
 
 
 def _names_in(tree: ast.AST) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return {node.id for node in walk(tree) if isinstance(node, ast.Name)}
 
 
 def closest(name: str, known: list[str]) -> str:
@@ -162,7 +163,7 @@ def _read_constant(
 
 
 def _read_derived(program: Program, node: ast.Assign, name: str) -> None:
-    for part in ast.walk(node.value):
+    for part in walk(node.value):
         known = not isinstance(part, ast.Name) or part.id in _CONSTANT_CALLS or any(
             part.id in names for names in (program.constants, program.derived, kinds.constants())
         )
@@ -255,7 +256,7 @@ def _find_calls(program: Program) -> None:
     for name, function in program.functions.items():
         called = [
             name.id
-            for node in ast.walk(function)
+            for node in walk(function)
             for name in (
                 [node.func, *(keyword.value for keyword in node.keywords)]
                 if isinstance(node, ast.Call)
@@ -276,7 +277,7 @@ def _find_calls(program: Program) -> None:
 def _check_loops(program: Program, function: ast.FunctionDef) -> None:
     """A compiler's time grows with the square of a function's loops."""
     loops = sum(
-        isinstance(node, ast.For | ast.While | ast.comprehension) for node in ast.walk(function)
+        isinstance(node, ast.For | ast.While | ast.comprehension) for node in walk(function)
     )
     if loops > MAX_LOOPS:
         program.refuse(
@@ -290,7 +291,7 @@ def _check_nesting(program: Program) -> None:
     depths: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for name in program.order:
-        own = sum(1 for _ in ast.walk(program.functions[name]))
+        own = sum(1 for _ in walk(program.functions[name]))
         sizes[name] = own + sum(sizes[other] for other in program.calls[name])
         if sizes[name] > MAX_INLINED_NODES:
             program.refuse(
@@ -310,7 +311,7 @@ def check_writers(program: Program) -> None:
     """Refuse toolkit functions that write into an argument another hook does not have."""
     for hook in program.hooks:
         for name in program.reached_from(hook):
-            for node in ast.walk(program.functions[name]):
+            for node in walk(program.functions[name]):
                 tool = node.func.id if _is_named_call(node) else ""
                 if kinds.WRITERS.get(tool, hook) != hook:
                     program.refuse(
@@ -345,7 +346,7 @@ def _visit(program: Program, name: str, done: dict[str, bool]) -> None:
 def answers(function: ast.FunctionDef) -> bool:
     """Does a function return any value?"""
     return any(
-        isinstance(node, ast.Return) and node.value is not None for node in ast.walk(function)
+        isinstance(node, ast.Return) and node.value is not None for node in walk(function)
     )
 
 
@@ -354,11 +355,11 @@ def assigned_names(function: ast.FunctionDef) -> set[str]:
     names = {argument.arg for argument in function.args.args}
     inner = {
         id(name)
-        for node in ast.walk(function)
+        for node in walk(function)
         if isinstance(node, ast.comprehension)
-        for name in ast.walk(node.target)
+        for name in walk(node.target)
     }
-    for node in ast.walk(function):
+    for node in walk(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in inner:
             names.add(node.id)
     return names
@@ -368,6 +369,6 @@ def stored_names(function: ast.FunctionDef | ast.For) -> set[str]:
     """Every name that a function or loop, or a comprehension in it, assigns."""
     return {
         node.id
-        for node in ast.walk(function)
+        for node in walk(function)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }

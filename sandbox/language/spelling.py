@@ -10,6 +10,8 @@ import ast
 import math
 from collections.abc import Callable
 
+from sandbox.language.nodes import walk
+
 MAX_WRITTEN_OUT = 64  # numbers of a constant range
 
 _SAME = frozenset({"sqrt", "exp", "floor", "ceil"})
@@ -29,14 +31,14 @@ class _Speller(ast.NodeTransformer):
     def __init__(self, tree: ast.Module) -> None:
         self.from_math = {
             alias.name
-            for node in ast.walk(tree)
+            for node in walk(tree)
             if isinstance(node, ast.ImportFrom) and node.module == "math"
             for alias in node.names
         }
         self.bound = {
-            node.id for node in ast.walk(tree)
+            node.id for node in walk(tree)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        } | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}  # fmt: skip
+        } | {node.arg for node in walk(tree) if isinstance(node, ast.arg)}  # fmt: skip
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         self.generic_visit(node)
@@ -182,7 +184,7 @@ def _written_float(node: ast.Call) -> ast.expr | None:
 
 
 def _located(node: ast.expr, where: ast.expr) -> ast.expr:
-    for part in ast.walk(node):
+    for part in walk(node):
         if isinstance(part, ast.expr) and not hasattr(part, "lineno"):
             ast.copy_location(part, where)
     return node

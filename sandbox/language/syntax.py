@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from sandbox.errors import PolicyRefused, Refusal
 from sandbox.language import canonical
+from sandbox.language.nodes import walk
 
 MAX_BYTES, MAX_LINES = 16_384, 400
 MAX_BRACKETS, MAX_DEPTH, MAX_NODES, MAX_LOOPS = 24, 48, 6_000, 4
@@ -175,7 +176,7 @@ def _size_refusals(tree: ast.Module) -> list[Refusal]:
 
 
 def _node_refusals(tree: ast.Module) -> Iterator[Refusal]:
-    for node in ast.walk(tree):
+    for node in walk(tree):
         line = getattr(node, "lineno", 1)
         if type(node) in _REFUSED:
             yield Refusal(line, *_REFUSED[type(node)])
@@ -230,7 +231,7 @@ def _name_refusals(name: str, line: int) -> Iterator[Refusal]:
 
 
 def _string_refusals(tree: ast.Module) -> Iterator[Refusal]:
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if not isinstance(node, ast.Constant) or type(node.value) in (int, float, bool):
             continue
         if node.value is not None:
