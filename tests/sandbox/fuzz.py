@@ -24,7 +24,6 @@ BATCH, DEADLINE_S = 50, 300
 CALLS = 3
 SIZES, MUTANTS = (0, 0, 0, 1, 1, 2, 3), 0.15
 BRIEF = "brief"  # seeds that begin so have short programs, which compile in an instant
-SHOWN = 20
 
 
 def fresh_seed():
@@ -190,8 +189,20 @@ def main(arguments=None):
             pool.submit(run_batch, base, first, min(BATCH, given.programs - first), every)
             for first in firsts
         ]
-        answers = [answer for task in tasks for answer in task.result()]
+        answers = []
+        for task in tasks:
+            answers += told(task.result())
+            print(f"\r{len(answers)} tried", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     return table(answers)
+
+
+def told(answers):
+    """A batch's answers, its findings printed: a run that is stopped has said what it found."""
+    for answer in answers:
+        if answer["end"] == "failed":
+            print(f"\nseed {answer['seed']}: {answer['why']}\n{answer['text']}", flush=True)
+    return answers
 
 
 def table(answers):
@@ -208,8 +219,6 @@ def table(answers):
         print(f"  {'answered' if end == 'answer' else f'fault {end}':10s}{count}")
     print(f"slowest   {slowest[0]:.1f} s of CPU, seed {slowest[1]}")
     print(f"failed    {len(failed)}")
-    for answer in failed[:SHOWN]:
-        print(f"\nseed {answer['seed']}: {answer['why']}\n{answer['text']}")
     return len(failed)
 
 
