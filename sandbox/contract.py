@@ -16,7 +16,8 @@ are predictions, arrivals after now are in no record.
 Scopes share nothing.
 
 Constants are tunable: `KNEE = 0.85  # tune: 0.5 .. 0.99`. A tuner moves them within their range
-(a fourth to four times the value when no range is given); structure is what you write.
+(without one, a number with a point from a fourth to four times its value, a whole number not at
+all); structure is what you write.
 
 Every statement, loop turn and call costs fuel, and fuel is charged as scheduling time. Hooks per
 request have a static bound; `schedule`, `should_reschedule` and `migrate` a larger budget.

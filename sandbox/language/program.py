@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -220,9 +219,8 @@ def _tunable(
 ) -> Tunable:
     line = node.end_lineno or node.lineno
     whole = isinstance(value, int)
-    low, high = sorted((value / 4, value * 4))
-    if whole:
-        low, high = float(math.ceil(low)), float(math.floor(high))
+    # Whole numbers are mostly places of memory and sizes: moved only where the author says so.
+    low, high = (value, value) if whole else sorted((value / 4, value * 4))
     if line in ranges:
         bounds = _bounds(ranges[line])
         if bounds is None or not bounds[0] <= value <= bounds[1]:

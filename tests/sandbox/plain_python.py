@@ -162,6 +162,9 @@ class _AsItStands(ast.NodeTransformer):
         kind = self.kind(node.target)
         if kind not in _READ_AS:
             node.value = self.visit(node.value)
+            if isinstance(node.op, ast.Pow) and isinstance(node.target, ast.Name):
+                raised = _operation(_load(node.target.id), node.op, node.value)
+                return ast.Assign([node.target], raised)
             return node
         lines = []
         if isinstance(node.target, ast.Subscript):

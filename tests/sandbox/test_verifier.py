@@ -345,11 +345,11 @@ def test_annotated_text_reads_back_without_loss():
     assert verify(again.annotated()).annotated() == source.annotated()
 
 
-def test_ranges_default_to_a_fourth_and_four_times():
+def test_without_a_range_numbers_with_a_point_move_and_whole_ones_stay():
     source = verify("A = -2.0\nN = 8\n" + ROUTE + "    return N + int(A)\n")
     assert [(t.low, t.high, t.integer) for t in source.tunables] == [
         (-8.0, -0.5, False),
-        (2.0, 32.0, True),
+        (8.0, 8.0, True),
     ]
 
 
