@@ -19,7 +19,11 @@ _SYMBOL = struct.Struct("<IBBHQQ")
 _IDENT = b"\x7fELF\x02\x01\x01"
 _RELOCATABLE = 1
 _MACHINES = {"x86_64": 62, "aarch64": 183}
-_SYMBOL_TABLE, _STRINGS, _NO_BITS = 2, 3, 8
+_CONTENT, _SYMBOL_TABLE, _STRINGS, _RELOCATIONS, _NO_BITS, _UNWIND = 1, 2, 3, 4, 8, 0x70000001
+_KNOWN = frozenset({0, _CONTENT, _SYMBOL_TABLE, _STRINGS, _RELOCATIONS, _NO_BITS, _UNWIND})
+_THREAD_LOCAL, _COMPRESSED = 0x400, 0x800
+_RELOCATION_BYTES = 24
+_MOST_ZEROS_BYTES, _MOST_ALIGNED_BYTES = 16 << 20, 4096
 _UNDEFINED, _FUNCTION, _LOCAL = 0, 2, 0
 _MOST_SECTIONS = 4096
 
@@ -49,6 +53,9 @@ def _read(data: bytes) -> Symbols:
     tables = [one for one in sections if one[1] == _SYMBOL_TABLE]
     if len(tables) != 1:
         raise ValueError("sections")
+    symbols = sections.index(tables[0])
+    if not all(_relocates(one, symbols, len(sections)) for one in sections):
+        raise ValueError("relocations")
     strings = sections[tables[0][6]]
     if strings[1] != _STRINGS:
         raise ValueError("strings")
@@ -77,9 +84,27 @@ def _sections(data: bytes) -> list[tuple[int, ...]]:
     if len(table) != count * width:
         raise ValueError("section headers")
     sections = list(_SECTION.iter_unpack(table))
-    if not all(_fits(one, len(data)) for one in sections):
+    if not all(_is_plain(one) and _fits(one, len(data)) for one in sections):
         raise ValueError("section")
+    if sum(one[5] for one in sections if one[1] == _NO_BITS) > _MOST_ZEROS_BYTES:
+        raise ValueError("zeros")
     return sections
+
+
+def _is_plain(section: tuple[int, ...]) -> bool:
+    """Of a kind that our compilers write: the linker ends the process over some others, and
+    takes names from further symbol tables."""
+    kind, flags, align = section[1], section[2], section[8]
+    plain = kind in _KNOWN and not flags & (_THREAD_LOCAL | _COMPRESSED)
+    return plain and align <= _MOST_ALIGNED_BYTES and align & (align - 1) == 0
+
+
+def _relocates(section: tuple[int, ...], symbols: int, count: int) -> bool:
+    """Whether it is no relocations, or some of a section that there is, by the one symbol table."""
+    if section[1] != _RELOCATIONS:
+        return True
+    whole = section[9] == _RELOCATION_BYTES and section[5] % _RELOCATION_BYTES == 0
+    return whole and section[6] == symbols and 0 < section[7] < count
 
 
 def _fits(section: tuple[int, ...], length: int) -> bool:

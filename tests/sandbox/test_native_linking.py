@@ -132,3 +132,26 @@ def test_a_policy_without_the_hooks_asked_for_is_empty(policy):
     source, _ = policy
     made = build_policy(source, ("admit",))
     assert load_policy(source, code=made, only=("admit",)).hooks == set()
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "@one = thread_local global i64 0\n",
+        "@one = global [1125899906842624 x i8] zeroinitializer\n",
+        "@one = global i64 0, align 1048576\n",
+    ],
+)
+def test_what_the_linker_might_end_the_process_over_is_refused_before_it(declared):
+    with pytest.raises(CodeRefused, match="broken"):
+        link(code(hook(before=declared), route="hook"))
+
+
+def test_a_second_table_of_symbols_hides_no_name():
+    data = bytearray(hook())
+    start, count = struct.unpack_from("<Q", data, 40)[0], struct.unpack_from("<H", data, 60)[0]
+    kinds = [start + 64 * k + 4 for k in range(count)]
+    place = next(p for p in kinds if struct.unpack_from("<I", data, p)[0] == 1)
+    struct.pack_into("<I", data, place, 11)
+    with pytest.raises(CodeRefused):
+        symbols_of(bytes(data))
