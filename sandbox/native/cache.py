@@ -55,14 +55,14 @@ class CodeCache:
         with private_directory(self.directory) as folder:
             try:
                 data = _read(folder, name + _SUFFIX, len(_MAGIC) + _MAC_BYTES + MAX_CODE_BYTES)
+                key = _key(folder)
             except FileNotFoundError:
                 return None
             except OSError:
-                data = b""
+                key, data = b"", b""
             mac, payload = data[len(_MAGIC) :][:_MAC_BYTES], data[len(_MAGIC) + _MAC_BYTES :]
-            if data[: len(_MAGIC)] == _MAGIC and hmac.compare_digest(
-                mac, _mac(_key(folder), name, payload)
-            ):
+            expected = _mac(key, name, payload)
+            if data[: len(_MAGIC)] == _MAGIC and hmac.compare_digest(mac, expected):
                 return payload
             _log.warning("machine code %s is not authentic: deleted, to be compiled again", name)
             _remove(folder, name + _SUFFIX)

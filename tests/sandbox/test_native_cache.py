@@ -139,3 +139,9 @@ def test_without_any_place_the_message_says_what_to_set(tmp_path, monkeypatch):
     monkeypatch.setenv("EVOLVER_HOME", str(tmp_path / "home"))
     with pytest.raises(CacheRefused, match="set EVOLVER_HOME"):
         cache.code_directory("kernel")
+
+
+def test_a_key_that_cannot_be_made_again_costs_a_compilation_only(kept):
+    (kept.directory / "key").unlink()
+    (kept.directory / "key").mkdir()
+    assert kept.get(NAME) is None
