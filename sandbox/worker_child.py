@@ -111,11 +111,16 @@ class Child:
 
     def pause(self) -> None:
         """Stop it between jobs: whatever it wants to do with the time, it does not."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it run again."""
-        os.kill(self.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To a process that may be gone with the one that forked it; its channel tells."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def _send_more(self) -> None:
         try:

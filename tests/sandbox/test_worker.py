@@ -1,4 +1,7 @@
 import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -7,6 +10,7 @@ from toy_pools import children_of, toy_pool
 
 from sandbox.scores import WORST_OBJECTIVE_S, Candidate
 from sandbox.worker import IsolationMissing, WorkersUnavailable
+from sandbox.worker_child import Child, JobFault
 
 HERE = Path(__file__).parent
 
@@ -206,3 +210,16 @@ def _settled(holds, within_s=10.0):
     while not holds() and time.monotonic() < until_s:
         time.sleep(0.005)
     return holds()
+
+
+def test_an_idle_child_that_somebody_else_buried_is_a_fault_of_its_next_job():
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        child = Child(gone.pid, ours, 256, ())
+        child.pause()
+        child.resume()
+        with pytest.raises(JobFault):
+            child.send({})
