@@ -1,11 +1,16 @@
 """Files that others read while we write: replaced whole and durably, by one writer at a time."""
 
+import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextmanager
@@ -45,9 +50,18 @@ def create_file(target: Path, content: bytes, mode: int) -> bool:
     return True
 
 
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to read; a pipe or device in its place is an OSError at once, not a wait for ever."""
+    with open(os.open(path, _READ), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        yield file
+
+
 def sync(path: Path) -> None:
     """Have the disk hold what a file or folder holds."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(path, _READ)
     try:
         os.fsync(handle)
     finally:

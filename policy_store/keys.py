@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy_store.errors import KeyExposed, KeyMissing, KeyUnusable, TrustUnusable
-from policy_store.files import create_file, only_writer, replace_file
+from policy_store.files import create_file, only_writer, open_file, replace_file
 from sandbox.identity import canonical_json
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _read_private(path: Path) -> bytes:
 
 
 def _read_public(path: Path) -> bytes:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
             raise _no_trust(path, f"everybody may write it, so run chmod o-w {path} first")
         content = file.read(MAX_BYTES + 1)

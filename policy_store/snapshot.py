@@ -24,7 +24,7 @@ from policy_store.errors import (
     SnapshotStale,
     SnapshotUnsigned,
 )
-from policy_store.files import only_writer, replace_file
+from policy_store.files import only_writer, open_file, replace_file
 from policy_store.keys import PublicKey, SigningKey, TrustedKeys
 from policy_store.signing import check_text, sign_text
 from policy_store.statement import (
@@ -171,7 +171,7 @@ def _parse(source: Path) -> Snapshot:
 
 def _read_bounded(source: Path) -> bytes:
     try:
-        with open(source, "rb") as file:
+        with open_file(source) as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise SnapshotMissing(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from policy_store.files import only_writer, replace_file
+from policy_store.files import only_writer, open_file, replace_file
 from policy_store.keys import TrustedKeys, read_trusted
 from policy_store.snapshot import Snapshot, check_snapshot, read_snapshot, wall_clock
 from sandbox.identity import canonical_json
@@ -123,7 +123,7 @@ class Admission:
         if self._path is None:
             return self._floor
         try:
-            with open(self._path, "rb") as file:
+            with open_file(self._path) as file:
                 content = file.read(MAX_BYTES)
         except FileNotFoundError:
             return self._floor
@@ -139,6 +139,8 @@ class Admission:
             sequence, policy = body["sequence"], body["policy"]
             if type(sequence) is not int or not isinstance(policy, str | None):
                 raise TypeError("a field has the wrong type")
+            if sequence < 0:
+                raise ValueError("its sequence is below zero")
         except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise self._damaged(str(error)) from error
         return Floor(sequence, policy)

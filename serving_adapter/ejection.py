@@ -70,7 +70,7 @@ def read_ejection(text: str, digest: str) -> Ejection:
         body = json.loads(text)
         return Ejection(
             kind=EjectionKind(body["kind"]),
-            reason=str(body["reason"])[:MAX_REASON_CHARS],
+            reason=_shown(str(body["reason"])[:MAX_REASON_CHARS]),
             digest=digest,
             sequence=int(body["sequence"]),
             number=int(body["number"]),
@@ -79,3 +79,8 @@ def read_ejection(text: str, digest: str) -> Ejection:
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Ejection(EjectionKind.OPERATOR, "a latch that does not parse", digest, 0, 0, 0, 0.0)
+
+
+def _shown(reason: str) -> str:
+    """Without what would steer a terminal, or cannot be printed."""
+    return "".join(one if one.isascii() and one.isprintable() else "?" for one in reason)

@@ -20,7 +20,7 @@ import re
 import time
 from pathlib import Path
 
-from policy_store.files import replace_file, sync
+from policy_store.files import open_file, replace_file, sync
 from serving_adapter.ejection import Ejection, read_ejection
 
 EVERYTHING = "everything"
@@ -81,8 +81,9 @@ class LatchFolder:
     def read(self, digest: str) -> Ejection:
         """Why a policy is kept out."""
         try:
-            with open(self._folder / f"{digest}.json", encoding="utf-8", errors="replace") as file:
-                return read_ejection(file.read(MAX_LATCH_BYTES), digest)
+            with open_file(self._folder / f"{digest}.json") as file:
+                text = file.read(MAX_LATCH_BYTES).decode("utf-8", "replace")
+            return read_ejection(text, digest)
         except OSError:
             return read_ejection("", digest)
 

@@ -1,10 +1,12 @@
 """What a host remembers of what it admitted, on disk and among its processes."""
 
 import json
+import os
 
 import pytest
 
-from policy_store.errors import SnapshotStale
+from policy_store.errors import SnapshotDamaged, SnapshotStale, TrustUnusable
+from policy_store.keys import read_trusted
 from serving_adapter.admission import Floor
 from serving_adapter.errors import SnapshotRefused, StateUnusable
 
@@ -42,9 +44,21 @@ def test_another_deployments_memory_is_refused(new_admission, snapshot_of, tmp_p
 @pytest.mark.parametrize(
     "body", ["", "[]", {"schema": 2, "deployment": "default", "sequence": 1, "policy": None},
              {"schema": 1, "deployment": "default", "sequence": True, "policy": None},
+             {"schema": 1, "deployment": "default", "sequence": -1, "policy": None},
              {"schema": 1, "deployment": "default", "sequence": 1, "policy": 3}]
 )  # fmt: skip
 def test_a_damaged_memory_admits_nothing(new_admission, snapshot_of, tmp_path, body):
     (tmp_path / "sequence.json").write_text(body if isinstance(body, str) else json.dumps(body))
     with pytest.raises(StateUnusable, match="remove the file"):
         new_admission(state=tmp_path).check(snapshot_of(9, "first"))
+
+
+def test_a_pipe_where_a_file_should_be_is_refused_and_not_waited_for(new_admission, tmp_path):
+    pipe = tmp_path / "sequence.json"
+    os.mkfifo(pipe)
+    with pytest.raises(StateUnusable):
+        new_admission(state=tmp_path).floor()
+    with pytest.raises(SnapshotDamaged):
+        new_admission().read(pipe)
+    with pytest.raises(TrustUnusable):
+        read_trusted(pipe)

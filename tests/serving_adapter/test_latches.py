@@ -1,6 +1,7 @@
 """Latches and the kill switch on disk: one truth for every process of a host, before and after."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,6 +52,19 @@ def test_a_latch_that_does_not_parse_still_keeps_out(folder, new_slot, text):
     slot = new_slot()
     assert (slot.live.active, slot.live.last_good) == (None, GOOD)
     assert slot.latched[0].kind is EjectionKind.OPERATOR
+
+
+def test_a_pipe_is_a_latch_and_a_kill_file_that_nobody_waits_for(folder):
+    for path in (folder.state / "latches" / f"{DIGEST}.json", folder.kill_file):
+        os.mkfifo(path)
+    folder.sync()
+    assert folder.read(DIGEST).kind is EjectionKind.OPERATOR
+    assert folder.killed
+
+
+def test_what_would_steer_a_terminal_is_not_read_from_a_latch(folder):
+    folder.write(replace(EJECTION, reason="\x1b[2J \ud800 held"))
+    assert folder.read(DIGEST).reason == "?[2J ? held"
 
 
 def test_enabling_is_on_record_before_it_happens(folder):
