@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 from yarl import URL
 
 from serving_adapter.errors import EngineFailed
@@ -151,9 +151,10 @@ async def _next_chunk(answer: aiohttp.ClientResponse) -> bytes:
         raise EngineFailed(f"The engine stopped answering ({type(error).__name__}).") from error
 
 
-def _end_to_end(headers: Mapping[str, str], dropped: frozenset[str]) -> CIMultiDict[str]:
+def _end_to_end(headers: MultiMapping[str], dropped: frozenset[str]) -> CIMultiDict[str]:
     """Headers without those that concern one connection only, in order, repeated ones kept."""
-    named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
+    lists = headers.getall("Connection", ())
+    named = {name.strip().lower() for one in lists for name in one.split(",")}
     return CIMultiDict(
         (name, value)
         for name, value in headers.items()

@@ -6,6 +6,7 @@ import json
 import aiohttp
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from serving_adapter.request_log import RequestOutcome
@@ -235,3 +236,13 @@ async def test_a_client_that_leaves_is_recorded_and_its_engine_told(serve, stand
             await asyncio.sleep(0.005)
     assert record.outcome is RequestOutcome.ABANDONED
     assert gate.host.table.outstanding(gate.host.table.row(0)) == 0
+
+
+async def test_what_any_connection_header_names_stays_on_its_connection(serve, stand):
+    gate = await stand(await serve(engine(echo)))
+    headers = CIMultiDict(
+        [("Connection", "X-Other"), ("Connection", "Keep-Alive, X-Mark"), ("X-Mark", "m")]
+    )
+    url = gate.url + "/v1/completions"
+    async with gate.client.post(url, data=b'{"prompt":"a"}', headers=headers) as answer:
+        assert (await answer.json())["mark"] is None
