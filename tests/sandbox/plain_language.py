@@ -229,11 +229,11 @@ def number_of(values, better):
 
 
 def extreme(better):
-    def function(*values, key=None, default=None):
+    def function(*values, key=None, **otherwise):
         if len(values) == 1:
             values = list(values[0])
-            if not values and default is not None:
-                return default
+            if not values and otherwise:
+                return otherwise["default"]
         values = need_some(values)
         if key is None and not isinstance(values[0], tuple):
             return number_of(values, better)

@@ -348,6 +348,10 @@ def _answer(function, hook, arguments):
         if error.obj is not None:
             raise
         return "fault", plain.OTHER  # a field of None
+    except TypeError as error:
+        if "NoneType" not in str(error):
+            raise
+        return "fault", plain.OTHER  # None in arithmetic or a comparison
     return "answer", value
 
 

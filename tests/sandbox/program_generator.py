@@ -19,7 +19,8 @@ from sandbox.language.kinds import (
     tools,
 )
 
-TOO_MUCH = {"cost", "too-deep", "too-long"}
+# refusals of what may be written but is too much; "integer": a test as a bound or place
+TOO_MUCH = {"cost", "integer", "too-deep", "too-long"}
 SMALL = 2
 HEAD = "N = 3  # tune: 1 .. 6"
 ARITHMETIC, PAIR = expressions.ARITHMETIC, expressions.PAIR
