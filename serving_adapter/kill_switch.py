@@ -25,7 +25,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from policy_store.files import create_file
+from policy_store.files import create_file, open_file
 from serving_adapter.errors import AdapterError
 from serving_adapter.host import PolicyHost
 from serving_adapter.web_server import openai_errors
@@ -64,9 +64,9 @@ def admin_token(path: Path) -> str:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             create_file(path, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n".encode("ascii"), 0o600)
-        with open(path, encoding="ascii") as file:
+        with open_file(path) as file:
             private = os.fstat(file.fileno()).st_mode & 0o077 == 0
-            token = file.read(MAX_ADMIN_BYTES).strip()
+            token = file.read(MAX_ADMIN_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise AdapterError(
             f"The token file {path} cannot be used ({error}): remove it, and start again."

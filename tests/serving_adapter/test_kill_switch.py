@@ -52,3 +52,9 @@ async def test_a_signal_is_arranged_in_the_main_thread_only(new_host):
 
     with pytest.raises(AdapterError, match="main thread"):
         await asyncio.to_thread(arrange)
+
+
+def test_a_pipe_is_no_token_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "token", 0o600)
+    with pytest.raises(AdapterError, match="cannot be used"):
+        admin_token(tmp_path / "token")
