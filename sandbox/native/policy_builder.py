@@ -50,6 +50,7 @@ _jit: Callable[..., Native] = functools.partial(njit, **_OPTIONS)
 
 Native = Any  # what only the compiler sees: frames, rows, arrays, its own objects
 
+INLINED_CHARACTERS = 2_000  # of a lowered helper; inlining larger ones costs minutes to compile
 _KEPT_TOOLKITS = 4  # of other toolchains and versions
 _GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)
 _MIX_1 = np.uint64(0xBF58_476D_1CE4_E5B9)
@@ -271,8 +272,10 @@ def build(source: PolicySource, only: Collection[str] | None = None) -> MachineC
     scope = dict(namespace())
     code_object = compile(_with_entries(source), f"<policy {source.name}>", "exec")
     exec(code_object, scope)  # noqa: S102  # verified, and only ever compiled
-    for name in [key for key in scope if key.startswith("f_")]:
-        scope[name] = _jit()(scope[name])
+    for text in re.split(r"\n\n(?=def )", source.lowered):
+        name = text[4 : text.index("(")]
+        if name.startswith("f_"):
+            scope[name] = _jit(forceinline=len(text) < INLINED_CHARACTERS)(scope[name])
     symbols, objects = {}, []
     for hook in wanted:
         compiled = _jit(nb.int64(nb.int64))(scope[f"h_{hook}"]).overloads[(nb.int64,)]

@@ -286,5 +286,6 @@ def test_law_6_macro_steps_equal_the_reference(seed, name):
 @given(seeds)
 def test_law_6_for_a_policy_that_looks_at_every_number(seed):
     small = worlds.world(seed)
-    reference = worlds.run(one_step_at_a_time(small), loaded("curious"))
-    assert worlds.fate(worlds.run(small, loaded("curious"))) == worlds.fate(reference)
+    curious = worlds.policy("curious", "compiled")
+    reference = worlds.run(one_step_at_a_time(small), curious)
+    assert worlds.fate(worlds.run(small, curious)) == worlds.fate(reference)
