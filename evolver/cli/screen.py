@@ -63,6 +63,7 @@ class Screen:
         import sys
 
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()  # a service goes on after its first sentence, which somebody waits for
 
     def save(self, path: Path, text: str) -> None:
         """Write a file and say so."""

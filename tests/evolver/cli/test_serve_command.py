@@ -44,11 +44,14 @@ class Serving:
         command = [sys.executable, "-m", "evolver.cli.app", "serve", *urls, "--port", "0",
                    "--engine-mode", "interpreted", "--request-log", self.home / "log.jsonl",
                    *arguments]  # fmt: skip
+        # as under a supervisor, whatever the tests are run with
+        buffered = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
         self.process = await asyncio.create_subprocess_exec(
             *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "EVOLVER_HOME": str(self.home)},
+            env={**buffered, "EVOLVER_HOME": str(self.home)},
         )  # fmt: skip
-        self.sentence = (await self.process.stdout.readline()).decode()
+        async with asyncio.timeout(60):
+            self.sentence = (await self.process.stdout.readline()).decode()
         found = re.search(r"http://[\d.:]+\d", self.sentence)
         self.url = found[0] if found else ""
 
