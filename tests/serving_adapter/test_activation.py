@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from routing_policies import LATE_DIVISION, SHORTEST
 
 from sandbox import contract
 from sandbox.frame import Caller
@@ -22,30 +23,6 @@ from serving_adapter.decision import Author
 from serving_adapter.errors import PolicyUnusable
 from serving_adapter.facts import RequestFacts
 
-SHORTEST = '''
-"""Fewest requests queued and running; counts its decisions."""
-
-WEIGHT = 1.0  # tune: 0.5 .. 2.0
-
-
-def route(request, instances, memory):
-    memory[0] = memory[0] + 1.0
-    best, fewest = instances[0].id, INF
-    for inst in instances:
-        load = WEIGHT * inst.queued_requests + inst.running_requests
-        if load < fewest:
-            best, fewest = inst.id, load
-    return best
-'''
-LATE_DIVISION = '''
-"""Divides by what is zero only once it is live."""
-
-
-def route(request, instances, memory):
-    if request.prompt_tokens == 777:
-        return instances[0].id // (request.prompt_tokens - 777)
-    return instances[0].id
-'''
 ALWAYS_42 = '''
 """Picks an instance that is not there."""
 

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from routing_policies import LATE_DIVISION, SHORTEST
 
 from evolver.library import read
 from sandbox import contract
@@ -31,30 +32,6 @@ from serving_adapter.side_page import ANSWER, ASK, MAX_INSTANCES, new_page, view
 from serving_adapter.side_process import SideProcesses
 from serving_adapter.side_router import SideProcess, SideRouter
 
-SHORTEST = '''
-"""Fewest requests queued and running; counts its decisions."""
-
-WEIGHT = 1.0  # tune: 0.5 .. 2.0
-
-
-def route(request, instances, memory):
-    memory[0] = memory[0] + 1.0
-    best, fewest = instances[0].id, INF
-    for inst in instances:
-        load = WEIGHT * inst.queued_requests + inst.running_requests
-        if load < fewest:
-            best, fewest = inst.id, load
-    return best
-'''
-LATE_DIVISION = '''
-"""Divides by what is zero only once it is live."""
-
-
-def route(request, instances, memory):
-    if request.prompt_tokens == 777:
-        return instances[0].id // (request.prompt_tokens - 777)
-    return instances[0].id
-'''
 PLANNER_ONLY = '"""Never plans."""\n\n\ndef should_reschedule(window, cluster, plan, memory):\n' \
     "    return False\n"
 
