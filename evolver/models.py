@@ -78,6 +78,11 @@ class ModelProposer:
         """The model's name."""
         return self._name
 
+    @property
+    def waits(self) -> bool:
+        """A model is waited for."""
+        return True
+
     def propose(self, request: ProposalRequest) -> Proposal:
         """A candidate text; after the last round it may still be one that the verifier refuses.
 

@@ -46,6 +46,7 @@ class Mutator:
     donors: tuple[str, ...] = ()
     name: str = "mutator"
     hooks: frozenset[str] | None = None
+    waits: bool = False
 
     def propose(self, request: ProposalRequest) -> Proposal | None:
         """One changed policy, not verified yet; None when no edit found a place."""

@@ -11,10 +11,21 @@ from evolver.task import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An earlier try for the same place in the batch that came to nothing, and why."""
+    """An earlier try for the same place in the batch that came to nothing, and why.
+
+    Attributes:
+        text: the candidate; the whole reply where no candidate could be taken from it.
+        refusals: the verifier's words.
+        unusable: why no candidate could be taken from the reply.
+        fault: what happened when it ran.
+        twin: name of a known candidate that is the same text, or decides the same.
+    """
 
     text: str
-    refusals: tuple[Refusal, ...] = ()  # empty: it was a duplicate of a known candidate
+    refusals: tuple[Refusal, ...] = ()
+    unusable: str = ""
+    fault: str = ""
+    twin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +33,12 @@ class Feedback:
     """What the search knows that may help: numbers and the verifier's words, no request content."""
 
     objective_text: str = ""
+    setting_lines: tuple[str, ...] = ()  # machines, limits, guardrails, defaults
     window_lines: tuple[str, ...] = ()  # what the training windows look like
     score_lines: tuple[str, ...] = ()  # where the parent's time goes, by cause
     attempts: tuple[Attempt, ...] = ()  # earlier tries of this request, oldest first
-    tried_and_failed: tuple[str, ...] = ()  # ideas that did not help, newest first
+    tried_and_failed: tuple[str, ...] = ()  # what did not help in this run and why, newest first
+    worked: tuple[str, ...] = ()  # what helped, in this run and before in this regime, best first
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -42,6 +55,9 @@ class ProposalRequest:
     feedback: Feedback = field(default_factory=Feedback)
     rng_seed: int = 0  # differs for each place and try of a run
     island: int = 0  # of the archive, where the child will live
+    ask: str = ""  # this try's name within the run: GENERATION.PLACE.TRY
+    seconds_left: float | None = None  # when the run must be over; no part of any decision
+    tokens_left: int | None = None  # that the answer may take at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,16 @@ class Proposal:
     cost: Cost = field(default_factory=Cost)
 
 
+class Learner(Protocol):
+    """A proposer that wants to know what became of its proposals, such as an optimizer."""
+
+    def learn(self, proposal: Proposal, standing: tuple[float, ...] | None) -> None:
+        """Take the standing of a proposal (a sort key, lower is better); None: it never ran.
+
+        Called for every proposal of a generation, in the order they were made.
+        """
+
+
 class Proposer(Protocol):
     """Writes candidates.
 
@@ -77,6 +103,10 @@ class Proposer(Protocol):
     @property
     def name(self) -> str:
         """Short name for events and lineage."""
+
+    @property
+    def waits(self) -> bool:
+        """It spends its time waiting for somebody else, so several may be asked side by side."""
 
     def propose(self, request: ProposalRequest) -> Proposal | None:
         """One candidate text for the request."""

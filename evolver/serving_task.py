@@ -14,12 +14,15 @@ from evolver.task import (
     Description,
     Gate,
     Job,
+    OnDone,
     Program,
     Refusal,
     Refused,
     Results,
+    Rung,
     Split,
     WindowResult,
+    nobody,
 )
 from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
 
@@ -95,6 +98,23 @@ class ServingTask:
         """Names of the windows of one split."""
         return self._windows[split]
 
+    def cascade(self) -> tuple[Rung, ...]:
+        """A screen on the first training window, then all of them."""
+        training = self._windows[Split.TRAINING]
+        return (Rung("screen", training[:1], 0.25), Rung("training", training[1:]))
+
+    def variants(self) -> tuple[str, ...]:
+        """None yet."""
+        return ()
+
+    def unit(self, window: str) -> str:
+        """Each window is its own unit."""
+        return window
+
+    def cost(self, window: str) -> int:  # noqa: ARG002
+        """All windows cost the same."""
+        return 1
+
     def verify(self, text: str, name: str) -> Program | Refused:
         """The verified policy, or the verifier's words."""
         from sandbox.verifier import PolicyRefused, verify
@@ -117,12 +137,17 @@ class ServingTask:
             f"Leave it out; hooks that count here: {', '.join(sorted(self._hooks or ()))}.",
         )
 
-    def evaluate(self, jobs: Sequence[Job]) -> list[list[WindowResult]]:
+    def evaluate(
+        self, jobs: Sequence[Job], on_done: OnDone = nobody
+    ) -> list[list[WindowResult]]:
         """Scores from the pool; any fault is passed on and counts as the worst case."""
         batch = [
             (Candidate(job.program.annotated(), dict(job.parameters)), job.windows) for job in jobs
         ]
-        return [[_result(score) for score in scores] for scores in self._pool.evaluate(batch)]
+        answers = [[_result(score) for score in scores] for scores in self._pool.evaluate(batch)]
+        for index, results in enumerate(answers):
+            on_done(index, results)
+        return answers
 
     def niche(self, program: Program, results: Results) -> tuple[int, ...]:
         """Scopes it has hooks in; fuel, reconfigurations and busiest share in fixed bins."""
@@ -133,7 +158,11 @@ class ServingTask:
         busiest = _mean(results, "busiest_share")
         return (scopes, _octave(fuel) // 2, _octave(moves), math.floor(10 * min(busiest, 1.0)))
 
-    def score_lines(self, results: Results) -> tuple[str, ...]:
+    def score_lines(
+        self,
+        results: Results,
+        rivals: Sequence[Results] = (),  # noqa: ARG002
+    ) -> tuple[str, ...]:
         """Where the time went: each measured cause, its mean and its worst window."""
         lines = []
         for metric, words in _CAUSES:

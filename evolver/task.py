@@ -6,7 +6,7 @@ whose candidates are texts with named constants can be searched by writing these
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -88,16 +88,40 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """One candidate on one window; a fault (crash, timeout, fuel, ...) makes it the worst case."""
+    """One candidate on one window; a fault (crash, timeout, fuel, ...) makes it the worst case.
+
+    Attributes:
+        objective: positive, lower is better.
+        fingerprint: equal for candidates that decided alike on this window; "" when unknown.
+        remarks: about what went worst here, in numbers: feedback for proposers.
+    """
 
     window: str
-    objective: float  # positive, lower is better
+    objective: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     fault: str | None = None
+    fingerprint: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 Results = Mapping[str, WindowResult]
 """Results of one candidate by window name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One fidelity of the search: candidates that did well on the rungs below it run on these.
+
+    Attributes:
+        windows: run in addition to those of the rungs below.
+        keep: share of a batch that goes on from here to the next rung.
+        counts: its objectives count; else only its faults and fingerprints do (a probe).
+    """
+
+    name: str
+    windows: tuple[str, ...]
+    keep: float = 1.0
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +153,27 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The problem in words and numbers, for proposers and reports; never request content."""
+    """The problem in words and numbers, for proposers and reports; never request content.
+
+    Attributes:
+        setting_lines: what does not change in a run (machines, limits, guardrails, defaults).
+        window_lines: what the training windows look like.
+        regime: numbers that say which kind of problem this is, for a memory across runs.
+    """
 
     title: str
     objective: str
     window_lines: tuple[str, ...] = ()
+    setting_lines: tuple[str, ...] = ()
+    regime: Mapping[str, float] = field(default_factory=dict)
+
+
+OnDone = Callable[[int, list[WindowResult]], None]
+"""Called with the index and the results of each job as it is done, in no fixed order."""
+
+
+def nobody(job: int, results: list[WindowResult]) -> None:
+    """Takes results that nobody waits for."""
 
 
 class Task(Protocol):
@@ -152,19 +192,33 @@ class Task(Protocol):
         """What the problem is."""
 
     def windows(self, split: Split) -> tuple[str, ...]:
-        """Names of the windows of one split; the leading training windows are the screen."""
+        """Names of the windows of one split; variants of one window are named side by side."""
+
+    def cascade(self) -> tuple[Rung, ...]:
+        """The search's rungs, cheapest first; those that count cover the training windows."""
+
+    def variants(self) -> tuple[str, ...]:
+        """Training windows under other conditions, for the best of the search only; or none."""
+
+    def unit(self, window: str) -> str:
+        """What a window counts as in statistics: all variants of one are one unit."""
+
+    def cost(self, window: str) -> int:
+        """What one run of a window costs, in any whole unit that all windows share."""
 
     def verify(self, text: str, name: str) -> Program | Refused:
         """The legal candidate that `text` is, or why it is none."""
 
-    def evaluate(self, jobs: Sequence[Job]) -> list[list[WindowResult]]:
+    def evaluate(
+        self, jobs: Sequence[Job], on_done: OnDone = nobody
+    ) -> list[list[WindowResult]]:
         """Score each job on each of its windows."""
 
     def niche(self, program: Program, results: Results) -> tuple[int, ...]:
         """Which niche of the archive the candidate belongs to, by what it does; fixed bins."""
 
-    def score_lines(self, results: Results) -> tuple[str, ...]:
-        """Where the time went, by cause, one line each: the feedback for proposers."""
+    def score_lines(self, results: Results, rivals: Sequence[Results] = ()) -> tuple[str, ...]:
+        """Where the time went, by cause, and where the rivals do better: for proposers."""
 
     def gates(self, candidate: Results, human: Results) -> tuple[Gate, ...]:
         """The guardrails of a win, measured on the same windows."""
