@@ -12,6 +12,7 @@ from sandbox.class_metrics import Served, by_class, tenant_fairness
 from sandbox.classes import classify, promises
 from sandbox.hardware import Hardware
 from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
+from sandbox.phases import phase_means
 from sandbox.simulation import Outcome, Setup
 from sandbox.switching import switch_numbers
 from sandbox.workflows import due_s, has_workflows, unloaded_s, workflow_times
@@ -92,6 +93,7 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
         **_time_split(outcome),
         **switch_numbers(outcome.totals),
         **_counts(outcome, trace, mine, done),
+        **phase_means(trace, hardware, done, ttft, e2e, outcome.preempted),
     }
     numbers |= outcome.samples
     if np.isfinite(promised["deadline_s"]).any():

@@ -84,15 +84,22 @@ def graph_of(trace: Trace) -> Graph:
 
 def unloaded_s(trace: Trace, hardware: Hardware) -> Floats:
     """Time of each request alone on the fastest shape: prefill, then single decode steps."""
-    best = np.full(len(trace), np.inf)
+    prefill, decode = unloaded_parts_s(trace, hardware)
+    return prefill + decode
+
+
+def unloaded_parts_s(trace: Trace, hardware: Hardware) -> tuple[Floats, Floats]:
+    """The same as prefill and decode, on the shape where their sum is least."""
+    best_prefill, best_decode = np.full((2, len(trace)), np.inf)
     for k, shape in enumerate(hardware.shapes):
         context = trace.prompt_tokens + 0.5 * trace.output_tokens
         step = shape["decode_base"] + shape["decode_per_seq"]
         step = step + hardware.step_context[k, 1] / PS_PER_S * context
-        best = np.minimum(
-            best, trace.prompt_tokens / shape["prefill_rate"] + trace.output_tokens * step
-        )
-    return best
+        prefill, decode = trace.prompt_tokens / shape["prefill_rate"], trace.output_tokens * step
+        faster = prefill + decode < best_prefill + best_decode
+        best_prefill = np.where(faster, prefill, best_prefill)
+        best_decode = np.where(faster, decode, best_decode)
+    return best_prefill, best_decode
 
 
 def due_s(trace: Trace, service_s: Floats, think_s: Floats) -> Floats:
