@@ -168,7 +168,7 @@ class Window(Record):
 
     now_s: float
     span_s: float
-    classes: Annotated[Rows[ClassRow], MAX_CLASSES]
+    classes: Annotated[Rows[ClassRow], MAX_CLASSES]  # empty until the first monitoring point
     kv_pressure: float  # used over capacity, mean over instances
     kv_pressure_max: float
     busy: float  # share of instance time spent computing
