@@ -7,7 +7,7 @@ candidate runs in this process.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from evolver.task import (
@@ -59,8 +59,15 @@ _CAUSES = (
 class Pool(Protocol):
     """What this task needs of `sandbox.worker.WorkerPool`."""
 
-    def evaluate(self, jobs: Sequence[tuple[Candidate, Sequence[str]]]) -> list[list[WindowScore]]:
-        """Scores of each job, one per window, in order; never raises for a candidate."""
+    def evaluate(
+        self,
+        jobs: Sequence[tuple[Candidate, Sequence[str]]],
+        on_done: Callable[[int, list[WindowScore]], None],
+    ) -> list[list[WindowScore]]:
+        """Scores of each job, one per window, in order; never raises for a candidate.
+
+        Each job's are handed to `on_done` with its index as soon as they are there.
+        """
 
 
 class ServingTask:
@@ -137,16 +144,18 @@ class ServingTask:
             f"Leave it out; hooks that count here: {', '.join(sorted(self._hooks or ()))}.",
         )
 
-    def evaluate(
-        self, jobs: Sequence[Job], on_done: OnDone = nobody
-    ) -> list[list[WindowResult]]:
+    def evaluate(self, jobs: Sequence[Job], on_done: OnDone = nobody) -> list[list[WindowResult]]:
         """Scores from the pool; any fault is passed on and counts as the worst case."""
         batch = [
             (Candidate(job.program.annotated(), dict(job.parameters)), job.windows) for job in jobs
         ]
-        answers = [[_result(score) for score in scores] for scores in self._pool.evaluate(batch)]
-        for index, results in enumerate(answers):
-            on_done(index, results)
+        answers: list[list[WindowResult]] = [[] for _ in jobs]
+
+        def done(index: int, scores: list[WindowScore]) -> None:
+            answers[index] = [_result(score) for score in scores]
+            on_done(index, answers[index])
+
+        self._pool.evaluate(batch, done)
         return answers
 
     def niche(self, program: Program, results: Results) -> tuple[int, ...]:
@@ -201,7 +210,14 @@ def _result(score: WindowScore) -> WindowResult:
     fault = score.fault
     if fault is None and score.faults:
         fault = f"{score.faults} faulty decisions"
-    return WindowResult(score.window, score.objective, dict(score.metrics), fault)
+    return WindowResult(
+        score.window,
+        score.objective,
+        dict(score.metrics),
+        fault,
+        score.fingerprint,
+        score.remarks,
+    )
 
 
 def _kept(candidate: Results, human: Results) -> Iterable[Gate]:

@@ -14,6 +14,7 @@ import numpy as np
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import LoadedPolicy
+from sandbox.fingerprint import fingerprint
 from sandbox.frame import FAULTS
 from sandbox.hardware import build_hardware
 from sandbox.kernel.calls import INVALID_DECISION
@@ -165,6 +166,7 @@ def score(scenario: Scenario, outcome: Outcome) -> WindowScore:
         metrics.flat(),
         faults,
         fault_name(outcome.totals) if faults else None,
+        fingerprint(outcome),
     )
 
 

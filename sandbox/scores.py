@@ -37,6 +37,8 @@ class WindowScore:
         faults: decisions that failed and were taken by the fallback policy.
         fault: kind of the first one, or what ended the process: "timeout", "crash", "memory",
             "refused".
+        fingerprint: equal for policies under which all went alike here; "" without an outcome.
+        remarks: about the requests that fared worst, in numbers.
     """
 
     window: str
@@ -44,6 +46,8 @@ class WindowScore:
     metrics: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     faults: int = 0
     fault: str | None = None
+    fingerprint: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def worst_score(window: str, fault: str) -> WindowScore:

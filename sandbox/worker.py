@@ -21,12 +21,12 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 
 from sandbox.errors import SandboxError
 from sandbox.scores import Candidate, WindowScore
-from sandbox.worker_batch import Batch, Codes, Job, Run, Scoring, Worker
+from sandbox.worker_batch import Batch, Codes, Job, OnDone, Run, Scoring, Worker, nobody
 from sandbox.worker_child import Child, JobFault
 from sandbox.worker_layers import IsolationMissing, accepted, demand, layers_of
 from sandbox.worker_lockdown import Layer, Limits
@@ -133,14 +133,13 @@ class WorkerPool:
     ) -> None:
         self.close()
 
-    def evaluate(
-        self, jobs: Sequence[Job], on_done: Callable[[int], None] = lambda _: None
-    ) -> list[list[WindowScore]]:
+    def evaluate(self, jobs: Sequence[Job], on_done: OnDone = nobody) -> list[list[WindowScore]]:
         """Scores of each job, one per window, in the order given; never raises for a candidate.
 
         Args:
             jobs: a candidate and the names of the windows to score it on.
-            on_done: called with the index of each job as it is done, in no fixed order.
+            on_done: called with the index and the scores of each job as it is done, once each and
+                in no fixed order; what it raises ends the batch.
 
         Raises:
             WorkersUnavailable, IsolationMissing: no candidate is to blame.

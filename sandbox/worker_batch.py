@@ -13,7 +13,12 @@ from sandbox.worker_lockdown import Limits
 from sandbox.worker_process import Role
 
 Job = tuple[Candidate, Sequence[str]]
+OnDone = Callable[[int, list[WindowScore]], None]
 MOST_CODE_BYTES = 64 << 20
+
+
+def nobody(job: int, scores: list[WindowScore]) -> None:
+    """Takes scores that nobody waits for."""
 
 
 class Question(Protocol):
@@ -22,6 +27,7 @@ class Question(Protocol):
     @property
     def message(self) -> Mapping[str, object]:
         """For the job functions of both roles; machine code is attached when there is some."""
+
     @property
     def needs_code(self) -> bool:
         """Is the job long enough for machine code to be made first?"""
@@ -33,13 +39,17 @@ class Scoring(Protocol):
     @property
     def payload(self) -> object:
         """Handed to every job; pickled once."""
+
     @property
     def prepare(self) -> str:
         """Dotted path of what the warm process runs once with the payload."""
+
     def roles(self, limits: Limits) -> Mapping[str, Role]:
         """A role "score" and, if questions may need code, a role "compile"."""
+
     def question(self, candidate: Candidate, windows: Sequence[str]) -> Question:
         """What to ask; a SandboxError or ValueError when the candidate is not admitted."""
+
     def scores(self, windows: Sequence[str], reply: bytes) -> list[WindowScore]:
         """The scores in an answer; a ValueError when it is none or cannot be true."""
 
@@ -68,7 +78,7 @@ class Run:
 class Batch:
     """The jobs of one call of `evaluate`, and how far they are."""
 
-    def __init__(self, jobs: Sequence[Job], on_done: Callable[[int], None]) -> None:
+    def __init__(self, jobs: Sequence[Job], on_done: OnDone) -> None:
         self.jobs = jobs
         self.results: list[list[WindowScore] | None] = [None] * len(jobs)
         self.waiting = deque(range(len(jobs)))
@@ -79,7 +89,7 @@ class Batch:
     def finish(self, index: int, scores: list[WindowScore]) -> None:
         """Keep the scores of a job."""
         self.results[index] = scores
-        self._on_done(index)
+        self._on_done(index, scores)
 
     def worst(self, index: int, fault: str) -> None:
         """A job without scores of its own."""

@@ -14,9 +14,12 @@ class FakePool:
     def __init__(self, score):
         self.score, self.jobs = score, []
 
-    def evaluate(self, jobs):
+    def evaluate(self, jobs, on_done):
         self.jobs += jobs
-        return [[self.score(window) for window in windows] for _, windows in jobs]
+        scores = [[self.score(window) for window in windows] for _, windows in jobs]
+        for index in reversed(range(len(jobs))):
+            on_done(index, scores[index])
+        return scores
 
 
 def task(score=lambda window: WindowScore(window, 1.0)):
@@ -49,6 +52,15 @@ def test_a_policy_is_scored_with_its_parameters():
     assert answer == [WindowResult("a", 1.0)]
     assert (candidate.parameters, windows) == ({"WAITING_WEIGHT": 2.0}, ("a",))
     assert serving.verify(candidate.source_text, "again").digest() == program.digest()
+
+
+def test_results_are_handed_on_as_they_are_done():
+    serving, told = task(lambda w: WindowScore(w, 1.0, fingerprint="f")), []
+    program = serving.verify(library.read("round_robin"), "rr")
+    jobs = [Job(program, {}, ("a",)), Job(program, {}, ("b",))]
+    answers = serving.evaluate(jobs, lambda index, results: told.append((index, results)))
+    assert told == [(1, answers[1]), (0, answers[0])]
+    assert answers[1] == [WindowResult("b", 1.0, fingerprint="f")]
 
 
 def test_faulty_decisions_are_a_fault():

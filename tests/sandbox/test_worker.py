@@ -44,6 +44,14 @@ def test_scores_come_back_in_the_order_of_jobs_and_windows(pool):
     assert [score.window for score in results[0]] == ["w0", "w1"]
 
 
+def test_scores_are_told_once_each_as_they_are_done(pool):
+    told = {}
+    jobs = [job("dawdle_then_well"), job("exit"), job("well", ("w1",))]
+    results = pool.evaluate(jobs, lambda index, scores: told.setdefault(index, scores))
+    assert [told[index] for index in range(3)] == results
+    assert list(told)[-1] == 0
+
+
 def test_the_number_of_workers_changes_no_score(pool):
     jobs = [job(f"well {i % 3}", FACTOR=float(i)) for i in range(1, 9)]
     with toy_pool(workers=1) as serial:
