@@ -7,10 +7,10 @@ show too; against someone who rewrites the whole file, compare `head` with a cop
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -27,6 +27,7 @@ HASHED = (
     "previous_hash",
 )  # fmt: skip
 PAGE = 1000
+SUBJECTS_AT_ONCE = 500  # databases bound the parameters of one query
 
 
 def entry_hash(fields: Mapping[str, object]) -> str:
@@ -84,6 +85,18 @@ class AuditLog:
         with self._database.reading() as session:
             rows = session.scalars(query.order_by(AuditRow.sequence).limit(limit))
             return tuple(_entry(row) for row in rows)
+
+    def latest(self, subjects: Collection[str], actions: Collection[str]) -> dict[str, AuditEntry]:
+        """The latest entry with one of these actions about each of some full digests."""
+        wanted, found = sorted(set(subjects)), dict[str, AuditEntry]()
+        with self._database.reading() as session:
+            for first in range(0, len(wanted), SUBJECTS_AT_ONCE):
+                some = wanted[first : first + SUBJECTS_AT_ONCE]
+                about = AuditRow.subject.in_(some) & AuditRow.action.in_(sorted(actions))
+                last = select(func.max(AuditRow.sequence)).where(about).group_by(AuditRow.subject)
+                rows = session.scalars(select(AuditRow).where(AuditRow.sequence.in_(last)))
+                found |= {row.subject: _entry(row) for row in rows if row.subject is not None}
+        return found
 
     def verify(self) -> AuditVerdict:
         """Recompute the whole chain; says which entry is the first that is not as written."""

@@ -1,7 +1,7 @@
 """What has been proposed and what is known about it: sources, versions, lineage, evidence."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import select
@@ -37,6 +37,8 @@ from policy_store.tables import (
     VersionRow,
 )
 from sandbox.identity import canonical_json, identity_digest, source_digest, text_digest
+
+DIGESTS_AT_ONCE = 500  # databases bound the parameters of one query
 
 
 class Catalog:
@@ -173,6 +175,17 @@ class Catalog:
         with self._database.reading() as session:
             rows = session.scalars(query.limit(limit)).all()
             return version_records(session, rows)
+
+    def find_policies(self, digests: Collection[str]) -> dict[str, PolicyVersion]:
+        """The versions that have these full digests; unknown ones are left out."""
+        wanted = sorted(set(digests))
+        found: dict[str, PolicyVersion] = {}
+        with self._database.reading() as session:
+            for first in range(0, len(wanted), DIGESTS_AT_ONCE):
+                some = wanted[first : first + DIGESTS_AT_ONCE]
+                rows = session.scalars(select(VersionRow).where(VersionRow.digest.in_(some))).all()
+                found |= {version.digest: version for version in version_records(session, rows)}
+        return found
 
     def show(self, policy: str) -> PolicyDetails:
         """One version with its source and evidence, every digest recomputed.

@@ -92,6 +92,16 @@ class Runs:
         with self._database.reading() as session:
             return tuple(_run(row) for row in session.scalars(query))
 
+    def summaries(self, verdict: str, limit: int = 10_000) -> dict[str, Mapping[str, object]]:
+        """Summaries of the runs that finished with a verdict, by id, the newest first.
+
+        Runs that left none are not among them.
+        """
+        query = select(RunRow.id, RunRow.summary).where(RunRow.verdict == plain_name(verdict))
+        query = query.order_by(RunRow.finished_at.desc(), RunRow.id).limit(limit)
+        with self._database.reading() as session:
+            return {row.id: row.summary for row in session.execute(query) if row.summary}
+
     def events(self, run: str, *, after: int = 0, limit: int | None = None) -> tuple[RunEvent, ...]:
         """Events with a sequence above `after`, in order.
 

@@ -122,3 +122,17 @@ def test_entries_come_in_pages_and_by_subject(store, raw):
     assert {entry.subject for entry in store.audit.entries(subject=first.subject)} == {
         first.subject
     }
+
+
+def test_the_latest_entry_about_each_subject(store, evaluated, go_live, monkeypatch):
+    monkeypatch.setattr("policy_store.audit.SUBJECTS_AT_ONCE", 1)
+    digests = [evaluated() for _ in range(3)]
+    for digest in digests[:2]:
+        for note in ("first", "second"):
+            store.approve(digest, by="ada", note="good")
+            go_live(digest)
+            store.eject(digest, by="host", note=note)
+    latest = store.audit.latest(digests, ["ejected", "rolled_back"])
+    assert {digest: entry.note for digest, entry in latest.items()} == dict.fromkeys(
+        digests[:2], "second"
+    )

@@ -155,3 +155,10 @@ def test_both_sides_of_a_diff(store):
     new = store.propose("x = 2", name="b", **fields)
     sides = store.sources_to_diff(old.digest, new.digest)
     assert [side.text for side in sides] == ["x = 1", "x = 2"]
+
+
+def test_many_versions_are_found_at_once(store, proposed, monkeypatch):
+    monkeypatch.setattr("policy_store.catalog.DIGESTS_AT_ONCE", 2)
+    digests = [proposed() for _ in range(5)]
+    found = store.find_policies([*digests, "f" * 64])
+    assert found == {version.digest: version for version in store.list_policies()}

@@ -45,3 +45,15 @@ def test_an_unknown_run_is_named(store):
 def test_newest_run_first(store):
     runs = [store.runs.start_run("evolve", {"n": n}) for n in range(3)]
     assert store.runs.list_runs(limit=2) == (runs[2], runs[1])
+
+
+def test_summaries_are_of_one_verdict_and_newest_first(store):
+    runs = [store.runs.start_run("evolve", {}).id for _ in range(4)]
+    ends = (("improved", {"n": 0}), ("no_change", {"n": 1}), ("improved", {"n": 2}))
+    for run, (verdict, summary) in zip(runs, ends, strict=False):
+        store.runs.finish_run(run, verdict, summary)
+    store.runs.finish_run(runs[3], "improved")
+    assert list(store.runs.summaries("improved").items()) == [
+        (runs[2], {"n": 2}),
+        (runs[0], {"n": 0}),
+    ]
