@@ -1,22 +1,22 @@
 """What a run may spend, and what it has spent: evaluations, seconds, tokens, dollars.
 
-One evaluation is one policy on every training window, a human's or a candidate's; a screen on one
-of four windows costs a quarter. Counted in window runs, so that the count is exact. The limit in
-evaluations is for the search; choosing and proving one winner is a fixed cost beside it. The limit
-in seconds is for everything: the search stops early enough to pay for the proof.
+One evaluation is one policy on every training window, a human's or a candidate's; a probe or a
+single window costs its part. Counted in the task's own whole units of cost, so that the count is
+exact. The limit in evaluations is for the search; choosing and proving one winner is a fixed cost
+beside it. The limit in seconds is for everything: the search stops early enough to pay for the
+proof. Time is the journal's: it moves with events, so that a resumed run decides as before.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from evolver.errors import BudgetTooSmall
+from evolver.journal import Journal
 from evolver.proposer import Cost
 
-UNLIMITED = 1 << 40
+UNLIMITED = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,69 +44,125 @@ class Limits:
 
 @dataclass(slots=True)
 class Budget:
-    """Counts what is spent; `clock` gives seconds and may be replaced in tests."""
+    """Counts what is spent.
+
+    Attributes:
+        evaluation_cost: of one policy on all training windows.
+        proof_cost: what choosing and proving a winner will take.
+        spent_cost: of all runs so far.
+        asked: answers of models so far; they cost `tokens` and `price_usd` together.
+    """
 
     limits: Limits
-    runs_per_evaluation: int
-    proof_runs: int = 0  # window runs that the proof will take
-    clock: Callable[[], float] = time.monotonic
-    window_runs: int = 0
+    evaluation_cost: int
+    journal: Journal
+    proof_cost: int = 0
+    spent_cost: int = 0
     tokens: int = 0
     price_usd: float = 0.0
-    _started_s: float = field(init=False)
+    asked: int = 0
+    _run_cost: int = field(default=0, init=False)
     _running_s: float = field(default=0.0, init=False)
-
-    def __post_init__(self) -> None:
-        self._started_s = self.clock()
 
     @property
     def evaluations(self) -> float:
         """Evaluations spent so far."""
-        return self.window_runs / self.runs_per_evaluation
+        return self.spent_cost / self.evaluation_cost
 
     @property
     def seconds(self) -> float:
-        """Seconds since the run began."""
-        return self.clock() - self._started_s
+        """Seconds into the run, by its latest event."""
+        return self.journal.seconds
 
-    def spend_runs(self, window_runs: int, seconds: float) -> None:
-        """Book a batch of window runs that took `seconds`."""
-        self.window_runs += window_runs
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the run must be over, by the clock; for waits, never for a decision."""
+        if self.limits.seconds is None:
+            return None
+        return max(0.0, self._search_seconds() - self.journal.live_seconds)
+
+    @property
+    def tokens_left(self) -> int | None:
+        """That answers may still take."""
+        return None if self.limits.tokens is None else max(0, self.limits.tokens - self.tokens)
+
+    def spend_runs(self, cost: int, seconds: float, *, proof: bool = False) -> None:
+        """Book runs that took `seconds`; those of the proof are no part of the search's budget."""
+        self.spent_cost += 0 if proof else cost
+        self._run_cost += cost
         self._running_s += seconds
 
     def spend(self, cost: Cost) -> None:
         """Book what a proposal cost."""
-        self.tokens += cost.tokens_in + cost.tokens_out
+        tokens = cost.tokens_in + cost.tokens_out
+        self.asked += tokens > 0
+        self.tokens += tokens
         self.price_usd += cost.price_usd
 
-    def runs_left(self, until: float = 1.0) -> int:
-        """Window runs that may still be made before `share` passes `until`; 0 for none."""
+    def left(self, until: float = 1.0) -> int:
+        """Cost of the runs that may still be made before `share` passes `until`; 0 for none."""
         if self.share() >= until:
             return 0
         if self.limits.evaluations is None:
             return UNLIMITED
-        return max(0, math.floor(until * self._allowed_runs() + 1e-9) - self.window_runs)
+        return max(0, math.floor(until * self._allowed() + 1e-9) - self.spent_cost)
+
+    def cost_within(self, seconds: float) -> int:
+        """Cost of the runs that take so many seconds, by those so far; unlimited before any."""
+        if not self._running_s:
+            return UNLIMITED
+        return max(0, math.floor(seconds / self._cost_s))
+
+    @property
+    def _cost_s(self) -> float:
+        """Seconds that a unit of cost takes, by those so far."""
+        return self._running_s / self._run_cost if self._run_cost else 0.0
+
+    def answers_left(self) -> int:
+        """How many more answers tokens and dollars pay for, by the mean so far; first one alone."""
+        if not self.left():
+            return 0
+        if self.limits.tokens is None and self.limits.price_usd is None:
+            return UNLIMITED
+        tokens = self.tokens / self.limits.tokens if self.limits.tokens else 0.0
+        dollars = self.price_usd / self.limits.price_usd if self.limits.price_usd else 0.0
+        spent = max(tokens, dollars)
+        if not spent:
+            return UNLIMITED if self.asked else 1
+        return max(1, math.floor((1.0 - spent) * self.asked / spent))
 
     def share(self) -> float:
         """Share of the search's part of the budget that is spent, by the nearest limit."""
+        return self.share_of(
+            self.spent_cost, Cost(self.tokens, 0, self.price_usd, self.seconds), running=False
+        )
+
+    def share_of(self, run_cost: int, cost: Cost, *, running: bool = True) -> float:
+        """Share of the budget that runs and a proposal take, by the nearest limit.
+
+        Args:
+            run_cost: of the runs.
+            cost: of the proposal.
+            running: add the time that the runs take, by the mean so far.
+        """
         shares = [0.0]
         if self.limits.evaluations is not None:
-            shares.append(self.window_runs / self._allowed_runs())
+            shares.append(run_cost / self._allowed())
         if self.limits.seconds is not None:
-            shares.append(self.seconds / max(self._search_seconds(self.limits.seconds), 1e-9))
+            seconds = cost.seconds + (run_cost * self._cost_s if running else 0.0)
+            shares.append(seconds / max(self._search_seconds(), 1e-9))
         if self.limits.tokens is not None:
-            shares.append(self.tokens / self.limits.tokens)
+            shares.append((cost.tokens_in + cost.tokens_out) / self.limits.tokens)
         if self.limits.price_usd is not None:
-            shares.append(self.price_usd / self.limits.price_usd)
+            shares.append(cost.price_usd / self.limits.price_usd)
         return max(shares)
 
-    def _allowed_runs(self) -> float:
-        return (self.limits.evaluations or math.inf) * self.runs_per_evaluation
+    def _allowed(self) -> float:
+        return (self.limits.evaluations or math.inf) * self.evaluation_cost
 
-    def _search_seconds(self, limit_s: float) -> float:
+    def _search_seconds(self) -> float:
         """Seconds the search may use: the limit less what the proof should take."""
-        per_run_s = self._running_s / self.window_runs if self.window_runs else 0.0
-        return limit_s - self.proof_runs * per_run_s
+        return (self.limits.seconds or math.inf) - self.proof_cost * self._cost_s
 
     def require(self, evaluations: int, purpose: str) -> None:
         """Pass when the limit in evaluations covers this many.

@@ -1,21 +1,21 @@
-"""From requests to verified, novel candidates: waves of proposals, refusals handed back."""
+"""From requests to verified, novel candidates: waves of proposals, objections handed back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from evolver.asking import Answer, Asked, ask
+from evolver.bandit import Bandit
 from evolver.budget import Budget
-from evolver.errors import ProposerFailed
+from evolver.chronicle import Chronicle
+from evolver.errors import ProposerFailed, ReplyUnusable
 from evolver.evaluation import Trial
-from evolver.journal import EventKind, Journal, refusals_as_data
-from evolver.proposer import Attempt, Proposal, ProposalRequest, Proposer
+from evolver.progress import Progress
+from evolver.proposer import Attempt, Cost, Proposal, ProposalRequest, Proposer
 from evolver.task import Refusal, Refused, Task
-
-Answer = Proposal | ProposerFailed | None
 
 FAILURES_IN_A_ROW = 4  # after which a proposer is left out for the rest of the run
 
@@ -32,6 +32,19 @@ class Candidate:
     trial: Trial
     request: ProposalRequest
     proposal: Proposal
+    generation: int = 0
+
+    @property
+    def origin(self) -> str:
+        """Who wrote the structure: tuning moves numbers, but a human's becomes the tuner's."""
+        parent = self.request.parent
+        same = self.trial.program.canonical == parent.program.canonical
+        return parent.origin if same and parent.origin != "human" else self.proposal.proposer
+
+    @property
+    def name(self) -> str:
+        """A short name, by who wrote it and its digest."""
+        return f"{self.proposal.proposer.split('/')[-1]}-{self.trial.digest[:8]}"
 
 
 @dataclass(slots=True)
@@ -40,163 +53,201 @@ class Tally:
 
     proposed: int = 0
     refused: int = 0
+    unusable: int = 0
     duplicates: int = 0
     failed: int = 0
+    dropped: int = 0
     scored: int = 0
     faulted: int = 0
 
 
 @dataclass(slots=True)
 class Place:
-    """One place of a batch while it is being filled."""
+    """One place of a batch while it is being filled.
 
-    turn: int
-    request: ProposalRequest
-    attempts: int = 0
-    candidate: Candidate | None = None
-
-
-class Intake:
-    """Asks proposers, verifies what they write, and asks again with the reasons of a refusal.
-
-    Places of a batch are filled in waves: the open places are asked in order, `threads` of them at
-    once and none once the budget is spent; those refused or already known go into the next wave,
-    `tries` waves at most. Proposers take turns; one that fails too often is left out.
+    `proposals` are those made for it that a learner will hear about.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        proposers: Sequence[Proposer],
-        journal: Journal,
-        budget: Budget,
-        *,
-        tries: int,
-        threads: int = 1,
-    ) -> None:
-        self._task = task
-        self._proposers = tuple(proposers)
-        self._journal = journal
-        self._budget = budget
-        self._tries = tries
-        self._threads = threads
-        self._failures = {proposer.name: 0 for proposer in proposers}
-        self._seen: set[str] = set()
-        self._turn = 0
-        self.tally = Tally()
+    proposer: Proposer
+    request: ProposalRequest
+    sent: ProposalRequest | None = None  # as it was asked last
+    attempts: int = 0
+    candidate: Candidate | None = None
+    proposals: list[tuple[Proposal, str]] = field(default_factory=list)
 
-    def know(self, digest: str) -> bool:
-        """Mark a digest as seen; was it new?"""
-        new = digest not in self._seen
-        self._seen.add(digest)
-        return new
+    @property
+    def asked(self) -> ProposalRequest:
+        """The request of the latest try."""
+        return self.sent or self.request
+
+
+Probe = Callable[[Sequence[Candidate]], list[Attempt | None]]
+"""What to object to each candidate before anything is paid for; None is nothing."""
+
+
+@dataclass(slots=True)
+class Intake:
+    """Asks proposers, verifies and probes what they write, and asks again with the objections.
+
+    Places are filled in waves: the open ones are asked, and those whose answer was refused,
+    unusable, known or faulty go into the next wave with that said, `tries` waves at most. A
+    proposer that fails too often in a row is left out; its places go to another.
+
+    Attributes:
+        tries: waves.
+        threads: proposers that are waited for, asked side by side.
+    """
+
+    task: Task
+    proposers: tuple[Proposer, ...]
+    chronicle: Chronicle
+    budget: Budget
+    bandit: Bandit
+    tally: Tally
+    progress: Progress
+    tries: int
+    threads: int
+    _failures: dict[str, int] = field(default_factory=dict, init=False)
+    _seen: dict[str, str] = field(default_factory=dict, init=False)
+
+    def know(self, digest: str, name: str) -> bool:
+        """Mark a digest as seen under a name; was it new?"""
+        return self._seen.setdefault(digest, name) == name
 
     @property
     def working(self) -> list[Proposer]:
         """The proposers that have not failed too often in a row."""
-        return [p for p in self._proposers if self._failures[p.name] < FAILURES_IN_A_ROW]
+        failures = self._failures
+        return [p for p in self.proposers if failures.get(p.name, 0) < FAILURES_IN_A_ROW]
 
-    def fill(self, requests: Sequence[ProposalRequest]) -> list[Candidate]:
-        """Candidates for the requests, in their order; places nobody could fill are left out."""
-        places = [Place(self._turn + i, request) for i, request in enumerate(requests)]
-        self._turn += len(places)
-        for _ in range(self._tries):
+    def ahead(self, places: Sequence[Place]) -> Asked:
+        """Ask for these places now; `fill` takes the answers later."""
+        affordable = places[: self.budget.answers_left()]
+        calls = [(place.proposer, self._request(place)) for place in affordable]
+
+        def on_begin(number: int) -> None:
+            self.progress.asking(calls[number][0].name, number + 1, len(calls))
+
+        return Asked(calls, self.threads, on_begin)
+
+    def fill(
+        self, places: Sequence[Place], probe: Probe, asked: Asked | None = None
+    ) -> list[Candidate]:
+        """Candidates for the places, in their order; places nobody could fill are left out."""
+        for _ in range(self.tries):
             waiting = [place for place in places if place.candidate is None]
-            if not waiting or not self.working or not self._budget.runs_left():
+            if not waiting or not self.working or not self.budget.left():
                 break
-            self._wave(waiting)
+            self._wave(waiting, probe, asked)
+            asked = None
         return [place.candidate for place in places if place.candidate is not None]
 
-    def _wave(self, waiting: Sequence[Place]) -> None:
+    def _wave(self, places: Sequence[Place], probe: Probe, asked: Asked | None) -> None:
+        for place in places:
+            self._staffed(place)
+        fresh = []
+        answers = self._answers(places, asked)
+        for place, answer in zip(places, answers, strict=False):
+            candidate = self._judged(place, answer)
+            place.attempts += 1
+            if candidate is not None:
+                fresh.append((place, candidate))
+        self.chronicle.answered(len(answers), self.budget)
+        objections = probe([candidate for _, candidate in fresh])
+        for (place, candidate), objection in zip(fresh, objections, strict=True):
+            if objection is None:
+                place.candidate = candidate
+            else:
+                self._object(place, objection)
+
+    def _answers(self, places: Sequence[Place], asked: Asked | None) -> list[Answer]:
+        """The answers to the leading places: all that the budget pays for."""
+        if asked is None and any(place.proposer.waits for place in places):
+            asked = self.ahead(places)
+        if asked is not None:
+            return asked.answers()
+        return [ask(place.proposer, self._request(place)) for place in places]
+
+    def _request(self, place: Place) -> ProposalRequest:
+        """The place's request for this try, with a seed and a name of its own."""
+        place.sent = replace(
+            place.request,
+            rng_seed=seed_for(place.request.rng_seed, place.attempts),
+            ask=f"{place.request.ask}.{place.attempts}",
+            seconds_left=self.budget.seconds_left,
+            tokens_left=self.budget.tokens_left,
+        )
+        return place.sent
+
+    def _staffed(self, place: Place) -> None:
+        """Somebody who works takes the place of one who does not."""
         working = self.working
-        calls = [(working[place.turn % len(working)], place.request) for place in waiting]
-        for first in range(0, len(calls), self._threads):
-            if not self._budget.runs_left():  # tokens and dollars go call by call
-                return
-            part = slice(first, first + self._threads)
-            answers = self._ask_all(calls[part])
-            for place, (proposer, _), answer in zip(
-                waiting[part], calls[part], answers, strict=True
-            ):
-                self._judge(place, proposer, answer)
-                place.attempts += 1
-                seed = seed_for(place.request.rng_seed, place.attempts)
-                place.request = replace(place.request, rng_seed=seed)
+        if place.proposer not in working:
+            place.proposer = next((p for p in working if not p.waits), working[0])
 
-    def _ask_all(self, calls: Sequence[tuple[Proposer, ProposalRequest]]) -> list[Answer]:
-        """The answers in order; asked side by side when there are several."""
-        if len(calls) < 2:
-            return [_ask(*call) for call in calls]
-        with ThreadPoolExecutor(len(calls)) as pool:
-            return list(pool.map(lambda call: _ask(*call), calls))
-
-    def _judge(self, place: Place, proposer: Proposer, answer: Answer) -> None:
-        """Fill the place, or leave in its request why not."""
+    def _judged(self, place: Place, answer: Answer) -> Candidate | None:
+        """The verified candidate, or None with the reason left in the place."""
         if not isinstance(answer, Proposal):
-            self._failed(place, proposer, answer)
-            return
-        self._failures[proposer.name] = 0
-        self._budget.spend(answer.cost)
+            self._failed(place, answer)
+            return None
+        self._failures[place.proposer.name] = 0
         self.tally.proposed += 1
-        program = self._task.verify(answer.text, answer.proposer)
+        self.bandit.account(answer.proposer).asked += 1
+        self._spend(answer.proposer, answer.cost)
+        program = self.task.verify(answer.text, answer.proposer)
         if isinstance(program, Refused):
             self._refused(place, answer, program.refusals)
-            return
+            return None
         known = program.parameters()
         moved = {k: float(v) for k, v in (answer.parameters or {}).items() if k in known}
         trial = Trial(program, {**known, **moved})
-        if self.know(trial.digest):
-            place.candidate = Candidate(trial, place.request, answer)
-        else:
-            self._duplicate(place, answer, trial.digest)
+        place.proposals.append((answer, trial.digest))
+        candidate = Candidate(trial, place.asked, answer, self.chronicle.generation)
+        if trial.digest in self._seen:
+            self.tally.duplicates += 1
+            twin = self._seen[trial.digest]
+            self.chronicle.duplicate(candidate, twin, "text")
+            self._object(place, Attempt(answer.text, twin=twin))
+            return None
+        self._seen[trial.digest] = candidate.name
+        return candidate
 
-    def _failed(self, place: Place, proposer: Proposer, failure: ProposerFailed | None) -> None:
-        """No idea (None) is no failure of the proposer; being unable to work is."""
-        place.turn += 1
+    def _spend(self, arm: str, cost: Cost) -> None:
+        account = self.bandit.account(arm)
+        account.tokens += cost.tokens_in + cost.tokens_out
+        account.price_usd += cost.price_usd
+        self.budget.spend(cost)
+        self.bandit.spend(arm, self.budget.share_of(0, cost))
+
+    def _failed(self, place: Place, failure: ProposerFailed | None) -> None:
+        """No idea (None) is no failure of the proposer, but another takes the place."""
+        name = place.proposer.name
         if failure is None:
+            self._hand_over(place)
             return
-        self._budget.spend(failure.cost)
-        self._failures[proposer.name] += 1
+        self._spend(name, failure.cost)
+        if isinstance(failure, ReplyUnusable):
+            self.tally.unusable += 1
+            self.chronicle.unusable(place, failure)
+            self._object(place, Attempt(failure.reply, unusable=failure.flaw))
+            return
+        self._failures[name] = self._failures.get(name, 0) + 1
         self.tally.failed += 1
-        self._journal.write(
-            EventKind.PROPOSER_FAILED,
-            proposer=proposer.name,
-            reason=str(failure),
-            attempt=place.attempts,
-            left_out=proposer not in self.working,
-        )
+        self.chronicle.failed(place, failure, place.proposer not in self.working)
+
+    def _hand_over(self, place: Place) -> None:
+        """The next proposer that works and is not waited for."""
+        others = [p for p in self.working if not p.waits and p is not place.proposer]
+        if others:
+            place.proposer = others[0]
 
     def _refused(self, place: Place, proposal: Proposal, refusals: tuple[Refusal, ...]) -> None:
         self.tally.refused += 1
-        place.request = _with(place.request, Attempt(proposal.text, refusals))
-        self._journal.write(
-            EventKind.CANDIDATE_REFUSED,
-            proposer=proposal.proposer,
-            idea=proposal.idea,
-            attempt=place.attempts,
-            text=proposal.text,
-            refusals=refusals_as_data(refusals),
-        )
+        self.chronicle.refused(place, proposal, refusals)
+        self._object(place, Attempt(proposal.text, refusals))
 
-    def _duplicate(self, place: Place, proposal: Proposal, digest: str) -> None:
-        self.tally.duplicates += 1
-        place.request = _with(place.request, Attempt(proposal.text))
-        self._journal.write(
-            EventKind.CANDIDATE_DUPLICATE,
-            digest,
-            proposer=proposal.proposer,
-            idea=proposal.idea,
-            attempt=place.attempts,
-        )
-
-
-def _ask(proposer: Proposer, request: ProposalRequest) -> Answer:
-    try:
-        return proposer.propose(request)
-    except ProposerFailed as failure:
-        return failure
-
-
-def _with(request: ProposalRequest, attempt: Attempt) -> ProposalRequest:
-    attempts = (*request.feedback.attempts, attempt)
-    return replace(request, feedback=replace(request.feedback, attempts=attempts))
+    @staticmethod
+    def _object(place: Place, attempt: Attempt) -> None:
+        feedback = place.request.feedback
+        attempts = (*feedback.attempts, attempt)
+        place.request = replace(place.request, feedback=replace(feedback, attempts=attempts))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from evolver.archive import geometric_mean
 from evolver.budget import Budget
+from evolver.journal import EventKind, Journal
+from evolver.progress import SILENT, Progress
 from evolver.task import Job, Program, Results, Task, WindowResult
+
+CHUNKS_LEFT = 4  # near the end of its time a run scores a quarter of what still fits at once
+
+Keep = Callable[[str, WindowResult], None]
+"""Takes each result, with the candidate's digest, the moment it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,63 +24,131 @@ class Trial:
 
     program: Program
     parameters: Mapping[str, float]
+    digest: str = field(init=False)
 
-    @property
-    def digest(self) -> str:
-        """Identity of the pair."""
-        return self.program.digest(self.parameters)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self.program.digest(self.parameters))
 
 
+@dataclass(slots=True)
 class Evaluator:
-    """The only way to a score: remembers every result, so that nothing is simulated twice."""
+    """The only way to a score: remembers every result, so that nothing is simulated twice.
 
-    def __init__(self, task: Task, budget: Budget) -> None:
-        self._task = task
-        self._budget = budget
-        self._known: dict[tuple[str, str], WindowResult] = {}
+    Args:
+        task: what scores.
+        budget: what it costs.
+        journal: told after each chunk.
+        known: results that a record holds, by digest and window.
+        keep: takes each new result.
+        progress: told while it runs.
+    """
 
-    def affordable(
-        self, trials: Sequence[Trial], windows: Sequence[str], until: float = 1.0
-    ) -> int:
-        """How many of the leading trials the budget can pay for, up to a share of it."""
-        left, seen = self._budget.runs_left(until), set[str]()
+    task: Task
+    budget: Budget
+    journal: Journal
+    known: dict[tuple[str, str], WindowResult] = field(default_factory=dict)
+    keep: Keep = lambda _, __: None
+    progress: Progress = SILENT
+    _run: set[tuple[str, str]] = field(default_factory=set, init=False)
+
+    def score(
+        self, trials: Sequence[Trial], windows: Sequence[str], rung: str, until: float = 1.0
+    ) -> list[Results]:
+        """Results of the leading trials that the budget, up to a share of it, pays for."""
+        done = 0
+        while count := self._affordable(trials[done:], windows, until):
+            self._run_all(trials[done : done + count], windows, rung)
+            done += count
+        return self._found(trials[:done], windows)
+
+    def must(self, trials: Sequence[Trial], windows: Sequence[str], rung: str) -> list[Results]:
+        """Results of all trials: nothing can be said without them, so they are paid first."""
+        self._run_all(trials, windows, rung)
+        return self._found(trials, windows)
+
+    def prove(self, trials: Sequence[Trial], windows: Sequence[str], rung: str) -> list[Results]:
+        """Results of all trials, beside the search's budget."""
+        self._run_all(trials, windows, rung, proof=True)
+        return self._found(trials, windows)
+
+    def _found(self, trials: Sequence[Trial], windows: Sequence[str]) -> list[Results]:
+        return [{w: self.known[trial.digest, w] for w in windows} for trial in trials]
+
+    def cost(self, windows: Sequence[str]) -> int:
+        """What the windows cost one candidate."""
+        return sum(self.task.cost(window) for window in windows)
+
+    def _affordable(self, trials: Sequence[Trial], windows: Sequence[str], until: float) -> int:
+        """How many of the leading trials make the next chunk: all that the budget pays for.
+
+        Under a limit in seconds the chunks shrink towards the end: it is kept within one candidate.
+        """
+        left, chunk, seen = self.budget.left(until), self._chunk_cost(until), set[str]()
         for index, trial in enumerate(trials):
             if trial.digest not in seen:
-                left -= len(self._missing(trial.digest, windows))
+                cost = self.cost(self._missing(trial.digest, windows))
+                left, chunk = left - cost, chunk - cost
             seen.add(trial.digest)
-            if left < 0:
+            if left < 0 or (chunk < 0 and index):
                 return index
         return len(trials)
 
-    def evaluate(self, trials: Sequence[Trial], windows: Sequence[str]) -> list[Results]:
-        """Results of each trial on the windows, in order; known ones cost nothing."""
+    def _chunk_cost(self, until: float) -> int:
+        limit_s = self.budget.limits.seconds
+        if limit_s is None:
+            return self.budget.left()
+        return self.budget.cost_within((until * limit_s - self.budget.seconds) / CHUNKS_LEFT)
+
+    def _missing(self, digest: str, windows: Sequence[str]) -> tuple[str, ...]:
+        return tuple(w for w in windows if (digest, w) not in self._run)
+
+    def _run_all(
+        self, trials: Sequence[Trial], windows: Sequence[str], rung: str, *, proof: bool = False
+    ) -> None:
+        """Run what was not run yet; what a record knows is booked, and not run again."""
         pending = {trial.digest: trial for trial in trials}
         jobs = [
-            Job(trial.program, trial.parameters, missing)
+            Job(trial.program, trial.parameters, missing, digest)
             for digest, trial in pending.items()
             if (missing := self._missing(digest, windows))
         ]
-        self._run(jobs)
-        return [{w: self._known[trial.digest, w] for w in windows} for trial in trials]
-
-    def _missing(self, digest: str, windows: Sequence[str]) -> tuple[str, ...]:
-        return tuple(w for w in windows if (digest, w) not in self._known)
-
-    def _run(self, jobs: Sequence[Job]) -> None:
         if not jobs:
             return
-        started = time.monotonic()
-        answers = self._task.evaluate(jobs)
-        self._budget.spend_runs(sum(len(j.windows) for j in jobs), time.monotonic() - started)
-        for job, results in zip(jobs, answers, strict=True):
-            digest = job.program.digest(job.parameters)
-            for window, result in zip(job.windows, results, strict=True):
-                self._known[digest, window] = self._checked(result, window)
+        self._run.update((job.digest, window) for job in jobs for window in job.windows)
+        self._evaluate([job for j in jobs if (job := self._unknown(j)).windows], rung)
+        cost = sum(self.cost(job.windows) for job in jobs)
+        before_s = self.journal.seconds
+        self.journal.write(EventKind.EVALUATED, rung=rung, jobs=len(jobs), cost=cost)
+        self.budget.spend_runs(cost, self.journal.seconds - before_s, proof=proof)
+
+    def _evaluate(self, jobs: Sequence[Job], rung: str) -> None:
+        if not jobs:
+            return
+        done = 0
+        self.progress.scoring(done, len(jobs), rung)
+
+        def on_done(index: int, results: Sequence[WindowResult]) -> None:
+            nonlocal done
+            done += 1
+            self._take(jobs[index], results)
+            self.progress.scoring(done, len(jobs), rung)
+
+        self.task.evaluate(jobs, on_done)
+
+    def _unknown(self, job: Job) -> Job:
+        windows = tuple(w for w in job.windows if (job.digest, w) not in self.known)
+        return replace(job, windows=windows)
+
+    def _take(self, job: Job, results: Sequence[WindowResult]) -> None:
+        for window, result in zip(job.windows, results, strict=True):
+            checked = self._checked(result, window)
+            self.known[job.digest, window] = checked
+            self.keep(job.digest, checked)
 
     def _checked(self, result: WindowResult, window: str) -> WindowResult:
         """A fault, or an objective that is no positive number, is the worst case."""
         fault = result.fault
-        worst = self._task.worst_objective
+        worst = self.task.worst_objective
         if result.window != window:
             fault = f"answered for {result.window}"
         elif fault is None and not (math.isfinite(result.objective) and result.objective > 0):

@@ -1,19 +1,18 @@
-"""The first candidates of every run: what people wrote, verified, scored and fairly tuned."""
+"""The first candidates of every run: what people wrote, verified and scored, and veterans."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from evolver.archive import Member
-from evolver.budget import Budget
-from evolver.candidates import seed_for
+from evolver.chronicle import Chronicle
 from evolver.errors import NothingToStartFrom
 from evolver.evaluation import Evaluator, Trial, Yardstick
-from evolver.journal import EventKind, Journal, first_fault, refusals_as_data, scored_as_data
-from evolver.refinement import Bench
-from evolver.task import Human, Refused, Split, Task
+from evolver.journal import first_fault
+from evolver.task import Human, Refused, Results, Split, Task
 
+HUMAN, VETERAN = "human", "veteran"
 _NOBODY = (
     "No human policy could be verified and run on the training windows: give at least one that "
     "works, and see the refusals and faults above."
@@ -22,77 +21,104 @@ _NOBODY = (
 
 @dataclass(frozen=True, slots=True)
 class Founders:
-    """The humans a candidate must beat; those with tuned constants follow the others."""
+    """Who is there before the search.
+
+    Attributes:
+        members: the humans, whom a candidate must beat; tuned ones follow the others.
+        veterans: winners of earlier runs: candidates, like those to come.
+        yardstick: the humans' best objective on each training window.
+        active: digest of the active policy, if it was among the humans.
+    """
 
     members: tuple[Member, ...]
-    bench: Bench
-    active: str | None  # digest of the active policy, if it was among them
+    veterans: tuple[Member, ...]
+    yardstick: Yardstick
+    active: str | None
 
     @property
     def best(self) -> Member:
-        """The best of them on the training windows."""
+        """The best human on the training windows."""
         return min(self.members, key=lambda member: member.rank)
 
+    @property
+    def able(self) -> list[Member]:
+        """Everyone who runs without a fault."""
+        return [m for m in (*self.members, *self.veterans) if first_fault(m.results) is None]
 
-def score_humans(
-    task: Task, humans: Sequence[Human], evaluator: Evaluator, budget: Budget, journal: Journal
+
+def found(
+    task: Task,
+    humans: Sequence[Human],
+    veterans: Sequence[Human],
+    evaluator: Evaluator,
+    chronicle: Chronicle,
 ) -> Founders:
-    """Verify and score every human on all training windows; the same text counts once.
+    """Verify and score all of them on the probe and all training windows; a text counts once.
 
     Raises:
         BudgetTooSmall: the evaluations do not cover them.
-        NothingToStartFrom: none of them works.
+        NothingToStartFrom: no human works.
     """
-    trials = _verified(task, humans, journal)
-    budget.require(len(trials), f"{len(trials)} human policies")
-    training = task.windows(Split.TRAINING)
-    results = evaluator.evaluate([trial for _, trial in trials], training) if trials else []
+    people = _verified(task, humans, chronicle)
+    evaluator.budget.require(len(people), f"{len(people)} human policies")
+    known = {trial.digest for _, trial in people}
+    former = [pair for pair in _verified(task, veterans, chronicle) if pair[1].digest not in known]
+    windows = [w for rung in task.cascade() for w in rung.windows]
+    results = evaluator.must([trial for _, trial in people], windows, "baselines")
     if all(first_fault(result) is not None for result in results):
         raise NothingToStartFrom(_NOBODY)
-    bench = Bench(task, evaluator, journal, Yardstick.of(results), training)
-    members, active = [], None
-    for (human, trial), result in zip(trials, results, strict=True):
-        member = bench.member(trial, result, "human", trial.program.claim, ())
-        members.append(replace(member, name=human.name))
-        active = member.digest if human.active else active
-        data = {**scored_as_data(members[-1]), "active": human.active}
-        journal.write(EventKind.HUMAN_SCORED, member.digest, **data)
-    return Founders(tuple(members), bench, active)
+    yardstick = Yardstick.of([_training(task, result) for result in results])
+    members = [
+        _member(task, yardstick, human, trial, result, HUMAN)
+        for (human, trial), result in zip(people, results, strict=True)
+    ]
+    found = evaluator.score([trial for _, trial in former], windows, "veterans")
+    scored = [
+        _member(task, yardstick, human, trial, result, VETERAN)
+        for (human, trial), result in zip(former, found, strict=False)
+    ]
+    active = next(
+        (m.digest for (human, _), m in zip(people, members, strict=True) if human.active), None
+    )
+    for member in (*members, *scored):
+        chronicle.human(member, member.digest == active)
+    return Founders(tuple(members), tuple(scored), yardstick, active)
 
 
-def _verified(task: Task, humans: Sequence[Human], journal: Journal) -> list[tuple[Human, Trial]]:
+def _training(task: Task, results: Results) -> Results:
+    return {window: results[window] for window in task.windows(Split.TRAINING)}
+
+
+def _member(
+    task: Task, yardstick: Yardstick, human: Human, trial: Trial, results: Results, origin: str
+) -> Member:
+    """A founder under its own name; a fault on the probe stays in its results."""
+    training = _training(task, results)
+    return Member(
+        digest=trial.digest,
+        name=human.name,
+        program=trial.program,
+        parameters=dict(trial.parameters),
+        results=training,
+        score=yardstick.score(training),
+        niche=task.niche(trial.program, training),
+        origin=origin,
+        idea=trial.program.claim,
+        parents=(),
+        generation=0,
+    )
+
+
+def _verified(
+    task: Task, humans: Sequence[Human], chronicle: Chronicle
+) -> list[tuple[Human, Trial]]:
+    """Each legal text once, the active one first."""
     trials: dict[str, tuple[Human, Trial]] = {}
     for human in sorted(humans, key=lambda human: not human.active):
         program = task.verify(human.text, human.name)
         if isinstance(program, Refused):
-            refusals = refusals_as_data(program.refusals)
-            journal.write(
-                EventKind.CANDIDATE_REFUSED,
-                proposer="human",
-                idea=human.name,
-                attempt=0,
-                text=human.text,
-                refusals=refusals,
-            )
+            chronicle.human_refused(human, program.refusals)
         else:
             trial = Trial(program, program.parameters())
             trials.setdefault(trial.digest, (human, trial))
     return list(trials.values())
-
-
-def tune_humans(
-    founders: Founders, budget: Budget, *, count: int, share: float, tries: int, seed: int
-) -> Founders:
-    """Give the best `count` humans with constants equal parts of `share` of the budget."""
-    fit = [m for m in founders.members if m.program.tunables and first_fault(m.results) is None]
-    chosen = sorted(fit, key=lambda member: member.rank)[:count]
-    start = budget.share()
-    tuned = []
-    for index, member in enumerate(chosen):
-        until = min(start + share * (index + 1) / len(chosen), 1.0)
-        better = founders.bench.refine(
-            member, seed=seed_for(seed, 0, index), tries=tries, until=until
-        )
-        if better is not None:
-            tuned.append(replace(better, name=f"{member.name}, tuned", origin="human"))
-    return replace(founders, members=(*founders.members, *tuned))

@@ -7,7 +7,8 @@
     candidate_unusable  proposer, ask, attempt, reason (no candidate could be read in the answer)
     candidate_duplicate proposer, ask, idea, attempt, twin, how ("text" or "behaviour")
     proposer_failed     proposer, ask, reason, attempt, left_out (for the rest of the run)
-    evaluated           jobs, cost: a chunk of jobs was scored
+    answered            answers, tokens, price_usd: a wave of proposals was judged
+    evaluated           rung, jobs, cost: a chunk of jobs was scored
     candidate_dropped   proposer, ask, idea, name, parents, rung, reason ("fault", "twin", "slower",
                         "hopeless"), score, bar, fault, objectives, text, parameters
     candidate_scored    proposer, ask, name, idea, parents, score, parent_score, gain, text,
@@ -26,8 +27,8 @@
 best human of each window: below 1 is better. `gain` is the logarithm of the parent's score over the
 candidate's. `ask` names the try: GENERATION.PLACE.TRY.
 
-Time moves with events only: `seconds` of an event is when it was written, and nothing in a run reads
-a clock besides. So a run is a function of its inputs and of the times, results and answers that
+Time moves with events only: `seconds` of an event is when it was written, and nothing in a run
+reads a clock besides. So a run is a function of its inputs and of the times, results and answers that
 its record holds: replaying the record gives the same events, and then the run goes on.
 """
 
@@ -54,9 +55,9 @@ class EventKind(StrEnum):
     CANDIDATE_UNUSABLE = "candidate_unusable"
     CANDIDATE_DUPLICATE = "candidate_duplicate"
     PROPOSER_FAILED = "proposer_failed"
+    ANSWERED = "answered"
     EVALUATED = "evaluated"
     CANDIDATE_DROPPED = "candidate_dropped"
-    CANDIDATE_SCREENED = "candidate_screened"
     CANDIDATE_SCORED = "candidate_scored"
     TUNED = "tuned"
     GENERATION_DONE = "generation_done"

@@ -1,22 +1,32 @@
-"""The generation loop: ask, verify, screen, score, keep, tune, mix; then choose and prove once."""
+"""The generation loop: ask, verify, climb, keep, learn; then one candidate is proved once."""
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from evolver.archive import Archive, ArchiveSettings, Member
+from evolver.bandit import Account, Bandit
 from evolver.budget import Budget, Limits
-from evolver.candidates import Candidate, Intake, Tally, seed_for
+from evolver.candidates import Candidate, Intake, Place, Tally, seed_for
+from evolver.cascade import Cascade
 from evolver.chronicle import Chronicle
-from evolver.evaluation import Evaluator
-from evolver.founders import Founders, score_humans, tune_humans
-from evolver.journal import EventSink, Journal, first_fault
-from evolver.proposer import Feedback, ProposalRequest, Proposer
+from evolver.evaluation import Evaluator, Keep
+from evolver.finals import Finals
+from evolver.founders import HUMAN, found
+from evolver.history import History
+from evolver.journal import EventSink, Journal
+from evolver.progress import SILENT, Progress
+from evolver.proposer import Feedback, Learner, ProposalRequest, Proposer
 from evolver.selection import MIN_GAIN, Court, Verdict
-from evolver.task import Human, Results, Split, Task
+from evolver.task import Human, Split, Task
+from evolver.tuner import Tuner
+
+LINES_KEPT = 12  # of what helped and what did not
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +35,45 @@ class SearchSettings:
 
     Attributes:
         batch: candidates of one generation.
-        screen_windows: leading training windows that every candidate is scored on first.
-        promote: share of a batch that goes on from the screen to all training windows.
-        hopeless: a screen score from which on a candidate never goes on.
+        hopeless: a score from which on a candidate never goes on to the next rung.
         tries: proposals for one place of a batch, repairs and duplicates included.
         inspirations: other members that a proposer is shown.
         tuned_humans: the best humans that get their constants tuned before the search.
-        tuner_share: share of the budget for humans' constants, and again for candidates'.
-        tuner_tries: most parameter sets that one tuning tries.
-        tuned_newcomers: candidates of a generation whose constants are tuned, the best first.
+        human_share: share of the budget for that.
+        varied_share: share of the budget for the best of the search on other conditions.
         finalists: members that are compared on the validation windows.
         smallest_gain: a gain below it is within the simulator's own error.
         barren: generations in a row without a new candidate after which the run ends.
-        threads: proposals asked for at once (models only wait, so many may).
+        threads: proposals of models asked for at once.
     """
 
     seed: int = 0
-    batch: int = 32
-    screen_windows: int = 1
-    promote: float = 0.25
+    batch: int = 16
     hopeless: float = 1.5
     tries: int = 4
     inspirations: int = 6
     tuned_humans: int = 3
-    tuner_share: float = 0.6
-    tuner_tries: int = 40
-    tuned_newcomers: int = 2
+    human_share: float = 0.2
+    varied_share: float = 0.1
     finalists: int = 6
     smallest_gain: float = MIN_GAIN
     barren: int = 4
-    threads: int = 1
+    threads: int = 4
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What earlier runs know about problems like this one.
+
+    Attributes:
+        veterans: their winners: candidates of the first hour, no humans to beat.
+        worked, failed: lines about ideas, for proposers.
+    """
+
+    veterans: tuple[Human, ...] = ()
+    worked: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +88,25 @@ class RunResult:
     seconds: float
     tokens: int
     price_usd: float
+    arms: dict[str, Account] = field(default_factory=dict)
 
 
 class Search:
-    """One run: built from a task, proposers, humans and limits; `run` does it all, once."""
+    """One run: built from a task, proposers, humans and limits; `run` does it all, once.
+
+    Args:
+        task: the problem.
+        proposers: who writes candidates; a tuner of constants is added.
+        humans: whom to beat.
+        limits: what may be spent.
+        settings: how to search.
+        sinks: who is told the events.
+        memory: of earlier runs.
+        history: of this run, before it was interrupted.
+        keep: takes each result the moment it is there.
+        progress: told what goes on between events.
+        clock: gives seconds; replaced in tests.
+    """
 
     def __init__(
         self,
@@ -83,202 +116,190 @@ class Search:
         limits: Limits,
         settings: SearchSettings | None = None,
         sinks: Sequence[EventSink] = (),
+        *,
+        memory: Memory | None = None,
+        history: History | None = None,
+        keep: Keep = lambda _, __: None,
+        progress: Progress = SILENT,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        settings = settings or SearchSettings()
-        self._task, self._humans, self._settings = task, tuple(humans), settings
-        self._training = task.windows(Split.TRAINING)
-        self._journal = Journal(sinks)
+        self._settings = settings or SearchSettings()
+        self._task, self._humans = task, tuple(humans)
+        self._memory, history = memory or Memory(), history or History()
+        self._journal = Journal(sinks, history.events, clock)
         self._chronicle = Chronicle(self._journal)
-        self._budget = Budget(limits, len(self._training), self._proof_runs())
-        self._evaluator = Evaluator(task, self._budget)
-        self._intake = Intake(
-            task,
-            proposers,
-            self._journal,
-            self._budget,
-            tries=settings.tries,
-            threads=settings.threads,
+        evaluation_cost = sum(map(task.cost, task.windows(Split.TRAINING)))
+        self._budget = Budget(limits, evaluation_cost, self._journal, self._proof_cost())
+        self._evaluator = Evaluator(
+            task, self._budget, self._journal, dict(history.results), keep, progress
         )
-        self._archive = Archive(settings.archive)
-        self._tuned: set[str] = set()
-        self._tuning_runs = 0
+        self._bandit, self._tuner = Bandit(), Tuner()
+        self._intake = Intake(
+            task, (*proposers, self._tuner), self._chronicle, self._budget, self._bandit, Tally(),
+            progress, self._settings.tries, self._settings.threads,
+        )  # fmt: skip
+        self._archive = Archive(self._settings.archive)
         self._barren = 0
-        self._failed_ideas: deque[str] = deque(maxlen=12)
+        self._failed = deque(self._memory.failed, LINES_KEPT)
+        self._worked = deque(self._memory.worked, LINES_KEPT)
 
     def run(self) -> RunResult:
         """Score the humans, search until the budget ends, choose a winner and prove it."""
-        self._chronicle.started(self._task, self._settings.seed)
-        self._founders = self._found()
+        arms = [proposer.name for proposer in self._intake.proposers]
+        self._chronicle.started(self._task, self._settings.seed, arms, self._budget.evaluation_cost)
+        self._found()
         while self._goes_on():
             self.generation()
         return self._finish()
 
     def generation(self) -> None:
-        """One turn of the loop."""
+        """One turn of the loop; models think while the others' candidates climb."""
         self._journal.generation += 1
-        candidates = self._intake.fill(self._requests())
-        promising = self._screen(candidates)
-        newcomers = self._score(promising)
-        self._tune_best_of(newcomers)
+        self._best = self._archive.best()
+        places = [self._place(number) for number in range(self._settings.batch)]
+        slow = [place for place in places if place.proposer.waits]
+        fast = [place for place in places if not place.proposer.waits]
+        asked = self._intake.ahead(slow) if slow else None
+        newcomers = self._climb(self._intake.fill(fast, self._cascade.probe))
+        newcomers += self._climb(self._intake.fill(slow, self._cascade.probe, asked))
+        self._learn(places)
         self._archive.migrate(self._journal.generation)
-        self._barren = 0 if candidates else self._barren + 1
-        best, human = self._archive.best(), self._founders.best
-        self._chronicle.generation_done(best, human, self._budget, self._intake.tally)
+        self._bandit.forget()
+        filled = any(place.candidate is not None for place in places)
+        self._barren = 0 if filled else self._barren + 1
+        self._told()
 
-    def _found(self) -> Founders:
-        """The humans on every island, the best of them with tuned constants too."""
+    def _found(self) -> None:
+        """The founders on every island, the best humans with tuned constants too."""
         s = self._settings
-        founders = score_humans(
-            self._task, self._humans, self._evaluator, self._budget, self._journal
+        founders = found(
+            self._task, self._humans, self._memory.veterans, self._evaluator, self._chronicle
         )
-        founders = tune_humans(
-            founders,
-            self._budget,
-            count=s.tuned_humans,
-            share=s.tuner_share,
-            tries=s.tuner_tries,
-            seed=s.seed,
-        )
-        for member in founders.members:
-            self._intake.know(member.digest)
-            if first_fault(member.results) is None:
-                self._archive.add(member)
-        return founders
+        self._founders = founders
+        self._cascade = Cascade(
+            self._task, self._evaluator, self._budget, self._bandit, self._chronicle,
+            self._intake.tally, founders.yardstick, s.hopeless,
+        )  # fmt: skip
+        for member in (*founders.members, *founders.veterans):
+            self._intake.know(member.digest, member.name)
+            self._cascade.know(member)
+        for member in founders.able:
+            self._archive.add(member)
+        humans = sorted(founders.members, key=lambda member: member.rank)
+        fit = [m for m in humans if m in founders.able and self._tuner.population(m, s.seed)]
+        start = self._budget.share()
+        for turn, human in enumerate(fit[: s.tuned_humans], 1):
+            share = s.human_share * turn / len(fit[: s.tuned_humans])
+            self._tune(human, turn, min(start + share, 1.0))
+
+    def _tune(self, human: Member, turn: int, until: float) -> None:
+        """Tune a human's constants as candidates' are, until a share of the budget is spent."""
+        best, tried = human, 0
+        while self._budget.share() < until:
+            seed = seed_for(self._settings.seed, 0, turn, tried)
+            population = self._tuner.population(human, seed)
+            if not population:
+                break
+            places = [self._seat(self._tuner, human, seed + k, f"0.{turn}.{tried + k}")
+                      for k in range(population)]  # fmt: skip
+            tried += population
+            found = self._cascade.climb(self._intake.fill(places, self._cascade.probe), until)
+            self._learn(places)
+            best = min((best, *found), key=lambda member: member.rank)
+        if best is not human:
+            tuned = replace(best, name=f"{human.name}, tuned", origin=HUMAN, idea=human.idea)
+            self._founders = replace(self._founders, members=(*self._founders.members, tuned))
+            self._archive.add(tuned)
+            self._chronicle.tuned(tuned, human, tried)
+
+    def _seat(self, proposer: Proposer, parent: Member, seed: int, ask: str) -> Place:
+        return Place(proposer, ProposalRequest(parent, rng_seed=seed, ask=ask))
 
     def _goes_on(self) -> bool:
+        reserve = self._settings.varied_share if self._task.variants() else 0.0
         return (
-            self._budget.runs_left() >= len(self._training)
+            self._budget.left(1.0 - reserve) >= self._budget.evaluation_cost
             and self._barren < self._settings.barren
             and bool(self._intake.working)
         )
 
-    def _requests(self) -> list[ProposalRequest]:
-        """A parent with inspirations for each place of the batch, the islands in turn."""
-        places = range(self._settings.batch)
-        return [self._request(place, place % self._archive.islands) for place in places]
-
-    def _request(self, place: int, island: int) -> ProposalRequest:
-        seed = seed_for(self._settings.seed, self._journal.generation, place)
+    def _place(self, number: int) -> Place:
+        """A place of the batch: who is asked to improve whom; the islands take turns."""
+        seed = seed_for(self._settings.seed, self._journal.generation, number)
         rng = random.Random(seed)
+        working = {proposer.name: proposer for proposer in self._intake.working}
+        proposer = working[self._bandit.draw(list(working), rng)]
+        island = number % self._archive.islands
         parent = self._archive.parent(island, rng)
         others = self._archive.inspirations(island, parent, self._settings.inspirations, rng)
+        ask = f"{self._journal.generation}.{number}"
+        feedback = self._feedback(parent) if proposer.waits else Feedback()
+        return Place(proposer, ProposalRequest(parent, others, feedback, seed, island, ask))
+
+    def _feedback(self, parent: Member) -> Feedback:
         description = self._task.describe()
-        feedback = Feedback(
+        rivals = [member.results for member in self._founders.members]
+        return Feedback(
             objective_text=description.objective,
+            setting_lines=description.setting_lines,
             window_lines=description.window_lines,
-            score_lines=self._task.score_lines(parent.results),
-            tried_and_failed=tuple(self._failed_ideas),
+            score_lines=self._task.score_lines(parent.results, rivals),
+            tried_and_failed=tuple(self._failed),
+            worked=tuple(self._worked),
         )
-        return ProposalRequest(parent, others, feedback, seed, island)
 
-    def _screen(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Score all on the screen; the best share goes on to the other windows."""
-        trials = [candidate.trial for candidate in candidates]
-        windows = self._training[: self._settings.screen_windows]
-        payable = self._evaluator.affordable(trials, windows)
-        results = self._evaluator.evaluate(trials[:payable], windows)
-        screened = list(zip(candidates, results, strict=False))
-        score = self._founders.bench.yardstick.score
-        promising = [pair for pair in screened if self._promising(*pair)]
-        promising.sort(key=lambda pair: (round(score(pair[1]), 6), pair[0].trial.digest))
-        going_on = promising[: max(1, round(self._settings.promote * len(screened)))]
-        promoted = [candidate for candidate, _ in going_on]
-        for candidate, result in screened:
-            self._intake.tally.faulted += first_fault(result) is not None
-            self._chronicle.screened(candidate, result, score(result), candidate in promoted)
-        return promoted
+    def _climb(self, candidates: Sequence[Candidate]) -> list[Member]:
+        """Keep those that came all the way, and credit who proposed them."""
+        parents = {c.trial.digest: c for c in candidates}
+        members = self._cascade.climb(candidates)
+        for member in members:
+            candidate = parents[member.digest]
+            arm, parent = candidate.proposal.proposer, candidate.request.parent
+            self._archive.add(member, candidate.request.island)
+            self._bandit.account(arm).scored += 1
+            over_parent = math.log(parent.score / member.score)
+            self._bandit.earn(arm, math.log(self._best.score / member.score), over_parent)
+            line = f"{-math.expm1(-over_parent):+.1%} against its parent: {member.idea}"
+            (self._worked if over_parent > 0 else self._failed).appendleft(line)
+            self._best = min(self._best, member, key=lambda m: m.rank)
+        return members
 
-    def _promising(self, candidate: Candidate, results: Results) -> bool:
-        """Without a fault, not hopeless, and not the parent under another text."""
-        parent = candidate.request.parent.results
-        moved = any(results[w].objective != parent[w].objective for w in results)
-        hopeless = self._founders.bench.yardstick.score(results) >= self._settings.hopeless
-        return moved and not hopeless and first_fault(results) is None
+    def _learn(self, places: Sequence[Place]) -> None:
+        """Tell those who want to know how each of their proposals stood."""
+        learners = {p.name: p for p in self._intake.proposers if isinstance(p, Learner)}
+        for place in places:
+            for proposal, digest in place.proposals:
+                if proposal.proposer in learners:
+                    standing = self._cascade.standings.get(digest)
+                    learners[proposal.proposer].learn(proposal, standing)
 
-    def _score(self, candidates: Sequence[Candidate]) -> list[tuple[Member, int]]:
-        """Score the promising on all training windows; those without a fault are kept."""
-        trials = [candidate.trial for candidate in candidates]
-        payable = self._evaluator.affordable(trials, self._training)
-        scored = self._evaluator.evaluate(trials[:payable], self._training)
-        newcomers = []
-        for candidate, results in zip(candidates, scored, strict=False):
-            proposal, request = candidate.proposal, candidate.request
-            member = self._founders.bench.member(
-                candidate.trial, results, proposal.proposer, proposal.idea, proposal.parents
-            )
-            self._count(member, request.parent)
-            if first_fault(results) is None:
-                self._archive.add(member, request.island)
-                newcomers.append((member, request.island))
-        return newcomers
-
-    def _count(self, member: Member, parent: Member) -> None:
-        self._intake.tally.scored += 1
-        self._intake.tally.faulted += first_fault(member.results) is not None
-        self._chronicle.scored(member)
-        if member.score >= parent.score:
-            change = member.score / parent.score - 1
-            self._failed_ideas.appendleft(f"{member.idea} ({change:+.1%} against its parent)")
-
-    def _tune_best_of(self, newcomers: Sequence[tuple[Member, int]]) -> None:
-        """Tune the best newcomers, within the tuner's share: new structure starts untuned."""
-        ranked = sorted(newcomers, key=lambda pair: pair[0].rank)
-        for place, (member, island) in enumerate(ranked[: self._settings.tuned_newcomers]):
-            if self._tuning_runs >= self._settings.tuner_share * self._budget.window_runs:
-                return
-            before = self._budget.window_runs
-            turn = self._settings.batch + place
-            seed = seed_for(self._settings.seed, self._journal.generation, turn)
-            tuned = self._founders.bench.refine(member, seed=seed, tries=self._settings.tuner_tries)
-            self._tuning_runs += self._budget.window_runs - before
-            if tuned is not None and self._intake.know(tuned.digest):
-                self._archive.add(tuned, island)
+    def _told(self) -> None:
+        self._chronicle.generation_done(
+            self._archive.best(), self._founders.best, self._budget, self._intake.tally,
+            self._bandit.accounts,
+        )  # fmt: skip
 
     def _finish(self) -> RunResult:
-        evaluations = self._budget.evaluations
+        founders, settings = self._founders, self._settings
+        finals = Finals(
+            self._task, self._evaluator, self._budget, self._chronicle, founders, settings.finalists
+        )
+        finalists = finals.choose(self._archive.members())
         court = Court(
-            self._task,
-            self._evaluator,
-            self._journal,
-            self._founders.members,
-            self._founders.active,
-            self._settings.seed,
-            self._settings.smallest_gain,
-        )
-        verdict = court.judge(self._finalists())
-        self._chronicle.finished(verdict, evaluations, self._budget.seconds)
+            self._task, self._evaluator, self._journal, founders.members, founders.active,
+            settings.seed, settings.smallest_gain,
+        )  # fmt: skip
+        verdict = court.judge(finalists)
+        self._chronicle.finished(verdict, self._budget)
         return RunResult(
-            verdict,
-            tuple(self._archive.members()),
-            self._intake.tally,
-            evaluations,
-            self._journal.generation,
-            self._budget.seconds,
-            self._budget.tokens,
-            self._budget.price_usd,
-        )
+            verdict, tuple(self._archive.members()), self._intake.tally, self._budget.evaluations,
+            self._journal.generation, self._budget.seconds, self._budget.tokens,
+            self._budget.price_usd, dict(self._bandit.accounts),
+        )  # fmt: skip
 
-    def _finalists(self) -> list[Member]:
-        """The best candidates that behave differently, from each other and from every human.
-
-        One that breaks a guardrail on the training windows already would only lose in the end.
-        """
-        humans = self._founders.members
-        seen = {_fingerprint(member) for member in humans}
-        finalists = []
-        for member in self._archive.members():
-            gates = self._task.gates(member.results, self._founders.best.results)
-            if _fingerprint(member) not in seen and all(gate.passed for gate in gates):
-                seen.add(_fingerprint(member))
-                finalists.append(member)
-        return finalists[: self._settings.finalists]
-
-    def _proof_runs(self) -> int:
+    def _proof_cost(self) -> int:
+        """Of comparing on the validation windows and proving on the sealed ones."""
         humans = len(self._humans) + self._settings.tuned_humans
-        chosen = (humans + self._settings.finalists) * len(self._task.windows(Split.VALIDATION))
-        return chosen + (humans + 1) * len(self._task.windows(Split.SEALED))
-
-
-def _fingerprint(member: Member) -> tuple[float, ...]:
-    """What a member did on the training windows: equal for equal behaviour."""
-    return tuple(member.results[window].objective for window in sorted(member.results))
+        cost = {s: sum(map(self._task.cost, self._task.windows(s))) for s in Split}
+        chosen = (humans + self._settings.finalists) * cost[Split.VALIDATION]
+        return chosen + (humans + 1) * cost[Split.SEALED]

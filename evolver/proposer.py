@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from evolver.archive import Member
 from evolver.task import Refusal
@@ -82,6 +82,7 @@ class Proposal:
     cost: Cost = field(default_factory=Cost)
 
 
+@runtime_checkable
 class Learner(Protocol):
     """A proposer that wants to know what became of its proposals, such as an optimizer."""
 

@@ -87,7 +87,7 @@ class Court:
     def results(self, members: Sequence[Member], split: Split) -> list[Results]:
         """Results of the members on all windows of a split."""
         trials = [Trial(member.program, member.parameters) for member in members]
-        return self.evaluator.evaluate(trials, self.task.windows(split))
+        return self.evaluator.prove(trials, self.task.windows(split), split.value)
 
     def judge(self, finalists: Sequence[Member]) -> Verdict:
         """Choose on validation windows, then prove on the sealed ones."""

@@ -126,11 +126,16 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One candidate to score on some windows."""
+    """One candidate to score on some windows; `digest` is its identity."""
 
     program: Program
     parameters: Mapping[str, float]
     windows: tuple[str, ...]
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", self.program.digest(self.parameters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +214,7 @@ class Task(Protocol):
     def verify(self, text: str, name: str) -> Program | Refused:
         """The legal candidate that `text` is, or why it is none."""
 
-    def evaluate(
-        self, jobs: Sequence[Job], on_done: OnDone = nobody
-    ) -> list[list[WindowResult]]:
+    def evaluate(self, jobs: Sequence[Job], on_done: OnDone = nobody) -> list[list[WindowResult]]:
         """Score each job on each of its windows."""
 
     def niche(self, program: Program, results: Results) -> tuple[int, ...]:

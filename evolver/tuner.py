@@ -2,29 +2,32 @@
 
 Each constant lives on [0, 1] of its range, on a logarithmic scale when the range spans more than
 a factor of ten; whole numbers use the margin that keeps CMA-ES from freezing on one of them
-(Hamano et al., "CMA-ES with Margin", GECCO 2022). Ask and tell go by whole batches, so that the
-result does not depend on how many workers score them.
+(Hamano et al., "CMA-ES with Margin", GECCO 2022). `Tuner` is a proposer like any other: what it
+proposes costs no compilation, runs up the same rungs, and it learns from how each one stood.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evolver.archive import Member
+from evolver.proposer import Proposal, ProposalRequest
 from evolver.task import Tunable
 
 Parameters = dict[str, float]
 Point = NDArray[np.float64]
-ScoreBatch = Callable[[Sequence[Parameters]], Sequence[float]]
-"""Scores a batch of parameter sets, lower is better; may answer fewer when the budget ends."""
+Standing = tuple[float, ...]
+"""How a candidate did, as a sort key: lower is better."""
 
 LOG_SPAN = 10.0
 FIRST_STEP = 0.25  # of a range
+PATIENCE = 3  # populations in a row without a better one, after which a tuning ends
 SIGNIFICANT_DIGITS = 4  # people read these constants
 
 
@@ -65,15 +68,6 @@ class Axis:
         return min(max(value, self.low), self.high)
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """The best parameters found, their score and what they cost."""
-
-    parameters: Parameters
-    score: float
-    tried: int
-
-
 class Optimizer(Protocol):
     """What both optimizers of the `cmaes` package share."""
 
@@ -96,49 +90,101 @@ def axes_of(tunables: Sequence[Tunable]) -> list[Axis]:
     return [Axis(t.name, t.low, t.high, t.integer) for t in tunables if t.high > t.low]
 
 
-def tune(
-    tunables: Sequence[Tunable],
-    start: Mapping[str, float],
-    start_score: float,
-    score: ScoreBatch,
-    *,
-    seed: int,
-    tries: int,
-) -> Tuning:
-    """Search from `start` for better constants with at most `tries` scored parameter sets.
+class Tuning:
+    """The search for better constants of one program, by asking and telling.
 
-    Never worse than the start. A score that is no number counts as infinitely bad.
+    Args:
+        tunables: of the program; one at least can move.
+        start: the constants to begin with.
+        seed: equal seeds ask for equal points.
     """
-    axes = axes_of(tunables)
-    best = Tuning(dict(start), start_score, 0)
-    if not axes or tries < 1:
-        return best
-    optimizer = _optimizer(axes, start, seed)
-    while best.tried < tries:
-        points = [_ask(optimizer) for _ in range(optimizer.population_size)]
-        batch = [_parameters(axes, point[0], start) for point in points][: tries - best.tried]
-        scores = [s if math.isfinite(s) else math.inf for s in score(batch)]
-        best = _better(best, batch, scores)
-        if len(scores) < len(points):
-            break
-        optimizer.tell([(told, s) for (_, told), s in zip(points, _ranked(scores), strict=True)])
-        if optimizer.should_stop():
-            break
-    return best
+
+    def __init__(self, tunables: Sequence[Tunable], start: Mapping[str, float], seed: int) -> None:
+        self._axes = axes_of(tunables)
+        self._start = dict(start)
+        self._optimizer = _optimizer(self._axes, start, seed)
+        self._pending: dict[tuple[float, ...], Point] = {}
+        self._told: list[tuple[Point, Standing]] = []
+        self._best: Standing | None = None
+        self._idle = 0
+
+    @property
+    def over(self) -> bool:
+        """Nothing better is to be expected."""
+        return self._idle >= PATIENCE or self._optimizer.should_stop()
+
+    @property
+    def population(self) -> int:
+        """How many standings make one step."""
+        return self._optimizer.population_size
+
+    def ask(self) -> Parameters:
+        """Constants to try."""
+        point, told = _ask(self._optimizer)
+        parameters = _parameters(self._axes, point, self._start)
+        self._pending[self._key(parameters)] = told
+        return parameters
+
+    def tell(self, parameters: Mapping[str, float], standing: Standing | None) -> None:
+        """How they stood; None when nobody knows, which counts as worst."""
+        point = self._pending.pop(self._key(parameters), None)
+        if point is None:
+            return
+        self._told.append((point, standing or (math.inf,)))
+        if len(self._told) == self.population:
+            self._step()
+
+    def _key(self, parameters: Mapping[str, float]) -> tuple[float, ...]:
+        return tuple(parameters[axis.name] for axis in self._axes)
+
+    def _step(self) -> None:
+        """One population is told: by rank, for infinities upset CMA-ES and it uses nothing else."""
+        best = min(standing for _, standing in self._told)
+        better = self._best is None or best < self._best
+        self._best = best if better else self._best
+        self._idle = 0 if better else self._idle + 1
+        order = sorted({standing for _, standing in self._told})
+        ranks = {standing: float(rank) for rank, standing in enumerate(order)}
+        self._optimizer.tell([(point, ranks[standing]) for point, standing in self._told])
+        self._told.clear()
 
 
-def _better(best: Tuning, batch: Sequence[Parameters], scores: Sequence[float]) -> Tuning:
-    parameters, score = best.parameters, best.score
-    for tried, result in zip(batch, scores, strict=False):
-        if result < score:
-            parameters, score = tried, result
-    return Tuning(parameters, score, best.tried + len(scores))
+@dataclass(slots=True)
+class Tuner:
+    """Moves the constants of the best structure that is not tuned out yet."""
 
+    name: str = "tuner"
+    waits: bool = False
+    _tunings: dict[str, Tuning] = field(default_factory=dict, init=False)
 
-def _ranked(scores: Sequence[float]) -> list[float]:
-    """Ranks instead of scores: CMA-ES uses nothing else, and infinities upset its stop rules."""
-    order = {value: float(rank) for rank, value in enumerate(sorted(set(scores)))}
-    return [order[value] for value in scores]
+    def propose(self, request: ProposalRequest) -> Proposal | None:
+        """The structure of the parent or of another, with other constants; None: all are tuned."""
+        for member in sorted((request.parent, *request.others), key=lambda m: m.rank):
+            tuning = self._tuning(member, request.rng_seed)
+            if tuning is not None and not tuning.over:
+                parameters = tuning.ask()
+                idea = f"constants of {member.name}"
+                return Proposal(member.text, self.name, idea, (member.digest,), parameters)
+        return None
+
+    def learn(self, proposal: Proposal, standing: Standing | None) -> None:
+        """How a proposal of ours stood."""
+        tuning = self._tunings.get(proposal.text)
+        if tuning is not None and proposal.parameters is not None:
+            tuning.tell(proposal.parameters, standing)
+
+    def population(self, member: Member, seed: int) -> int:
+        """How many proposals make one step on this member; 0 when it cannot or need not be."""
+        tuning = self._tuning(member, seed)
+        return 0 if tuning is None or tuning.over else tuning.population
+
+    def _tuning(self, member: Member, seed: int) -> Tuning | None:
+        """The tuning of the member's structure, begun when it is first met."""
+        if member.text not in self._tunings:
+            if not axes_of(member.program.tunables):
+                return None
+            self._tunings[member.text] = Tuning(member.program.tunables, member.parameters, seed)
+        return self._tunings[member.text]
 
 
 def _optimizer(axes: Sequence[Axis], start: Mapping[str, float], seed: int) -> Optimizer:

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 import pytest
 
 from evolver.proposer import Proposal, ProposalRequest
-from evolver.task import Description, Gate, Human, Job, Refusal, Refused, Split, WindowResult
+from evolver.task import (
+    Description,
+    Gate,
+    Human,
+    Job,
+    Refusal,
+    Refused,
+    Rung,
+    Split,
+    WindowResult,
+    nobody,
+)
 
 LINE = re.compile(r"(\w+) = ([-\d.]+)")
 OPTIMA = {"ALPHA": 3.0, "BETA": 7.0, "GAMMA": 1.0, "DELTA": 5.0}
@@ -67,6 +78,19 @@ class Bowls:
     def windows(self, split: Split) -> tuple[str, ...]:
         return self._windows[split]
 
+    def cascade(self) -> tuple[Rung, ...]:
+        training = self._windows[Split.TRAINING]
+        return (Rung("screen", training[:1], 0.5), Rung("training", training[1:]))
+
+    def variants(self) -> tuple[str, ...]:
+        return ()
+
+    def unit(self, window: str) -> str:
+        return window
+
+    def cost(self, window: str) -> int:
+        return 1
+
     def verify(self, text: str, name: str) -> Listing | Refused:
         knobs = {}
         for number, line in enumerate(text.splitlines(), 1):
@@ -78,15 +102,18 @@ class Bowls:
             knobs[match[1]] = Knob(match[1], float(match[2]))
         return Listing("\n".join(sorted(text.splitlines())) + "\n", tuple(knobs.values()))
 
-    def evaluate(self, jobs: Sequence[Job]) -> list[list[WindowResult]]:
-        self.runs += [(job.program.digest(job.parameters), w) for job in jobs for w in job.windows]
+    def evaluate(self, jobs: Sequence[Job], on_done=nobody) -> list[list[WindowResult]]:
+        self.runs += [(job.digest, w) for job in jobs for w in job.windows]
         with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(lambda job: [self._score(job, w) for w in job.windows], jobs))
+            found = list(pool.map(lambda job: [self._score(job, w) for w in job.windows], jobs))
+        for index, results in enumerate(found):
+            on_done(index, results)
+        return found
 
     def _score(self, job: Job, window: str) -> WindowResult:
         if "CRASH" in job.parameters and not window.startswith("training"):
             return WindowResult(window, 0.001, fault="crash")
-        digest = job.program.digest(job.parameters)
+        digest = job.digest
         shake = random.Random(f"{digest}{window}").gauss(0.0, 1.0)
         level = self.noise if "SHAKE" in job.parameters else 0.0
         cost = 1.0 + sum(
@@ -98,7 +125,7 @@ class Bowls:
     def niche(self, program: Listing, results: Mapping[str, WindowResult]) -> tuple[int, ...]:
         return (len(program.tunables),)
 
-    def score_lines(self, results: Mapping[str, WindowResult]) -> tuple[str, ...]:
+    def score_lines(self, results: Mapping[str, WindowResult], rivals=()) -> tuple[str, ...]:
         return ()
 
     def gates(self, candidate: object, human: object) -> tuple[Gate, ...]:
@@ -109,6 +136,7 @@ class LineProposer:
     """Adds, drops or changes a line; sometimes writes nonsense."""
 
     name = "lines"
+    waits = False
 
     def propose(self, request: ProposalRequest) -> Proposal | None:
         rng = random.Random(request.rng_seed)
@@ -130,6 +158,7 @@ class Constantly:
 
     line: str
     name: str = "constantly"
+    waits: bool = False
 
     def propose(self, request: ProposalRequest) -> Proposal | None:
         rng = random.Random(request.rng_seed)

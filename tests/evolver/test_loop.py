@@ -72,6 +72,7 @@ def test_too_small_a_budget_is_refused_with_what_would_do(bowls, lines, humans):
 def test_a_candidate_that_fails_on_held_out_windows_cannot_win(bowls, constantly, humans):
     class CrashingImprovement:
         name = "crashing"
+        waits = False
 
         def propose(self, request):
             text = f"ALPHA = 3\nBETA = 7\nGAMMA = 1\nCRASH = {request.rng_seed % 9}"
@@ -116,18 +117,20 @@ def test_humans_are_tuned_before_the_search(bowls, lines, humans):
 def test_only_constants_left_to_gain_is_no_change(bowls, humans):
     class Silent:
         name = "silent"
+        waits = False
 
         def propose(self, request):
             return None
 
     result = run(bowls(), [Silent()], humans)
     assert result.verdict.outcome is Outcome.NO_CHANGE
-    assert result.tally.proposed == 0
+    assert {member.origin for member in result.members} == {"human", "tuner"}
 
 
 def test_a_dead_proposer_is_left_out_and_the_others_go_on(bowls, lines, humans):
     class Dead:
         name = "dead"
+        waits = False
 
         def propose(self, request):
             raise ProposerFailed("The endpoint does not answer: check its address.")
@@ -142,6 +145,7 @@ def test_a_dead_proposer_is_left_out_and_the_others_go_on(bowls, lines, humans):
 def test_what_a_failure_cost_is_counted(bowls, lines, humans):
     class Babbling:
         name = "babbling"
+        waits = False
 
         def propose(self, request):
             failure = ProposerFailed("No policy in the answer: try another model.")
@@ -157,6 +161,7 @@ def test_refusals_come_back_to_the_proposer(bowls, humans):
 
     class Stubborn:
         name = "stubborn"
+        waits = False
 
         def propose(self, request):
             seen.append([refusal.code for refusal in request.feedback.refusals])
@@ -192,6 +197,7 @@ def _timeless(event):
 def test_a_token_budget_ends_within_a_batch(bowls, humans):
     class Dear:
         name = "dear"
+        waits = True
 
         def propose(self, request):
             text = f"ALPHA = {request.rng_seed % 9}"

@@ -1,0 +1,228 @@
+"""The rungs a candidate climbs: a probe, then more and more windows; losers stop early.
+
+The probe costs little: it finds candidates that fault, and twins, which decide as a known one does.
+After each rung that counts, the best share of those that came this far goes on; a fault, a twin or
+a hopeless score ends the climb. Whoever runs on all training windows becomes a member.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from evolver.archive import Member
+from evolver.bandit import Bandit
+from evolver.budget import Budget
+from evolver.candidates import Candidate, Tally
+from evolver.chronicle import Chronicle
+from evolver.evaluation import Evaluator, Yardstick
+from evolver.journal import first_fault
+from evolver.proposer import Attempt, Cost
+from evolver.task import Results, Rung, Task
+from evolver.tuner import Standing
+
+Behaviour = tuple[int, tuple[str, ...]]
+"""Height of a rung, and the fingerprints of all windows up to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Climber:
+    """A candidate on its way up."""
+
+    candidate: Candidate
+    results: Results
+    score: float = math.inf
+
+    @property
+    def digest(self) -> str:
+        """Identity of the candidate."""
+        return self.candidate.trial.digest
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """Sort key, best first; scores closer than one in a million are equal."""
+        return (round(self.score, 6), self.digest)
+
+
+@dataclass(slots=True)
+class Cascade:
+    """Takes candidates as far up as they deserve.
+
+    Attributes:
+        hopeless: a score from which on a candidate never goes on.
+        standings: how each candidate of the run did, by digest.
+    """
+
+    task: Task
+    evaluator: Evaluator
+    budget: Budget
+    bandit: Bandit
+    chronicle: Chronicle
+    tally: Tally
+    yardstick: Yardstick
+    hopeless: float
+    standings: dict[str, Standing] = field(default_factory=dict)
+    _behaviours: dict[Behaviour, str] = field(default_factory=dict, init=False)
+    _names: dict[str, str] = field(default_factory=dict, init=False)
+    _probed: set[str] = field(default_factory=set, init=False)
+
+    def know(self, member: Member) -> None:
+        """A founder: what decides as it does is its twin."""
+        self.standings[member.digest] = _standing(len(self._counting), member.score)
+        self._probed.add(member.program.canonical)
+        self._names[member.digest] = member.name
+        self._twin(member.digest, -1, self._probe_results(member.digest))
+        windows: tuple[str, ...] = ()
+        for height, rung in enumerate(self._counting):
+            windows += rung.windows
+            self._twin(member.digest, height, {w: member.results[w] for w in windows})
+
+    def probe(self, candidates: Sequence[Candidate]) -> list[Attempt | None]:
+        """What to tell the author of each: nothing (None) when it may climb."""
+        rungs = [rung for rung in self.task.cascade() if not rung.counts]
+        windows = [window for rung in rungs for window in rung.windows]
+        fresh = [c for c in candidates if c.trial.program.canonical not in self._probed]
+        if not windows or not fresh:
+            return [None] * len(candidates)
+        trials = [candidate.trial for candidate in fresh]
+        found = self.evaluator.score(trials, windows, rungs[0].name)
+        said: dict[str, Attempt | None] = {}
+        for candidate, results in zip(fresh, found, strict=False):
+            self._charge(candidate, windows)
+            self._probed.add(candidate.trial.program.canonical)
+            said[candidate.trial.digest] = self._objection(candidate, results, rungs[0])
+        return [said.get(candidate.trial.digest) for candidate in candidates]
+
+    def climb(self, candidates: Sequence[Candidate], until: float = 1.0) -> list[Member]:
+        """The members that come out of it, in the order of the candidates."""
+        climbers = [Climber(candidate, {}) for candidate in candidates]
+        windows: tuple[str, ...] = ()
+        top = len(self._counting) - 1
+        for height, rung in enumerate(self._counting):
+            windows += rung.windows
+            climbers = self._scored(climbers, rung, windows, until)
+            if height < top:
+                climbers = self._sieved(climbers, rung, height)
+        return [member for climber in climbers if (member := self._member(climber))]
+
+    def member(self, candidate: Candidate, results: Results) -> Member:
+        """What a candidate with results on all training windows is in the archive."""
+        trial, proposal = candidate.trial, candidate.proposal
+        return Member(
+            digest=trial.digest,
+            name=candidate.name,
+            program=trial.program,
+            parameters=dict(trial.parameters),
+            results=dict(results),
+            score=self.yardstick.score(results),
+            niche=self.task.niche(trial.program, results),
+            origin=candidate.origin,
+            idea=proposal.idea,
+            parents=proposal.parents,
+            generation=candidate.generation,
+        )
+
+    @property
+    def _counting(self) -> list[Rung]:
+        return [rung for rung in self.task.cascade() if rung.counts]
+
+    def _objection(self, candidate: Candidate, results: Results, rung: Rung) -> Attempt | None:
+        fault = first_fault(results)
+        text = candidate.proposal.text
+        if fault is not None:
+            self._drop(Climber(candidate, results), rung, "fault", math.inf)
+            return Attempt(text, fault=fault)
+        self._names[candidate.trial.digest] = candidate.name
+        twin = self._twin(candidate.trial.digest, -1, results)
+        if twin is not None:
+            self.tally.duplicates += 1
+            self.chronicle.duplicate(candidate, self._names[twin], "behaviour")
+            return Attempt(text, twin=self._names[twin])
+        return None
+
+    def _scored(
+        self, climbers: Sequence[Climber], rung: Rung, windows: tuple[str, ...], until: float
+    ) -> list[Climber]:
+        """Those that the budget pays for, with their scores on all windows up to here."""
+        trials = [climber.candidate.trial for climber in climbers]
+        found = self.evaluator.score(trials, windows, rung.name, until)
+        scored = []
+        for climber, results in zip(climbers, found, strict=False):
+            self._charge(climber.candidate, rung.windows)
+            score = self.yardstick.score(results)
+            scored.append(Climber(climber.candidate, results, score))
+        for climber in climbers[len(found) :]:
+            self._drop(climber, rung, "budget", math.inf)
+        return scored
+
+    def _sieved(self, climbers: Sequence[Climber], rung: Rung, height: int) -> list[Climber]:
+        """Those that go on, in their order."""
+        reasons = [self._ends(climber, height) for climber in climbers]
+        good = [c for c, reason in zip(climbers, reasons, strict=True) if reason is None]
+        places = max(1, round(rung.keep * len(climbers)))
+        best = sorted(good, key=lambda climber: climber.order)[:places]
+        bar = best[-1].score if best else math.inf
+        chosen = {climber.digest for climber in best}
+        for climber, reason in zip(climbers, reasons, strict=True):
+            if climber.digest not in chosen:
+                self._stand(climber, height + 1, reason)
+                self._drop(climber, rung, reason or "slower", bar)
+        return [climber for climber in climbers if climber.digest in chosen]
+
+    def _ends(self, climber: Climber, height: int) -> str | None:
+        """Why a climb ends here, whatever the others did."""
+        if first_fault(climber.results) is not None:
+            return "fault"
+        if self._twin(climber.digest, height, climber.results) is not None:
+            return "twin"
+        return "hopeless" if climber.score >= self.hopeless else None
+
+    def _stand(self, climber: Climber, height: int, reason: str | None) -> None:
+        """Note how it did; a twin did as well as the one it equals."""
+        standing = _standing(height, climber.score, reason == "fault")
+        if reason == "twin":
+            twin = self._twin(climber.digest, height - 1, climber.results)
+            standing = min(standing, self.standings.get(twin or "", standing))
+        self.standings[climber.digest] = standing
+
+    def _twin(self, digest: str, height: int, results: Results) -> str | None:
+        """The digest of a known candidate with the same fingerprints up to this height."""
+        prints = tuple(results[window].fingerprint for window in sorted(results))
+        if not prints or not all(prints):
+            return None
+        known = self._behaviours.setdefault((height, prints), digest)
+        return known if known != digest else None
+
+    def _member(self, climber: Climber) -> Member | None:
+        candidate = climber.candidate
+        member = self.member(candidate, climber.results)
+        fault = first_fault(climber.results) is not None
+        top = len(self._counting)
+        twin = self._twin(member.digest, top - 1, climber.results)
+        self._stand(climber, top, "fault" if fault else None)
+        self.tally.scored += 1
+        self.tally.faulted += fault
+        self.chronicle.scored(member, candidate)
+        return None if fault or twin is not None else member
+
+    def _drop(self, climber: Climber, rung: Rung, reason: str, bar: float) -> None:
+        self.tally.dropped += 1
+        self.tally.faulted += reason == "fault"
+        self.chronicle.dropped(climber.candidate, climber.results, rung.name, reason,
+                               climber.score, bar)  # fmt: skip
+
+    def _charge(self, candidate: Candidate, windows: Sequence[str]) -> None:
+        cost = self.evaluator.cost(windows)
+        account = self.bandit.account(candidate.proposal.proposer)
+        account.run_cost += cost
+        self.bandit.spend(candidate.proposal.proposer, self.budget.share_of(cost, Cost()))
+
+    def _probe_results(self, digest: str) -> Results:
+        windows = [w for rung in self.task.cascade() if not rung.counts for w in rung.windows]
+        return {w: self.evaluator.known[digest, w] for w in windows}
+
+
+def _standing(height: int, score: float, fault: bool = False) -> Standing:
+    """Further up is better, then the score; a fault is behind everything."""
+    return (math.inf,) if fault else (-float(height), score)

@@ -1,0 +1,87 @@
+"""Who may be judged: the best of the search that behave differently and hold up elsewhere, too.
+
+The best run once more on variants of the training windows (other rates, lengths, capacities),
+beside the best human: whoever wins only under the very conditions it was searched on ends here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evolver.archive import Member
+from evolver.budget import Budget
+from evolver.chronicle import Chronicle
+from evolver.evaluation import Evaluator, Trial, Yardstick
+from evolver.founders import Founders
+from evolver.journal import first_fault
+from evolver.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Finals:
+    """Chooses the finalists of a run.
+
+    Attributes:
+        most: finalists that are compared on the validation windows.
+    """
+
+    task: Task
+    evaluator: Evaluator
+    budget: Budget
+    chronicle: Chronicle
+    founders: Founders
+    most: int
+
+    def choose(self, members: Sequence[Member]) -> list[Member]:
+        """The finalists, best first; members come best first."""
+        varied = self._varied(self._distinct(members))
+        for member, score in varied:
+            self.chronicle.finalist(member, score)
+        return [member for member, _ in varied]
+
+    def _distinct(self, members: Sequence[Member]) -> list[Member]:
+        """Those that behave differently, from each other and from every human.
+
+        One that breaks a guardrail on the training windows already would only lose in the end.
+        """
+        human = self.founders.best
+        seen = {_behaviour(member) for member in self.founders.members}
+        chosen = []
+        for member in members:
+            behaviour = _behaviour(member)
+            gates = self.task.gates(member.results, human.results)
+            if behaviour not in seen and all(gate.passed for gate in gates):
+                seen.add(behaviour)
+                chosen.append(member)
+            if len(chosen) == self.most:
+                break
+        return chosen
+
+    def _varied(self, members: Sequence[Member]) -> list[tuple[Member, float | None]]:
+        """With their score on the variants, as far as the budget goes; losers there are out."""
+        variants = self.task.variants()
+        payable = self.budget.left() // max(self.evaluator.cost(variants), 1)
+        count = min(len(members), payable - 1)
+        if not variants or count < 1:
+            return [(member, None) for member in members]
+        human, *tested = [self.founders.best, *members[:count]]
+        trials = [Trial(m.program, m.parameters) for m in (human, *tested)]
+        results = self.evaluator.score(trials, variants, "variants")
+        if len(results) < 2:
+            return [(member, None) for member in members]
+        yardstick = Yardstick.of(results[:1])
+        scores = [
+            (member, yardstick.score(found))
+            for member, found in zip(tested, results[1:], strict=False)
+            if first_fault(found) is None
+        ]
+        held = [pair for pair in scores if pair[1] < 1.0]
+        held.sort(key=lambda pair: (round(pair[1] * pair[0].score, 6), *pair[0].rank))
+        return [*held]
+
+
+def _behaviour(member: Member) -> tuple[str | float, ...]:
+    """What a member did on the training windows: equal for equal behaviour."""
+    results = [member.results[window] for window in sorted(member.results)]
+    return tuple(result.fingerprint or result.objective for result in results)
