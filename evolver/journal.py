@@ -28,8 +28,8 @@ best human of each window: below 1 is better. `gain` is the logarithm of the par
 candidate's. `ask` names the try: GENERATION.PLACE.TRY.
 
 Time moves with events only: `seconds` of an event is when it was written, and nothing in a run
-reads a clock besides. So a run is a function of its inputs and of the times, results and answers that
-its record holds: replaying the record gives the same events, and then the run goes on.
+reads a clock besides. So a run is a function of its inputs and of the times, results and answers
+that its record holds: replaying the record gives the same events, and then the run goes on.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ class DeadEndpoint:
     """A model that nobody answers for."""
 
     name = "openai/test"
+    waits = True
 
     def propose(self, request):
         raise EndpointDead("Nothing answers at http://127.0.0.1:1/v1; check that it runs.")
