@@ -156,7 +156,7 @@ def _best_ns(call: Call) -> float:
 
 def unchecked(source: PolicySource, hook: str) -> tuple[int, object]:
     """Address of a hook's machine code without checks, and what keeps it alive."""
-    options = policy_builder._OPTIONS | {"boundscheck": False}
+    options = policy_builder._OPTIONS | {"boundscheck": False, "forceinline": True}
     checked = policy_builder.namespace()
     bare: dict[str, Callable[..., Native]] = {
         name: value.py_func for name, value in checked.items() if isinstance(value, Dispatcher)

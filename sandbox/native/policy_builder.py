@@ -30,25 +30,43 @@ from sandbox.arithmetic import SCRATCH_LIMIT, require, reserve
 from sandbox.frame import FRAME, INDEX, OTHER, SCRATCH, row_dtype
 from sandbox.language.kinds import Kind, fields, hooks
 from sandbox.native.cache import code_directory, private_directory
+from sandbox.native.common_policy import COMMON
 from sandbox.native.machine_code import MachineCode, code_digest
 from sandbox.native.toolchain import policy_toolchain
 from sandbox.policies import default_source
 from sandbox.records import records
 from sandbox.source import PolicySource
+from sandbox.verifier import verify
 
 _OPTIONS: dict[str, Any] = {
     "boundscheck": True,
     "error_model": "numpy",  # no lowered code divides before it has tested the divisor
-    # A call between these is dearer than most of them; a third of the time went there.
-    "forceinline": True,
     # Nothing here is called as a Python object, and wrappers take a third of the compile time.
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-_jit: Callable[..., Native] = functools.partial(njit, **_OPTIONS)
-
 
 Native = Any  # what only the compiler sees: frames, rows, arrays, its own objects
+_unliteral: Callable[[Native], Native] = nb.unliteral
+
+
+def _jit(function: Callable[..., Any], forceinline: bool = True, cache: bool = False) -> Native:
+    """A function to be compiled, once for arguments of the same types.
+
+    Inlined, since a call between these is dearer than most of them; a third of the time went there.
+    numba would compile it anew for every literal number that it is called with, which is half of
+    the time that a policy takes.
+    """
+    dispatcher: Native = njit(**_OPTIONS, forceinline=forceinline, cache=cache)(function)
+    typed = dispatcher.get_call_template
+
+    def typed_alike(given: Native, named: Native) -> Native:
+        plain = {name: _unliteral(one) for name, one in named.items()}
+        return typed(tuple(map(_unliteral, given)), plain)
+
+    dispatcher.get_call_template = typed_alike
+    return dispatcher
+
 
 INLINED_CHARACTERS = 2_000  # of a lowered helper; inlining larger ones costs minutes to compile
 _KEPT_TOOLKITS = 4  # of other toolchains and versions
@@ -220,11 +238,11 @@ def namespace() -> dict[str, Any]:
     functions |= {function.__name__: function for function in _OWN}
     for record in records():
         exec(_row_reader(record), scope)  # noqa: S102  # our own text
-        scope[f"row_of_{record}"] = _jit()(scope[f"row_of_{record}"])
+        scope[f"row_of_{record}"] = _jit(scope[f"row_of_{record}"])
     with _toolkit_kept():
         for name, function in functions.items():
             copy = types.FunctionType(function.__code__, scope, name)
-            scope[name] = _jit(cache=True)(copy)
+            scope[name] = _jit(copy, cache=True)
     return scope
 
 
@@ -253,13 +271,15 @@ def _toolkit_kept() -> Iterator[None]:
 def load_toolkit() -> None:
     """Load the toolkit, and write no more of it: before children fork that open no file of ours.
 
-    The first time on a machine, that means to compile it, with a policy that uses most of it.
+    The first time on a machine, that means to compile it, with policies that use most of it. What
+    they leave out is compiled again in every child that needs it, at 30 ms or so a function.
     """
     functions: list[Native] = [v for v in namespace().values() if isinstance(v, Dispatcher)]
     dispatchers = [one for one in functions if not isinstance(one._cache, NullCache)]
     kept = [(one, key[0]) for one in dispatchers for key in one._cache._cache_file._load_index()]
     if not kept:
         build(default_source())
+        build(verify(COMMON))
     for dispatcher, signature in kept:
         dispatcher.compile(signature)
     for dispatcher in dispatchers:
@@ -275,10 +295,12 @@ def build(source: PolicySource, only: Collection[str] | None = None) -> MachineC
     for text in re.split(r"\n\n(?=def )", source.lowered):
         name = text[4 : text.index("(")]
         if name.startswith("f_"):
-            scope[name] = _jit(forceinline=len(text) < INLINED_CHARACTERS)(scope[name])
+            scope[name] = _jit(scope[name], forceinline=len(text) < INLINED_CHARACTERS)
     symbols, objects = {}, []
     for hook in wanted:
-        compiled = _jit(nb.int64(nb.int64))(scope[f"h_{hook}"]).overloads[(nb.int64,)]
+        entry = _jit(scope[f"h_{hook}"])
+        entry.compile((nb.int64,))
+        compiled = entry.overloads[(nb.int64,)]
         symbols[hook] = compiled.fndesc.llvm_func_name
         objects.append(compiled.library._get_compiled_object())
     return MachineCode(code_digest(source), policy_toolchain(), symbols, tuple(objects))
