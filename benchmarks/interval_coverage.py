@@ -14,9 +14,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from sandbox.stats import Floats, paired_bootstrap
+from sandbox.stats import Floats, paired_bootstrap, student_t_quantile
 
-STUDENT_T_975 = {8: 2.364624, 12: 2.200985, 20: 2.093024}
+WINDOWS = (8, 12, 20)
 NORMAL = NormalDist()
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
     "normal": lambda rng, n: rng.normal(size=n),
@@ -46,17 +46,27 @@ def bca(x: Floats, means: Floats) -> tuple[float, float]:
 
 def student_t(x: Floats, _: Floats) -> tuple[float, float]:
     """The textbook interval for normal values."""
-    half = STUDENT_T_975[x.size] * float(x.std(ddof=1)) / math.sqrt(x.size)
+    half = student_t_quantile(0.975, x.size - 1) * float(x.std(ddof=1)) / math.sqrt(x.size)
     return float(x.mean()) - half, float(x.mean()) + half
 
 
+def bootstrap_t(x: Floats, resampled: Floats) -> tuple[float, float]:
+    """The studentised bootstrap alone."""
+    error = float(x.std(ddof=1)) / math.sqrt(x.size)
+    errors = np.maximum(resampled.std(axis=1, ddof=1) / math.sqrt(x.size), 0.1 * error)
+    below, above = np.quantile((resampled.mean(axis=1) - x.mean()) / errors, [0.025, 0.975])
+    return float(x.mean() - above * error), float(x.mean() - below * error)
+
+
 def coverage(draw: Callable[[np.random.Generator, int], Floats], n: int, samples: int) -> Floats:
-    """Share of samples whose interval holds zero: percentile, BCa, Student t, studentised."""
-    rng, hits = np.random.default_rng(7), np.zeros(4)
+    """Share of samples whose interval holds zero: percentile, BCa, Student t, bootstrap-t, ours."""
+    rng, hits = np.random.default_rng(7), np.zeros(5)
     for sample in range(samples):
         x = draw(rng, n)
-        means = x[rng.integers(0, n, (2000, n))].mean(axis=1)
+        resampled = x[rng.integers(0, n, (2000, n))]
+        means = resampled.mean(axis=1)
         ends = [method(x, means) for method in (percentile, bca, student_t)]
+        ends.append(bootstrap_t(x, resampled))
         ours = paired_bootstrap(x, seed=sample)
         hits += [low <= 0.0 <= high for low, high in [*ends, (ours.low, ours.high)]]
     return hits / samples
@@ -65,12 +75,13 @@ def coverage(draw: Callable[[np.random.Generator, int], Floats], n: int, samples
 def main() -> None:
     """Print the table."""
     samples = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
-    print(f"{'windows':>7}  {'distribution':14} percentile    BCa  Student t  studentised")
-    for n in STUDENT_T_975:
+    print(f"{'windows':>7}  {'distribution':14} percentile    BCa  Student t  bootstrap-t   ours")
+    for n in WINDOWS:
         rows = {name: coverage(draw, n, samples) for name, draw in DISTRIBUTIONS.items()}
         rows["worst"] = np.min(list(rows.values()), axis=0)
         for name, row in rows.items():
-            print(f"{n:7}  {name:14} {row[0]:10.3f} {row[1]:6.3f} {row[2]:10.3f} {row[3]:12.3f}")
+            cells = "".join(f"{x:{w}.3f}" for x, w in zip(row, (11, 7, 11, 13, 7), strict=True))
+            print(f"{n:7}  {name:14}{cells}")
 
 
 if __name__ == "__main__":

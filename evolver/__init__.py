@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from evolver.evolution import Evolution, Problem, evolve
     from evolver.loop import RunResult, Search, SearchSettings
     from evolver.proposer import Proposal, ProposalRequest, Proposer
-    from evolver.selection import Verdict
     from evolver.task import Human, Split, Task
+    from evolver.verdict import Verdict
 
 __all__ = [
     "Evolution",
@@ -62,7 +62,7 @@ _HOMES = {
     "SearchSettings": "loop",
     "Split": "task",
     "Task": "task",
-    "Verdict": "selection",
+    "Verdict": "verdict",
     "evolve": "evolution",
 }
 

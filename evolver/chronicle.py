@@ -24,7 +24,7 @@ from evolver.task import Human, Refusal, Results, Split, Task
 
 if TYPE_CHECKING:
     from evolver.candidates import Candidate, Place, Tally
-    from evolver.selection import Verdict
+    from evolver.verdict import Verdict
 
 
 class Chronicle:

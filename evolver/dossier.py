@@ -1,16 +1,19 @@
-"""Turns a verdict into the sandbox's `Evidence`: every contender on every opened window."""
+"""Turns a verdict into the sandbox's `Evidence`: every contender on every window that it ran on.
+
+Nothing is simulated again: the numbers are those that the verdict was made of.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from evolver.archive import Member
-from evolver.selection import RESAMPLES, Verdict, smallest_gain
-from evolver.selection import Outcome as Decided
+from evolver.task import Results, Split, Task, WindowResult
+from evolver.verdict import Outcome as Decided
+from evolver.verdict import Verdict, smallest_gain
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import (
     Contender,
@@ -24,10 +27,8 @@ from sandbox.evidence import (
     WindowEvidence,
 )
 from sandbox.identity import source_digest
-from sandbox.scenario import Scenario, Windows
-from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
-from sandbox.stats import MIN_WINDOWS, log_ratios, paired_bootstrap, sign_flip_p
-from sandbox.worker import WorkerPool
+from sandbox.scenario import Scenario
+from sandbox.stats import compare, gain_by_window
 
 if TYPE_CHECKING:
     from evolver.evolution import Problem
@@ -35,37 +36,41 @@ if TYPE_CHECKING:
 SHOWN = ("ttft_mean_s", "ttft_p99_s", "tpot_mean_s", "e2e_p50_s", "e2e_p99_s", "slo_attainment",
          "smooth_goodput", "rejected", "unfinished", "reconfigurations", "preemptions")  # fmt: skip
 _PARTS = ("scheduling_s", "reconfiguration_s", "serving_s")
-Scored = dict[Role, list[WindowScore]]
+Scored = Mapping[Role, Results]
 
 
 def evidence_of(
-    verdict: Verdict, problem: Problem, windows: Windows, pool: WorkerPool
+    verdict: Verdict, problem: Problem, scenarios: Sequence[Scenario], task: Task
 ) -> Evidence | None:
     """The record of a verdict; None when no sealed window was opened.
 
-    The candidate and its rivals are scored once more on all windows, so that one record has every
-    number; equal inputs give equal scores.
+    Args:
+        verdict: of a run on the problem.
+        problem: what was searched on.
+        scenarios: every window of the run, variants included.
+        task: says which windows are sealed, and what unit each belongs to.
     """
     if verdict.winner is None or not verdict.effects:
         return None
     members = _contenders(verdict.winner, verdict)
+    scored = {roles[0]: verdict.results[m.digest] for m, roles in members}
+    windows = tuple(
+        _window(scenario, scored, task, problem)
+        for scenario in scenarios
+        if scenario.name in scored[Role.CANDIDATE]
+    )
     cluster = problem.cluster
-    scored = _score(members, windows.all, pool)
-    sealed = [k for k, scenario in enumerate(windows.all) if scenario in windows.sealed]
     return Evidence(
-        outcome=_outcome(verdict, len(sealed), smallest_gain(cluster)),
+        outcome=_outcome(verdict, smallest_gain(cluster)),
         verdict=verdict.reason,
         source_digest=source_digest(verdict.winner.program.canonical),
-        contenders=tuple(_contender(role, m, scored[role]) for role, m in members.items()),
+        contenders=tuple(_contender(m, roles, scored[roles[0]]) for m, roles in members),
         gates=tuple(
             Gate(g.name, GateStatus.PASS if g.passed else GateStatus.FAIL, g.sentence)
             for g in verdict.gates
         ),
-        windows=tuple(
-            _window(k, scenario, k in sealed, scored, problem)
-            for k, scenario in enumerate(windows.all)
-        ),
-        effects=tuple(_effects(scored, sealed, problem.seed)),
+        windows=windows,
+        effects=effects_of(windows, problem.seed),
         profile=", ".join(sorted({f"{p.gpu} x {cluster.model}" for p in cluster.pool})),
         cluster=cluster.name,
         simulator_version=version("evolver"),
@@ -73,85 +78,68 @@ def evidence_of(
         fuel_price_ns=cluster.price.fuel_ns,
         seed=problem.seed,
         loads=(problem.load.load,) if problem.load.load is not None else (),
+        candidates_tried=verdict.tried,
+        finalists=verdict.finalists,
     )
 
 
-def _contenders(winner: Member, verdict: Verdict) -> dict[Role, Member]:
+def effects_of(windows: Sequence[WindowEvidence], seed: int) -> tuple[Effect, ...]:
+    """The effects that the sealed windows of a record show, by its own numbers."""
+    sealed = [window for window in windows if window.sealed]
+    unit = {window.name: window.unit for window in sealed}
+    mine = {window.name: window.objective[Role.CANDIDATE] for window in sealed}
+    effects = []
+    for role in (role for role in sealed[0].objective if role is not Role.CANDIDATE):
+        theirs = {window.name: window.objective[role] for window in sealed}
+        interval, p_value = compare(gain_by_window(theirs, mine, unit), seed=seed)
+        effects.append(Effect(role, "mean end-to-end time", True, interval, p_value))
+    return tuple(effects)
+
+
+def _contenders(winner: Member, verdict: Verdict) -> list[tuple[Member, tuple[Role, ...]]]:
     """Winner first, then every rival that the verdict weighed it against, once each."""
-    members = {Role.CANDIDATE: winner, Role.BEST_HUMAN: verdict.best_human}
-    for effect in verdict.effects:
-        if effect.rival.digest == verdict.active != verdict.best_human.digest:
-            members[Role.ACTIVE] = effect.rival
-        elif effect.rival.digest != verdict.best_human.digest:
-            members[Role.BEST_HUMAN_HINDSIGHT] = effect.rival
-    return members
+    rivals = [(effect.rival, effect.roles) for effect in verdict.effects]
+    return [(winner, (Role.CANDIDATE,)), *rivals]
 
 
-def _score(members: dict[Role, Member], scenarios: Sequence[Scenario], pool: WorkerPool) -> Scored:
-    names = [scenario.name for scenario in scenarios]
-    jobs = [(Candidate(m.text, dict(m.parameters)), names) for m in members.values()]
-    answers = [[_charged(score) for score in scores] for scores in pool.evaluate(jobs)]
-    return dict(zip(members, answers, strict=True))
-
-
-def _charged(score: WindowScore) -> WindowScore:
-    """A window with a faulty decision is the worst case, as it was in the verdict."""
-    faulty = score.fault is not None or score.faults > 0
-    return replace(score, objective=WORST_OBJECTIVE_S) if faulty else score
-
-
-def _outcome(verdict: Verdict, sealed: int, smallest: float) -> Outcome:
+def _outcome(verdict: Verdict, smallest: float) -> Outcome:
+    """The verdict's outcome; what was no change says of which kind."""
     if verdict.outcome is Decided.IMPROVED:
         return Outcome.IMPROVED
-    if sealed < MIN_WINDOWS:
-        return Outcome.NOT_ENOUGH
     if any(not gate.passed for gate in verdict.gates):
         return Outcome.REJECTED
-    effect = verdict.effect
-    if effect is None or effect.high <= 0.0:
+    if any(effect.high <= 0.0 for effect in verdict.effects):
         return Outcome.NO_CHANGE
-    unsure = effect.low <= 0.0 or effect.gain < smallest
+    unsure = any(not effect.proved or effect.gain < smallest for effect in verdict.effects)
     return Outcome.INCONCLUSIVE if unsure else Outcome.NO_CHANGE
 
 
-def _total(scores: Sequence[WindowScore], metric: str) -> float:
-    return math.fsum(score.metrics.get(metric, 0.0) for score in scores)
+def _total(results: Results, metric: str) -> float:
+    return math.fsum(result.metrics.get(metric, 0.0) for result in results.values())
 
 
-def _contender(role: Role, member: Member, scores: Sequence[WindowScore]) -> Contender:
-    time = TimeSplit(*(_total(scores, part) for part in _PARTS))
-    fuel = _total(scores, "fuel_per_decision") / max(len(scores), 1)
-    return Contender(role, member.name, member.digest, time, fuel)
+def _contender(member: Member, roles: Sequence[Role], results: Results) -> Contender:
+    time = TimeSplit(*(_total(results, part) for part in _PARTS))
+    fuel = _total(results, "fuel_per_decision") / max(len(results), 1)
+    return Contender(roles[0], member.name, member.digest, time, fuel, tuple(roles[1:]))
 
 
-def _window(
-    k: int, scenario: Scenario, sealed: bool, scored: Scored, problem: Problem
-) -> WindowEvidence:
+def _window(scenario: Scenario, scored: Scored, task: Task, problem: Problem) -> WindowEvidence:
+    name, unit = scenario.name, task.unit(scenario.name)
+    here = {role: results[name] for role, results in scored.items() if name in results}
     return WindowEvidence(
-        name=scenario.name,
-        unit=scenario.name,
-        sealed=sealed,
+        name=name,
+        unit=unit,
+        sealed=name in task.windows(Split.SEALED),
         start_s=scenario.start_s,
         stop_s=scenario.stop_s,
         load=problem.load.load or 0.0,
         seed=scenario.seed,
-        objective={role: scores[k].objective for role, scores in scored.items()},
-        metrics={
-            role: {name: scores[k].metrics.get(name) for name in SHOWN}
-            for role, scores in scored.items()
-        },
+        objective={role: result.objective for role, result in here.items()},
+        metrics={role: _shown(result) for role, result in here.items()},
+        variant=name != unit,
     )
 
 
-def _effects(scored: Scored, sealed: Sequence[int], seed: int) -> list[Effect]:
-    effects = []
-    mine = [scored[Role.CANDIDATE][k].objective for k in sealed]
-    for role in scored:
-        if role is Role.CANDIDATE:
-            continue
-        ratios = log_ratios([scored[role][k].objective for k in sealed], mine)
-        interval = paired_bootstrap(ratios, seed=seed, resamples=RESAMPLES)
-        effects.append(
-            Effect(role, "mean end-to-end time", True, interval, sign_flip_p(ratios, seed=seed))
-        )
-    return effects
+def _shown(result: WindowResult) -> dict[str, float | None]:
+    return {name: result.metrics.get(name) for name in SHOWN}

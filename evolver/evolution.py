@@ -21,9 +21,9 @@ from evolver.models import model_proposer
 from evolver.mutator import Mutator
 from evolver.proposer import Proposer
 from evolver.record import RunRecord
-from evolver.selection import Outcome, smallest_gain
 from evolver.serving_task import ServingTask
 from evolver.task import Description, Human, Split
+from evolver.verdict import Outcome, smallest_gain
 from policy_store import PolicyStore
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
@@ -179,8 +179,9 @@ def evolve(
     ):
         missing = tuple(layer.sentence for layer in pool.missing)
         windows = replace(windows, notes=(*windows.notes, *missing))
+        task = serving_task(problem, windows, pool)
         search = Search(
-            serving_task(problem, windows, pool),
+            task,
             proposers(problem.hooks, model, record.on_exchange),
             humans(problem.hooks, active),
             limits,
@@ -192,7 +193,7 @@ def evolve(
             (record, *sinks),
         )
         result = search.run()
-        evidence = evidence_of(result.verdict, problem, windows, pool)
+        evidence = evidence_of(result.verdict, problem, windows.all, task)
         policy = None
         if result.verdict.outcome is Outcome.IMPROVED and evidence is not None:
             policy = record.propose(result.verdict, evidence, author)

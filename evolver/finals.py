@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from evolver.archive import Member
 from evolver.budget import Budget
+from evolver.candidates import Tally
 from evolver.chronicle import Chronicle
 from evolver.evaluation import Evaluator, Trial, Yardstick
 from evolver.founders import Founders
 from evolver.journal import first_fault
 from evolver.task import Task
+from evolver.verdict import Tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +35,41 @@ class Finals:
     founders: Founders
     most: int
 
-    def choose(self, members: Sequence[Member]) -> list[Member]:
-        """The finalists, best first; members come best first."""
-        varied = self._varied(self._distinct(members))
+    def choose(self, members: Sequence[Member], tally: Tally) -> tuple[list[Member], Tried]:
+        """The finalists, best first, and what they are the best of; members come best first."""
+        distinct, objections = self._distinct(members)
+        varied = self._varied(distinct)
         for member, score in varied:
             self.chronicle.finalist(member, score)
-        return [member for member, _ in varied]
+        if distinct and not varied:
+            objections = ["Under other conditions it failed or was no better than the best human."]
+        legal = tally.proposed - tally.refused - tally.duplicates
+        tried = Tried(tally.proposed, legal, tally.scored, tuple(objections))
+        return [member for member, _ in varied], tried
 
-    def _distinct(self, members: Sequence[Member]) -> list[Member]:
+    def _distinct(self, members: Sequence[Member]) -> tuple[list[Member], list[str]]:
         """Those that behave differently, from each other and from every human.
 
-        One that breaks a guardrail on the training windows already would only lose in the end.
+        One that breaks a guardrail on the training windows already would only lose in the end: it
+        is left out, and the sentences of these guardrails come second.
         """
         human = self.founders.best
         seen = {_behaviour(member) for member in self.founders.members}
-        chosen = []
+        chosen: list[Member] = []
+        broken: list[str] = []
         for member in members:
             behaviour = _behaviour(member)
+            if behaviour in seen:
+                continue
             gates = self.task.gates(member.results, human.results)
-            if behaviour not in seen and all(gate.passed for gate in gates):
+            refused = [gate.sentence for gate in gates if not gate.passed]
+            broken += refused[:1]
+            if not refused:
                 seen.add(behaviour)
                 chosen.append(member)
             if len(chosen) == self.most:
                 break
-        return chosen
+        return chosen, broken
 
     def _varied(self, members: Sequence[Member]) -> list[tuple[Member, float | None]]:
         """With their score on the variants, as far as the budget goes; losers there are out."""

@@ -22,9 +22,10 @@ from evolver.history import History
 from evolver.journal import EventSink, Journal
 from evolver.progress import SILENT, Progress
 from evolver.proposer import Feedback, Learner, ProposalRequest, Proposer
-from evolver.selection import MIN_GAIN, Court, Verdict
+from evolver.selection import Court
 from evolver.task import Human, Split, Task
 from evolver.tuner import Tuner
+from evolver.verdict import MIN_GAIN, Verdict
 
 LINES_KEPT = 12  # of what helped and what did not
 
@@ -284,12 +285,12 @@ class Search:
         finals = Finals(
             self._task, self._evaluator, self._budget, self._chronicle, founders, settings.finalists
         )
-        finalists = finals.choose(self._archive.members())
+        finalists, tried = finals.choose(self._archive.members(), self._intake.tally)
         court = Court(
             self._task, self._evaluator, self._journal, founders.members, founders.active,
             settings.seed, settings.smallest_gain,
         )  # fmt: skip
-        verdict = court.judge(finalists)
+        verdict = court.judge(finalists, tried)
         self._chronicle.finished(verdict, self._budget)
         return RunResult(
             verdict, tuple(self._archive.members()), self._intake.tally, self._budget.evaluations,

@@ -12,7 +12,7 @@ from evolver.budget import Limits
 from evolver.journal import Event, EventKind
 from evolver.loop import RunResult
 from evolver.model_endpoint import Exchange, ModelSettings
-from evolver.selection import Verdict
+from evolver.verdict import Verdict
 from evolver.written import written
 from policy_store import Origin, PolicyStore, State
 from sandbox.contract import CONTRACT_VERSION
@@ -74,7 +74,15 @@ class RunRecord:
             self._store.runs.finish_run(self.run, verdict, {"error": kind.__name__})
 
     def on_event(self, event: Event) -> None:
-        """Keep an event; written in batches, at the latest when a generation is done."""
+        """Keep an event; written in batches, at the latest when a generation is done.
+
+        Raises:
+            StoreError: among others where sealed windows are opened for a second candidate.
+        """
+        if event.kind is EventKind.SEALED_OPENED and event.candidate is not None:
+            windows = event.data.get("windows")
+            count = len(windows) if isinstance(windows, Sequence) else 0
+            self._store.runs.open_sealed(self.run, event.candidate, count, by="evolver")
         payload = {
             "sequence": event.sequence,
             "generation": event.generation,

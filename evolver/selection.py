@@ -1,75 +1,83 @@
 """The choice of one winner and its proof: validation windows choose, sealed windows decide once.
 
-The claim is a gain against every rival on windows that nobody has looked at: the human policy best
-on validation, the one best on the sealed windows in hindsight, and the active one. `no change` is
-a normal outcome. Humans count with their own constants and with constants tuned by this run.
+A run tries many candidates, and the best of many looks better than it is. So the claim never rests
+on a number that helped to choose: validation windows compare the finalists (how many there were,
+and how many candidates were tried, is part of the verdict), and then one candidate alone meets the
+sealed windows, which nobody has looked at. With one candidate there is nothing to correct for.
+
+What counts is a unit: the variants and seeds of one window share what they happened to contain, so
+their log-ratios are averaged and count once. With fewer than 8 units of the sealed windows these
+are not even opened: they stay fresh for a run that can prove something.
+
+The rivals are people's policies, with their own constants and with constants that this run tuned
+for them: the best on validation, the best of the tuned and of the untuned ones there, the best on
+the sealed windows in hindsight, and the active one. A win holds against each of them:
+
+1. the exact sign-flip test gives at most 1 % (`LEVEL`). It flips the sign of each unit's log-ratio,
+   the null hypothesis being that candidate and rival are exchangeable (Fisher's randomisation
+   test): candidates that behave as the best human does win in at most 1 % of runs, whatever the
+   shape of the noise, and whichever candidate validation chose;
+2. the 95 % interval of the mean log-ratio lies above zero. The flips need symmetry, this does not;
+3. the gain is at least what the simulator can tell apart;
+4. every guardrail is kept against every rival, and no decision on a sealed window was faulty.
+
+Requiring all of several tests at once needs no correction, either: a false win must pass the test
+against the very rival that is not beaten, so its chance is at most that test's level, and each
+further rival only lowers it (intersection-union, Berger 1982). The best in hindsight is chosen with
+the sealed windows themselves, in the rivals' favour: that errs against the candidate. Humans that
+are neither are not tested against: a specialist that is worse on the whole, but not on each
+window, says nothing about the best.
+
+`no change` is a normal outcome.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from evolver.archive import Member
 from evolver.evaluation import Evaluator, Trial, Yardstick
 from evolver.journal import EventKind, Journal, first_fault
 from evolver.task import Gate, Results, Split, Task
-from sandbox.stats import MIN_WINDOWS, log_ratios, paired_bootstrap, relative_gain
-
-if TYPE_CHECKING:
-    from sandbox.cluster import ClusterSpec
-
-RESAMPLES = 10_000
-MIN_GAIN = 0.005  # whatever the profile claims, below half a percent nothing is told apart
-
-
-def smallest_gain(cluster: ClusterSpec) -> float:
-    """The smallest gain that means something where times are off by the profile's own error."""
-    from sandbox.hardware import differential_error
-
-    return max(MIN_GAIN, differential_error(cluster))
-
-
-class Outcome(StrEnum):
-    """What a run concludes."""
-
-    IMPROVED = "improved"
-    NO_CHANGE = "no_change"
+from evolver.verdict import MIN_GAIN, Effect, Outcome, Tried, Verdict, decide, too_few, weakness
+from sandbox.evidence import Role
+from sandbox.stats import MIN_WINDOWS, compare, gain_by_window, relative_gain
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
-    """Relative gain on the sealed windows against one rival: 0.05 is 5 % less than the rival's.
+class Standings:
+    """Everyone's results on the validation windows, and which humans they make rivals."""
 
-    `low` and `high` bound it with 95 % confidence (paired bootstrap over windows).
-    """
+    humans: tuple[Member, ...]
+    results: Mapping[str, Results]  # by digest
+    yardstick: Yardstick
+    active: str | None
 
-    rival: Member
-    gain: float
-    low: float
-    high: float
-    windows: int
+    def best(self, among: Sequence[Member]) -> Member:
+        """The best of some humans on these windows."""
+        return min(among, key=self.rank)
 
+    def rank(self, member: Member) -> tuple[float, float, int, str]:
+        """Sort key, best first; scores closer than one in a million are equal."""
+        return (round(self.score(member), 6), *member.rank)
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The outcome with its reason; `winner` is the candidate it is about, also when it lost."""
+    def score(self, member: Member) -> float:
+        """Geometric mean of the objective over the best human's of each window."""
+        return self.yardstick.score(self.results[member.digest])
 
-    outcome: Outcome
-    reason: str
-    best_human: Member
-    winner: Member | None = None
-    effects: tuple[Effect, ...] = ()  # weakest first
-    gates: tuple[Gate, ...] = ()
-    active: str | None = None  # digest of the policy that runs now, if it is among the rivals
-
-    @property
-    def effect(self) -> Effect | None:
-        """The weakest effect: the one that the claim rests on."""
-        return self.effects[0] if self.effects else None
+    def rivals(self) -> dict[str, tuple[Role, ...]]:
+        """Digests of the rivals that these windows name, with their roles."""
+        tuned = [human for human in self.humans if human.parents]
+        untuned = [human for human in self.humans if not human.parents]
+        named = [(Role.BEST_HUMAN, self.best(self.humans).digest)]
+        named += [(Role.BEST_HUMAN_TUNED, self.best(tuned).digest)] if tuned else []
+        named += [(Role.BEST_HUMAN_UNTUNED, self.best(untuned).digest)] if untuned else []
+        named += [(Role.ACTIVE, self.active)] if self.active is not None else []
+        roles: dict[str, tuple[Role, ...]] = {}
+        for role, digest in named:
+            roles[digest] = (*roles.get(digest, ()), role)
+        return roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +97,57 @@ class Court:
         trials = [Trial(member.program, member.parameters) for member in members]
         return self.evaluator.prove(trials, self.task.windows(split), split.value)
 
-    def judge(self, finalists: Sequence[Member]) -> Verdict:
-        """Choose on validation windows, then prove on the sealed ones."""
-        human, human_score, scores = self._validate(finalists)
+    def judge(self, finalists: Sequence[Member], tried: Tried | None = None) -> Verdict:
+        """Choose on validation windows, then prove on the sealed ones.
+
+        Args:
+            finalists: the best candidates of the search, best first.
+            tried: what they are the best of.
+        """
+        tried = tried or Tried(len(finalists), len(finalists), len(finalists))
+        standings = self._standings(Split.VALIDATION, finalists)
+        chosen, objection = self._choose(finalists, standings, tried)
+        human = standings.best(self.humans)
+        units = {self.task.unit(window) for window in self.task.windows(Split.SEALED)}
+        verdict = Verdict(
+            Outcome.NO_CHANGE,
+            objection[:1].upper() + objection[1:],
+            human,
+            chosen,
+            active=self.active,
+            tried=tried.legal,
+            finalists=len(finalists),
+        )
+        if len(units) < MIN_WINDOWS:
+            reason = too_few(len(units), objection)
+            return replace(verdict, outcome=Outcome.NOT_ENOUGH, reason=reason)
+        if objection or chosen is None:
+            return verdict
+        return self._prove(verdict, chosen, standings)
+
+    def _standings(self, split: Split, candidates: Sequence[Member]) -> Standings:
+        everyone = [*self.humans, *candidates]
+        results = self.results(everyone, split)
+        by_digest = {member.digest: r for member, r in zip(everyone, results, strict=True)}
+        yardstick = Yardstick.of(results[: len(self.humans)])
+        return Standings(self.humans, by_digest, yardstick, self.active)
+
+    def _choose(
+        self, finalists: Sequence[Member], standings: Standings, tried: Tried
+    ) -> tuple[Member | None, str]:
+        """The finalist that the sealed windows would be opened for, and why not, if not."""
         if not finalists:
-            reason = "No candidate was better without breaking a guardrail on training windows."
-            return Verdict(Outcome.NO_CHANGE, reason, human)
-        able = [pair for pair in zip(finalists, scores, strict=True) if math.isfinite(pair[1])]
+            return None, tried.objection()
+        objections = [self._objection(member, standings) for member in finalists]
+        able = [m for m, why in zip(finalists, objections, strict=True) if not why]
         if not able:
-            reason = "Every finalist broke a guardrail on the validation windows."
-            return Verdict(Outcome.NO_CHANGE, reason, human, finalists[0])
-        chosen, score = min(able, key=lambda pair: (round(pair[1], 6), *pair[0].rank))
+            many = f"each of the {len(finalists)} finalists" if finalists[1:] else "the finalist"
+            return finalists[0], (
+                f"{many} failed or broke a guardrail on the validation windows, the best this "
+                f"way: {objections[0]}"
+            )
+        chosen, human = min(able, key=standings.rank), standings.best(self.humans)
+        score, human_score = standings.score(chosen), standings.score(human)
         self.journal.write(
             EventKind.CANDIDATE_CHOSEN,
             chosen.digest,
@@ -108,93 +156,76 @@ class Court:
             human=human.name,
             human_score=human_score,
         )
-        if score >= human_score:
-            reason = f"On the validation windows no candidate was better than {human.name}."
-            return Verdict(Outcome.NO_CHANGE, reason, human, chosen)
-        return self._prove(chosen, human)
+        better = score < human_score
+        return chosen, "" if better else (
+            f"on the validation windows none of {len(finalists)} finalists was better than "
+            f"{human.name}."
+        )
 
-    def _validate(self, finalists: Sequence[Member]) -> tuple[Member, float, list[float]]:
-        """The best human on validation with its score, and the finalists' scores.
+    def _objection(self, finalist: Member, standings: Standings) -> str:
+        """What forbids a finalist to win, whatever its score."""
+        results = standings.results[finalist.digest]
+        fault = first_fault(results)
+        if fault is not None:
+            return f"{fault}."
+        gates = self._gates(results, standings, standings.rivals())
+        return next((gate.sentence for gate in gates if not gate.passed), "")
 
-        A finalist that breaks a guardrail scores infinity.
-        """
-        everyone = [*self.humans, *finalists]
-        results = self.results(everyone, Split.VALIDATION)
-        humans = results[: len(self.humans)]
-        yardstick = Yardstick.of(humans)
-        ranked = [(yardstick.score(r), *m.rank) for m, r in zip(self.humans, humans, strict=True)]
-        best = min(range(len(ranked)), key=ranked.__getitem__)
-        scores = []
-        for result in results[len(self.humans) :]:
-            kept = all(gate.passed for gate in self.task.gates(result, humans[best]))
-            scores.append(yardstick.score(result) if kept else math.inf)
-        return self.humans[best], ranked[best][0], scores
+    def _gates(
+        self, candidate: Results, standings: Standings, rivals: Mapping[str, tuple[Role, ...]]
+    ) -> tuple[Gate, ...]:
+        """The guardrails against every rival; each sentence says against whom."""
+        return tuple(
+            replace(gate, sentence=f"Against {human.name}: {gate.sentence}")
+            for human in self.humans
+            if human.digest in rivals
+            for gate in self.task.gates(candidate, standings.results[human.digest])
+        )
 
-    def _prove(self, chosen: Member, human: Member) -> Verdict:
+    def _prove(self, verdict: Verdict, chosen: Member, before: Standings) -> Verdict:
         """Open the sealed windows, once, for this one candidate."""
-        sealed = self.task.windows(Split.SEALED)
-        if len(sealed) < 2:
-            reason = f"Not enough evidence: {len(sealed)} sealed windows cannot give an interval."
-            return Verdict(Outcome.NO_CHANGE, reason, human, chosen)
         self.journal.write(
             EventKind.SEALED_OPENED,
             chosen.digest,
-            windows=list(sealed),
+            windows=list(self.task.windows(Split.SEALED)),
             humans=[member.name for member in self.humans],
         )
-        results = self.results([chosen, *self.humans], Split.SEALED)
-        rivals = self._rivals(human, results[1:])
-        effects = sorted(
-            (self._effect(results[0], rival, theirs) for rival, theirs in rivals),
-            key=lambda effect: effect.low,
+        sealed = self._standings(Split.SEALED, [chosen])
+        rivals = before.rivals()
+        hindsight = sealed.best(self.humans).digest
+        rivals[hindsight] = (*rivals.get(hindsight, ()), Role.BEST_HUMAN_HINDSIGHT)
+        known = [human for human in self.humans if human.digest in rivals]
+        mine = sealed.results[chosen.digest]
+        effects = [
+            self._effect(mine, human, sealed.results[human.digest], rivals[human.digest])
+            for human in known
+        ]
+        gates = self._gates(mine, sealed, rivals)
+        outcome, reason = decide(mine, effects, gates, self.smallest_gain)
+        return replace(
+            verdict,
+            outcome=outcome,
+            reason=reason,
+            effects=tuple(sorted(effects, key=weakness)),
+            gates=gates,
+            results={m.digest: self._known(m) for m in (chosen, *known)},
         )
-        gates = tuple(gate for _, theirs in rivals for gate in self.task.gates(results[0], theirs))
-        outcome, reason = _decision(results[0], effects, gates, self.smallest_gain)
-        return Verdict(outcome, reason, human, chosen, tuple(effects), gates, self.active)
 
-    def _rivals(self, human: Member, sealed: Sequence[Results]) -> list[tuple[Member, Results]]:
-        """Best on validation, best on the sealed windows in hindsight, and the active policy."""
-        yardstick = Yardstick.of(sealed)
-        pairs = list(zip(self.humans, sealed, strict=True))
-        hindsight = min(pairs, key=lambda pair: (yardstick.score(pair[1]), *pair[0].rank))[0]
-        named = {human.digest, hindsight.digest, self.active}
-        return [pair for pair in pairs if pair[0].digest in named]
+    def _known(self, member: Member) -> Results:
+        """Its results on every window that counts and that it ran on."""
+        windows = [w for split in Split for w in self.task.windows(split)]
+        found = {w: self.evaluator.known.get((member.digest, w))
+                 for w in (*windows, *self.task.variants())}  # fmt: skip
+        return {w: result for w, result in found.items() if result is not None}
 
-    def _effect(self, candidate: Results, rival: Member, theirs: Results) -> Effect:
-        windows = sorted(candidate)
-        ratios = log_ratios(
-            [theirs[w].objective for w in windows], [candidate[w].objective for w in windows]
+    def _effect(
+        self, candidate: Results, rival: Member, theirs: Results, roles: tuple[Role, ...]
+    ) -> Effect:
+        ratios = gain_by_window(
+            {window: result.objective for window, result in theirs.items()},
+            {window: result.objective for window, result in candidate.items()},
+            {window: self.task.unit(window) for window in candidate},
         )
-        # One candidate reaches this gate, and it must beat every rival: nothing to correct for.
-        interval = paired_bootstrap(ratios, seed=self.seed, resamples=RESAMPLES)
+        interval, p_value = compare(ratios, seed=self.seed)
         gain, low, high = map(relative_gain, (interval.mean, interval.low, interval.high))
-        return Effect(rival, gain, low, high, len(windows))
-
-
-def _decision(
-    candidate: Results, effects: Sequence[Effect], gates: Sequence[Gate], smallest_gain: float
-) -> tuple[Outcome, str]:
-    """The verdict and its reason, gravest objection first."""
-    weakest = effects[0]
-    span = f"{weakest.low:.1%} to {weakest.high:.1%} on {weakest.windows} sealed windows"
-    fault = first_fault(candidate)
-    broken = [gate.sentence for gate in gates if not gate.passed]
-    if fault is not None:
-        return Outcome.NO_CHANGE, f"The candidate failed on sealed window {fault}."
-    if weakest.windows < MIN_WINDOWS:
-        return Outcome.NO_CHANGE, (
-            f"Not enough evidence: {weakest.windows} sealed windows, "
-            f"{MIN_WINDOWS} are needed (gain against {weakest.rival.name} {span})."
-        )
-    if not weakest.low > 0:
-        return Outcome.NO_CHANGE, (
-            f"Not proved: the gain against {weakest.rival.name} is {span}, which includes none."
-        )
-    if weakest.gain < smallest_gain:
-        return Outcome.NO_CHANGE, (
-            f"Too small to trust: the gain against {weakest.rival.name} is {weakest.gain:.2%}, and "
-            f"below {smallest_gain:.1%} the simulator's own error decides."
-        )
-    if broken:
-        return Outcome.NO_CHANGE, f"Better, but a guardrail broke: {broken[0]}"
-    return Outcome.IMPROVED, f"Better than {weakest.rival.name} by {span}."
+        return Effect(rival, gain, low, high, interval.windows, p_value, roles)

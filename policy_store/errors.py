@@ -5,6 +5,7 @@
     |- UnknownPolicy       no version has that digest
     |  `- AmbiguousPolicy  several versions share that prefix
     |- UnknownRun          no run has that id
+    |- SealedBefore        a run opened its sealed windows for another candidate
     |- ForbiddenMove       the lifecycle does not allow this step
     |- StaleDecision       somebody else decided first
     |- NothingLive         there is no active policy to take back
@@ -49,6 +50,10 @@ class AmbiguousPolicy(UnknownPolicy):
 
 class UnknownRun(StoreError):
     """No run has the id asked for."""
+
+
+class SealedBefore(StoreError):
+    """The run's sealed windows were opened before, for another candidate."""
 
 
 class ForbiddenMove(StoreError):

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from policy_store import audit
 from policy_store.engine import Database
-from policy_store.errors import InvalidInput, UnknownRun
+from policy_store.errors import InvalidInput, SealedBefore, UnknownRun
 from policy_store.intake import json_text, plain_name
 from policy_store.records import Run, RunEvent
-from policy_store.tables import RunEventRow, RunRow
+from policy_store.tables import AuditRow, RunEventRow, RunRow
+
+SEALED_OPENED = "sealed_opened"
 
 
 class Runs:
@@ -59,6 +62,35 @@ class Runs:
                     RunEventRow(run_id=run, sequence=last, kind=kind, payload=payload, at=now)
                 )
             return last
+
+    def open_sealed(self, run: str, candidate: str, windows: int, by: str) -> None:
+        """Note in the audit log that a run opens its sealed windows for one candidate, ever.
+
+        Asked again for the same candidate, as a resumed run does, it passes and adds nothing.
+
+        Raises:
+            UnknownRun: no such run.
+            SealedBefore: they were opened for another candidate.
+            InvalidInput: the run is finished, or `by` is no name.
+        """
+        with self._database.deciding() as session:
+            _unfinished(session, run)
+            before = _sealed_for(session, run)
+            if before == candidate:
+                return
+            if before is not None:
+                raise SealedBefore(
+                    f"Run {run} opened its sealed windows for {before[:12]} already: prove "
+                    f"{candidate[:12]} in a run with fresh windows."
+                )
+            audit.append(
+                session,
+                at=self._database.clock(),
+                actor=by,
+                action=SEALED_OPENED,
+                subject=candidate,
+                details={"run": run, "windows": windows},
+            )
 
     def finish_run(
         self, run: str, verdict: str, summary: Mapping[str, object] | None = None
@@ -129,6 +161,15 @@ def _unfinished(session: Session, run: str) -> RunRow:
     if row.finished_at is not None:
         raise InvalidInput(f"Run {run} finished as {row.verdict}: start a new one.")
     return row
+
+
+def _sealed_for(session: Session, run: str) -> str | None:
+    """The candidate that the sealed windows of a run were opened for."""
+    query = select(AuditRow.subject).where(
+        AuditRow.action == SEALED_OPENED,
+        AuditRow.details.contains(f'"run":"{run}"'),  # canonical JSON
+    )
+    return session.scalar(query)
 
 
 def _last_sequence(session: Session, run: str) -> int:

@@ -18,7 +18,7 @@ from sandbox.errors import SandboxError
 from sandbox.identity import canonical_json, text_digest
 from sandbox.stats import Interval, relative_gain
 
-EVIDENCE_SCHEMA = 1
+EVIDENCE_SCHEMA = 2
 Metrics = Mapping[str, float | None]
 
 
@@ -51,7 +51,8 @@ class Role(StrEnum):
     ACTIVE = "active"
     BEST_HUMAN = "best_human"  # best on the validation windows
     BEST_HUMAN_HINDSIGHT = "best_human_hindsight"  # best on the sealed windows themselves
-    BEST_HUMAN_TUNED = "best_human_tuned"
+    BEST_HUMAN_TUNED = "best_human_tuned"  # best there of those with constants tuned by the run
+    BEST_HUMAN_UNTUNED = "best_human_untuned"  # best there of the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,14 @@ class TimeSplit:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A policy in the comparison."""
+    """A policy in the comparison; it is listed once, under the first of its roles."""
 
     role: Role
     name: str
     digest: str
     time: TimeSplit
     fuel_per_decision: float
+    also: tuple[Role, ...] = ()  # its other roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,9 @@ class WindowEvidence:
         stop_s: end of it.
         load: share of the static plan's capacity that arrives.
         seed: of the run.
-        objective: by role.
+        objective: by role; a training window's variants were run by those it was worth for.
         metrics: by role, then by name.
+        variant: another condition of its unit, made from it.
     """
 
     name: str
@@ -113,6 +116,7 @@ class WindowEvidence:
     seed: int
     objective: Mapping[Role, float]
     metrics: Mapping[Role, Metrics] = field(default_factory=dict)
+    variant: bool = False
 
     def __post_init__(self) -> None:
         metrics = {
@@ -174,6 +178,8 @@ class Evidence:
         fuel_price_ns: what one unit of fuel costs, per engine and host class.
         seed: of the run.
         loads: the loads that were tried.
+        candidates_tried: legal candidates that the run tried; this one is the best of them.
+        finalists: those that were compared on the validation windows.
     """
 
     outcome: Outcome
@@ -190,6 +196,8 @@ class Evidence:
     fuel_price_ns: float
     seed: int
     loads: tuple[float, ...]
+    candidates_tried: int
+    finalists: int
     schema: int = EVIDENCE_SCHEMA
 
     @property
@@ -226,6 +234,10 @@ class Evidence:
     def lines(self) -> list[str]:
         """The record for people: verdict, effects, gates, time, then one line per window."""
         lines = [f"{self.outcome.value}: {self.verdict}"]
+        lines.append(
+            f"  best of {self.candidates_tried} candidates tried and {self.finalists} finalists; "
+            f"{self.sealed_units} sealed units were opened for it alone"
+        )
         lines += [f"  {effect.sentence()}" for effect in self.effects]
         lines += [f"  gate {g.name}: {g.status.value} ({g.reason})" for g in self.gates]
         lines += [_contender_line(contender) for contender in self.contenders]
@@ -239,8 +251,9 @@ class Evidence:
 
 def _contender_line(contender: Contender) -> str:
     time = contender.time
+    roles = ", ".join(role.value for role in (contender.role, *contender.also))
     return (
-        f"  {contender.role.value} {contender.name} ({contender.digest[:12]}): "
+        f"  {roles} {contender.name} ({contender.digest[:12]}): "
         f"{time.scheduling_s:.1f} s scheduling + {time.reconfiguration_s:.1f} s reconfiguring + "
         f"{time.serving_s:.1f} s serving, fuel {contender.fuel_per_decision:.0f} a decision"
     )
@@ -249,7 +262,8 @@ def _contender_line(contender: Contender) -> str:
 def _window_line(window: WindowEvidence) -> str:
     scores = ", ".join(f"{role.value} {value:.3f} s" for role, value in window.objective.items())
     mark = "sealed " if window.sealed else ""
-    return f"  {mark}window {window.name} at load {window.load:g}, seed {window.seed}: {scores}"
+    kind = f"variant {window.name} of {window.unit}" if window.variant else f"window {window.name}"
+    return f"  {mark}{kind} at load {window.load:g}, seed {window.seed}: {scores}"
 
 
 def _measured(value: float | None) -> float | None:

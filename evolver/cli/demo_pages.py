@@ -16,7 +16,7 @@ from evolver.cli.demo_swap import Swap
 from evolver.cli.evolve_report import diff_text
 from evolver.evolution import Evolution, Problem
 from evolver.report import Cell, Report, Tone
-from evolver.selection import Effect
+from evolver.verdict import Effect
 from evolver.written import written
 from sandbox.evidence import Evidence, Role
 from sandbox.replay import ReplayResult

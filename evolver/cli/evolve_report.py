@@ -8,7 +8,7 @@ from dataclasses import asdict
 from evolver.cli.evolve_view import EvolveView
 from evolver.evolution import Evolution
 from evolver.report import Cell, Report, Tone
-from evolver.selection import Effect, Outcome, Verdict
+from evolver.verdict import Effect, Outcome, Verdict
 from evolver.written import written
 
 

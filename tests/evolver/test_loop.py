@@ -7,8 +7,8 @@ from evolver.errors import BudgetTooSmall, NothingToStartFrom, ProposerFailed
 from evolver.journal import EventKind, EventList
 from evolver.loop import Search, SearchSettings
 from evolver.proposer import Cost, Proposal
-from evolver.selection import Outcome
 from evolver.task import Human
+from evolver.verdict import Outcome
 
 
 def run(task, proposers, humans, evaluations=150, seed=1, sinks=(), **settings):
@@ -90,10 +90,11 @@ def test_noise_alone_is_no_change(bowls, constantly, seed):
     assert result.verdict.outcome is Outcome.NO_CHANGE
 
 
-def test_few_sealed_windows_are_not_enough_evidence(bowls, lines, humans):
-    verdict = run(bowls(sealed=5), [lines], humans).verdict
-    assert verdict.outcome is Outcome.NO_CHANGE
-    assert "Not enough evidence" in verdict.reason
+def test_few_sealed_windows_are_not_enough_evidence_and_stay_sealed(bowls, lines, humans):
+    task = bowls(sealed=7)
+    verdict = run(task, [lines], humans).verdict
+    assert verdict.outcome is Outcome.NOT_ENOUGH
+    assert not [window for _, window in task.runs if window.startswith("sealed")]
 
 
 def test_sealed_windows_are_opened_once_for_one_candidate(bowls, lines, humans):

@@ -3,7 +3,7 @@
 import pytest
 
 from policy_store import PolicyStore
-from policy_store.errors import InvalidInput, UnknownRun
+from policy_store.errors import InvalidInput, SealedBefore, UnknownRun
 
 
 def test_a_run_is_read_back_by_another_process(store, store_path):
@@ -25,6 +25,18 @@ def test_a_bad_event_adds_none_of_its_batch(store):
     with pytest.raises(InvalidInput, match="not JSON"):
         store.runs.append_events(run.id, [("good", {}), ("bad", {"x": object()})])
     assert store.runs.events(run.id) == ()
+
+
+def test_sealed_windows_are_opened_for_one_candidate_of_a_run_and_audited_once(store, store_path):
+    run, other = (store.runs.start_run("evolve", {"seed": n}).id for n in (1, 2))
+    store.runs.open_sealed(run, "a" * 64, 10, by="evolver")
+    store.runs.open_sealed(other, "b" * 64, 10, by="evolver")
+    with PolicyStore.open(store_path) as resumed:
+        resumed.runs.open_sealed(run, "a" * 64, 10, by="evolver")
+        with pytest.raises(SealedBefore, match="for aaaaaaaaaaaa already"):
+            resumed.runs.open_sealed(run, "b" * 64, 10, by="evolver")
+    (entry,) = store.audit.entries(subject="a" * 64)
+    assert (entry.action, dict(entry.details)) == ("sealed_opened", {"run": run, "windows": 10})
 
 
 def test_a_finished_run_takes_nothing_more(store):

@@ -44,6 +44,8 @@ def evidence():
         fuel_price_ns=2.5,
         seed=1,
         loads=(0.5, 0.8, 0.95),
+        candidates_tried=31,
+        finalists=2,
     )
 
 
@@ -70,7 +72,8 @@ def test_what_was_not_measured_is_null(evidence):
 
 
 def test_only_sealed_units_count_as_unseen(evidence):
-    assert evidence.sealed_units == 1
+    twin = replace(window("w0, faster"), unit="w0", variant=True)
+    assert replace(evidence, windows=(*evidence.windows, twin)).sealed_units == 1
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_only_sealed_units_count_as_unseen(evidence):
         lambda d: d["gates"][0].update(status="maybe"),
         lambda d: d["windows"][0].update(sealed="yes"),
         lambda d: d["windows"][0]["objective"].update(candidate="1.25"),
-        lambda d: d.update(schema=2),
+        lambda d: d.update(schema=1),
         lambda d: d.update(seed=None),
     ],
 )
@@ -100,5 +103,6 @@ def test_what_is_no_document_is_refused(text):
 
 def test_lines_say_verdict_interval_gate_and_window(evidence):
     text = "\n".join(evidence.lines())
-    for words in ("improved: 12 %", "+4.9 .. +18.1 %", "gate ttft_p99: pass", "sealed window w0"):
+    for words in ("improved: 12 %", "+4.9 .. +18.1 %", "gate ttft_p99: pass", "sealed window w0",
+                  "best of 31 candidates tried and 2 finalists; 1 sealed units"):
         assert words in text

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -7,11 +8,13 @@ from hypothesis import strategies as st
 
 from sandbox.stats import (
     cluster_means,
+    compare,
     gain_by_window,
     log_ratios,
     paired_bootstrap,
     relative_gain,
     sign_flip_p,
+    student_t_quantile,
 )
 
 GAINS = [0.11, 0.08, 0.13, 0.02, 0.09, 0.15, 0.07, 0.1]
@@ -33,6 +36,16 @@ def test_the_interval_is_finite_and_holds_the_mean(values, seed):
     assert math.isfinite(interval.low)
     assert math.isfinite(interval.high)
     assert interval.low <= interval.mean <= interval.high
+
+
+@pytest.mark.parametrize(("freedom", "value"), [(1, 12.7062047), (2, 4.3026527), (9, 2.2621572)])
+def test_quantiles_of_student_t_are_those_of_the_tables(freedom, value):
+    assert student_t_quantile(0.975, freedom) == pytest.approx(value, abs=1e-7)
+
+
+@given(st.permutations(GAINS))
+def test_the_order_of_windows_changes_nothing(values):
+    assert compare(values, seed=1) == compare(GAINS, seed=1)
 
 
 @given(ratios)
@@ -57,7 +70,7 @@ def test_coverage_of_a_nominal_95_percent_interval(windows):
             for i in range(400)
         )
     )
-    assert 0.90 <= hits / 400 <= 0.98
+    assert 0.92 <= hits / 400 <= 0.98
 
 
 def test_policies_that_behave_equally_win_at_most_one_time_in_forty():
@@ -91,8 +104,18 @@ def test_sign_flip_is_exact_for_few_windows():
     assert sign_flip_p([1.0, -1.0]) == 0.75
 
 
+@given(ratios.filter(lambda values: len(values) <= 9))
+def test_sign_flips_are_all_counted(values):
+    least = sum(values) - 1e-12 * sum(map(abs, values))
+    patterns = itertools.product((1.0, -1.0), repeat=len(values))
+    reached = sum(
+        sum(s * v for s, v in zip(signs, values, strict=True)) >= least for signs in patterns
+    )
+    assert sign_flip_p(values) == pytest.approx(reached / 2 ** len(values), abs=2**-9)
+
+
 def test_sampled_sign_flips_agree_with_exact_ones():
-    values = np.random.default_rng(2).normal(0.1, 0.3, 16)
+    values = np.random.default_rng(2).normal(0.1, 0.3, 32)
     pair = np.append(values, [0.0])  # a zero changes no sum, but makes it sampled
     assert sign_flip_p(pair) == pytest.approx(sign_flip_p(values), abs=0.01)
 

@@ -18,8 +18,8 @@ from evolver.journal import Event, EventKind
 from evolver.loop import RunResult
 from evolver.model_errors import EndpointDead
 from evolver.report_html import page_of
-from evolver.selection import Effect, Outcome, Verdict
 from evolver.task import Gate, Human
+from evolver.verdict import Effect, Outcome, Verdict
 from evolver.written import written
 from sandbox.scenario import Windows
 from sandbox.verifier import verify
@@ -52,8 +52,8 @@ def test_a_run_ends_with_a_verdict_and_is_kept(evolver, two_humans, trace_file):
     document = done.json
     assert done.code == 0
     assert document.keys() >= KEYS
-    assert document["verdict"] in ("improved", "no_change")
-    assert (document["policy"] is None) == (document["verdict"] == "no_change")
+    assert document["verdict"] == "not_enough_evidence"  # a minute is too short to prove on
+    assert document["policy"] is None
     with open_store() as store:
         assert store.runs.get_run(document["run"]).verdict == document["verdict"]
         assert store.runs.events(document["run"])
