@@ -22,7 +22,8 @@ from evolver.mutator import Mutator
 from evolver.proposer import Proposer
 from evolver.record import RunRecord
 from evolver.serving_task import ServingTask
-from evolver.task import Description, Human, Split
+from evolver.serving_words import description_of
+from evolver.task import Human, Split
 from evolver.verdict import Outcome, smallest_gain
 from policy_store import PolicyStore
 from sandbox.capacity import Pairing
@@ -34,18 +35,11 @@ from sandbox.scenario import Scenario, Windows, split_windows
 from sandbox.scoring import ServingScoring
 from sandbox.simulation import Mode
 from sandbox.worker import WorkerPool
-from telemetry import summarise
 from telemetry.trace import Trace
 
 # A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
 KEPT_CHILDREN = 40
 MODEL_CALLS = 4  # at once: a model is waited for, not computed here
-OBJECTIVE = """\
-Minimise the geometric mean over windows of the mean end-to-end time in seconds.
-A request that is rejected or never finishes counts ten times its unloaded time plus its age.
-Guardrails: smooth goodput, p99 time to first token and rejected requests stay as good as under \
-the best human policy (time to first token: or within half of what is promised); the quality of \
-answers and the fine-tuning done, too, where samples or fine-tuning run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +131,12 @@ def proposers(
 
 def serving_task(problem: Problem, windows: Windows, pool: WorkerPool) -> ServingTask:
     """The search's view of the windows; the numbers shown to proposers are of training only."""
-    from evolver.prompt import number_lines
-
-    stop_s = windows.training[-1].stop_s
-    shown = summarise(problem.trace.slice(0.0, min(stop_s, problem.trace.span_s)))
     names = {
         Split.TRAINING: [scenario.name for scenario in windows.training],
         Split.VALIDATION: [scenario.name for scenario in windows.validation],
         Split.SEALED: [scenario.name for scenario in windows.sealed],
     }
-    title = f"{problem.trace.meta.name} on {problem.cluster.name}"
-    hooks = f"Hooks that count here, others are refused: {', '.join(sorted(problem.hooks))}."
-    description = Description(title, f"{OBJECTIVE}\n{hooks}", number_lines(shown))
+    description = description_of(problem, windows)
     return ServingTask(pool, names, description, problem.hooks, problem.cluster.slo.ttft_s)
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from evolver.serving_evidence import evidence_lines
 from evolver.task import (
     Description,
     Gate,
@@ -36,23 +37,6 @@ _SCOPES = (
     frozenset({"route", "route_decode"}),
     frozenset({"priority", "admit", "evict", "prewarm", "branches", "tune"}),
     frozenset({"should_reschedule", "schedule", "migrate"}),
-)
-_CAUSES = (
-    ("scheduling_s", "time spent in planners"),
-    ("reconfiguration_s", "time spent reconfiguring"),
-    ("serving_s", "time spent serving"),
-    ("queue_mean_s", "mean wait in queues"),
-    ("ttft_mean_s", "mean time to first token"),
-    ("ttft_p99_s", "p99 time to first token"),
-    ("tpot_mean_s", "mean time per output token"),
-    ("e2e_p99_s", "p99 end to end"),
-    ("slo_attainment", "share of requests within their targets"),
-    ("smooth_goodput", "smooth goodput"),
-    ("preemptions", "preemptions"),
-    ("reconfigurations", "reconfigurations"),
-    ("rejected", "rejected requests"),
-    ("unfinished", "unfinished requests"),
-    ("fuel_per_decision", "fuel per decision"),
 )
 
 
@@ -167,21 +151,9 @@ class ServingTask:
         busiest = _mean(results, "busiest_share")
         return (scopes, _octave(fuel) // 2, _octave(moves), math.floor(10 * min(busiest, 1.0)))
 
-    def score_lines(
-        self,
-        results: Results,
-        rivals: Sequence[Results] = (),  # noqa: ARG002
-    ) -> tuple[str, ...]:
-        """Where the time went: each measured cause, its mean and its worst window."""
-        lines = []
-        for metric, words in _CAUSES:
-            values = {w: r.metrics[metric] for w, r in results.items() if _known(r, metric)}
-            if values:
-                better_high = metric in ("slo_attainment", "smooth_goodput")
-                worst = (min if better_high else max)(sorted(values), key=values.__getitem__)
-                mean = math.fsum(values.values()) / len(values)
-                lines.append(f"{words}: {mean:.4g} (worst {values[worst]:.4g} in {worst})")
-        return tuple(lines)
+    def score_lines(self, results: Results, rivals: Sequence[Results] = ()) -> tuple[str, ...]:
+        """Where the time went, by cause and window, and where the rivals do better."""
+        return evidence_lines(results, rivals)
 
     def gates(self, candidate: Results, human: Results) -> tuple[Gate, ...]:
         """Smooth goodput, p99 time to first token and rejected requests against a human's.

@@ -102,8 +102,3 @@ def test_niches_tell_scopes_apart():
         for name in ("least_loaded", "shortest_predicted_first", "static_plan")
     }
     assert len(niches) == 3
-
-
-def test_score_lines_name_the_worst_window():
-    found = {w: WindowResult(w, 1.0, {"ttft_mean_s": t}) for w, t in (("a", 1.0), ("b", 3.0))}
-    assert task().score_lines(found) == ("mean time to first token: 2 (worst 3 in b)",)

@@ -1,0 +1,193 @@
+"""Results on windows as evidence by cause: where the time went, who does better and why.
+
+Only numbers and names of windows, which our own code chose, are written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from evolver.prompt_lines import Cell, number, percent, table
+from evolver.task import Results, WindowResult
+
+WORST_WINDOWS = 3
+REMARKS = 4
+WORTH_A_WORD = 5e-4  # a smaller share or change is none
+
+PHASES: Mapping[str, str] = {
+    "waiting_mean_s": "waiting",
+    "prefill_mean_s": "prefill",
+    "decode_mean_s": "decode",
+    "slowed_mean_s": "slowed",
+}
+"""Parts of the mean request's time; together its mean end-to-end time."""
+
+_GLOSSARY = (
+    "Seconds of the mean finished request. waiting: before its first token, its own prefill not "
+    "counted (queues, holding, other prompts). prefill, decode: what it takes alone on the "
+    "fastest replica. slowed: decoding slower than that (the batch it shares, a slower replica, "
+    "transfers); preempted: the part of that in requests that were preempted."
+)
+_FLEET = {
+    "scheduling_s": "idle while a plan is computed",
+    "reconfiguration_s": "loading engines",
+    "serving_s": "serving",
+}
+_COUNTS = {
+    "ttft_p99_s": "TTFT p99 s",
+    "tpot_mean_s": "TPOT mean s",
+    "e2e_p99_s": "e2e p99 s",
+    "slo_attainment": "in SLO",
+    "smooth_goodput": "smooth goodput",
+    "cached_share": "cached share",
+    "busiest_share": "busiest engine's share",
+    "preemptions": "preemptions",
+    "recomputed_tokens": "recomputed tokens",
+    "migrations": "migrations",
+    "reconfigurations": "reconfigurations",
+    "plans": "plans",
+    "rejected": "rejected",
+    "unfinished": "unfinished",
+    "never_came": "never came",
+    "fuel_per_decision": "fuel per decision",
+}
+_ALWAYS = frozenset({"ttft_p99_s", "tpot_mean_s", "slo_attainment", "smooth_goodput"})
+
+
+def evidence_lines(results: Results, rivals: Sequence[Results] = ()) -> tuple[str, ...]:
+    """Time by cause, other measurements, the best rival of each window, what went worst.
+
+    Args:
+        results: of one policy by window.
+        rivals: of the policies to beat, on the same windows.
+    """
+    return (
+        *_phases(results),
+        *_fleet(results),
+        *_counts(results),
+        *_rivals(results, rivals),
+        *_remarks(results, rivals),
+    )
+
+
+def _phases(results: Results) -> Iterable[str]:
+    names = [name for name in (*PHASES, "preemption_mean_s") if _some(results, name)]
+    if not names:
+        return
+    yield _GLOSSARY
+    faults = ("fault",) if any(result.fault for result in results.values()) else ()
+    heads = ("window", "objective", *(PHASES.get(name, "preempted") for name in names), *faults)
+    rows: list[tuple[Cell, ...]] = []
+    whole = math.fsum(_mean(results, name) for name in PHASES)
+    if whole > 0.0:
+        shares = (percent(_mean(results, name) / whole) for name in names)
+        rows.append(("share of all", "", *shares, *("" for _ in faults)))
+    for window, result in sorted(results.items()):
+        fault = (("faulted" if result.fault else ""),) if faults else ()
+        values = (result.metrics.get(name) for name in names)
+        rows.append((window, result.objective, *values, *fault))
+    yield from table(heads, rows)
+
+
+def _fleet(results: Results) -> Iterable[str]:
+    whole = _mean(results, "total_s")
+    lost = _mean(results, "scheduling_s") + _mean(results, "reconfiguration_s")
+    if lost <= WORTH_A_WORD * whole and not _mean(results, "reconfigurations"):
+        return
+    parts = (f"{percent(_mean(results, m) / whole)} {words}" for m, words in _FLEET.items())
+    switched = _mean(results, "reconfigurations")
+    yield (
+        f"GPU time: {', '.join(parts)}. Planner time {number(_mean(results, 'planning_s'))} s and "
+        f"{number(switched)} reconfigurations a window."
+    )
+
+
+def _counts(results: Results) -> Iterable[str]:
+    names = [name for name in _COUNTS if _some(results, name) and _tells(results, name)]
+    if not names:
+        return
+    yield "Further measurements:"
+    rows = [
+        (window, *(result.metrics.get(name) for name in names))
+        for window, result in sorted(results.items())
+    ]
+    yield from table(("window", *(_COUNTS[name] for name in names)), rows)
+
+
+def _tells(results: Results, name: str) -> bool:
+    """Not worth a column when it is nought everywhere; the first plan does not count."""
+    usual = 1.0 if name == "plans" else 0.0
+    return name in _ALWAYS or any(_value(result, name) > usual for result in results.values())
+
+
+def _rivals(results: Results, rivals: Sequence[Results]) -> Iterable[str]:
+    """Each window's best rival, the greatest loss first, and the cause that differs most."""
+    best = _best_rivals(results, rivals)
+    if not best:
+        return
+    changes = [results[w].objective / rival.objective - 1.0 for w, rival in best.items()]
+    wins = sum(change <= -WORTH_A_WORD for change in changes)
+    yield (
+        f"Against the best human policy of each window, the greatest loss first; it wins {wins} of "
+        f"{len(best)}:"
+    )
+    rows = [
+        (w, results[w].objective, rival.objective, _against(results[w], rival),
+         _cause(results[w], rival))
+        for w, rival in best.items()
+    ]  # fmt: skip
+    heads = ("window", "this policy", "best human", "this is", "what differs most in seconds")
+    yield from table(heads, rows)
+
+
+def _best_rivals(results: Results, rivals: Sequence[Results]) -> dict[str, WindowResult]:
+    found = {}
+    for window in sorted(results):
+        there = [rival[window] for rival in rivals if window in rival]
+        if there:
+            found[window] = min(there, key=lambda result: result.objective)
+    order = sorted(found, key=lambda w: -results[w].objective / found[w].objective)
+    return {window: found[window] for window in order}
+
+
+def _against(mine: WindowResult, rival: WindowResult) -> str:
+    change = mine.objective / rival.objective - 1.0
+    if mine.fault:
+        return "faulted"
+    if abs(change) < WORTH_A_WORD:
+        return "equal"
+    return f"{percent(abs(change))} {'worse' if change > 0.0 else 'better'}"
+
+
+def _cause(mine: WindowResult, rival: WindowResult) -> str:
+    changes = {words: _value(mine, name) - _value(rival, name) for name, words in PHASES.items()}
+    known = {words: change for words, change in changes.items() if math.isfinite(change)}
+    if not known:
+        return ""
+    most = max(known, key=lambda words: abs(known[words]))
+    sign = "+" if known[most] >= 0.0 else ""
+    return f"{most} {sign}{number(known[most])}"
+
+
+def _remarks(results: Results, rivals: Sequence[Results]) -> Iterable[str]:
+    """What went worst on the worst windows: those most behind a rival, else the slowest."""
+    behind = list(_best_rivals(results, rivals))
+    slowest = sorted(results, key=lambda window: (-results[window].objective, window))
+    told = [window for window in behind or slowest if results[window].remarks][:WORST_WINDOWS]
+    for window in told:
+        yield from (f"{window}: {remark}" for remark in results[window].remarks[:REMARKS])
+
+
+def _value(result: WindowResult, name: str) -> float:
+    return result.metrics.get(name, math.nan)
+
+
+def _some(results: Results, name: str) -> bool:
+    return any(math.isfinite(_value(result, name)) for result in results.values())
+
+
+def _mean(results: Results, name: str) -> float:
+    values = [_value(result, name) for _, result in sorted(results.items())]
+    known = [value for value in values if math.isfinite(value)]
+    return math.fsum(known) / len(known) if known else 0.0
