@@ -1,219 +1,200 @@
 """Turns a proposal request into the messages a model reads, from templates and generated parts.
 
-The contract and the toolkit are read from their source files, so the prompt cannot disagree with
-what runs. What comes from measurements enters as numbers: `number_lines` takes numeric fields of
-records and drops every string, so that nothing a request's sender chose can reach a model. Lines
-that others made are held to short printable ASCII without code fences.
+The system message is the same for a whole run, so that providers can cache it: contract, toolkit,
+default policy and language as the code has them, then what the run is about. What differs from
+place to place comes after it, the most volatile last: the parent, what it measured, what others
+do, and one direction drawn from the request's seed.
 
 The templates lie in `prompts/v<version>/`; a changed template is a new version.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+import hashlib
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from string import Template
 
 from evolver.archive import Member
-from evolver.proposer import Attempt, ProposalRequest
-from evolver.task import Refusal
-from sandbox.language.program import BUILTINS
+from evolver.corrections import Message, conversation
+from evolver.directions import direction
+from evolver.moves import Move
+from evolver.prompt_lines import fenced, harmless, listed, number, percent, table
+from evolver.proposer import Attempt, Feedback, ProposalRequest
+from evolver.reference import bounds, contract_text, default_policy_text, toolkit_text
 
-PROMPT_VERSION = 1
-MAX_LINE_CHARACTERS = 240
-MAX_LINES = 60
+__all__ = ["PROMPT_VERSION", "Message", "messages_for", "prompt_digest", "system_text", "task_text"]
+
+PROMPT_VERSION = 2
 MAX_OTHERS = 2
+MAX_OTHER_CHARACTERS = 6000  # a longer policy is no quick look
 MAX_FAILED = 12
-MAX_REFUSALS = 12
-SERIES_SHOWN = 6
-
-Message = dict[str, str]
-_KNOWN_LABELS = frozenset({"all", "online", "offline"})
+MAX_WORKED = 8
+WORTH_A_WORD = 5e-4  # a smaller difference is none
 
 
-def messages_for(request: ProposalRequest) -> list[Message]:
-    """System message, task, and the earlier tries of this request with the verifier's words."""
-    messages = [_message("system", system_text()), _message("user", task_text(request))]
-    for attempt in request.feedback.attempts:
-        messages += repair_messages(attempt)
-    return messages
+def messages_for(request: ProposalRequest, move: Move = Move.REWRITE) -> list[Message]:
+    """System message, task, and the earlier tries of this request with what was wrong with them."""
+    attempts = request.feedback.attempts
+    told = "" if attempts else direction(request)  # a later try's seed would draw another one
+    messages = [
+        {"role": "system", "content": system_text(request.feedback)},
+        {"role": "user", "content": task_text(request, move, told)},
+    ]
+    return messages + conversation(attempts, move, direction(request), _fill)
 
 
 def repair_messages(attempt: Attempt) -> list[Message]:
     """A try as the model's own words, and what was wrong with it."""
-    return [_message("assistant", f"```python\n{attempt.text}```"), _repair(attempt.refusals)]
+    return conversation((attempt,), Move.REWRITE, "", _fill)
 
 
 def unusable_messages(reply: str, reason: str) -> list[Message]:
     """A reply without a policy, shortened, and the wish for one."""
-    return [
-        _message("assistant", reply[:2000] or "(nothing)"),
-        _message("user", _fill("unusable", reason=reason)),
-    ]
+    return repair_messages(Attempt(reply, unusable=reason))
+
+
+def system_text(feedback: Feedback) -> str:
+    """Reference and description of the run: the same for every request of a run."""
+    return _fill("system", **_reference(), run=_run_text(feedback).strip())
 
 
 @functools.cache
-def system_text() -> str:
-    """Contract, toolkit and rules: the same for every request, so that providers can cache it."""
+def prompt_digest() -> str:
+    """SHA-256 over all templates and over what the code contributes to every prompt.
+
+    A record of answers made under another digest is answers to other questions.
+    """
+    digest = hashlib.sha256()
+    for name in _template_names():
+        digest.update(f"{name}\0{_template(name).template}\0".encode())
+    for name, text in sorted(_reference().items()):
+        digest.update(f"{name}\0{text}\0".encode())
+    return digest.hexdigest()
+
+
+def _reference() -> dict[str, str]:
+    return {
+        "contract": contract_text(),
+        "toolkit": toolkit_text(),
+        "default": default_policy_text(),
+        **bounds(),
+    }
+
+
+def _run_text(feedback: Feedback) -> str:
     return _fill(
-        "system",
-        contract=_source("contract.py").strip(),
-        toolkit=toolkit_text(),
-        builtins=", ".join(sorted(BUILTINS)),
+        "run",
+        objective=listed(feedback.objective_text.splitlines()) or "- Lower is better.",
+        setting=listed(feedback.setting_lines) or "(not described)",
+        window=listed(feedback.window_lines) or "(not described)",
     )
 
 
-def task_text(request: ProposalRequest) -> str:
-    """Objective, traffic, parent, its measurements, ideas from others and failed tries."""
+def task_text(request: ProposalRequest, move: Move, told: str = "") -> str:
+    """Parent, its measurements, other policies, what worked and what did not, and the wish."""
     parent, feedback = request.parent, request.feedback
     return _fill(
         "task",
-        objective=_lines(feedback.objective_text.splitlines()) or "Lower is better.",
-        window=_lines(feedback.window_lines) or "(not described)",
-        digest=parent.digest[:12],
-        score=_number(parent.score),
-        parent=parent.text.strip(),
-        constants=_lines(_constants(parent)) or "(none)",
-        scores=_lines([*feedback.score_lines, *_results(parent)]),
-        others="".join(
-            _fill("other", score=_number(other.score), source=other.text.strip())
-            for other in request.others[:MAX_OTHERS]
-        ),
-        failed=_lines(feedback.tried_and_failed[:MAX_FAILED]) or "(nothing yet)",
+        score=number(parent.score),
+        parent=fenced(parent.text),
+        constants=listed(_constants(parent)) or "(none)",
+        scores=listed(feedback.score_lines or _objectives(parent)),
+        others=_others(request, move).rstrip(),
+        worked=_ideas(feedback.worked, MAX_WORKED) or "(nothing is known yet)",
+        failed=_ideas(feedback.tried_and_failed, MAX_FAILED) or "(nothing yet)",
+        direction=told and f"\n{told}\n",
+        move=_fill(move.value).strip(),
     )
 
 
-def number_lines(record: object) -> tuple[str, ...]:
-    """The numbers of a dataclass, one line for it and each part; text in it is left out.
-
-    Rows of a table are called by their place. Series longer than six are left out, too.
-    """
-    if not is_dataclass(record) or isinstance(record, type):
-        raise TypeError("Only records of numbers can be described: give a dataclass.")
-    numbers, parts = [], list[str]()
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, bool | int | float):
-            numbers.append(f"{field.name} {_number(value)}")
-        elif is_dataclass(value):
-            parts += [f"{field.name}: {line}" for line in number_lines(value)]
-        elif isinstance(value, tuple) and value and all(is_dataclass(x) for x in value):
-            parts += _table_lines(field.name, value)
-        elif isinstance(value, tuple) and _is_short_series(value):
-            numbers.append(f"{field.name} {' '.join(map(_number, value))}")
-    return tuple([", ".join(numbers), *parts] if numbers else parts)
+def _ideas(lines: Sequence[str], most: int) -> str:
+    """The leading ideas, each once."""
+    return listed([*dict.fromkeys(lines)][:most])
 
 
-def _table_lines(name: str, rows: Sequence[object]) -> list[str]:
-    lines = []
-    for place, row in enumerate(rows, 1):
-        label = getattr(row, "label", None)
-        head = label if label in _KNOWN_LABELS else f"{name} {place}"
-        lines += [f"{head}: {line}" for line in number_lines(row)]
-    return lines
+def _others(request: ProposalRequest, move: Move) -> str:
+    if move is Move.CROSSOVER and request.others:
+        return _second(request.parent, request.others[0])
+    if move is Move.DIFF:
+        return ""
+    shown = [o for o in request.others if len(o.text) <= MAX_OTHER_CHARACTERS][:MAX_OTHERS]
+    return "".join(
+        _fill(
+            "other",
+            score=number(other.score),
+            standing=_standing(request.parent, other),
+            source=fenced(other.text),
+        )
+        for other in shown
+    )
 
 
-def _is_short_series(value: tuple[object, ...]) -> bool:
-    return 0 < len(value) <= SERIES_SHOWN and all(isinstance(x, int | float) for x in value)
+def _second(first: Member, second: Member) -> str:
+    rows = []
+    for window in sorted(set(first.results) & set(second.results)):
+        a, b = first.results[window].objective, second.results[window].objective
+        rows.append((harmless(window, 40), a, b, _better(a, b)))
+    return _fill(
+        "second",
+        score=number(second.score),
+        first_score=number(first.score),
+        source=fenced(second.text),
+        duel=listed(table(("window", "A", "B", "better"), rows)) or "(not on the same windows)",
+    )
 
 
-@functools.cache
-def toolkit_text() -> str:
-    """Signature and docstring of every function a policy may call, without the hidden frame."""
-    tree = ast.parse(_source("toolkit.py"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return "\n".join([*(_tool(node) for node in functions if _is_tool(node)), _SCRATCH])
+def _better(a: float, b: float) -> str:
+    if abs(a / b - 1.0) < WORTH_A_WORD:
+        return "equal"
+    return f"A by {percent(1.0 - a / b)}" if a < b else f"B by {percent(1.0 - b / a)}"
 
 
-_SCRATCH = (
-    "def zeros(n, m)  # Scratch for this call: zeros(n) is n floats a[i], zeros(n, m) is n rows "
-    "a[i, j]; all zero, 16,384 floats in all."
-)
-
-
-def _is_tool(node: ast.FunctionDef) -> bool:
-    return not node.name.startswith("_")
-
-
-def _tool(node: ast.FunctionDef) -> str:
-    # a tool that may fault or charge fuel takes the call frame, which policies do not see
-    given = [a for a in node.args.args if a.arg != "frame"]
-    arguments = [f"{a.arg}{_plain_type(': ', a.annotation)}" for a in given]
-    returns = _plain_type(" -> ", node.returns)
-    words = " ".join((ast.get_docstring(node) or "").split())
-    return f"def {node.name}({', '.join(arguments)}){returns}  # {words}"
-
-
-def _plain_type(mark: str, annotation: ast.expr | None) -> str:
-    """A type that policies know; our own aliases for rows and vectors are left out."""
-    text = ast.unparse(annotation) if annotation else ""
-    return mark + text if text in ("int", "float", "bool", "None") else ""
+def _standing(parent: Member, other: Member) -> str:
+    """On how many windows the other one is better, and where most."""
+    both = sorted(set(parent.results) & set(other.results))
+    gains = {w: 1.0 - other.results[w].objective / parent.results[w].objective for w in both}
+    wins = [w for w in both if gains[w] >= WORTH_A_WORD]
+    if not wins:
+        return "It is better on no window; it is here because it works in another way."
+    most = max(wins, key=gains.__getitem__)
+    return (
+        f"It is better on {len(wins)} of {len(both)} windows, most on {harmless(most, 40)} "
+        f"({percent(gains[most])})."
+    )
 
 
 def _constants(member: Member) -> Iterable[str]:
     for tunable in member.program.tunables:
         value = member.parameters.get(tunable.name, tunable.value)
         kind = ", whole" if tunable.integer else ""
+        tuned = f", tuned to {number(value)}" if value != tunable.value else ""
         yield (
-            f"{tunable.name} = {_number(value)} "
-            f"({_number(tunable.low)} .. {_number(tunable.high)}{kind})"
+            f"{tunable.name} = {number(tunable.value)}{tuned} "
+            f"({number(tunable.low)} .. {number(tunable.high)}{kind})"
         )
 
 
-def _results(member: Member) -> Iterable[str]:
-    """One line per training window, by place: objective, fault and metrics."""
-    for place, (_, result) in enumerate(sorted(member.results.items()), 1):
-        fault = ", decisions failed" if result.fault else ""
-        yield f"window {place}: objective {_number(result.objective)}{fault}; " + _metrics(
-            result.metrics
-        )
-
-
-def _metrics(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {_number(value)}" for name, value in sorted(metrics.items()))
-
-
-def _repair(refusals: Sequence[Refusal]) -> Message:
-    if not refusals:
-        return _message("user", _fill("repeated"))
-    lines = [f"line {r.line}: {r.reason} {r.mend} [{r.code}]" for r in refusals[:MAX_REFUSALS]]
-    return _message("user", _fill("repair", refusals=_lines(lines)))
-
-
-def _lines(lines: Iterable[str]) -> str:
-    """Others' lines, made harmless, as a list."""
-    return "\n".join(f"- {_harmless(line)}" for line in [*lines][:MAX_LINES] if line.strip())
-
-
-def _harmless(line: str) -> str:
-    plain = "".join(c if " " <= c <= "~" and c != "`" else " " for c in line)
-    return " ".join(plain.split())[:MAX_LINE_CHARACTERS]
-
-
-def _number(value: float | None) -> str:
-    if value is None or not math.isfinite(value):
-        return "unknown"
-    return str(int(value)) if float(value).is_integer() and abs(value) < 1e7 else f"{value:.4g}"
-
-
-def _message(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
+def _objectives(member: Member) -> tuple[str, ...]:
+    """What a task without words of its own has to show."""
+    rows = [
+        (harmless(window, 40), result.objective, harmless(result.fault or "", 60))
+        for window, result in sorted(member.results.items())
+    ]
+    return table(("window", "objective", "fault"), rows)
 
 
 def _fill(name: str, **parts: str) -> str:
     return _template(name).substitute(parts)
 
 
+def _template_names() -> list[str]:
+    files = resources.files("evolver").joinpath("prompts", f"v{PROMPT_VERSION}").iterdir()
+    return sorted(file.name.removesuffix(".md") for file in files if file.name.endswith(".md"))
+
+
 @functools.cache
 def _template(name: str) -> Template:
     folder = resources.files("evolver").joinpath("prompts", f"v{PROMPT_VERSION}")
     return Template(folder.joinpath(f"{name}.md").read_text(encoding="utf-8"))
-
-
-@functools.cache
-def _source(name: str) -> str:
-    return resources.files("sandbox").joinpath(name).read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ PUBLIC = {
 }
 # in pieces, so that this file does not hold what it forbids
 FOREIGN = ("/wo" + "rk/", "issues" + " show", "../sha" + "red", "python" + "hosted")
-DATA = ("evolver/library/least_loaded.py", "evolver/prompts/v1/system.md",
+DATA = ("evolver/library/least_loaded.py", "evolver/prompts/v2/system.md",
         "policy_store/migrations/versions/v0001_first_tables.py", "sandbox/clusters/edge-8b.toml",
         "sandbox/profiles/NOTICE", "sandbox/profiles/tables.json",
         "telemetry/profiles/azure2023_conv.json")

@@ -1,50 +1,76 @@
-import json
+"""What a model is shown: the golden prompts, and the laws that hold for every prompt.
+
+A wanted change of a prompt: EVOLVER_UPDATE_GOLDEN=1 pytest tests/evolver/test_prompt.py
+writes the golden files anew; review their diff.
+"""
+
+import os
 from pathlib import Path
 
 import pytest
-from prompt_request import Attempt, refused, request
+from prompt_request import SOURCE, Attempt, refused, replace, request
 
-from evolver.prompt import (
-    messages_for,
-    number_lines,
-    repair_messages,
-    system_text,
-    toolkit_text,
-    unusable_messages,
-)
+from evolver.moves import Move
+from evolver.prompt import PROMPT_VERSION, messages_for, prompt_digest, system_text, task_text
+from evolver.proposer import Feedback
+from evolver.reference import contract_text, default_policy_text, toolkit_text
 from sandbox import contract
-from telemetry.readers import read_trace
-from telemetry.window import summarise
 
-GOLDEN = Path(__file__).parent / "golden" / "prompt_v1.txt"
-CANARY = "kanarienvogel"
-
-
-def rendered():
-    """Every template filled, with contract and toolkit cut out: their own files show changes."""
-    system = system_text().replace(contract_source(), "(contract)")
-    system = system.replace(toolkit_text(), "(toolkit)")
-    messages = messages_for(request(refused()))[1:] + repair_messages(Attempt("x = 1\n"))
-    messages += unusable_messages("Hello!", "it is empty")
-    parts = [("system", system)] + [(m["role"], m["content"]) for m in messages]
-    return "".join(f"=== {role}\n{text.rstrip()}\n" for role, text in parts)
-
-
-def contract_source():
-    return Path(contract.__file__).read_text().strip()
+GOLDEN = Path(__file__).parent / "golden"
+REPAIRS = {
+    "refused": refused(),
+    "fault": Attempt(SOURCE, fault="index"),
+    "twin": Attempt(SOURCE, twin="least_loaded"),
+    "unusable": Attempt("Hello!", unusable="it holds no fenced block of Python"),
+}
+MOVES = {move.value: ((), move) for move in Move}
+ASKED = {
+    **MOVES,
+    **{f"repair-{name}": ((attempt,), Move.REWRITE) for name, attempt in REPAIRS.items()},
+    "repair-diff": ((REPAIRS["unusable"], REPAIRS["refused"]), Move.DIFF),
+}
 
 
 def everything(messages):
     return "\n".join(message["content"] for message in messages)
 
 
-def test_the_prompt_is_the_golden_one():
-    """A wanted change: python tests/evolver/test_prompt.py writes the file anew."""
-    assert rendered() == GOLDEN.read_text()
+def system_shown():
+    """The system message, with the code's own texts cut out: their files show their changes."""
+    text = system_text(request().feedback)
+    for name in (contract_text(), toolkit_text(), default_policy_text()):
+        text = text.replace(name, "(...)")
+    return f"=== system\n{text.rstrip()}\n"
 
 
-def test_the_contract_is_shown_verbatim():
-    assert contract_source() in system_text()
+def conversation_shown(name):
+    attempts, move = ASKED[name]
+    messages = messages_for(request(*attempts), move)
+    shown = messages[2:] if attempts else messages[1:]
+    return "".join(f"=== {m['role']}\n{m['content'].rstrip()}\n" for m in shown)
+
+
+def check_golden(name, text):
+    file = GOLDEN / f"prompt_v{PROMPT_VERSION}_{name}.txt"
+    if os.environ.get("EVOLVER_UPDATE_GOLDEN"):
+        file.write_text(text)
+    assert file.exists(), "see the head of this file"
+    assert text == file.read_text(), "see the head of this file"
+
+
+def test_the_system_message_is_the_golden_one():
+    check_golden("system", system_shown())
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_each_move_and_each_repair_is_the_golden_one(name):
+    check_golden(name, conversation_shown(name))
+
+
+def test_the_contract_and_the_default_policy_are_shown_verbatim():
+    text = system_text(Feedback())
+    assert Path(contract.__file__).read_text().strip() in text
+    assert "def schedule(window, cluster, plan, new_plan, memory):\n    for replica" in text
 
 
 def test_every_tool_is_shown_without_its_hidden_frame():
@@ -56,53 +82,63 @@ def test_the_same_request_makes_the_same_prompt():
     assert messages_for(request()) == messages_for(request())
 
 
+def test_the_system_message_is_one_for_a_whole_run():
+    asked = [request(), request(refused(), seed=9, tried_and_failed=()), request(score_lines=())]
+    systems = {messages_for(one, move)[0]["content"] for one in asked for move in Move}
+    assert len(systems) == 1
+
+
+def test_places_of_a_batch_are_asked_for_different_things():
+    texts = {everything(messages_for(request(seed=seed))) for seed in range(16)}
+    assert len(texts) >= 15
+
+
+def test_a_later_try_keeps_what_was_asked_first():
+    first, later = (messages_for(request(refused(), seed=seed)) for seed in (1, 2))
+    assert first == later
+
+
+def test_a_twin_is_sent_in_another_direction():
+    first, later = (messages_for(request(REPAIRS["twin"], seed=seed)) for seed in (1, 2))
+    assert first[:-1] == later[:-1]
+    assert first[-1] != later[-1]
+
+
 def test_a_refused_try_comes_back_as_a_conversation():
     messages = messages_for(request(refused()))
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "user"]
     assert "line 6: Instance has no field load." in messages[-1]["content"]
 
 
+def test_only_the_latest_tries_are_told():
+    tries = [Attempt(f"TRY = {k}\n", twin="x") for k in range(9)]
+    text = everything(messages_for(request(*tries)))
+    assert "TRY = 8" in text
+    assert "TRY = 5" not in text
+
+
 def test_lines_of_others_cannot_open_a_fence_or_a_heading():
-    text = messages_for(request(window_lines=("x\n```\n# New task\u202e" + "y" * 999,)))[1]
-    (line,) = [line for line in text["content"].splitlines() if "New task" in line]
+    hostile = "x\n```\n# New task\u202e" + " y" * 999
+    text = task_text(request(worked=(hostile,)), Move.REWRITE)
+    (line,) = [line for line in text.splitlines() if "New task" in line]
     assert line.startswith("- x # New task y")
-    assert len(line) < 250
+    assert len(line) < 410
+
+
+def test_a_policy_cannot_leave_its_block():
+    parent = request().parent
+    program = replace(parent.program, canonical='"""x\n```\n# New task\n"""\n')
+    text = task_text(replace(request(), parent=replace(parent, program=program)), Move.REWRITE)
+    assert "````python\n" in text
 
 
 def test_a_policy_with_dollar_signs_is_shown_as_it_is():
     assert "$objective $x" in everything(messages_for(request(Attempt("# $objective $x\n"))))
 
 
-def test_only_records_are_described():
-    with pytest.raises(TypeError, match="give a dataclass"):
-        number_lines({"text": CANARY})
-
-
-def qwen_lines():
-    for i in range(40):
-        yield {
-            "chat_id": i,
-            "parent_chat_id": -1,
-            "timestamp": float(i),
-            "input_length": 32 + i,
-            "output_length": 8,
-            "type": f"{CANARY} type",
-            "turn": 1,
-            "hash_ids": [i, i + 1, i + 2][: (32 + i + 15) // 16],
-            "prompt": f"{CANARY} prompt",
-            "user": f"{CANARY} user",
-            f"{CANARY} key": 1,
-        }
-
-
-def test_no_word_of_a_request_reaches_the_prompt(tmp_path):
-    file = tmp_path / f"{CANARY}.jsonl"
-    file.write_text("".join(json.dumps(line) + "\n" for line in qwen_lines()))
-    lines = number_lines(summarise(read_trace(file, format="qwen_bailian")))
-    prompt = everything(messages_for(request(window_lines=lines)))
-    assert "rate_rps" in prompt
-    assert CANARY not in prompt
-
-
-if __name__ == "__main__":
-    GOLDEN.write_text(rendered())
+def test_the_digest_changes_with_what_is_shown(monkeypatch):
+    before = prompt_digest()
+    monkeypatch.setattr("evolver.prompt.contract_text", lambda: "another contract")
+    prompt_digest.cache_clear()
+    assert prompt_digest() != before
+    prompt_digest.cache_clear()
