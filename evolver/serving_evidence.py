@@ -29,6 +29,11 @@ _GLOSSARY = (
     "fastest replica. slowed: decoding slower than that (the batch it shares, a slower replica, "
     "transfers); preempted: the part of that in requests that were preempted."
 )
+_LOST = (
+    "lost: what rejected and unfinished requests add to the objective, each charged ten times its "
+    "unloaded time plus its age."
+)
+_LOSSES = ("rejected", "unfinished", "never_came")
 _FLEET = {
     "scheduling_s": "idle while a plan is computed",
     "reconfiguration_s": "loading engines",
@@ -76,18 +81,32 @@ def _phases(results: Results) -> Iterable[str]:
     if not names:
         return
     yield _GLOSSARY
-    faults = ("fault",) if any(result.fault for result in results.values()) else ()
-    heads = ("window", "objective", *(PHASES.get(name, "preempted") for name in names), *faults)
+    more: dict[str, dict[str, Cell]] = {}
+    if any(_lost(result) > 0.0 for result in results.values()):
+        yield _LOST
+        more["lost"] = {window: _lost_s(result) for window, result in results.items()}
+    if any(result.fault for result in results.values()):
+        more["fault"] = {w: "faulted" if result.fault else "" for w, result in results.items()}
+    heads = ("window", "objective", *(PHASES.get(name, "preempted") for name in names), *more)
     rows: list[tuple[Cell, ...]] = []
     whole = math.fsum(_mean(results, name) for name in PHASES)
     if whole > 0.0:
         shares = (percent(_mean(results, name) / whole) for name in names)
-        rows.append(("share of all", "", *shares, *("" for _ in faults)))
+        rows.append(("share of all", "", *shares, *("" for _ in more)))
     for window, result in sorted(results.items()):
-        fault = (("faulted" if result.fault else ""),) if faults else ()
         values = (result.metrics.get(name) for name in names)
-        rows.append((window, result.objective, *values, *fault))
+        rows.append((window, result.objective, *values, *(more[name][window] for name in more)))
     yield from table(heads, rows)
+
+
+def _lost(result: WindowResult) -> float:
+    """Requests that were rejected or did not finish."""
+    return math.fsum(result.metrics.get(name, 0.0) for name in _LOSSES)
+
+
+def _lost_s(result: WindowResult) -> float:
+    """What lost requests add to the objective, seconds."""
+    return result.objective - _value(result, "e2e_mean_s") if _lost(result) > 0.0 else 0.0
 
 
 def _fleet(results: Results) -> Iterable[str]:
@@ -162,8 +181,9 @@ def _against(mine: WindowResult, rival: WindowResult) -> str:
 
 def _cause(mine: WindowResult, rival: WindowResult) -> str:
     changes = {words: _value(mine, name) - _value(rival, name) for name, words in PHASES.items()}
+    changes["lost"] = _lost_s(mine) - _lost_s(rival)
     known = {words: change for words, change in changes.items() if math.isfinite(change)}
-    if not known:
+    if len(known) < len(changes):
         return ""
     most = max(known, key=lambda words: abs(known[words]))
     sign = "+" if known[most] >= 0.0 else ""

@@ -17,7 +17,7 @@ from sandbox.engine import LoadedPolicy
 from sandbox.fingerprint import fingerprint
 from sandbox.frame import FAULTS
 from sandbox.hardware import build_hardware
-from sandbox.kernel.calls import INVALID_DECISION
+from sandbox.kernel.calls import HOOKS, INVALID_DECISION
 from sandbox.metrics import measure
 from sandbox.replay import default_policy
 from sandbox.scores import WORST_OBJECTIVE_S, WindowScore
@@ -171,9 +171,8 @@ def score(scenario: Scenario, outcome: Outcome) -> WindowScore:
 
 
 def fault_name(totals: np.void) -> str:
-    """A short lower-case name of the first fault of a run."""
-    kind = int(totals["first_fault"])
-    if kind == INVALID_DECISION:
-        return "invalid-decision"
+    """The first fault of a run and the hook that had it, as `index in schedule`."""
+    kind, hook = int(totals["first_fault"]), HOOKS[int(totals["fault_hook"])]
     names = ("fuel", "zero-division", "index", "overflow", "not-a-number", "scratch", "other")
-    return names[kind - 1] if kind in FAULTS else "other"
+    known = names[kind - 1] if kind in FAULTS else "other"
+    return f"{'invalid-decision' if kind == INVALID_DECISION else known} in {hook}"

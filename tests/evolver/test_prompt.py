@@ -19,7 +19,7 @@ from sandbox import contract
 GOLDEN = Path(__file__).parent / "golden"
 REPAIRS = {
     "refused": refused(),
-    "fault": Attempt(SOURCE, fault="index"),
+    "fault": Attempt(SOURCE, fault="index in route"),
     "twin": Attempt(SOURCE, twin="least_loaded"),
     "unusable": Attempt("Hello!", unusable="it holds no fenced block of Python"),
 }

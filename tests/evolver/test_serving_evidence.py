@@ -33,6 +33,13 @@ def test_the_greatest_loss_comes_first_with_its_cause():
     assert lines[at + 4] == "| a | 4 | 4 | equal | waiting 0 |".replace("waiting 0", "waiting +0")
 
 
+def test_lost_requests_are_a_cause():
+    lost = {"a": result("a", 2.0, objective=94.0, unfinished=7.0)}
+    lines = evidence_lines(lost, [MINE])
+    assert "| a | 94 | 2 | 0.5 | 0.5 | 1 | 0 | 90 |" in lines
+    assert any(line.endswith("| lost +90 |") for line in lines)
+
+
 def test_what_is_nought_everywhere_gets_no_column():
     some = {"a": result("a", 1.0, preemptions=0.0, rejected=2.0, ttft_p99_s=1.0)}
     (head,) = [line for line in evidence_lines(some) if "TTFT p99 s" in line]
