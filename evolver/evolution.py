@@ -23,7 +23,7 @@ from evolver.proposer import Proposer
 from evolver.record import RunRecord
 from evolver.serving_task import ServingTask
 from evolver.serving_words import description_of
-from evolver.task import Human, Split
+from evolver.task import Human
 from evolver.verdict import Outcome, smallest_gain
 from policy_store import PolicyStore
 from sandbox.capacity import Pairing
@@ -31,9 +31,10 @@ from sandbox.cluster import ClusterSpec
 from sandbox.evidence import Evidence
 from sandbox.policies import default_text
 from sandbox.replay import LoadReport
-from sandbox.scenario import Scenario, Windows, split_windows
+from sandbox.scenario import Scenario
 from sandbox.scoring import ServingScoring
 from sandbox.simulation import Mode
+from sandbox.windows import Windows, split_windows
 from sandbox.worker import WorkerPool
 from telemetry.trace import Trace
 
@@ -131,13 +132,7 @@ def proposers(
 
 def serving_task(problem: Problem, windows: Windows, pool: WorkerPool) -> ServingTask:
     """The search's view of the windows; the numbers shown to proposers are of training only."""
-    names = {
-        Split.TRAINING: [scenario.name for scenario in windows.training],
-        Split.VALIDATION: [scenario.name for scenario in windows.validation],
-        Split.SEALED: [scenario.name for scenario in windows.sealed],
-    }
-    description = description_of(problem, windows)
-    return ServingTask(pool, names, description, problem.hooks, problem.cluster.slo.ttft_s)
+    return ServingTask(pool, windows, description_of(problem, windows), problem.hooks)
 
 
 def evolve(
@@ -163,7 +158,7 @@ def evolve(
     windows = problem.windows()
     with (
         RunRecord(store, problem, limits, model) as record,
-        start_pool(windows.all, workers, accept_missing) as pool,
+        start_pool(windows.scenarios, workers, accept_missing) as pool,
     ):
         missing = tuple(layer.sentence for layer in pool.missing)
         windows = replace(windows, notes=(*windows.notes, *missing))
@@ -181,7 +176,7 @@ def evolve(
             (record, *sinks),
         )
         result = search.run()
-        evidence = evidence_of(result.verdict, problem, windows.all, task)
+        evidence = evidence_of(result.verdict, problem, windows.scenarios, task)
         policy = None
         if result.verdict.outcome is Outcome.IMPROVED and evidence is not None:
             policy = record.propose(result.verdict, evidence, author)

@@ -7,9 +7,10 @@ candidate runs in this process.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
+from evolver.rungs import rungs_of
 from evolver.serving_evidence import evidence_lines
 from evolver.task import (
     Description,
@@ -25,7 +26,9 @@ from evolver.task import (
     WindowResult,
     nobody,
 )
+from sandbox.scenario import unit_of
 from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
+from sandbox.windows import Windows
 
 GOODPUT_SLACK = 0.02  # smooth goodput may be lower by so much
 TTFT_SHARE_OF_SLO = 0.5
@@ -55,14 +58,12 @@ class Pool(Protocol):
 
 
 class ServingTask:
-    """Search for serving policies on named windows.
+    """Search for serving policies on the windows of a trace.
 
     Args:
-        pool: scores candidates on windows by name.
-        windows: names of the windows of each split; the first training windows are the screen.
+        pool: scores candidates on the scenarios of `windows` by name.
         description: objective and windows in words and numbers.
         hooks: those that the windows exercise; a policy with others is refused. None allows all.
-        ttft_slo_s: promised time to first token.
     """
 
     worst_objective: float = WORST_OBJECTIVE_S
@@ -70,41 +71,39 @@ class ServingTask:
     def __init__(
         self,
         pool: Pool,
-        windows: Mapping[Split, Sequence[str]],
+        windows: Windows,
         description: Description,
         hooks: Collection[str] | None = None,
-        ttft_slo_s: float = 0.0,
     ) -> None:
         self._pool = pool
-        self._windows = {split: tuple(windows.get(split, ())) for split in Split}
+        self._windows = windows
         self._description = description
         self._hooks = hooks
-        self._ttft_slo_s = ttft_slo_s
+        self._cost = {scenario.name: len(scenario.trace) for scenario in windows.scenarios}
 
     def describe(self) -> Description:
         """Objective and windows, in words and numbers."""
         return self._description
 
     def windows(self, split: Split) -> tuple[str, ...]:
-        """Names of the windows of one split."""
-        return self._windows[split]
+        """Names of the windows of one split, each followed by those of its second seed."""
+        return self._windows.with_repeats(getattr(self._windows, split.value))
 
     def cascade(self) -> tuple[Rung, ...]:
-        """A screen on the first training window, then all of them."""
-        training = self._windows[Split.TRAINING]
-        return (Rung("screen", training[:1], 0.25), Rung("training", training[1:]))
+        """A probe, then training windows in blocks."""
+        return rungs_of(self._windows)
 
     def variants(self) -> tuple[str, ...]:
-        """None yet."""
-        return ()
+        """Training windows at other rates and lengths, in bursts, with other capacity."""
+        return tuple(scenario.name for scenario in self._windows.variants)
 
     def unit(self, window: str) -> str:
-        """Each window is its own unit."""
-        return window
+        """The window itself, whatever it is called with other conditions."""
+        return unit_of(window)
 
-    def cost(self, window: str) -> int:  # noqa: ARG002
-        """All windows cost the same."""
-        return 1
+    def cost(self, window: str) -> int:
+        """Requests to simulate, those of the warm-up included."""
+        return self._cost[window]
 
     def verify(self, text: str, name: str) -> Program | Refused:
         """The verified policy, or the verifier's words."""
@@ -164,7 +163,10 @@ class ServingTask:
         goodput = _change(candidate, human, "smooth_goodput")
         ttft = _change(candidate, human, "ttft_p99_s")
         slowest = _mean(candidate, "ttft_p99_s")
-        soon = math.isfinite(ttft) and slowest <= TTFT_SHARE_OF_SLO * self._ttft_slo_s
+        soon = (
+            math.isfinite(ttft)
+            and slowest <= TTFT_SHARE_OF_SLO * self._windows.all[0].cluster.slo.ttft_s
+        )
         lost = _lost(candidate) - _lost(human)
         return (
             Gate("smooth_goodput", goodput >= -GOODPUT_SLACK, f"Smooth goodput {goodput:+.1%}."),

@@ -29,8 +29,9 @@ from sandbox.kernel.program import Program
 from sandbox.kernel.state import PS_PER_S
 from sandbox.profiles import UnknownProfile, load_gpu, load_profile
 from sandbox.replay import default_policy
-from sandbox.scenario import Scenario, Windows
+from sandbox.scenario import Scenario
 from sandbox.simulation import build, shares_prefixes
+from sandbox.windows import Windows
 from telemetry.trace import Trace
 from telemetry.window import summarise
 

@@ -1,8 +1,8 @@
-"""Scenarios: windows of a trace to score policies on, split by time into search, choice and proof.
+"""A scenario: one window of a trace to score policies on, and what an outcome there is worth.
 
 A window is measured after a warm-up on what came just before it, so no policy starts on an empty
-fleet. Search sees the training windows only, choice the validation windows, and the sealed ones
-are opened once, for one candidate.
+fleet. Conditions that a window is tried under besides its own (another rate, another seed) are
+scenarios too, named after it: `w03+rate1.25` is of the unit `w03`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,18 @@ from sandbox.kernel.calls import HOOKS, INVALID_DECISION
 from sandbox.metrics import measure
 from sandbox.replay import default_policy
 from sandbox.scores import WORST_OBJECTIVE_S, WindowScore
-from sandbox.simulation import Mode, Outcome, Setup, SimulationError, simulate
+from sandbox.simulation import Mode, Outcome, Setup, simulate
 from telemetry.trace import Trace
 
-TIMES_E2E = 10.0  # a window is at least this many mean end-to-end times long
-WARMUP_TIMES_E2E = 3.0
-MOST_WINDOWS = 24
-FEWEST_WINDOWS = 6
-TRAINING_SHARE, VALIDATION_SHARE = 0.4, 0.2
+VARIED = "+"  # between the name of a window and what was changed
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One window: `trace` starts with `warmup_s` seconds that are run and not measured.
 
-    `start_s` and `stop_s` say where in the whole trace the measured part lies.
+    `start_s` and `stop_s` say where in the whole trace the measured part lies. One that is
+    `interpreted` only asks what a policy decides: no machine code is made for it, if it can be.
     """
 
     name: str
@@ -47,6 +44,12 @@ class Scenario:
     mode: Mode = "open"
     start_s: float = 0.0
     stop_s: float = 0.0
+    interpreted: bool = False
+
+    @property
+    def unit(self) -> str:
+        """The window that it counts as in statistics."""
+        return unit_of(self.name)
 
     @property
     def setup(self) -> Setup:
@@ -54,97 +57,9 @@ class Scenario:
         return Setup(self.trace, self.cluster, self.capacity, self.mode, self.seed)
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """All windows of a trace by split, each in order of time.
-
-    Attributes:
-        length_s: measured length of each.
-        mean_e2e_s: of the default policy on the whole trace, which set the length.
-        notes: sentences for people.
-    """
-
-    training: tuple[Scenario, ...]
-    validation: tuple[Scenario, ...]
-    sealed: tuple[Scenario, ...]
-    length_s: float
-    mean_e2e_s: float
-    notes: tuple[str, ...]
-
-    @property
-    def all(self) -> tuple[Scenario, ...]:
-        """Every window."""
-        return self.training + self.validation + self.sealed
-
-
-def split_windows(
-    trace: Trace,
-    cluster: ClusterSpec,
-    capacity: Pairing | None = None,
-    *,
-    seed: int = 0,
-    mode: Mode = "open",
-) -> Windows:
-    """Cut a trace, already at its load, into windows.
-
-    40 % of them are to search on, 20 % to choose on and 40 % to prove on, in order of time.
-
-    Raises:
-        SimulationError: the trace is too short for even a few windows.
-    """
-    e2e_s = _mean_e2e_s(Setup(trace, cluster, capacity, mode, seed))
-    warmup_s = WARMUP_TIMES_E2E * e2e_s
-    count = min(int((trace.span_s - warmup_s) / (TIMES_E2E * e2e_s)), MOST_WINDOWS)
-    notes: list[str] = []
-    if count < FEWEST_WINDOWS:
-        count = FEWEST_WINDOWS
-        notes.append(
-            f"windows are shorter than {TIMES_E2E:g} mean end-to-end times ({e2e_s:.3g} s): a "
-            "longer trace, a lower load or a smaller cluster gives firmer evidence"
-        )
-    length_s = (trace.span_s - warmup_s) / count
-    if length_s <= 0.0 or len(trace) < 10 * count:
-        raise SimulationError(
-            f"{trace.meta.name} is too short to search and to prove on; give a longer trace, or "
-            "--span-s to continue it with its own generator."
-        )
-    first = round(TRAINING_SHARE * count)
-    second = round((TRAINING_SHARE + VALIDATION_SHARE) * count)
-    cut = []
-    for k in range(count):
-        end = next(edge for edge in (first, second, count) if k < edge)
-        limit_s = trace.span_s if end == count else warmup_s + end * length_s
-        whole = Setup(trace, cluster, capacity, mode, seed)
-        cut.append(_window(k, whole, warmup_s, length_s, limit_s))
-    parts = (tuple(cut[:first]), tuple(cut[first:second]), tuple(cut[second:]))
-    return Windows(*parts, length_s, e2e_s, tuple(notes))
-
-
-def _mean_e2e_s(setup: Setup) -> float:
-    outcome = simulate(setup, default_policy(), default_policy())
-    return measure(outcome, setup, build_hardware(setup.cluster)).objective_s
-
-
-def _window(k: int, whole: Setup, warmup_s: float, length_s: float, limit_s: float) -> Scenario:
-    """Window `k`; its capacity goes on while its requests finish, but not beyond its split."""
-    start_s = warmup_s + k * length_s
-    stop_s = start_s + length_s
-    stretch = whole.trace.slice(start_s - warmup_s, stop_s)
-    part = None
-    if whole.capacity is not None:
-        later = max(min(start_s + 4.0 * length_s, limit_s), stop_s)
-        part = whole.capacity.slice(start_s - warmup_s, min(later, whole.capacity.trace.span_s))
-    return Scenario(
-        f"w{k:02d}",
-        stretch,
-        whole.cluster,
-        part,
-        warmup_s,
-        whole.seed + k,
-        whole.mode,
-        start_s,
-        stop_s,
-    )
+def unit_of(name: str) -> str:
+    """The window that a scenario of that name counts as."""
+    return name.partition(VARIED)[0]
 
 
 def outcome_of(scenario: Scenario, policy: LoadedPolicy) -> Outcome:

@@ -30,6 +30,7 @@ from sandbox.worker_process import Role
 
 # Of the interpreted engine, roughly: a call, a unit of fuel; and what compiling takes instead.
 DECISION_S, FUEL_S, COMPILE_S = 100e-6, 1e-6, 0.3
+PATIENCE_S = 5.0  # planners may think for minutes when interpreted, and nobody can tell before
 COST_INSTANCES = 64  # static costs are for this many
 KEPT_SOURCES = 256
 _ONCE_A_REQUEST = ("route", "route_decode", "priority", "admit")  # about; others are by the clock
@@ -41,10 +42,12 @@ class Question:
 
     Attributes:
         needs_code: the job is long enough for machine code to be made first.
+        patience_s: a job without code that takes longer gets some after all.
     """
 
     message: Mapping[str, object]
     needs_code: bool
+    patience_s: float = PATIENCE_S
 
 
 class ServingScoring:
@@ -83,7 +86,8 @@ class ServingScoring:
             "windows": list(windows),
             "only": list(CALLED),
         }
-        return Question(message, not _is_short(source, asked))
+        interpreted = all(scenario.interpreted for scenario in asked)
+        return Question(message, not interpreted and not _is_short(source, asked))
 
     def scores(self, windows: Sequence[str], reply: bytes) -> list[WindowScore]:
         """What a child's answer is worth, window by window.

@@ -173,12 +173,19 @@ class WorkerPool:
         self.close()
 
     def _begin(
-        self, batch: Batch, index: int, *, fresh: bool = False, until_s: float | None = None
+        self,
+        batch: Batch,
+        index: int,
+        *,
+        fresh: bool = False,
+        coded: bool = False,
+        until_s: float | None = None,
     ) -> None:
         """Hand a job to a child of its source, or have its machine code made first."""
         candidate, windows = batch.jobs[index]
+        now_s = time.monotonic()
         if until_s is None:
-            until_s = time.monotonic() + self._deadline_s
+            until_s = now_s + self._deadline_s
         try:
             question = self._scoring.question(candidate, windows)
         except (SandboxError, ValueError) as refused:
@@ -187,13 +194,16 @@ class WorkerPool:
             return
         digest = candidate.source_digest
         code = self._codes.get(digest)
-        if code is not None or not question.needs_code:
+        hasty = False
+        if code is not None or not (question.needs_code or coded):
             worker = self._worker_for(digest, fresh)
+            hasty = code is None and question.patience_s < until_s - now_s
         elif batch.is_first_of(digest, index):
             worker = Worker(self._fork(COMPILE), digest, compiles=True)
         else:
             return  # another job has it made
-        run = Run(index, worker, time.monotonic(), until_s)
+        until_s = now_s + question.patience_s if hasty else until_s
+        run = Run(index, worker, time.monotonic(), until_s, hasty)
         batch.runs.append(run)
         try:
             worker.child.send(question.message, code or b"")
@@ -267,8 +277,9 @@ class WorkerPool:
         digest = run.worker.source_digest
         batch.runs.remove(run)
         self._end(run.worker)
-        if run.worker.jobs_done:
-            self._begin(batch, run.index, fresh=True)
+        hurried = run.hasty and fault.kind == "timeout"
+        if run.worker.jobs_done or hurried:
+            self._begin(batch, run.index, fresh=True, coded=hurried)
             return
         _log.debug("candidate %s: %s", digest[:12], fault)
         for index in batch.waiters(digest) if run.worker.compiles else [run.index]:

@@ -31,6 +31,9 @@ class Question(Protocol):
     @property
     def needs_code(self) -> bool:
         """Is the job long enough for machine code to be made first?"""
+    @property
+    def patience_s(self) -> float:
+        """Seconds after which machine code is made for a job that was begun without."""
 
 
 class Scoring(Protocol):
@@ -73,6 +76,7 @@ class Run:
     worker: Worker
     started_s: float
     deadline_s: float
+    hasty: bool = False  # without machine code: its deadline is no verdict
 
 
 class Batch:

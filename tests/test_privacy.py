@@ -40,9 +40,10 @@ from sandbox.cluster import load_cluster
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.identity import text_digest
 from sandbox.replay import LoadReport
-from sandbox.scenario import Scenario, Windows
+from sandbox.scenario import Scenario
 from sandbox.scores import WindowScore
 from sandbox.verifier import verify
+from sandbox.windows import Windows
 from serving_adapter.activation import prepare_policy
 from serving_adapter.admission import Admission
 from serving_adapter.dumps import dumps_in
@@ -253,11 +254,14 @@ class Pool:
     def __exit__(self, *_):
         pass
 
-    def evaluate(self, jobs):
-        return [
+    def evaluate(self, jobs, on_done):
+        scores = [
             [WindowScore(w, 1.0 + int(job.source_digest[:3], 16) / 4096) for w in windows]
             for job, windows in jobs
         ]
+        for index, found in enumerate(scores):
+            on_done(index, found)
+        return scores
 
 
 def trace_of(records):

@@ -9,6 +9,7 @@ from evolver.task import Description, Human, Refused
 from sandbox.cluster import load_cluster
 from sandbox.policies import default_text
 from sandbox.request_spec import SamplesSpec
+from sandbox.windows import Windows
 from telemetry import generate, load_profile
 
 PLANNER_ONLY = '''"""Never plans."""
@@ -30,7 +31,7 @@ def hooks_on(cluster, replans=False):
 @pytest.mark.parametrize("text", [default_text(), PLANNER_ONLY])
 def test_the_active_policy_is_always_among_those_to_beat(text, replans):
     hooks = hooks_on(CLUSTER, replans)
-    task = ServingTask(None, {}, Description("", ""), hooks)
+    task = ServingTask(None, Windows((), (), (), 0.0, 0.0, ()), Description("", ""), hooks)
     everyone = humans(hooks, Human("now", text, active=True))
     assert [human.active for human in everyone].count(True) == 1
     verified = [task.verify(human.text, human.name) for human in everyone]

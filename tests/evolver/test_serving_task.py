@@ -7,7 +7,12 @@ import pytest
 from evolver import library
 from evolver.serving_task import ServingTask
 from evolver.task import Description, Job, Refused, Split, WindowResult
+from sandbox.cluster import load_cluster
+from sandbox.scenario import Scenario
 from sandbox.scores import WindowScore
+from sandbox.windows import Windows
+from telemetry.generator import generate
+from telemetry.profile import load_profile
 
 
 class FakePool:
@@ -22,8 +27,22 @@ class FakePool:
         return scores
 
 
+TRACE = generate(load_profile("azure2023_conv"), n=30, seed=0)
+
+
+def scenario(name, requests=30):
+    trace = TRACE.slice(0.0, float(TRACE.arrival_s[requests - 1]))
+    return Scenario(name, trace, load_cluster("edge-8b"), None, 0.0, 0)
+
+
+WINDOWS = Windows(
+    (scenario("a"), scenario("b", 20)), (scenario("c"),), (scenario("d"),), 1.0, 0.1, (),
+    scenario("probe", 5), (scenario("a+rate2", 10),), (scenario("c+seed"),),
+)  # fmt: skip
+
+
 def task(score=lambda window: WindowScore(window, 1.0)):
-    return ServingTask(FakePool(score), {Split.TRAINING: ("a", "b")}, Description("t", "o"))
+    return ServingTask(FakePool(score), WINDOWS, Description("t", "o"))
 
 
 def results(**metrics):
@@ -36,6 +55,13 @@ BASE = {"smooth_goodput": 100.0, "ttft_p99_s": 1.0, "rejected": 0.0}
 def broken(**changes):
     gates = task().gates(results(**{**BASE, **changes}), results(**BASE))
     return {gate.name for gate in gates if not gate.passed}
+
+
+def test_windows_cost_their_requests_and_variants_are_of_their_unit():
+    assert (task().cost("a"), task().cost("b"), task().cost("a+rate2")) == (29, 19, 9)
+    assert (task().unit("a+rate2"), task().unit("a")) == ("a", "a")
+    assert (task().variants(), task().windows(Split.TRAINING)) == (("a+rate2",), ("a", "b"))
+    assert task().windows(Split.VALIDATION) == ("c", "c+seed")
 
 
 def test_a_refusal_keeps_the_words_of_the_verifier():

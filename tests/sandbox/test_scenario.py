@@ -1,24 +1,19 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
 from evolver.library import read
-from sandbox.capacity import Pairing
 from sandbox.cluster import load_cluster
 from sandbox.engine import load_policy
 from sandbox.native.compiler import machine_code
 from sandbox.replay import at_load
-from sandbox.scenario import outcome_of, score, split_windows
+from sandbox.scenario import outcome_of, score
 from sandbox.scores import Candidate
 from sandbox.scoring import ServingScoring, score_job
-from sandbox.simulation import SimulationError
 from sandbox.verifier import verify
+from sandbox.windows import split_windows
 from sandbox.worker import WorkerPool
-from telemetry.capacity import CapacityTrace
 from telemetry.generator import generate
 from telemetry.profile import load_profile
-from telemetry.trace import TraceMeta
 
 CLUSTER = load_cluster("edge-8b")
 
@@ -32,42 +27,6 @@ def trace():
 @pytest.fixture(scope="module")
 def windows(trace):
     return split_windows(trace, CLUSTER)
-
-
-def test_at_least_eight_windows_are_sealed_and_all_are_in_order(windows):
-    assert len(windows.sealed) >= 8
-    assert [w.name for w in windows.all] == sorted(w.name for w in windows.all)
-    shares = np.array([len(windows.training), len(windows.validation), len(windows.sealed)])
-    assert np.allclose(shares / shares.sum(), [0.4, 0.2, 0.4], atol=0.05)
-
-
-def test_measured_parts_never_overlap_and_warm_ups_come_just_before(windows):
-    for before, after in pairwise(windows.all):
-        assert before.stop_s <= after.start_s + 1e-9
-    for window in windows.all:
-        assert window.trace.span_s == pytest.approx(
-            window.stop_s - window.start_s + window.warmup_s
-        )
-
-
-def test_every_request_after_the_first_warm_up_is_measured_once(trace, windows):
-    measured = sum(int((w.trace.arrival_s >= w.warmup_s).sum()) for w in windows.all)
-    assert measured == int((trace.arrival_s >= windows.all[0].start_s).sum())
-
-
-def test_capacity_is_cut_with_its_window(trace):
-    ups = CapacityTrace.of(
-        TraceMeta(name="c"), "availability", span_s=trace.span_s, initial_up=[True] * 3,
-        time_s=[trace.span_s / 2], node=[0], up=[False],
-    )  # fmt: skip
-    cut = split_windows(trace, CLUSTER, Pairing(ups, 1, 1))
-    assert cut.all[0].capacity.trace.initial_up.all()
-    assert not cut.all[-1].capacity.trace.initial_up[0]
-
-
-def test_a_trace_that_is_too_short_is_refused(trace):
-    with pytest.raises(SimulationError, match="longer trace"):
-        split_windows(trace.slice(0.0, 2.0), CLUSTER)
 
 
 def test_law_4_scores_do_not_depend_on_the_number_of_workers_nor_on_the_process(windows):

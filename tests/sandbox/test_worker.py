@@ -113,6 +113,12 @@ def test_machine_code_is_made_once_a_source_and_reaches_every_child(pool):
     assert {objectives(scores)[0] for scores in pool.evaluate(jobs[:4])} == {3.0}
 
 
+def test_machine_code_is_made_after_all_for_what_takes_too_long_without(pool):
+    slow, good = pool.evaluate([job("slowly"), job("well")])
+    assert (objectives(slow), objectives(good)) == ([4.0, 40.0], [2.0, 20.0])
+    assert slow[0].metrics["calls"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("mishap", "fault"), [("exit", "crash"), ("refuse", "refused"), ("allocate", "memory")]
 )

@@ -17,6 +17,7 @@ TOY = str(Path(__file__).parent / "toy")
 class Question:
     message: dict[str, Any]
     needs_code: bool = False
+    patience_s: float = float("inf")
 
 
 @dataclass
@@ -44,7 +45,9 @@ class ToyScoring:
             "parameters": candidate.parameters,
             "windows": list(windows),
         }
-        return Question(message, candidate.source_text.startswith("compile"))
+        text = candidate.source_text
+        patience_s = 0.1 if text.startswith("slowly") else float("inf")
+        return Question(message, text.startswith("compile"), patience_s)
 
     def scores(self, windows, reply):
         *values, calls = struct.unpack(f"<{len(windows) + 1}d", reply)

@@ -21,8 +21,8 @@ from evolver.report_html import page_of
 from evolver.task import Gate, Human
 from evolver.verdict import Effect, Outcome, Verdict
 from evolver.written import written
-from sandbox.scenario import Windows
 from sandbox.verifier import verify
+from sandbox.windows import Windows
 
 KEYS = {"schema", "verdict", "policy", "best_human", "effect", "evaluations", "seconds", "tokens",
         "price_usd", "run"}

@@ -49,6 +49,8 @@ def score_job(payload, message, attachment, kept):
     words = message["source"].split()
     if words[0] == "compile":
         value = 3.0 if attachment == b"code of " + message["source"].encode() else 666.0
+    elif words[0] == "slowly":
+        value = 4.0 if attachment else do_hang(payload, None, kept)
     else:
         value = globals()[f"do_{words[0]}"](payload, message["parameters"], kept) or 1.0
     numbers = [payload["base"][w] * value for w in message["windows"]]

@@ -1,0 +1,45 @@
+"""The fidelities of a search for serving policies: a probe, then training windows in blocks.
+
+Successive halving: all candidates run on one typical window, half of them on two more, one a light
+and one a heavy one, and the best of those on the rest. Which windows those are is a matter of
+their load, so the first look is not always at the beginning of the trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evolver.task import Rung
+from sandbox.scenario import Scenario
+from sandbox.windows import Windows
+
+SCREEN_KEEP, HALF_KEEP = 0.5, 0.4  # one in five is worth all windows
+FEWEST_TO_HALVE = 5  # with fewer training windows one screen is enough
+LIGHT, HEAVY = 1 / 6, 5 / 6  # quantiles of load
+
+
+def rungs_of(windows: Windows) -> tuple[Rung, ...]:
+    """The rungs, cheapest first; those that count cover the training windows once."""
+    ranked = [window.name for window in sorted(windows.training, key=_load)]
+    screen = ranked[len(ranked) // 2]
+    rungs = [Rung("screen", (screen,), SCREEN_KEEP)]
+    if windows.probe is not None:
+        rungs.insert(0, Rung("probe", (windows.probe.name,), counts=False))
+    half: tuple[str, ...] = ()
+    if len(ranked) >= FEWEST_TO_HALVE:
+        half = (ranked[_place(ranked, LIGHT)], ranked[_place(ranked, HEAVY)])
+        rungs.append(Rung("half", half, HALF_KEEP))
+    seen = {screen, *half}
+    rest = tuple(window.name for window in windows.training if window.name not in seen)
+    return (*rungs, Rung("training", rest))
+
+
+def _load(window: Scenario) -> tuple[float, str]:
+    """Tokens a second, ties by name."""
+    trace = window.trace
+    tokens = int(trace.prompt_tokens.sum()) + int(trace.output_tokens.sum())
+    return tokens / trace.span_s, window.name
+
+
+def _place(ranked: Sequence[str], quantile: float) -> int:
+    return min(int(quantile * len(ranked)), len(ranked) - 1)
