@@ -1,5 +1,6 @@
 """The examples and the policies in the documents do what they say."""
 
+import importlib
 import re
 import runpy
 import sys
@@ -28,6 +29,47 @@ def test_a_trace_of_ones_own_is_replayed(capsys, monkeypatch, tmp_path):
     out = capsys.readouterr().out
     assert "200 requests" in out
     assert re.search(r"own_policy +\d+\.\d\d s end to end", out)
+
+
+@pytest.fixture
+def other_task(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    yield importlib.import_module("other_task")
+    for name in ("other_task", "other_task_rules"):
+        del sys.modules[name]
+
+
+def test_something_else_than_serving_is_searched_and_equal_seeds_give_equal_runs(
+    other_task, capsys
+):
+    other_task.main(3)
+    once = capsys.readouterr().out
+    other_task.main(3)
+    assert capsys.readouterr().out == once
+    assert re.search(r"improved: Better than shortest first by 2\d\.\d% to", once)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "weight; minutes", "().__class__", "weight.real", "open('x')", "weight ** 9",
+        "f'{weight}'", "lambda: 1", "[weight]", "'weight'", "unknown", "1e999", "9**9**9", "min(*weight, 1)",
+        "\0", "-" * 900 + "1", "weight < minutes < 1", "(a := weight)", "max(weight, 1, key=weight)",
+        "+".join("1" * 99), "(" * 400 + "1" + ")" * 400, "True if weight else None",
+    ],
+)  # fmt: skip
+def test_a_rule_of_the_example_can_do_nothing_but_arithmetic(other_task, text):
+    with pytest.raises(other_task.NotARule):
+        other_task.Rule(text)
+
+
+@pytest.mark.parametrize("text", ["weight / (minutes - minutes)", "-(2 if weight < 3 else 1)", "7"])
+def test_a_rule_reads_back_as_itself_and_always_has_a_value(other_task, text):
+    rule = other_task.Rule(text)
+    assert other_task.Rule(rule.annotated()).digest() == rule.digest()
+    other = dict.fromkeys(rule.parameters(), 12.5)
+    assert other_task.Rule(rule.written(other)).digest() == rule.digest(other)
+    assert other_task.work(rule, other, "training-0").fault is None
 
 
 @pytest.mark.parametrize("page", ["docs/policies.md"])
