@@ -20,10 +20,10 @@ class Progress(Protocol):
         """`proposer` is asked for place `place` (from 1) of the `of` places that are open."""
 
     def scoring(self, done: int, of: int, rung: str) -> None:
-        """`done` of `of` window runs are scored; `rung` names what they are for.
+        """`done` of `of` policies are scored; `rung` names what on.
 
-        Called with `done` 0 when a batch begins and as its jobs come back. `rung` is the name of
-        a rung of the cascade, or words such as "humans", "tuning" and "validation".
+        Called with `done` 0 when a batch begins, and as each is done. `rung` is the name of a rung
+        of the cascade, or "baselines", "veterans", "variants", "validation", "sealed".
         """
 
     def waiting(self, reason: str, seconds: float) -> None:

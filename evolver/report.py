@@ -68,7 +68,38 @@ class Code:
     title: str = ""
 
 
-Block = Heading | Lines | Grid | Plot | Code
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One curve: points (x, y) in order of x; a value holds until the next one.
+
+    Attributes:
+        dots: the points alone, without a line between them.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    dots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Several series over one axis, in percent on the other; `level` is a line to compare with."""
+
+    title: str
+    across: str
+    series: tuple[Series, ...]
+    level: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Blocks that a page shows when its summary is clicked; a terminal leaves them out."""
+
+    summary: str
+    blocks: tuple[Block, ...]
+
+
+Block = Heading | Lines | Grid | Plot | Curves | Code | Fold
 
 
 @dataclass(slots=True)
@@ -102,6 +133,22 @@ class Report:
     def plot(self, title: str, values: Sequence[float], span: str = "") -> Report:
         """Add a series."""
         self.blocks.append(Plot(title, tuple(values), span))
+        return self
+
+    def curves(
+        self,
+        title: str,
+        across: str,
+        series: Sequence[Series],
+        level: tuple[str, float] | None = None,
+    ) -> Report:
+        """Add curves of shares, such as 0.05 for 5 %, over the axis `across`."""
+        self.blocks.append(Curves(title, across, tuple(series), level))
+        return self
+
+    def fold(self, summary: str, inside: Report) -> Report:
+        """Add what another report holds, folded."""
+        self.blocks.append(Fold(summary, tuple(inside.blocks)))
         return self
 
     def code(self, text: str, language: str = "python", title: str = "") -> Report:

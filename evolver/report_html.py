@@ -6,25 +6,52 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from evolver.report import Block, Cell, Code, Grid, Heading, Lines, Plot, Report, diff_tone, plain
+from evolver.report import (
+    Block,
+    Cell,
+    Code,
+    Curves,
+    Fold,
+    Grid,
+    Heading,
+    Lines,
+    Plot,
+    Report,
+    diff_tone,
+    plain,
+)
+from evolver.report_svg import figure_of
 
 WIDTH, HEIGHT = 720, 96
 
+# Nothing is fetched and nothing runs, whatever a candidate's text holds.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --dim: #667085; --line: #d9dee6;
-  --good: #1a7f4b; --bad: #b42318; --mark: #2f6fde; --paper: #fff; --soft: #f6f7f9; }
+  --good: #1a7f4b; --bad: #b42318; --mark: #2f6fde; --paper: #fff; --soft: #f6f7f9;
+  --second: #b5470f; --third: #7a3fb5; --fourth: #0e7490; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --line: #344054;
-  --good: #55c88a; --bad: #f97066; --mark: #7aa7ff; --paper: #14181f; --soft: #1b212b; } }
+  --good: #55c88a; --bad: #f97066; --mark: #7aa7ff; --paper: #14181f; --soft: #1b212b;
+  --second: #f5a26b; --third: #c49bf0; --fourth: #5cc8dc; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.5rem; margin: 0 0 1rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
+h1 { font-size: 1.5rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
 p { margin: .15rem 0; } .about, .dim, caption, figcaption { color: var(--dim); }
 .strong { font-weight: 600; } .good { color: var(--good); } .bad { color: var(--bad); }
 table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .35rem; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; }
 th { font-weight: 600; } .number { text-align: right; }
+.wide { overflow-x: auto; } td { overflow-wrap: break-word; vertical-align: top; }
+td.number { white-space: nowrap; } p { overflow-wrap: anywhere; }
 figure { margin: .75rem 0; } svg { width: 100%; max-width: 45rem; height: auto; }
+svg.key { width: 1.6rem; height: .6rem; } .entry { white-space: nowrap; margin-right: 1rem; }
+svg.curves { max-width: 40rem; } svg text { font: 12px system-ui, sans-serif; fill: var(--dim);
+  paint-order: stroke; stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; }
+svg text.value { fill: var(--ink); font-weight: 600; }
+details { margin: .5rem 0; border-left: 2px solid var(--line); padding-left: .8rem; }
+summary { cursor: pointer; overflow-wrap: anywhere; }
 pre { background: var(--soft); padding: .8rem 1rem; overflow-x: auto; font-size: 13px;
   line-height: 1.45; border-radius: 6px; }
 """
@@ -36,6 +63,7 @@ def page_of(report: Report) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{_text(report.title)}</title>\n<style>{_STYLE}</style></head>\n"
         f"<body><h1>{_text(report.title)}</h1>\n{body}\n</body></html>\n"
     )
@@ -52,8 +80,13 @@ def _block(block: Block) -> str:
             return _table(block)
         case Plot():
             return _figure(block)
+        case Curves():
+            return figure_of(block)
         case Code():
             return _code(block)
+        case Fold(summary, inside):
+            held = "\n".join(_block(one) for one in inside)
+            return f"<details><summary>{_text(summary)}</summary>\n{held}\n</details>"
 
 
 def _table(grid: Grid) -> str:
@@ -64,7 +97,8 @@ def _table(grid: Grid) -> str:
     )
     rows = "\n".join(f"<tr>{_row(row, right)}</tr>" for row in grid.rows)
     caption = f"<caption>{_text(grid.title)}</caption>" if grid.title else ""
-    return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>"
+    table = f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>"
+    return f'<div class="wide">{table}</div>'
 
 
 def _row(row: Sequence[Cell], right: Sequence[bool]) -> str:

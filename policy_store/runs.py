@@ -1,8 +1,9 @@
 """Evolution runs and their events, written as they happen so that a stopped run can go on."""
 
 import json
+import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -118,6 +119,26 @@ class Runs:
         with self._database.reading() as session:
             return _run(_row(session, run))
 
+    def find_run(self, word: str) -> Run:
+        """One run by its id, by at least the first four of its digits, or "last" for the newest.
+
+        Raises:
+            UnknownRun: no such run.
+            InvalidInput: several runs begin so, or it is too short to tell.
+        """
+        query = select(RunRow).order_by(RunRow.started_at.desc(), RunRow.id).limit(2)
+        if word != "last":
+            if not re.fullmatch("[0-9a-f]{4,32}", word):
+                raise InvalidInput(f"{word!r} is no run: give its first four digits, or `last`.")
+            query = query.where(RunRow.id.startswith(word))
+        with self._database.reading() as session:
+            found = session.scalars(query).all()
+            if not found:
+                raise UnknownRun(_unknown(word))
+            if len(found) > 1 and word != "last":
+                raise InvalidInput(f"Several runs begin with {word}: give more of its digits.")
+            return _run(found[0])
+
     def list_runs(self, limit: int = 100) -> tuple[Run, ...]:
         """Runs, newest first."""
         query = select(RunRow).order_by(RunRow.started_at.desc(), RunRow.id).limit(limit)
@@ -134,13 +155,17 @@ class Runs:
         with self._database.reading() as session:
             return {row.id: row.summary for row in session.execute(query) if row.summary}
 
-    def events(self, run: str, *, after: int = 0, limit: int | None = None) -> tuple[RunEvent, ...]:
-        """Events with a sequence above `after`, in order.
+    def events(
+        self, run: str, *, after: int = 0, limit: int | None = None, kinds: Collection[str] = ()
+    ) -> tuple[RunEvent, ...]:
+        """Events with a sequence above `after`, in order; of these kinds only, if any are given.
 
         Raises:
             UnknownRun: no such run.
         """
         query = select(RunEventRow).where(RunEventRow.run_id == run, RunEventRow.sequence > after)
+        if kinds:
+            query = query.where(RunEventRow.kind.in_(kinds))
         with self._database.reading() as session:
             _row(session, run)
             rows = session.scalars(query.order_by(RunEventRow.sequence).limit(limit))
@@ -152,8 +177,14 @@ class Runs:
 def _row(session: Session, run: str) -> RunRow:
     row = session.get(RunRow, run)
     if row is None:
-        raise UnknownRun(f"There is no run {run}: check the id that `evolver evolve` printed.")
+        raise UnknownRun(_unknown(run))
     return row
+
+
+def _unknown(run: str) -> str:
+    if run == "last":
+        return "No run is stored yet: begin one with `evolver evolve TRACE`."
+    return f"There is no run {run}: check the id with `evolver run list`."
 
 
 def _unfinished(session: Session, run: str) -> RunRow:

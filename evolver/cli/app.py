@@ -20,13 +20,14 @@ from evolver.cli.keys_command import keys_app
 from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.policy_commands import policy_app
 from evolver.cli.replay_command import replay
+from evolver.cli.run_commands import run_app
 from evolver.cli.screen import Screen
 from evolver.cli.serve_command import serve
 from evolver.cli.status_command import status
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
-    "demo", "trace", "calibrate", "replay", "check", "evolve", "policy", "keys", "serve",
+    "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "keys", "serve",
     "host", "status", "doctor",
 )  # fmt: skip
 
@@ -72,6 +73,7 @@ def evolver(
     evolver trace info FILE                     what a trace or capacity file holds
     evolver replay FILE -p round_robin -p x.py  compare policies on it
     evolver evolve FILE --seed 1                look for a better one, and prove it
+    evolver run show                            what the last run tried, found and cost
     evolver policy approve ID --note "why"      let it go live
     evolver serve --engine URL                  put it in front of engines
     """
@@ -85,6 +87,7 @@ app.command()(calibrate)
 app.command()(replay)
 app.command()(check)
 app.command()(evolve)
+app.add_typer(run_app)
 for decision in (activate, rollback, renew):
     policy_app.command()(decision)
 policy_app.command(name="publish")(write_again)

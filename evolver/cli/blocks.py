@@ -12,15 +12,29 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from evolver.cli.curves import drawn
 from evolver.cli.screen import STYLES
-from evolver.report import Block, Code, Grid, Heading, Lines, Plot, Report, diff_tone, plain
+from evolver.report import (
+    Block,
+    Code,
+    Curves,
+    Fold,
+    Grid,
+    Heading,
+    Lines,
+    Plot,
+    Report,
+    diff_tone,
+    plain,
+)
 from telemetry.sparkline import sparkline
 
 
 def renderables(report: Report) -> Iterator[RenderableType]:
     """What to print, block by block."""
     for block in report.blocks:
-        yield _drawn(block)
+        if not isinstance(block, Fold):
+            yield _drawn(block)
 
 
 def _drawn(block: Block) -> RenderableType:
@@ -34,8 +48,12 @@ def _drawn(block: Block) -> RenderableType:
             return _table(block)
         case Plot():
             return _spark(block)
+        case Curves():
+            return _curves(block)
         case Code():
             return _code(block)
+        case Fold():
+            return Text("")
 
 
 def _table(grid: Grid) -> RenderableType:
@@ -63,6 +81,11 @@ def _spark(plot: Plot) -> RenderableType:
         return Text("")
     words = f"{plot.title}  0 .. {max(*known, 0.0):.3g}  {plot.span}".rstrip()
     return Group(Text(sparkline(plot.values), style="cyan"), Text(plain(words), style="dim"))
+
+
+def _curves(curves: Curves) -> RenderableType:
+    picture = Text(plain("\n".join(drawn(curves))), style="cyan", no_wrap=True, overflow="crop")
+    return Group(Text("\n" + plain(curves.title), style="dim"), picture)
 
 
 def _code(code: Code) -> RenderableType:

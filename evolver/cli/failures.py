@@ -53,7 +53,7 @@ _NEXT: dict[str, tuple[int, str]] = {
     "EngineUnavailable": (REFUSED, "evolver doctor"),
     "WorkersUnavailable": (REFUSED, "evolver doctor"),
     "UnknownPolicy": (MISUSED, "evolver policy list"),
-    "UnknownRun": (MISUSED, "evolver status"),
+    "UnknownRun": (MISUSED, "evolver run list"),
     "InvalidInput": (MISUSED, HELP),
     "ForbiddenMove": (REFUSED, "evolver policy list"),
     "StaleDecision": (REFUSED, "evolver status"),

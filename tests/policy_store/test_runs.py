@@ -69,3 +69,20 @@ def test_summaries_are_of_one_verdict_and_newest_first(store):
         (runs[2], {"n": 2}),
         (runs[0], {"n": 0}),
     ]
+
+
+def test_a_run_is_found_by_its_first_digits_or_as_the_last(store):
+    first = store.runs.start_run("evolve", {})
+    second = store.runs.start_run("evolve", {})
+    assert store.runs.find_run(first.id[:12]) == first
+    assert store.runs.find_run("last").id in (first.id, second.id)
+    with pytest.raises(UnknownRun, match="evolver run list"):
+        store.runs.find_run("f" * 32)
+    with pytest.raises(InvalidInput, match="first four digits"):
+        store.runs.find_run("abc")
+
+
+def test_events_of_some_kinds_only(store):
+    run = store.runs.start_run("evolve", {}).id
+    store.runs.append_events(run, [("scored", {}), ("done", {}), ("scored", {})])
+    assert [event.sequence for event in store.runs.events(run, kinds=("scored",))] == [1, 3]
