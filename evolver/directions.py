@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from evolver.archive import Member
@@ -16,6 +17,10 @@ from evolver.prompt_lines import harmless, number, percent
 from evolver.proposer import ProposalRequest
 from evolver.reference import hook_names, signals
 from evolver.task import Tunable
+
+HOOKS = "Hooks that count here"
+SILENT = "Signals that say nothing here"
+"""Lines of a description that begin so name the hooks to search, and the signals to leave out."""
 
 EDGE = 0.03  # of its range within which a constant sits at the end of it
 SIGNALS_NAMED = 3
@@ -44,18 +49,24 @@ def direction(request: ProposalRequest) -> str:
     hooks = hooks_that_count(request)
     kinds = [found for kind in _KINDS if (found := kind(request, hooks))]
     chosen = rng.choice(rng.choice(kinds))
-    unread = sorted(_unread(request.parent, hooks))
+    about = [hook for hook in hooks if hook in _words(chosen)]
+    unread = sorted(_unread(request, about or hooks))
     some = rng.sample(unread, min(SIGNALS_NAMED, len(unread)))
+    end = "" if chosen.endswith((".", "?")) else "."
     names = f" Signals it does not read yet, among others: {', '.join(some)}." if some else ""
-    return f"Look here first: {chosen}{names}"
+    return f"Look here first: {chosen}{end}{names}"
+
+
+def _words(line: str) -> set[str]:
+    """Names in a line, as `route` and `Instance.tp`."""
+    return {word.strip(".") for word in re.findall(r"[\w.]+", line)}
 
 
 def hooks_that_count(request: ProposalRequest) -> tuple[str, ...]:
     """Hooks that the description of the problem names; those of the parent where it names none."""
     feedback = request.feedback
-    words = set[str]()
-    for line in (*feedback.setting_lines, *feedback.objective_text.splitlines()):
-        words.update(line.replace(",", " ").replace(".", " ").replace("`", " ").split())
+    lines = (*feedback.setting_lines, *feedback.objective_text.splitlines())
+    words = {word for line in lines if line.startswith(HOOKS) for word in _words(line)}
     named = tuple(hook for hook in hook_names() if hook in words)
     return named or tuple(_defined(request.parent))
 
@@ -92,10 +103,10 @@ def _windows(request: ProposalRequest, _: Sequence[str]) -> list[str]:
     for window, result in sorted(request.parent.results.items()):
         others = [o.results[window].objective for o in request.others if window in o.results]
         if others and result.objective > min(others) > 0.0:
-            losses[window] = result.objective / min(others) - 1.0
+            losses[window] = 1.0 - min(others) / result.objective
     worst = sorted(losses, key=losses.__getitem__, reverse=True)[:WINDOWS_NAMED]
     return [
-        f"window {harmless(w, 40)}, where another policy is {percent(losses[w])} better; find out "
+        f"window {harmless(w, 40)}, where another policy takes {percent(losses[w])} less; find out "
         "what is special about it in the tables above."
         for w in worst
     ]
@@ -154,11 +165,22 @@ _KINDS: tuple[Callable[[ProposalRequest, Sequence[str]], list[str]], ...] = (
 )  # fmt: skip
 
 
-def _unread(parent: Member, hooks: Sequence[str]) -> frozenset[str]:
-    """Signals that the hooks that count could read and the parent does not."""
-    read: frozenset[str] = getattr(parent.program, "fields_read", frozenset())
-    known = {name for hook in hooks for name in signals(hook)} - read
+def _unread(request: ProposalRequest, hooks: Sequence[str]) -> frozenset[str]:
+    """Signals that these hooks could read, that say something here and the parent does not read."""
+    read: frozenset[str] = getattr(request.parent.program, "fields_read", frozenset())
+    known = {name for hook in hooks for name in signals(hook)} - read - _silent(request)
     return frozenset(name for name in known if name.partition(".")[2] not in _NAMES_ONLY)
+
+
+def _silent(request: ProposalRequest) -> set[str]:
+    """Names in lines such as `Signals that say nothing here, of Request: session, turn.`"""
+    found = set[str]()
+    for line in request.feedback.setting_lines:
+        head, _, names = line.partition(":")
+        if head.startswith(SILENT):
+            record = head.rpartition(" ")[2]
+            found.update(f"{record}.{name}" for name in _words(names))
+    return found
 
 
 def _mean(parent: Member, metric: str) -> float:

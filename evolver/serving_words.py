@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from evolver.directions import HOOKS
 from evolver.prompt_lines import Cell, number, percent, table
 from evolver.regimes import regime_of
+from evolver.serving_signals import silent_lines
 from evolver.serving_task import (
     GOODPUT_SLACK,
     KEPT_SLACK,
@@ -66,6 +68,7 @@ def description_of(problem: Problem, windows: Windows) -> Description:
             _price(cluster),
             *_caching(problem),
             *_changes(problem, windows),
+            *silent_lines(problem, training),
         ),
         regime=_regime(problem, training),
     )
@@ -106,7 +109,7 @@ def _guardrails(cluster: ClusterSpec) -> Iterable[str]:
 
 
 def _hooks(hooks: frozenset[str]) -> str:
-    return f"Hooks that count here, others are refused: {', '.join(sorted(hooks))}."
+    return f"{HOOKS}, others are refused: {', '.join(sorted(hooks))}."
 
 
 def _fleet(cluster: ClusterSpec) -> Iterable[str]:

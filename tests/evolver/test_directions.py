@@ -29,6 +29,19 @@ def test_hooks_are_those_that_the_problem_names():
     assert hooks_that_count(request(objective_text="Lower.")) == ("route",)
 
 
+def test_silent_signals_are_not_named():
+    loud = sorted(signals("route"))[::40]
+    quiet = sorted(signals("route") - set(loud))
+    lines = tuple(
+        f"Signals that say nothing here, of {record}: "
+        f"{', '.join(n.partition('.')[2] for n in quiet if n.startswith(record))}."
+        for record in ("Request", "Instance")
+    )
+    asked = request(objective_text="", setting_lines=lines, seed=3)
+    named = direction(asked).partition("among others: ")[2].rstrip(".").split(", ")
+    assert set(named) <= set(loud)
+
+
 def test_a_route_sees_no_plan():
     assert "Request.prompt_tokens" in signals("route")
     assert "Pool.free" in signals("schedule")
