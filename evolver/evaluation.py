@@ -14,8 +14,8 @@ from evolver.task import Job, Program, Results, Task, WindowResult
 
 CHUNKS_LEFT = 4  # near the end of its time a run scores a quarter of what still fits at once
 
-Keep = Callable[[str, WindowResult], None]
-"""Takes each result, with the candidate's digest, the moment it is there."""
+Keep = Callable[[str, Sequence[WindowResult]], None]
+"""Takes the results of each job, with the candidate's digest, the moment they are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +140,16 @@ class Evaluator:
         return replace(job, windows=windows)
 
     def _take(self, job: Job, results: Sequence[WindowResult]) -> None:
-        for window, result in zip(job.windows, results, strict=True):
-            checked = self._checked(result, window)
-            self.known[job.digest, window] = checked
-            self.keep(job.digest, checked)
+        pairs = zip(job.windows, results, strict=True)
+        checked = [self._checked(result, window) for window, result in pairs]
+        self.known.update(((job.digest, result.window), result) for result in checked)
+        self.keep(job.digest, checked)
 
     def _checked(self, result: WindowResult, window: str) -> WindowResult:
-        """A fault, or an objective that is no positive number, is the worst case."""
+        """A fault, or an objective that is no positive number, is the worst case.
+
+        What was not measured is left out: a record holds numbers only, and must say the same.
+        """
         fault = result.fault
         worst = self.task.worst_objective
         if result.window != window:
@@ -154,7 +157,10 @@ class Evaluator:
         elif fault is None and not (math.isfinite(result.objective) and result.objective > 0):
             fault = f"objective is {result.objective}"
         objective = min(result.objective, worst) if fault is None else worst
-        return replace(result, window=window, objective=objective, fault=fault)
+        metrics = {name: v for name, v in result.metrics.items() if math.isfinite(v)}
+        return replace(
+            result, window=window, objective=objective, metrics=metrics, fault=fault
+        )
 
 
 @dataclass(frozen=True, slots=True)

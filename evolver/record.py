@@ -1,61 +1,89 @@
-"""Keeps a run in the store as it happens: its events, model exchanges and proposed winner."""
+"""Keeps a run in the store as it happens, so that whatever ends it, it can go on.
+
+Results and model answers are kept the moment they are there, since they cost something; events by
+the wave. What is lost with a killed process is what was in flight.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any
 
-from evolver.budget import Limits
+from evolver.errors import BudgetTooSmall, NothingToStartFrom, RecordStale
+from evolver.history import History
 from evolver.journal import Event, EventKind
 from evolver.loop import RunResult
-from evolver.model_endpoint import Exchange, ModelSettings
+from evolver.model_endpoint import Exchange
+from evolver.run_start import RunStart
+from evolver.task import WindowResult
 from evolver.verdict import Verdict
 from evolver.written import written
-from policy_store import Origin, PolicyStore, State
+from policy_store import Origin, PolicyStore, State, StoreError
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import Evidence
 
-if TYPE_CHECKING:
-    from evolver.evolution import Problem
-
-_FLUSH_AFTER = (
-    EventKind.RUN_STARTED,
-    EventKind.GENERATION_DONE,
-    EventKind.SEALED_OPENED,
-    EventKind.RUN_FINISHED,
-)
+_log = logging.getLogger("evolver.record")
+_RESULT, _EXCHANGE, _STOPPED = "result", "model_exchange", "stopped"
+_WAITS = frozenset({EventKind.CANDIDATE_DROPPED, EventKind.CANDIDATE_DUPLICATE,
+                    EventKind.CANDIDATE_REFUSED, EventKind.HUMAN_SCORED})  # fmt: skip
+_FLUSH_AT = 64  # rows that wait at most
+_OF_EVENT = frozenset({"sequence", "generation", "candidate", "seconds"})
 
 
 class RunRecord:
-    """An event sink that writes to the store, and closes the run whatever happens.
+    """Writes a run to the store, and knows what it wrote before an interruption.
 
     Attributes:
         run: id of the run in the store.
+        history: empty for a run that begins.
+        exchanges: what models were asked and answered before.
     """
 
     def __init__(
-        self, store: PolicyStore, problem: Problem, limits: Limits, model: ModelSettings | None
+        self,
+        store: PolicyStore,
+        run: str,
+        last: int = 0,
+        history: History | None = None,
+        exchanges: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        self._store = store
+        self._store, self.run, self._last = store, run, last
+        self.history = history or History()
+        self.exchanges = tuple(exchanges)
         self._waiting: list[tuple[str, dict[str, object]]] = []
         self._lock = threading.Lock()
         self._finished = False
-        config: dict[str, object] = {
-            "trace": problem.trace.digest(),
-            "trace_name": problem.trace.meta.name,
-            "trace_notes": list(problem.trace.meta.notes),
-            "cluster": problem.cluster.model_dump(mode="json"),
-            "load": asdict(problem.load),
-            "capacity": problem.capacity.trace.digest() if problem.capacity else None,
-            "mode": problem.mode,
-            "seed": problem.seed,
-            "limits": asdict(limits),
-            "model": model.model if model else None,
-        }
-        self.run = store.runs.start_run("evolve", config).id
+
+    @classmethod
+    def begin(cls, store: PolicyStore, start: RunStart) -> RunRecord:
+        """A new run."""
+        return cls(store, store.runs.start_run("evolve", start.config()).id)
+
+    @classmethod
+    def resume(cls, store: PolicyStore, run: str) -> RunRecord:
+        """A run that was interrupted.
+
+        Raises:
+            UnknownRun: there is none with this id.
+            RecordStale: it has ended, or its rows cannot be read.
+        """
+        row = store.runs.get_run(run)
+        if row.finished_at is not None:
+            raise RecordStale(
+                f"Run {run[:12]} has ended ({row.verdict}): see it with `evolver run show "
+                f"{run[:12]}`, and start a new one."
+            )
+        rows = store.runs.events(run)
+        try:
+            history = History(tuple(_events(rows)), dict(_results(rows)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordStale(f"The record of run {run[:12]} is damaged ({error}).") from error
+        exchanges = [row.payload for row in rows if row.kind == _EXCHANGE]
+        return cls(store, run, rows[-1].sequence if rows else 0, history, exchanges)
 
     def __enter__(self) -> RunRecord:
         return self
@@ -66,19 +94,25 @@ class RunRecord:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._finished:
+        """A run that cannot work is closed; one that was interrupted stays open, to go on."""
+        if self._finished or kind is None:
             return
-        self._flush()
-        if kind is not None:
-            verdict = "failed" if issubclass(kind, Exception) else "stopped"
-            self._store.runs.finish_run(self.run, verdict, {"error": kind.__name__})
+        self._wait(_STOPPED, {"error": kind.__name__})
+        try:
+            self._flush()
+            if issubclass(kind, BudgetTooSmall | NothingToStartFrom):
+                self._store.runs.finish_run(self.run, "failed", {"error": kind.__name__})
+        except StoreError as lost:
+            _log.warning("the end of run %s could not be written: %s", self.run[:12], lost)
 
     def on_event(self, event: Event) -> None:
-        """Keep an event; written in batches, at the latest when a generation is done.
+        """Keep an event that is not in the record yet.
 
         Raises:
             StoreError: among others where sealed windows are opened for a second candidate.
         """
+        if event.replayed:
+            return
         if event.kind is EventKind.SEALED_OPENED and event.candidate is not None:
             windows = event.data.get("windows")
             count = len(windows) if isinstance(windows, Sequence) else 0
@@ -87,29 +121,34 @@ class RunRecord:
             "sequence": event.sequence,
             "generation": event.generation,
             "candidate": event.candidate,
+            "seconds": event.seconds,
             **event.data,
         }
-        with self._lock:
-            self._waiting.append((event.kind.value, payload))
-        if event.kind in _FLUSH_AFTER or len(self._waiting) >= 256:
+        self._wait(event.kind.value, payload)
+        if event.kind not in _WAITS or len(self._waiting) >= _FLUSH_AT:
             self._flush()
+
+    def on_results(self, digest: str, results: Sequence[WindowResult]) -> None:
+        """Keep what was measured, at once."""
+        for result in results:
+            self._wait(_RESULT, {"digest": digest, **asdict(result)})
+        self._flush()
 
     def on_exchange(self, exchange: Exchange) -> None:
         """Keep what a model was asked and answered; at once, since it cost money."""
-        with self._lock:  # several answers may come at once
-            self._waiting.append(("model_exchange", asdict(exchange)))
+        self._wait(_EXCHANGE, asdict(exchange))
         self._flush()
 
     def propose(self, verdict: Verdict, evidence: Evidence, author: str) -> str:
         """Put the winner and its evidence into the store, ready for approval; its digest.
 
         What is stored is the source with its tuned constants written in, so that a host needs
-        nothing beside the text; the digest is that text's.
+        nothing beside the text; the digest is that text's. Proposed again it is the same version.
         """
         winner = verdict.winner
         if winner is None:
             raise ValueError("a verdict without a winner proposes nothing")
-        origin = Origin.MUTATOR if winner.origin == "mutator" else Origin.LLM
+        origin = Origin.MUTATOR if winner.origin in ("mutator", "tuner") else Origin.LLM
         source = written(winner.text, winner.parameters, winner.name)
         version = self._store.propose(
             source.canonical,
@@ -128,9 +167,20 @@ class RunRecord:
         return version.digest
 
     def finish(
-        self, result: RunResult, policy: str | None, missing_isolation: Sequence[str] = ()
+        self,
+        result: RunResult,
+        policy: str | None,
+        missing_isolation: Sequence[str] = (),
+        remembered: Mapping[str, object] | None = None,
     ) -> None:
-        """Close the run with its verdict, and with what its candidates were not isolated by."""
+        """Close the run with its verdict.
+
+        Args:
+            result: of the search.
+            policy: digest of what was proposed.
+            missing_isolation: what its candidates were not isolated by.
+            remembered: what later runs may learn from it.
+        """
         self._flush()
         verdict = result.verdict
         summary: dict[str, object] = {
@@ -142,12 +192,43 @@ class RunRecord:
             "tokens": result.tokens,
             "price_usd": result.price_usd,
             "missing_isolation": list(missing_isolation),
+            **(remembered or {}),
         }
         self._store.runs.finish_run(self.run, verdict.outcome.value, summary)
         self._finished = True
 
+    def _wait(self, kind: str, payload: dict[str, object]) -> None:
+        with self._lock:  # several answers may come at once
+            self._waiting.append((kind, payload))
+
     def _flush(self) -> None:
         with self._lock:
-            waiting, self._waiting = self._waiting, []
-            if waiting:
-                self._store.runs.append_events(self.run, waiting)
+            if self._waiting:
+                self._last = self._store.runs.append_events(
+                    self.run, self._waiting, after=self._last
+                )
+                self._waiting = []
+
+
+def _events(rows: Iterable[Any]) -> Iterable[Event]:
+    kinds = {kind.value for kind in EventKind}
+    for row in rows:
+        if row.kind in kinds:
+            data = {key: value for key, value in row.payload.items() if key not in _OF_EVENT}
+            yield Event(
+                int(row.payload["sequence"]),
+                EventKind(row.kind),
+                int(row.payload["generation"]),
+                row.payload["candidate"],
+                data,
+                float(row.payload["seconds"]),
+            )
+
+
+def _results(rows: Iterable[Any]) -> Iterable[tuple[tuple[str, str], WindowResult]]:
+    for row in rows:
+        if row.kind == _RESULT:
+            found = dict(row.payload)
+            digest = str(found.pop("digest"))
+            result = WindowResult(**{**found, "remarks": tuple(found["remarks"])})
+            yield (digest, result.window), result

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from policy_store import audit
 from policy_store.engine import Database
-from policy_store.errors import InvalidInput, SealedBefore, UnknownRun
+from policy_store.errors import InvalidInput, SealedBefore, StaleDecision, UnknownRun
 from policy_store.intake import json_text, plain_name
 from policy_store.records import Run, RunEvent
 from policy_store.tables import AuditRow, RunEventRow, RunRow
@@ -45,18 +45,34 @@ class Runs:
         """Add the next event; returns its sequence. See `append_events`."""
         return self.append_events(run, [(kind, payload)])
 
-    def append_events(self, run: str, events: Iterable[tuple[str, Mapping[str, object]]]) -> int:
+    def append_events(
+        self,
+        run: str,
+        events: Iterable[tuple[str, Mapping[str, object]]],
+        *,
+        after: int | None = None,
+    ) -> int:
         """Add (kind, payload) pairs in order, all or none; returns the last sequence.
+
+        Args:
+            run: its id.
+            events: what happened.
+            after: the sequence that must be the last so far, so that one process writes a run.
 
         Raises:
             UnknownRun: no such run.
             InvalidInput: the run is finished, or a payload is not JSON.
+            StaleDecision: another process goes on with this run.
         """
         plain = [(plain_name(kind), json.loads(json_text(payload))) for kind, payload in events]
         with self._database.deciding() as session:
             _unfinished(session, run)
             now = self._database.clock()
             last = _last_sequence(session, run)
+            if after is not None and after != last:
+                raise StaleDecision(
+                    f"Another process goes on with run {run[:12]}: end one of the two."
+                )
             for kind, payload in plain:
                 last += 1
                 session.add(

@@ -1,0 +1,111 @@
+"""All that a run begins with, as the store keeps it: enough to begin it again, and to go on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from typing import Any
+
+from evolver.budget import Limits
+from evolver.errors import RecordStale
+from evolver.loop import Memory
+from evolver.model_endpoint import ModelSettings
+from evolver.task import Human
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """What a run is given, beside its problem.
+
+    Attributes:
+        problem: facts that tell two problems apart; compared when a run goes on.
+        inputs: how the caller came to the problem, for the caller to come to it again.
+    """
+
+    limits: Limits
+    humans: tuple[Human, ...]
+    memory: Memory
+    models: tuple[ModelSettings, ...]
+    problem: Mapping[str, object]
+    inputs: Mapping[str, object] = field(default_factory=dict)
+
+    def config(self) -> dict[str, object]:
+        """As plain JSON values, without keys."""
+        return {
+            "format": FORMAT,
+            "code": code_digest(),
+            **self.problem,
+            "limits": asdict(self.limits),
+            "humans": [asdict(human) for human in self.humans],
+            "veterans": [asdict(human) for human in self.memory.veterans],
+            "worked": list(self.memory.worked),
+            "failed": list(self.memory.failed),
+            "model": ", ".join(model.model for model in self.models) or None,
+            "models": [_without_key(model) for model in self.models],
+            "inputs": dict(self.inputs),
+        }
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> RunStart:
+        """What `config` was made from.
+
+        Raises:
+            RecordStale: another version made it.
+        """
+        if config.get("format") != FORMAT or config.get("code") != code_digest():
+            raise RecordStale(
+                "The run was begun by another version of this program: a run goes on only with "
+                "the version that began it; start a new one."
+            )
+        try:
+            return cls(
+                Limits(**config["limits"]),
+                tuple(Human(**human) for human in config["humans"]),
+                Memory(
+                    tuple(Human(**human) for human in config["veterans"]),
+                    tuple(config["worked"]),
+                    tuple(config["failed"]),
+                ),
+                tuple(ModelSettings(**model) for model in config["models"]),
+                {key: config[key] for key in config if key not in _OWN},
+                dict(config["inputs"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordStale(f"The run's record cannot be read ({error}): start anew.") from error
+
+
+_OWN = frozenset(
+    ("format", "code", "limits", "humans", "veterans", "worked", "failed", "model", "models",
+     "inputs")
+)  # fmt: skip
+
+
+def _without_key(model: ModelSettings) -> dict[str, object]:
+    return {name: value for name, value in asdict(model).items() if name != "api_key"}
+
+
+@functools.cache
+def code_digest() -> str:
+    """SHA-256 of the sources that a run's course depends on: search, sandbox and traces."""
+    digest = hashlib.sha256()
+    for package in ("evolver", "sandbox", "telemetry"):
+        for name, content in sorted(_sources(resources.files(package), package)):
+            digest.update(name.encode() + b"\0" + content + b"\0")
+    return digest.hexdigest()
+
+
+def _sources(folder: Any, name: str) -> list[tuple[str, bytes]]:  # noqa: ANN401 - Traversable
+    """Python, templates and tables; what people are shown is no part of a run's course."""
+    found = []
+    for entry in folder.iterdir():
+        path = f"{name}/{entry.name}"
+        if entry.is_dir() and entry.name not in ("__pycache__", "cli"):
+            found += _sources(entry, path)
+        elif entry.name.endswith((".py", ".md", ".json", ".toml")):
+            found.append((path, entry.read_bytes()))
+    return found
