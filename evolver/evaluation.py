@@ -158,9 +158,7 @@ class Evaluator:
             fault = f"objective is {result.objective}"
         objective = min(result.objective, worst) if fault is None else worst
         metrics = {name: v for name, v in result.metrics.items() if math.isfinite(v)}
-        return replace(
-            result, window=window, objective=objective, metrics=metrics, fault=fault
-        )
+        return replace(result, window=window, objective=objective, metrics=metrics, fault=fault)
 
 
 @dataclass(frozen=True, slots=True)

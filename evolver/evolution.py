@@ -6,25 +6,31 @@ nothing of each other: the search sees a `Task`, the task sees a pool of locked-
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
-from evolver import library
+from evolver import library, veterans
 from evolver.budget import Limits
 from evolver.dossier import evidence_of
+from evolver.errors import RecordStale
 from evolver.exercised import exercised_hooks, keep_hooks
 from evolver.journal import EventSink
-from evolver.loop import RunResult, Search, SearchSettings
-from evolver.model_endpoint import Exchange, ModelSettings
+from evolver.loop import Memory, RunResult, Search, SearchSettings
+from evolver.model_endpoint import ModelSettings
 from evolver.models import model_proposer
 from evolver.mutator import Mutator
+from evolver.progress import SILENT, Progress
 from evolver.proposer import Proposer
 from evolver.record import RunRecord
+from evolver.regimes import Regime, regime_of
+from evolver.run_start import RunStart
 from evolver.serving_task import ServingTask
 from evolver.serving_words import description_of
 from evolver.task import Human
 from evolver.verdict import Outcome, smallest_gain
+from evolver.veterans import recall, remembered
 from policy_store import PolicyStore
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
@@ -40,7 +46,6 @@ from telemetry.trace import Trace
 
 # A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
 KEPT_CHILDREN = 40
-MODEL_CALLS = 4  # at once: a model is waited for, not computed here
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,36 @@ class Problem:
         """Hooks that the problem exercises."""
         replans = self.capacity is not None or self.mode == "backlog"
         return exercised_hooks(self.trace, self.cluster, replans)
+
+    def training(self, windows: Windows) -> Trace:
+        """The stretch of trace that a search may look at."""
+        stop_s = windows.training[-1].stop_s
+        return self.trace.slice(0.0, min(stop_s, self.trace.span_s))
+
+    def regime(self, windows: Windows) -> Regime:
+        """Which kind of problem this is, by what a search may look at."""
+        seen = self.training(windows)
+        return regime_of(
+            seen,
+            summarise(seen),
+            self.cluster,
+            self.hooks,
+            capacity_rps=self.load.capacity_rps or 0.0,
+            backlog=self.mode == "backlog",
+        )
+
+    def facts(self) -> dict[str, object]:
+        """What tells two problems apart, as plain JSON values."""
+        return {
+            "trace": self.trace.digest(),
+            "trace_name": self.trace.meta.name,
+            "trace_notes": list(self.trace.meta.notes),
+            "cluster": self.cluster.model_dump(mode="json"),
+            "load": asdict(self.load),
+            "capacity": self.capacity.trace.digest() if self.capacity else None,
+            "mode": self.mode,
+            "seed": self.seed,
+        }
 
     def windows(self) -> Windows:
         """Training, validation and sealed windows by time."""
@@ -87,17 +122,26 @@ class Evolution:
     policy: str | None
 
 
-def start_pool(
-    scenarios: Sequence[Scenario],
-    workers: int | None = None,
-    accept_missing: Collection[str] = (),
-) -> WorkerPool:
-    """A pool of locked-down workers that hold these scenarios; one worker a core by default."""
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Where a run computes; nothing here changes what it finds.
+
+    Attributes:
+        workers: processes that score; one a core by default.
+        accept_missing: layers of isolation that may be missing; the record says which were.
+    """
+
+    workers: int | None = None
+    accept_missing: Collection[str] = ()
+
+
+def start_pool(scenarios: Sequence[Scenario], means: Means) -> WorkerPool:
+    """A pool of locked-down workers that hold these scenarios."""
     return WorkerPool(
         ServingScoring(scenarios),
-        workers=workers or os.cpu_count() or 1,
+        workers=means.workers or os.cpu_count() or 1,
         keep=KEPT_CHILDREN,
-        accept_missing=accept_missing,
+        accept_missing=means.accept_missing,
     )
 
 
@@ -119,20 +163,19 @@ def humans(hooks: frozenset[str], active: Human | None = None) -> tuple[Human, .
 
 
 def proposers(
-    hooks: frozenset[str], model: ModelSettings | None, record: Callable[[Exchange], None]
+    hooks: frozenset[str], models: Sequence[ModelSettings], record: RunRecord
 ) -> tuple[Proposer, ...]:
-    """The built-in mutator over the library's hooks, and before it a model when one is named."""
+    """The built-in mutator over the library's hooks, and before it the models that are named."""
     texts = (keep_hooks(library.read(name), hooks) for name in library.names())
     donors = tuple(text for text in texts if text is not None)
     mutator = Mutator(donors, hooks=hooks)
-    if model is None:
-        return (mutator,)
-    return (model_proposer(model, record), mutator)
+    return (*(model_proposer(model, record.on_exchange) for model in models), mutator)
 
 
 def serving_task(problem: Problem, windows: Windows, pool: WorkerPool) -> ServingTask:
     """The search's view of the windows; the numbers shown to proposers are of training only."""
-    return ServingTask(pool, windows, description_of(problem, windows), problem.hooks)
+    description = replace(description_of(problem, windows), regime=problem.regime(windows))
+    return ServingTask(pool, windows, description, problem.hooks)
 
 
 def evolve(
@@ -140,45 +183,110 @@ def evolve(
     limits: Limits,
     store: PolicyStore,
     *,
-    workers: int | None = None,
-    accept_missing: Collection[str] = (),
-    model: ModelSettings | None = None,
+    models: Sequence[ModelSettings] = (),
     active: Human | None = None,
+    means: Means | None = None,
     sinks: Sequence[EventSink] = (),
+    progress: Progress = SILENT,
+    inputs: Mapping[str, object] | None = None,
     author: str = "evolver",
 ) -> Evolution:
     """Search, prove, and put the winner with its evidence into the store.
 
-    Layers of isolation in `accept_missing` may be missing; the notes of the windows and the run's
-    record say which were.
+    Args:
+        problem: what is searched on.
+        limits: what may be spent.
+        store: keeps the run as it happens, and remembers earlier ones.
+        models: who write candidates beside the built-in mutator.
+        active: the policy that runs now.
+        means: where to compute.
+        sinks: told the events.
+        progress: told what goes on between events.
+        inputs: how the caller came to the problem; kept for a resume.
+        author: of what is proposed.
 
     Raises:
-        EvolverError, SandboxError, StoreError: with what to do next; events up to then are kept.
+        EvolverError, SandboxError, StoreError: with what to do next. What happened up to then is
+            kept, and `resume` goes on with it.
     """
     windows = problem.windows()
-    with (
-        RunRecord(store, problem, limits, model) as record,
-        start_pool(windows.scenarios, workers, accept_missing) as pool,
-    ):
+    memory = recall(store, problem.regime(windows), problem.hooks)
+    start = RunStart(
+        limits, humans(problem.hooks, active), _search_memory(memory), tuple(models),
+        problem.facts(), inputs or {},
+    )  # fmt: skip
+    with RunRecord.begin(store, start) as record:
+        return _run(problem, windows, start, record, means or Means(), sinks, progress, author)
+
+
+def resume(
+    run: str,
+    problem: Problem,
+    store: PolicyStore,
+    *,
+    means: Means | None = None,
+    sinks: Sequence[EventSink] = (),
+    progress: Progress = SILENT,
+    author: str = "evolver",
+) -> Evolution:
+    """Go on with an interrupted run, to the end it would have come to.
+
+    The search goes through its record again, which takes seconds, and then on; sinks are told all.
+
+    Raises:
+        RecordStale: the problem or the program is another one than when the run began, or it ended.
+        EvolverError, SandboxError, StoreError: as `evolve`.
+    """
+    start = RunStart.of(store.runs.get_run(run).config)
+    if json.loads(json.dumps(problem.facts())) != dict(start.problem):
+        raise RecordStale(
+            f"Run {run[:12]} was begun on other data: give it the same trace, cluster and options."
+        )
+    with RunRecord.resume(store, run) as record:
+        return _run(
+            problem, problem.windows(), start, record, means or Means(), sinks, progress, author
+        )
+
+
+def _run(
+    problem: Problem,
+    windows: Windows,
+    start: RunStart,
+    record: RunRecord,
+    means: Means,
+    sinks: Sequence[EventSink],
+    progress: Progress,
+    author: str,
+) -> Evolution:
+    with start_pool(windows.scenarios, means) as pool:
         missing = tuple(layer.sentence for layer in pool.missing)
         windows = replace(windows, notes=(*windows.notes, *missing))
         task = serving_task(problem, windows, pool)
         search = Search(
             task,
-            proposers(problem.hooks, model, record.on_exchange),
-            humans(problem.hooks, active),
-            limits,
-            SearchSettings(
-                seed=problem.seed,
-                threads=MODEL_CALLS if model else 1,
-                smallest_gain=smallest_gain(problem.cluster),
-            ),
+            proposers(problem.hooks, start.models, record),
+            start.humans,
+            start.limits,
+            SearchSettings(seed=problem.seed, smallest_gain=smallest_gain(problem.cluster)),
             (record, *sinks),
+            memory=start.memory,
+            history=record.history,
+            keep=record.on_results,
+            progress=progress,
         )
         result = search.run()
-        evidence = evidence_of(result.verdict, problem, windows.scenarios, task)
-        policy = None
-        if result.verdict.outcome is Outcome.IMPROVED and evidence is not None:
-            policy = record.propose(result.verdict, evidence, author)
-        record.finish(result, policy, missing)
+        verdict = result.verdict
+        evidence = evidence_of(verdict, problem, windows.all, task)
+        policy, lesson = None, None
+        if verdict.outcome is Outcome.IMPROVED and evidence is not None and verdict.winner:
+            policy = record.propose(verdict, evidence, author)
+            gain = verdict.effect.gain if verdict.effect else None
+            lesson = remembered(policy, verdict.winner.idea, gain, problem.regime(windows))
+        record.finish(result, policy, missing, lesson)
     return Evolution(record.run, windows, result, evidence, policy)
+
+
+def _search_memory(memory: veterans.Memory) -> Memory:
+    """As the search takes it: veterans are candidates by name."""
+    offered = tuple(Human(v.name, v.text) for v in memory.veterans)
+    return Memory(offered, memory.worked, memory.failed)

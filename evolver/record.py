@@ -22,7 +22,8 @@ from evolver.run_start import RunStart
 from evolver.task import WindowResult
 from evolver.verdict import Verdict
 from evolver.written import written
-from policy_store import Origin, PolicyStore, State, StoreError
+from policy_store import Origin, PolicyStore, State
+from policy_store.errors import StoreError
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import Evidence
 
@@ -100,7 +101,7 @@ class RunRecord:
         self._wait(_STOPPED, {"error": kind.__name__})
         try:
             self._flush()
-            if issubclass(kind, BudgetTooSmall | NothingToStartFrom):
+            if isinstance(error, BudgetTooSmall | NothingToStartFrom):
                 self._store.runs.finish_run(self.run, "failed", {"error": kind.__name__})
         except StoreError as lost:
             _log.warning("the end of run %s could not be written: %s", self.run[:12], lost)

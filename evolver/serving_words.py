@@ -54,7 +54,7 @@ OBJECTIVE = (
 def description_of(problem: Problem, windows: Windows) -> Description:
     """What a run on this problem tells every proposer."""
     cluster = problem.cluster
-    training = problem.trace.slice(0.0, min(windows.training[-1].stop_s, problem.trace.span_s))
+    training = problem.training(windows)
     return Description(
         title=f"{problem.trace.meta.name} on {cluster.name}",
         objective="\n".join((*OBJECTIVE, *_guardrails(cluster), _hooks(problem.hooks))),

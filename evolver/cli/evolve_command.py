@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evolver.cli.evolve_inputs import ProblemInputs
 from evolver.cli.failures import Misused
-from evolver.cli.inputs import CapacityChoice, TraceChoice, checked_load, read_ground
+from evolver.cli.inputs import CapacityChoice, TraceChoice, checked_load
 from evolver.cli.options import (
     USUAL_CLUSTER,
     CalibrationFiles,
@@ -33,7 +34,6 @@ from evolver.cli.options import (
     RateAsRecorded,
     Seed,
     Span,
-    TraceFile,
     Until,
     screen_of,
 )
@@ -43,8 +43,7 @@ from evolver.cli.screen import Screen
 if TYPE_CHECKING:
     from evolver.budget import Limits
     from evolver.cli.evolve_view import EvolveView
-    from evolver.cli.replaying import Ground
-    from evolver.evolution import Evolution, Problem
+    from evolver.evolution import Evolution, Means
     from evolver.model_endpoint import ModelSettings
     from evolver.task import Human
 
@@ -63,7 +62,16 @@ Dollars = Annotated[float | None, typer.Option(metavar="USD", help="For the mode
 Workers = Annotated[
     int | None, typer.Option(min=1, max=256, help="Processes that score; one per core.")
 ]
-Model = Annotated[str | None, typer.Option(metavar="PROVIDER/NAME", help="Writes candidates, too.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PROVIDER/NAME", help="Writes candidates, too; may be given again."),
+]
+Resume = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run, and nothing else.")
+]
+SomeTrace = Annotated[
+    Path | None, typer.Argument(metavar="TRACE", help="A request trace.", show_default=False)
+]
 AcceptMissing = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="A layer of isolation that may be missing; see doctor."),
@@ -73,7 +81,7 @@ ApiBase = Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-comp
 
 def evolve(
     context: typer.Context,
-    trace: TraceFile,
+    trace: SomeTrace = None,
     cluster: Cluster = USUAL_CLUSTER,
     calibration: CalibrationFiles = None,
     load: Load = 0.8,
@@ -85,8 +93,9 @@ def evolve(
     budget_usd: Dollars = None,
     workers: Workers = None,
     accept_missing: AcceptMissing = None,
-    model: Model = None,
+    model: Models = None,
     api_base: ApiBase = None,
+    resume: Resume = None,
     capacity: CapacityFile = None,
     node: Node = None,
     capacity_from: CapacityFrom = 0.0,
@@ -110,48 +119,75 @@ def evolve(
     evolver evolve requests.csv.gz --seed 1
     evolver evolve requests.csv.gz --seed 1 --budget-evaluations 300 -o json
     evolver evolve requests.csv.gz --model openai/NAME --api-base http://localhost:8000/v1
+    evolver evolve --resume RUN
 
     The search sees one part of the trace, the proof another. Without a proved gain it says so and
-    proposes nothing. Keys are read from the provider's usual environment variable.
+    proposes nothing. A run that was interrupted goes on to the same end. Keys are read from the
+    provider's usual environment variable.
     """
     screen = screen_of(context, quiet)
-    limits = _limits(budget_seconds, budget_evaluations, budget_tokens, budget_usd)
-    settings = _model(model, api_base, limits)
-    share = None if rate_as_recorded else checked_load(load)
-    choice = CapacityChoice(
-        capacity, capacity_format, polarity, capacity_option, node, capacity_from, capacity_speed
-    )
-    ground = read_ground(
-        TraceChoice(trace, format, option, start_s, until_s, span_s), cluster, choice, mode, seed,
-        calibration or (),
-    )  # fmt: skip
-    screen.note(*ground.sentences())
-    evolution, view = _searched(
-        screen, _problem(screen, ground, share), limits, settings, workers, accept_missing or ()
-    )
+    means = _means(workers, accept_missing)
+    if resume is not None:
+        if trace is not None:
+            raise Misused("A run goes on with its own trace; leave TRACE out beside --resume.")
+        evolution, view = _resumed(screen, resume, means)
+    elif trace is None:
+        raise Misused("Give a TRACE to search on, or --resume RUN.")
+    else:
+        limits = _limits(budget_seconds, budget_evaluations, budget_tokens, budget_usd)
+        models = _models(model or (), api_base, limits)
+        inputs = ProblemInputs(
+            TraceChoice(trace, format, option, start_s, until_s, span_s), cluster,
+            CapacityChoice(capacity, capacity_format, polarity, capacity_option, node,
+                           capacity_from, capacity_speed),
+            tuple(calibration or ()), mode, seed, None if rate_as_recorded else checked_load(load),
+        )  # fmt: skip
+        evolution, view = _searched(screen, inputs, limits, models, means)
+    screen.note(*evolution.windows.notes)
     _shown(screen, output, out, evolution, view)
     _next(screen, trace, evolution)
 
 
+def _means(workers: int | None, accept_missing: Collection[str] | None) -> Means:
+    from evolver.evolution import Means
+
+    return Means(workers, accept_missing or ())
+
+
 def _searched(
     screen: Screen,
-    problem: Problem,
+    inputs: ProblemInputs,
     limits: Limits,
-    model: ModelSettings | None,
-    workers: int | None,
-    accept_missing: Collection[str],
+    models: Sequence[ModelSettings],
+    means: Means,
 ) -> tuple[Evolution, EvolveView]:
-    """The run, watched and recorded."""
+    """A new run, watched and recorded."""
     from evolver.cli.evolve_view import EvolveView
     from evolver.cli.policies import open_store
     from evolver.evolution import evolve as search
 
+    problem = inputs.read(screen)
     with open_store() as store, EvolveView.on(screen, limits) as view:
         evolution = search(
-            problem, limits, store, workers=workers, accept_missing=accept_missing, model=model,
-            active=_active(), sinks=(view,),
+            problem, limits, store, models=models, active=_active(), means=means, sinks=(view,),
+            inputs=inputs.data(),
         )  # fmt: skip
-    screen.note(*evolution.windows.notes)
+    return evolution, view
+
+
+def _resumed(screen: Screen, run: str, means: Means) -> tuple[Evolution, EvolveView]:
+    """An interrupted run, from where it was."""
+    from evolver.cli.evolve_view import EvolveView
+    from evolver.cli.policies import open_store
+    from evolver.evolution import resume
+    from evolver.run_start import RunStart
+
+    with open_store() as store:
+        row = store.runs.find_run(run)
+        start = RunStart.of(row.config)
+        problem = ProblemInputs.of(start.inputs).read(screen)
+        with EvolveView.on(screen, start.limits) as view:
+            evolution = resume(row.id, problem, store, means=means, sinks=(view,))
     return evolution, view
 
 
@@ -180,37 +216,20 @@ def _limits(
     return Limits(evaluations, seconds, tokens, usd)
 
 
-def _model(model: str | None, api_base: str | None, limits: Limits) -> ModelSettings | None:
-    """How the model is asked; it never gets more time than the whole run."""
-    if model is None:
-        if api_base is not None:
-            raise Misused("An endpoint needs a model's name; add --model openai/NAME.")
-        return None
+def _models(
+    names: Sequence[str], api_base: str | None, limits: Limits
+) -> tuple[ModelSettings, ...]:
+    """How the models are asked; none gets more time than the whole run."""
+    if not names and api_base is not None:
+        raise Misused("An endpoint needs a model's name; add --model openai/NAME.")
     from evolver.model_endpoint import ModelSettings
 
     patience_s = limits.seconds or 300.0
-    return ModelSettings(
-        model, api_base, timeout_s=min(180.0, patience_s), patience_s=min(300.0, patience_s)
-    )
-
-
-def _problem(screen: Screen, ground: Ground, load: float | None) -> Problem:
-    """The trace at its load; measuring what the fleet serves takes one simulation."""
-    from evolver.cli.kernel import warm_kernel
-    from evolver.cli.replaying import as_recorded, load_report
-    from evolver.evolution import Problem
-    from sandbox.replay import capacity_rps
-
-    warm_kernel(screen)
-    if load is None:
-        report = as_recorded(ground.trace)
-    else:
-        most = capacity_rps(ground.trace, ground.cluster, ground.seed)
-        report = load_report(ground.trace, load, most)
-    laid = ground.at(report)
-    screen.note(laid.sentence, *laid.notes)
-    return Problem(
-        laid.trace, ground.cluster, report, ground.capacity, ground.mode, ground.seed
+    return tuple(
+        ModelSettings(
+            name, api_base, timeout_s=min(180.0, patience_s), patience_s=min(300.0, patience_s)
+        )
+        for name in names
     )
 
 
@@ -226,9 +245,10 @@ def _active() -> Human:
     return Human(name, source.annotated(), active=True)
 
 
-def _next(screen: Screen, trace: Path, evolution: Evolution) -> None:
+def _next(screen: Screen, trace: Path | None, evolution: Evolution) -> None:
     if evolution.policy is None:
-        screen.next(f"evolver evolve {trace} --seed 2 --budget-seconds 300", "evolver status")
+        again = () if trace is None else (f"evolver evolve {trace} --budget-seconds 300",)
+        screen.next(*again, f"evolver run show {evolution.run[:12]}")
         return
     short = evolution.policy[:12]
     screen.next(
