@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -125,27 +125,38 @@ def evolve(
     proposes nothing. A run that was interrupted goes on to the same end. Keys are read from the
     provider's usual environment variable.
     """
-    screen = screen_of(context, quiet)
+    screen, typed = screen_of(context, quiet), context.params
     means = _means(workers, accept_missing)
     if resume is not None:
         if trace is not None:
             raise Misused("A run goes on with its own trace; leave TRACE out beside --resume.")
         evolution, view = _resumed(screen, resume, means)
-    elif trace is None:
-        raise Misused("Give a TRACE to search on, or --resume RUN.")
     else:
         limits = _limits(budget_seconds, budget_evaluations, budget_tokens, budget_usd)
         models = _models(model or (), api_base, limits)
-        inputs = ProblemInputs(
-            TraceChoice(trace, format, option, start_s, until_s, span_s), cluster,
-            CapacityChoice(capacity, capacity_format, polarity, capacity_option, node,
-                           capacity_from, capacity_speed),
-            tuple(calibration or ()), mode, seed, None if rate_as_recorded else checked_load(load),
-        )  # fmt: skip
-        evolution, view = _searched(screen, inputs, limits, models, means)
+        evolution, view = _searched(screen, _inputs(typed), limits, models, means)
     screen.note(*evolution.windows.notes)
     _shown(screen, output, out, evolution, view)
     _next(screen, trace, evolution)
+
+
+def _inputs(typed: Mapping[str, Any]) -> ProblemInputs:
+    """What is searched on, from the options by their names."""
+    if typed["trace"] is None:
+        raise Misused("Give a TRACE to search on, or --resume RUN.")
+    trace = TraceChoice(
+        typed["trace"], typed["format"], typed["option"], typed["start_s"], typed["until_s"],
+        typed["span_s"],
+    )  # fmt: skip
+    capacity = CapacityChoice(
+        typed["capacity"], typed["capacity_format"], typed["polarity"], typed["capacity_option"],
+        typed["node"], typed["capacity_from"], typed["capacity_speed"],
+    )  # fmt: skip
+    load = None if typed["rate_as_recorded"] else checked_load(typed["load"])
+    calibration = tuple(typed["calibration"] or ())
+    return ProblemInputs(
+        trace, typed["cluster"], capacity, calibration, typed["mode"], typed["seed"], load
+    )
 
 
 def _means(workers: int | None, accept_missing: Collection[str] | None) -> Means:
