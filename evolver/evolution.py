@@ -42,6 +42,7 @@ from sandbox.scoring import ServingScoring
 from sandbox.simulation import Mode
 from sandbox.windows import Windows, split_windows
 from sandbox.worker import WorkerPool
+from telemetry import summarise
 from telemetry.trace import Trace
 
 # A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
