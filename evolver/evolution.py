@@ -277,7 +277,7 @@ def _run(
         )
         result = search.run()
         verdict = result.verdict
-        evidence = evidence_of(verdict, problem, windows.all, task)
+        evidence = evidence_of(verdict, problem, windows.scenarios, task)
         policy, lesson = None, None
         if verdict.outcome is Outcome.IMPROVED and evidence is not None and verdict.winner:
             policy = record.propose(verdict, evidence, author)
