@@ -157,9 +157,10 @@ class Court:
             human_score=human_score,
         )
         better = score < human_score
+        who = f"none of the {len(finalists)} finalists" if finalists[1:] else "the finalist"
+        negated = "was better" if finalists[1:] else "was not better"
         return chosen, "" if better else (
-            f"on the validation windows none of {len(finalists)} finalists was better than "
-            f"{human.name}."
+            f"on the validation windows {who} {negated} than {human.name}."
         )
 
     def _objection(self, finalist: Member, standings: Standings) -> str:
