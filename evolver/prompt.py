@@ -20,9 +20,10 @@ from evolver.archive import Member
 from evolver.corrections import Message, conversation
 from evolver.directions import direction
 from evolver.moves import Move
-from evolver.prompt_lines import fenced, harmless, listed, number, percent, table
+from evolver.prompt_lines import Cell, fenced, harmless, listed, number, percent, table
 from evolver.proposer import Attempt, Feedback, ProposalRequest
 from evolver.reference import bounds, contract_text, default_policy_text, toolkit_text
+from evolver.serving_evidence import difference
 
 __all__ = ["PROMPT_VERSION", "Message", "messages_for", "prompt_digest", "system_text", "task_text"]
 
@@ -36,6 +37,8 @@ WORTH_A_WORD = 5e-4  # a smaller difference is none
 
 def messages_for(request: ProposalRequest, move: Move = Move.REWRITE) -> list[Message]:
     """System message, task, and the earlier tries of this request with what was wrong with them."""
+    if move is Move.CROSSOVER and not request.others:
+        move = Move.REWRITE
     attempts = request.feedback.attempts
     told = "" if attempts else direction(request)  # a later try's seed would draw another one
     messages = [
@@ -115,7 +118,7 @@ def _ideas(lines: Sequence[str], most: int) -> str:
 
 
 def _others(request: ProposalRequest, move: Move) -> str:
-    if move is Move.CROSSOVER and request.others:
+    if move is Move.CROSSOVER:
         return _second(request.parent, request.others[0])
     if move is Move.DIFF:
         return ""
@@ -126,22 +129,24 @@ def _others(request: ProposalRequest, move: Move) -> str:
             score=number(other.score),
             standing=_standing(request.parent, other),
             source=fenced(other.text),
-        )
+        ).rstrip()
         for other in shown
     )
 
 
 def _second(first: Member, second: Member) -> str:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
+    heads = ("window", "A", "B", "better", "A less B where it is most, in seconds")
     for window in sorted(set(first.results) & set(second.results)):
-        a, b = first.results[window].objective, second.results[window].objective
-        rows.append((harmless(window, 40), a, b, _better(a, b)))
+        one, two = first.results[window], second.results[window]
+        a, b = one.objective, two.objective
+        rows.append((harmless(window, 40), a, b, _better(a, b), difference(one, two)))
     return _fill(
         "second",
         score=number(second.score),
         first_score=number(first.score),
         source=fenced(second.text),
-        duel=listed(table(("window", "A", "B", "better"), rows)) or "(not on the same windows)",
+        duel=listed(table(heads, rows)) or "(not on the same windows)",
     )
 
 

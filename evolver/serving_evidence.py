@@ -23,16 +23,15 @@ PHASES: Mapping[str, str] = {
 }
 """Parts of the mean request's time; together its mean end-to-end time."""
 
-_GLOSSARY = (
-    "Seconds of the mean finished request. waiting: before its first token, its own prefill not "
-    "counted (queues, holding, other prompts). prefill, decode: what it takes alone on the "
-    "fastest replica. slowed: decoding slower than that (the batch it shares, a slower replica, "
-    "transfers); preempted: the part of that in requests that were preempted."
+GLOSSARY = (
+    "Measurements are seconds of the mean finished request. waiting: before its first token, its "
+    "own prefill not counted (queues, holding, other prompts). prefill, decode: what it takes "
+    "alone on the fastest replica. slowed: decoding slower than that (the batch it shares, a "
+    "slower replica, transfers). preempted: the part of that in requests that were preempted.",
+    "lost: what rejected and unfinished requests add to the objective.",
 )
-_LOST = (
-    "lost: what rejected and unfinished requests add to the objective, each charged ten times its "
-    "unloaded time plus its age."
-)
+"""What the columns mean, told once a run."""
+
 _LOSSES = ("rejected", "unfinished", "never_came")
 _FLEET = {
     "scheduling_s": "idle while a plan is computed",
@@ -80,10 +79,8 @@ def _phases(results: Results) -> Iterable[str]:
     names = [name for name in (*PHASES, "preemption_mean_s") if _some(results, name)]
     if not names:
         return
-    yield _GLOSSARY
     more: dict[str, dict[str, Cell]] = {}
     if any(_lost(result) > 0.0 for result in results.values()):
-        yield _LOST
         more["lost"] = {window: _lost_s(result) for window, result in results.items()}
     if any(result.fault for result in results.values()):
         more["fault"] = {w: "faulted" if result.fault else "" for w, result in results.items()}
@@ -153,7 +150,7 @@ def _rivals(results: Results, rivals: Sequence[Results]) -> Iterable[str]:
     )
     rows = [
         (w, results[w].objective, rival.objective, _against(results[w], rival),
-         _cause(results[w], rival))
+         difference(results[w], rival))
         for w, rival in best.items()
     ]  # fmt: skip
     heads = ("window", "this policy", "best human", "this is", "what differs most in seconds")
@@ -179,7 +176,8 @@ def _against(mine: WindowResult, rival: WindowResult) -> str:
     return f"{percent(abs(change))} {'worse' if change > 0.0 else 'better'}"
 
 
-def _cause(mine: WindowResult, rival: WindowResult) -> str:
+def difference(mine: WindowResult, rival: WindowResult) -> str:
+    """The cause that differs most between two results on a window, in seconds; "" when unknown."""
     changes = {words: _value(mine, name) - _value(rival, name) for name, words in PHASES.items()}
     changes["lost"] = _lost_s(mine) - _lost_s(rival)
     known = {words: change for words, change in changes.items() if math.isfinite(change)}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from evolver.directions import HOOKS
 from evolver.prompt_lines import Cell, number, percent, table
 from evolver.regimes import regime_of
+from evolver.serving_evidence import GLOSSARY
 from evolver.serving_signals import silent_lines
 from evolver.serving_task import (
     GOODPUT_SLACK,
@@ -69,6 +70,7 @@ def description_of(problem: Problem, windows: Windows) -> Description:
             *_caching(problem),
             *_changes(problem, windows),
             *silent_lines(problem, training),
+            *GLOSSARY,
         ),
         regime=_regime(problem, training),
     )

@@ -104,6 +104,11 @@ def test_a_twin_is_sent_in_another_direction():
     assert first[-1] != later[-1]
 
 
+def test_a_crossover_needs_two():
+    alone = replace(request(), others=())
+    assert messages_for(alone, Move.CROSSOVER) == messages_for(alone, Move.REWRITE)
+
+
 def test_a_refused_try_comes_back_as_a_conversation():
     messages = messages_for(request(refused()))
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "user"]
