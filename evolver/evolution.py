@@ -77,10 +77,11 @@ class Problem:
 
     def regime(self, windows: Windows) -> Regime:
         """Which kind of problem this is, by what a search may look at."""
-        seen = self.training(windows)
+        seen, pairing = self.training(windows), self.capacity
+        capacity = pairing and pairing.slice(0.0, min(seen.span_s, pairing.trace.span_s)).trace
         return regime_of(
             seen,
-            summarise(seen),
+            summarise(seen, capacity),
             self.cluster,
             self.hooks,
             capacity_rps=self.load.capacity_rps or 0.0,

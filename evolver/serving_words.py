@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from evolver.directions import HOOKS
 from evolver.prompt_lines import Cell, number, percent, table
-from evolver.regimes import regime_of
 from evolver.serving_evidence import GLOSSARY
 from evolver.serving_signals import silent_lines
 from evolver.serving_task import (
@@ -35,8 +34,6 @@ from sandbox.replay import default_policy
 from sandbox.scenario import Scenario
 from sandbox.simulation import build, shares_prefixes
 from sandbox.windows import Windows
-from telemetry.trace import Trace
-from telemetry.window import summarise
 
 if TYPE_CHECKING:
     from evolver.evolution import Problem
@@ -72,22 +69,7 @@ def description_of(problem: Problem, windows: Windows) -> Description:
             *silent_lines(problem, training),
             *GLOSSARY,
         ),
-        regime=_regime(problem, training),
-    )
-
-
-def _regime(problem: Problem, training: Trace) -> dict[str, float]:
-    pairing, load = problem.capacity, problem.load
-    capacity = None
-    if pairing is not None:
-        capacity = pairing.slice(0.0, min(training.span_s, pairing.trace.span_s)).trace
-    return regime_of(
-        training,
-        summarise(training, capacity),
-        problem.cluster,
-        problem.hooks,
-        capacity_rps=load.capacity_rps if load.load is not None else 0.0,
-        backlog=problem.mode == "backlog",
+        regime=problem.regime(windows),
     )
 
 

@@ -105,6 +105,10 @@ def test_windows_are_rows_of_one_table(described, windows):
     assert rows[1].endswith("| 3 / 3.5 / 4 |") or "/" in rows[1]
 
 
+def test_the_regime_knows_of_lost_capacity(described):
+    assert described.regime["capacity_changes_per_hour"] > 0.0
+
+
 def test_a_fixed_fleet_says_so(windows):
     fixed = replace(windows, training=tuple(replace(s, capacity=None) for s in windows.training))
     description = description_of(problem(with_capacity=False), fixed)
