@@ -77,8 +77,10 @@ class Problem:
 
     def regime(self, windows: Windows) -> Regime:
         """Which kind of problem this is, by what a search may look at."""
-        seen, pairing = self.training(windows), self.capacity
-        capacity = pairing and pairing.slice(0.0, min(seen.span_s, pairing.trace.span_s)).trace
+        seen, capacity = self.training(windows), None
+        if self.capacity is not None:
+            stop_s = min(seen.span_s, self.capacity.trace.span_s)
+            capacity = self.capacity.slice(0.0, stop_s).trace
         return regime_of(
             seen,
             summarise(seen, capacity),
