@@ -21,7 +21,8 @@
     finalist            name, score, varied (score on the variants, too), gates
     candidate_chosen    name, score, human, human_score (on the validation windows)
     sealed_opened       windows, humans
-    run_finished        outcome, reason, gain, low, high, evaluations, tokens, price_usd
+    run_finished        outcome, reason, gain, low, high, tried, finalists, rivals [{name, roles,
+                        gain, low, high, windows, p_value}], evaluations, tokens, price_usd
 
 `candidate` is the digest that an event is about, if any. Scores are geometric means relative to the
 best human of each window: below 1 is better. `gain` is the logarithm of the parent's score over the

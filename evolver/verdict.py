@@ -104,6 +104,18 @@ class Effect:
         words = ", ".join(ROLE_WORDS[role] for role in self.roles)
         return f"{self.rival.name} ({words})" if words else self.rival.name
 
+    def as_data(self) -> dict[str, object]:
+        """The effect as plain JSON values."""
+        return {
+            "name": self.rival.name,
+            "roles": [role.value for role in self.roles],
+            "gain": self.gain,
+            "low": self.low,
+            "high": self.high,
+            "windows": self.windows,
+            "p_value": self.p_value,
+        }
+
     @property
     def span(self) -> str:
         """The interval in words."""

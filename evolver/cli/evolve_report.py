@@ -6,9 +6,10 @@ import difflib
 from dataclasses import asdict
 
 from evolver.cli.evolve_view import EvolveView
+from evolver.cli.run_words import VERDICTS
 from evolver.evolution import Evolution
 from evolver.report import Cell, Report, Tone
-from evolver.verdict import Effect, Outcome, Verdict
+from evolver.verdict import Effect, Verdict
 from evolver.written import written
 
 
@@ -29,6 +30,9 @@ def document_of(evolution: Evolution) -> dict[str, object]:
         "seconds": result.seconds,
         "tokens": result.tokens,
         "price_usd": result.price_usd,
+        "rivals": [rival.as_data() for rival in verdict.effects],
+        "tried": verdict.tried,
+        "finalists": verdict.finalists,
         "run": evolution.run,
         "reason": verdict.reason,
         "generations": result.generations,
@@ -41,10 +45,9 @@ def document_of(evolution: Evolution) -> dict[str, object]:
 def report_of(evolution: Evolution, view: EvolveView) -> Report:
     """Everything a person needs to decide on."""
     result, verdict = evolution.result, evolution.result.verdict
-    improved = verdict.outcome is Outcome.IMPROVED
     report = Report(f"Evolution run {evolution.run[:12]}")
-    headline = "A better policy was found." if improved else "No better policy was proved."
-    report.say("", headline, tone=Tone.GOOD if improved else Tone.STRONG)
+    headline, tone = VERDICTS[verdict.outcome.value]
+    report.say("", headline, tone=tone)
     report.say(verdict.reason)
     _baselines(report, view)
     _effects(report, verdict)
@@ -79,9 +82,10 @@ def _effects(report: Report, verdict: Verdict) -> None:
     if not verdict.effects:
         return
     report.grid(
-        ("against", ">less time", ">95 % interval", ">sealed windows"),
+        ("against", ">less time", ">95 % interval", ">p", ">sealed windows"),
         [_effect(effect) for effect in verdict.effects],
-        "the proof, on windows that the search did not see",
+        f"the proof, on windows that the search did not see, of the best of {verdict.tried} "
+        f"candidates tried and {verdict.finalists} finalists",
     )
     # against several rivals one gate has several sentences: the broken one counts
     gates = {gate.name: gate for gate in verdict.gates}
@@ -92,10 +96,10 @@ def _effects(report: Report, verdict: Verdict) -> None:
 
 
 def _effect(effect: Effect) -> tuple[str | Cell, ...]:
-    tone = Tone.GOOD if effect.low > 0 else Tone.PLAIN
+    tone = Tone.GOOD if effect.proved else Tone.PLAIN
     return (
-        effect.rival.name, Cell(f"{effect.gain:.1%}", tone),
-        f"{effect.low:.1%} .. {effect.high:.1%}", f"{effect.windows}",
+        effect.against, Cell(f"{effect.gain:.1%}", tone),
+        f"{effect.low:.1%} .. {effect.high:.1%}", f"{effect.p_value:.2g}", f"{effect.windows}",
     )  # fmt: skip
 
 

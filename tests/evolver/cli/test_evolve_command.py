@@ -65,7 +65,7 @@ def test_a_dead_endpoint_is_said_and_loses_nothing(evolver, two_humans, trace_fi
                    "--api-base", "http://127.0.0.1:1/v1", "--workers", 1)
     assert done.code == 0
     assert "openai/test: Nothing answers at http://127.0.0.1:1/v1" in done.err
-    assert "No better policy was proved." in done.out
+    assert "There is not enough evidence for a verdict." in done.out
     assert "nothing is proposed" in done.out
 
 
