@@ -25,7 +25,14 @@ from evolver.proposer import Attempt, Feedback, ProposalRequest
 from evolver.reference import bounds, contract_text, default_policy_text, toolkit_text
 from evolver.serving_evidence import difference
 
-__all__ = ["PROMPT_VERSION", "Message", "messages_for", "prompt_digest", "system_text", "task_text"]
+__all__ = [
+    "PROMPT_VERSION",
+    "Message",
+    "messages_for",
+    "system_text",
+    "task_text",
+    "templates_digest",
+]
 
 PROMPT_VERSION = 2
 MAX_OTHERS = 2
@@ -64,7 +71,7 @@ def system_text(feedback: Feedback) -> str:
 
 
 @functools.cache
-def prompt_digest() -> str:
+def templates_digest() -> str:
     """SHA-256 over all templates and over what the code contributes to every prompt.
 
     A record of answers made under another digest is answers to other questions.

@@ -11,7 +11,7 @@ import pytest
 from prompt_request import SOURCE, Attempt, refused, replace, request
 
 from evolver.moves import Move
-from evolver.prompt import PROMPT_VERSION, messages_for, prompt_digest, system_text, task_text
+from evolver.prompt import PROMPT_VERSION, messages_for, system_text, task_text, templates_digest
 from evolver.proposer import Feedback
 from evolver.reference import contract_text, default_policy_text, toolkit_text
 from sandbox import contract
@@ -142,8 +142,8 @@ def test_a_policy_with_dollar_signs_is_shown_as_it_is():
 
 
 def test_the_digest_changes_with_what_is_shown(monkeypatch):
-    before = prompt_digest()
+    before = templates_digest()
     monkeypatch.setattr("evolver.prompt.contract_text", lambda: "another contract")
-    prompt_digest.cache_clear()
-    assert prompt_digest() != before
-    prompt_digest.cache_clear()
+    templates_digest.cache_clear()
+    assert templates_digest() != before
+    templates_digest.cache_clear()
