@@ -11,13 +11,13 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from evolver import library, veterans
+from evolver import library
 from evolver.budget import Limits
 from evolver.dossier import evidence_of
 from evolver.errors import RecordStale
 from evolver.exercised import exercised_hooks, keep_hooks
 from evolver.journal import EventSink
-from evolver.loop import Memory, RunResult, Search, SearchSettings
+from evolver.loop import RunResult, Search, SearchSettings
 from evolver.model_endpoint import ModelSettings
 from evolver.models import model_proposer
 from evolver.mutator import Mutator
@@ -86,7 +86,7 @@ class Problem:
             summarise(seen, capacity),
             self.cluster,
             self.hooks,
-            capacity_rps=self.load.capacity_rps or 0.0,
+            capacity_rps=self.load.capacity_rps if self.load.load is not None else 0.0,
             backlog=self.mode == "backlog",
         )
 
@@ -178,8 +178,7 @@ def proposers(
 
 def serving_task(problem: Problem, windows: Windows, pool: WorkerPool) -> ServingTask:
     """The search's view of the windows; the numbers shown to proposers are of training only."""
-    description = replace(description_of(problem, windows), regime=problem.regime(windows))
-    return ServingTask(pool, windows, description, problem.hooks)
+    return ServingTask(pool, windows, description_of(problem, windows), problem.hooks)
 
 
 def evolve(
@@ -216,9 +215,8 @@ def evolve(
     windows = problem.windows()
     memory = recall(store, problem.regime(windows), problem.hooks)
     start = RunStart(
-        limits, humans(problem.hooks, active), _search_memory(memory), tuple(models),
-        problem.facts(), inputs or {},
-    )  # fmt: skip
+        limits, humans(problem.hooks, active), memory, tuple(models), problem.facts(), inputs or {}
+    )
     with RunRecord.begin(store, start) as record:
         return _run(problem, windows, start, record, means or Means(), sinks, progress, author)
 
@@ -288,9 +286,3 @@ def _run(
             lesson = remembered(policy, verdict.winner.idea, gain, problem.regime(windows))
         record.finish(result, policy, missing, lesson)
     return Evolution(record.run, windows, result, evidence, policy)
-
-
-def _search_memory(memory: veterans.Memory) -> Memory:
-    """As the search takes it: veterans are candidates by name."""
-    offered = tuple(Human(v.name, v.text) for v in memory.veterans)
-    return Memory(offered, memory.worked, memory.failed)

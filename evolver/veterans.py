@@ -4,16 +4,20 @@ The store is the only place of it. A run that ends as improved leaves its regime
 idea in its summary (`remembered`). A later run recalls those nearest to its own: the policies
 themselves, to start from (`Veteran`), and a line about each for prompts. A policy that was ever
 ejected or rolled back comes back as a line only, and one that people rejected not at all.
+
+What was recalled is part of the run's record, so that an interrupted run goes on with the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from evolver.exercised import keep_hooks
+from evolver.loop import Memory
 from evolver.regimes import Regime, distance, regime_in
+from evolver.task import Human
 from evolver.written import written
 from policy_store import PolicyStore, State
 from policy_store.records import PolicyVersion
@@ -54,20 +58,6 @@ class Veteran:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What earlier runs have to say to this one, nearest first.
-
-    Attributes:
-        worked: ideas that won, as lines for prompts.
-        failed: ideas that won and then failed when live, as lines for prompts.
-    """
-
-    veterans: tuple[Veteran, ...] = ()
-    worked: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Win:
     """What one run won, seen from the regime at hand."""
 
@@ -101,38 +91,77 @@ def remembered(policy: str, idea: str, gain: float | None, regime: Regime) -> di
     return {"policy": policy, "idea": idea, "gain": gain, "regime": dict(regime)}
 
 
-def recall(
-    store: PolicyStore, regime: Regime, hooks: Collection[str], limit: int = VETERANS
-) -> Memory:
-    """What is known about regimes near this one; nothing in a store without history.
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the store has about regimes near one.
+
+    Attributes:
+        wins: nearest first.
+        standing: the versions that won, by digest.
+        fallen: what became of those that had to be taken back, by digest.
+    """
+
+    wins: tuple[Win, ...]
+    standing: Mapping[str, PolicyVersion]
+    fallen: Mapping[str, str]
+
+    @property
+    def fit(self) -> list[Win]:
+        """The wins of policies that may take part again."""
+        return [win for win in self.wins if self._is_offered(win.digest)]
+
+    @property
+    def failed(self) -> list[str]:
+        """A line for each policy that failed when live."""
+        return [
+            f"{self.fallen[win.digest]}, in a regime at distance {win.distance:.1f}: {win.idea}"
+            for win in self.wins
+            if win.digest in self.fallen
+        ]
+
+    def _is_offered(self, digest: str) -> bool:
+        version = self.standing.get(digest)
+        return (
+            version is not None
+            and digest not in self.fallen
+            and version.state not in _NOT_OFFERED
+            and version.contract_version == CONTRACT_VERSION
+        )
+
+
+def recall(store: PolicyStore, regime: Regime, hooks: Collection[str]) -> Memory:
+    """What a run in this regime is told by earlier ones; nothing by a store without history.
 
     Args:
         regime: of the run about to begin.
-        hooks: those that it exercises; a veteran takes part with these only.
-        limit: most veterans.
+        hooks: those that it exercises.
 
     Raises:
         StoreError: the store cannot be read, or something in it no longer matches its digest.
     """
+    past = _past(store, regime)
+    found = _veterans(store, past, hooks, VETERANS)
+    veterans = (Human(f"{each.name} {each.digest[:8]}", each.text) for each in found)
+    worked = dict.fromkeys(win.line for win in past.fit)
+    failed = dict.fromkeys(past.failed)
+    return Memory(tuple(veterans), tuple(worked)[:LINES], tuple(failed)[:LINES])
+
+
+def veterans_for(
+    store: PolicyStore, regime: Regime, hooks: Collection[str], limit: int = VETERANS
+) -> tuple[Veteran, ...]:
+    """The winners of regimes near this one, nearest first; equal texts count once.
+
+    Raises:
+        StoreError: the store cannot be read, or something in it no longer matches its digest.
+    """
+    return tuple(_veterans(store, _past(store, regime), hooks, limit))
+
+
+def _past(store: PolicyStore, regime: Regime) -> Past:
     wins = _nearest(_wins(store, regime))
     digests = [win.digest for win in wins]
-    standing, fallen = store.find_policies(digests), _taken_back(store, digests)
-    fit = [
-        win
-        for win in wins
-        if win.digest not in fallen and _offered(standing.get(win.digest))
-    ]  # fmt: skip
-    worked = dict.fromkeys(win.line for win in fit)
-    failed = dict.fromkeys(
-        f"{fallen[win.digest]}, in a regime at distance {win.distance:.1f}: {win.idea}"
-        for win in wins
-        if win.digest in fallen
-    )
-    return Memory(
-        tuple(_veterans(store, fit, standing, hooks, limit)),
-        tuple(worked)[:LINES],
-        tuple(failed)[:LINES],
-    )
+    return Past(tuple(wins), store.find_policies(digests), _taken_back(store, digests))
 
 
 def _wins(store: PolicyStore, regime: Regime) -> Iterator[Win]:
@@ -163,27 +192,15 @@ def _taken_back(store: PolicyStore, digests: Collection[str]) -> dict[str, str]:
     }
 
 
-def _offered(version: PolicyVersion | None) -> bool:
-    return (
-        version is not None
-        and version.state not in _NOT_OFFERED
-        and version.contract_version == CONTRACT_VERSION
-    )
-
-
 def _veterans(
-    store: PolicyStore,
-    wins: Sequence[Win],
-    standing: Mapping[str, PolicyVersion],
-    hooks: Collection[str],
-    limit: int,
+    store: PolicyStore, past: Past, hooks: Collection[str], limit: int
 ) -> Iterator[Veteran]:
     """The first `limit` that still verify and differ in what is left of them."""
     texts: set[str] = set()
-    for win in wins:
+    for win in past.fit:
         if len(texts) >= limit:
             return
-        name = standing[win.digest].name
+        name = past.standing[win.digest].name
         text = _text(store, win.digest, hooks)
         if text is not None and text not in texts:
             texts.add(text)

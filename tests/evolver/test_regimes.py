@@ -1,7 +1,7 @@
 """Regimes: what is near, what is far, and what numbers from a store may be."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evolver.exercised import exercised_hooks
@@ -14,6 +14,8 @@ CLUSTER = load_cluster("edge-8b")
 REGIMES = st.dictionaries(
     st.sampled_from(sorted(AXES)), st.floats(0.0, 1e6, allow_nan=False), max_size=6
 )
+
+BUSY = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def regime(profile="azure2023_conv", seed=0, cluster=CLUSTER, rate=1.0, **more):
@@ -47,12 +49,14 @@ def test_a_larger_fleet_and_a_makespan_are_other_regimes():
     assert distance(regime(), regime(backlog=True)) == pytest.approx(2.0)
 
 
+@BUSY
 @given(REGIMES, REGIMES)
 def test_distance_is_symmetric_and_finite(one, other):
     assert distance(one, one) == 0.0
     assert distance(one, other) == distance(other, one) < float("inf")
 
 
+@BUSY
 @given(st.recursive(st.none() | st.text() | st.floats() | st.booleans(), st.lists))
 def test_a_store_may_hold_anything_in_place_of_a_regime(value):
     assert regime_in(value) is None

@@ -4,8 +4,18 @@ import itertools
 
 import pytest
 
+from evolver.budget import Limits
 from evolver.exercised import REQUEST_HOOKS
-from evolver.veterans import FAR, IDEA_CHARACTERS, LINES, Memory, recall, remembered
+from evolver.loop import Memory, Search, SearchSettings
+from evolver.task import Human
+from evolver.veterans import (
+    FAR,
+    IDEA_CHARACTERS,
+    LINES,
+    recall,
+    remembered,
+    veterans_for,
+)
 from policy_store import Origin, PolicyStore
 from sandbox.contract import CONTRACT_VERSION
 
@@ -68,7 +78,7 @@ def go_live(store, digest):
 
 
 def offered(store, **more):
-    return [v.digest for v in recall(store, HERE, REQUEST_HOOKS, **more).veterans]
+    return [veteran.digest for veteran in veterans_for(store, HERE, REQUEST_HOOKS, **more)]
 
 
 def test_a_store_without_history_has_nothing_to_say(store):
@@ -81,10 +91,11 @@ def test_the_nearest_come_first_and_the_far_not_at_all(store, win):
     assert offered(store, limit=1) == [near]
 
 
-def test_a_veteran_brings_its_text_its_idea_and_its_gain(store, win):
+def test_a_run_gets_the_text_of_a_veteran_and_a_line_about_it(store, win):
     win(NEAR, "route by queue", 0.071)
     memory = recall(store, HERE, REQUEST_HOOKS)
     assert "def route" in memory.veterans[0].text
+    assert not memory.veterans[0].active
     assert memory.worked == ("+7.1% in a regime at distance 0.1: route by queue",)
 
 
@@ -125,7 +136,7 @@ def test_another_contract_does_not_count(store, win):
 def test_only_hooks_that_the_problem_exercises_count(store, win):
     win(NEAR, text=PLANNER)
     both = win(FURTHER, text=POLICY + "\n\n" + PLANNER)
-    (veteran,) = recall(store, HERE, REQUEST_HOOKS).veterans
+    (veteran,) = veterans_for(store, HERE, REQUEST_HOOKS)
     assert veteran.digest == both
     assert "should_reschedule" not in veteran.text
 
@@ -140,7 +151,7 @@ def test_a_policy_that_won_twice_counts_where_it_won_nearest(store, win):
     digest = win(FURTHER, gain=0.2)
     run = store.runs.start_run("evolve", {}).id
     store.runs.finish_run(run, "improved", remembered(digest, "again", 0.03, NEAR))
-    (veteran,) = recall(store, HERE, REQUEST_HOOKS).veterans
+    (veteran,) = veterans_for(store, HERE, REQUEST_HOOKS)
     assert (veteran.gain, veteran.idea) == (0.03, "again")
 
 
@@ -158,12 +169,12 @@ def test_hostile_words_reach_prompts_as_one_short_line(store, win):
 
 
 @pytest.mark.parametrize(
-    "summary",
+    "document",
     [{}, {"policy": 3}, {"policy": "f" * 64, "regime": HERE}, {"policy": "x", "regime": []}],
 )
-def test_a_damaged_summary_is_no_memory(store, summary):
+def test_a_damaged_summary_is_no_memory(store, document):
     run = store.runs.start_run("evolve", {}).id
-    store.runs.finish_run(run, "improved", summary)
+    store.runs.finish_run(run, "improved", document)
     assert recall(store, HERE, REQUEST_HOOKS) == Memory()
 
 
@@ -172,3 +183,25 @@ def test_prompts_get_a_few_lines_each_idea_once(store, win):
         win(NEAR, f"idea {number // 2}" if number < 4 else f"idea {number}")
     worked = recall(store, HERE, REQUEST_HOOKS).worked
     assert len(worked) == len(set(worked)) == LINES
+
+
+def search(task, lines, humans, memory=None, evaluations=4):
+    settings = SearchSettings(tuned_humans=0)
+    limits = Limits(evaluations=evaluations)
+    return Search(task, [lines], humans, limits, settings, memory=memory).run()
+
+
+def test_a_warm_start_begins_where_the_veteran_ended(bowls, lines, humans):
+    champion = search(bowls(), lines, humans, evaluations=150).verdict.winner
+    text = "\n".join(f"{name} = {value}" for name, value in champion.parameters.items())
+    veteran = Human("champion", text)
+    cold = search(bowls(), lines, humans)
+    warm = search(bowls(), lines, humans, Memory((veteran,)))
+    assert warm.members[0].score <= champion.score < cold.members[0].score
+    assert warm.members[-1].origin == "human"  # whom to beat is as before
+
+
+def test_a_veteran_that_is_active_counts_once(bowls, lines, humans):
+    memory = Memory((Human("again", humans[0].text),))
+    names = [member.name for member in search(bowls(), lines, humans, memory).members]
+    assert "again" not in names
