@@ -5,7 +5,9 @@ default policy and language as the code has them, then what the run is about. Wh
 place to place comes after it, the most volatile last: the parent, what it measured, what others
 do, and one direction drawn from the request's seed.
 
-The templates lie in `prompts/v<version>/`; a changed template is a new version.
+The templates lie in `prompts/v<version>/`; a record of answers that a change makes stale is told by
+`templates_digest`. Golden files show what a change does to a prompt; they are written anew by
+`EVOLVER_UPDATE_GOLDEN=1 pytest tests/evolver/test_prompt.py`.
 """
 
 from __future__ import annotations

@@ -23,17 +23,19 @@ from evolver.serving_task import (
 )
 from evolver.serving_traffic import capacity_line, traffic_lines
 from evolver.task import Description
-from sandbox.classes import classes_of
+from sandbox.classes import classes_of, classify
 from sandbox.cluster import ClusterSpec
 from sandbox.contract import DECODE, MIXED, PREFILL
 from sandbox.hardware import build_hardware
 from sandbox.kernel.program import Program
 from sandbox.kernel.state import PS_PER_S
+from sandbox.language.kinds import PLANNER_HOOKS
 from sandbox.profiles import UnknownProfile, load_gpu, load_profile
 from sandbox.replay import default_policy
 from sandbox.scenario import Scenario
 from sandbox.simulation import build, shares_prefixes
 from sandbox.windows import Windows
+from telemetry.trace import Trace
 
 if TYPE_CHECKING:
     from evolver.evolution import Problem
@@ -60,10 +62,10 @@ def description_of(problem: Problem, windows: Windows) -> Description:
         setting_lines=(
             *_fleet(cluster),
             *_plan(windows.training[0]),
-            *_promises(cluster),
+            *_promises(cluster, training),
             *_engines(cluster),
             _periods(cluster, problem.hooks),
-            _price(cluster),
+            _price(cluster, problem.hooks),
             *_caching(problem),
             *_changes(problem, windows),
             *silent_lines(problem, training),
@@ -150,19 +152,19 @@ def _model(cluster: ClusterSpec) -> str:
     return "unnamed"
 
 
-def _promises(cluster: ClusterSpec) -> Iterable[str]:
+def _promises(cluster: ClusterSpec, training: Trace) -> Iterable[str]:
+    """The promises to the classes that occur."""
     heads = (
         "class_id", "TTFT s", "TPOT s", "end to end s", "weight", "deadline s", "held at most s",
         "dropped when late",
     )  # fmt: skip
+    ids, _ = classify(training, cluster)
     rows = (
         (float(place), one.slo.ttft_s, one.slo.tpot_s, one.slo.e2e_s, one.weight, one.deadline_s,
          one.max_hold_s, "yes" if one.drop_late else "no")
-        for place, one in enumerate(classes_of(cluster), 1)
+        for place, one in enumerate(classes_of(cluster), 1) if (ids == place).any()
     )  # fmt: skip
-    last = len(classes_of(cluster))
-    whose = "" if cluster.classes else f" ({last - 1} is online, {last} offline work)"
-    yield f"What is promised to each class{whose}:"
+    yield "What is promised to each class of requests:"
     yield from table(heads, rows)
 
 
@@ -236,13 +238,18 @@ def _periods(cluster: ClusterSpec, hooks: frozenset[str]) -> str:
     return line
 
 
-def _price(cluster: ClusterSpec) -> str:
+def _price(cluster: ClusterSpec, hooks: frozenset[str]) -> str:
     price = cluster.price
+    line = (
+        f"A unit of fuel is {number(price.fuel_ns)} ns of scheduling time; what a router spends "
+        f"makes its next requests wait. A hook per request may burn {price.decision_fuel:,} units"
+    )
+    if not hooks & PLANNER_HOOKS:
+        return f"{line}."
     planner = price.planner_s * 1e9 / price.fuel_ns
     return (
-        f"A unit of fuel is {number(price.fuel_ns)} ns of scheduling time. A hook per request may "
-        f"burn {price.decision_fuel:,} units, one of the planner {planner:,.0f} "
-        f"({number(price.planner_s)} s); what a router spends makes its next requests wait."
+        f"{line}, {', '.join(sorted(hooks & PLANNER_HOOKS))} {planner:,.0f} "
+        f"({number(price.planner_s)} s)."
     )
 
 
