@@ -112,6 +112,11 @@ class WorkerPool:
         """Layers that are missing and were accepted to be."""
         return tuple(layer for layer in self._layers if not layer.in_force)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know about where candidates run, in sentences."""
+        return tuple(layer.sentence for layer in self.missing)
+
     def close(self) -> None:
         """End every process of the pool."""
         for worker in self._idle:
