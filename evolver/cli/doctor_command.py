@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("numpy", "numba", "RestrictedPython", "pydantic", "sqlalchemy", "alembic", "cmaes",
           "typer", "rich", "platformdirs", "aiohttp", "cryptography")  # fmt: skip
-OPTIONAL = ("litellm", "openai")
+OPTIONAL = {"litellm": ("llm", "--model"), "openai": ("llm", "--model"), "ray": ("ray", "--ray")}
 # 1.82.7 and 1.82.8 were malicious uploads; releases before 1.84.0 have known holes.
 LITELLM_OLDEST, LITELLM_REFUSED = (1, 84, 0), ("1.82.7", "1.82.8")
 RESTRICTED_OLDEST = (9, 0)
@@ -86,9 +86,11 @@ def _packages() -> Iterator[Finding]:
         except PackageNotFoundError:
             optional = name in OPTIONAL
             health = Health.NOTE if optional else Health.WRONG
-            extra = "evolver[llm]" if optional else name
-            purpose = "not installed, needed for --model only" if optional else "not installed"
-            yield Finding(name, health, purpose, f"pip install '{extra}'")
+            extra, option = OPTIONAL.get(name, ("", ""))
+            purpose = f"not installed, needed for {option} only" if optional else "not installed"
+            yield Finding(
+                name, health, purpose, f"pip install '{f'evolver[{extra}]' if optional else name}'"
+            )
             continue
         problem = version_problem(name, found)
         yield Finding(name, Health.WRONG if problem else Health.OK, found, problem)
