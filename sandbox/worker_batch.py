@@ -88,6 +88,7 @@ class Batch:
         self.waiting = deque(range(len(jobs)))
         self.runs: list[Run] = []
         self._on_done = on_done
+        self._crashed: set[tuple[int, bool]] = set()  # jobs, while compiled or scored
         self._compiling: dict[str, list[int]] = {}  # source digest: jobs that wait for its code
 
     def finish(self, index: int, scores: list[WindowScore]) -> None:
@@ -98,6 +99,12 @@ class Batch:
     def worst(self, index: int, fault: str) -> None:
         """A job without scores of its own."""
         self.finish(index, [worst_score(window, fault) for window in self.jobs[index][1]])
+
+    def is_first_crash(self, run: Run) -> bool:
+        """Note that a job's process crashed; was it the first time that one did at this?"""
+        known = len(self._crashed)
+        self._crashed.add((run.index, run.worker.compiles))
+        return len(self._crashed) > known
 
     def is_first_of(self, digest: str, index: int) -> bool:
         """Note that a job waits for a source's machine code; is it the first that does?"""

@@ -12,14 +12,14 @@ import pytest
 from toy_pools import TOY, ToyScoring, toy_pool
 
 from evolver import ray_cluster, ray_seats
-from evolver.evolution import start_pool
 from evolver.library import read
 from evolver.ray_node import difference, installation, plainly
 from evolver.ray_pool import RayPool
 from sandbox.cluster import load_cluster
 from sandbox.scenario import split_windows
 from sandbox.scores import Candidate
-from sandbox.worker import IsolationMissing, WorkersUnavailable
+from sandbox.scoring import ServingScoring
+from sandbox.worker import IsolationMissing, WorkerPool, WorkersUnavailable
 from telemetry import generate, load_profile
 
 WINDOWS = ("w0", "w1")
@@ -94,7 +94,8 @@ def test_a_policy_scores_the_same_bits(nodes):
     scenarios = split_windows(trace, load_cluster("edge-8b")).all
     names = tuple(scenario.name for scenario in scenarios)
     jobs = [(Candidate(read(name)), names) for name in ("least_loaded", "round_robin")]
-    with start_pool(scenarios, 2) as here, start_pool(scenarios, ray=nodes.address) as there:
+    local = WorkerPool(ServingScoring(scenarios))
+    with local as here, RayPool(ServingScoring, scenarios, nodes.address) as there:
         assert bits(there.evaluate(jobs)) == bits(here.evaluate(jobs))
 
 

@@ -46,7 +46,7 @@ def test_scores_come_back_in_the_order_of_jobs_and_windows(pool):
 
 def test_scores_are_told_once_each_as_they_are_done(pool):
     told = {}
-    jobs = [job("dawdle_then_well"), job("exit"), job("well", ("w1",))]
+    jobs = [job("dawdle_then_well"), job("refuse"), job("well", ("w1",))]
     results = pool.evaluate(jobs, lambda index, scores: told.setdefault(index, scores))
     assert [told[index] for index in range(3)] == results
     assert list(told)[-1] == 0

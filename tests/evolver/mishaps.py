@@ -1,0 +1,86 @@
+"""A search whose candidates come to grief in processes of their own, as their texts say.
+
+A text is a word of `toy_scorer` and a number, such as "well 2.5" or "hang 3": the word says what
+happens in the locked-down child, the number what a window is multiplied by.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+
+from toy_pools import toy_pool
+
+from evolver.budget import Limits
+from evolver.journal import EventList
+from evolver.loop import Search, SearchSettings
+from evolver.proposer import Proposal
+from evolver.serving_task import ServingTask
+from evolver.task import Description, Human, Refusal, Refused, Split
+
+COUNTS = {Split.TRAINING: 2, Split.VALIDATION: 2, Split.SEALED: 10}
+WINDOWS = {split: [f"{split.value}-{k}" for k in range(n)] for split, n in COUNTS.items()}
+BASE = {name: 1.0 + k for k, name in enumerate(sum(WINDOWS.values(), []))}
+TEXT = re.compile(r"(compile )?(\w+) (\d+\.\d+)")
+HUMANS = (Human("plain", "well 4.0"), Human("better", "well 3.0"))
+
+
+@dataclass(frozen=True)
+class Program:
+    canonical: str
+    claim: str = "a number"
+    tunables: tuple = ()
+
+    def annotated(self):
+        return self.canonical
+
+    def parameters(self):
+        return {"FACTOR": float(self.canonical.split()[-1])}
+
+    def digest(self, parameters=None):
+        return self.canonical
+
+
+class MishapTask(ServingTask):
+    """Scored by a real pool; only the language is a toy."""
+
+    def verify(self, text, name):
+        if TEXT.fullmatch(text):
+            return Program(text)
+        return Refused((Refusal(1, "syntax", f"{text!r} is no candidate.", "Write a word."),))
+
+    def niche(self, program, results):
+        return (0,)
+
+    def gates(self, candidate, human):
+        return ()
+
+
+class Unlucky:
+    """Proposes the words in turn, and every other time something that goes well."""
+
+    name, waits = "unlucky", False
+
+    def __init__(self, words):
+        self._words, self._count = tuple(words), 0
+
+    def propose(self, request):
+        self._count += 1
+        factor = 1.0 + 1.5 * random.Random(request.rng_seed).random()
+        turn, rest = divmod(self._count, 2)
+        word = self._words[turn % len(self._words)] if rest else "well"
+        return Proposal(f"{word} {factor:.6f}", self.name, word, (request.parent.digest,))
+
+
+def mishap_pool(workers=2, deadline_s=0.5):
+    return toy_pool({"base": BASE}, workers=workers, deadline_s=deadline_s)
+
+
+def searched(pool, words, evaluations=30, seed=1, sinks=()):
+    """The result of a search among unlucky candidates, and its events."""
+    log = EventList()
+    task = MishapTask(pool, WINDOWS, Description("mishaps", "a number"))
+    search = Search(
+        task, [Unlucky(words)], HUMANS, Limits(evaluations=evaluations),
+        SearchSettings(seed=seed, batch=8), (log, *sinks),
+    )  # fmt: skip
+    return search.run(), log

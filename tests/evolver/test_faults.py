@@ -1,0 +1,99 @@
+"""Faults that are injected for real into a run: nothing lost, nothing hung, no budget overdrawn."""
+
+import os
+import signal
+
+import pytest
+from mishaps import BASE, WINDOWS, mishap_pool, searched
+from toy_pools import children_of
+
+from evolver.journal import EventKind
+from evolver.task import Split
+from evolver.verdict import Outcome
+from sandbox.scores import WORST_OBJECTIVE_S, Candidate
+
+WORDS = ("hang", "exit", "segfault", "allocate", "fork", "raise", "nan", "babble", "refuse",
+         "compile hang", "compile exit", "compile allocate")  # fmt: skip
+
+
+def timeless(log):
+    return [(event.kind, event.candidate, event.data) for event in log.events]
+
+
+@pytest.fixture(scope="module")
+def unlucky():
+    """A whole search among candidates with every mishap there is."""
+    with mishap_pool() as pool:
+        return searched(pool, WORDS)
+
+
+def test_a_search_among_mishaps_ends_with_what_went_well(unlucky):
+    result, _ = unlucky
+    assert result.verdict.outcome is Outcome.IMPROVED
+    assert result.verdict.winner.text.startswith("well")
+
+
+def test_every_mishap_is_a_fault_of_its_candidate_and_is_told(unlucky):
+    result, log = unlucky
+    dropped = log.of(EventKind.CANDIDATE_DROPPED)
+    faulty = {event.data["idea"] for event in dropped if event.data["reason"] == "fault"}
+    assert faulty == set(WORDS)
+    assert not any(member.origin == "unlucky" and "well" not in member.text
+                   for member in result.members)  # fmt: skip
+
+
+def test_every_proposal_is_accounted_for(unlucky):
+    tally = unlucky[0].tally
+    ends = tally.refused + tally.unusable + tally.duplicates + tally.failed
+    assert tally.proposed == ends + tally.dropped + tally.scored
+    assert unlucky[0].evaluations <= 30
+
+
+def killing(pool, whom, at):
+    """A sink that kills processes of a pool when an event of a number comes."""
+
+    class Killer:
+        def on_event(self, event):
+            if event.sequence in at:
+                for pid in whom(pool):
+                    os.kill(pid, signal.SIGKILL)
+
+    return Killer()
+
+
+def warm_process(pool):
+    return [pool._warm._process.pid]
+
+
+@pytest.mark.parametrize("whom", [warm_process, children_of])
+def test_killed_processes_change_no_event(whom):
+    with mishap_pool() as pool:
+        _, log = searched(pool, ["exit"], 12)
+        _, killed = searched(pool, ["exit"], 12, sinks=[killing(pool, whom, {3, 9, 10, 11, 20})])
+    assert timeless(killed) == timeless(log)
+
+
+@pytest.mark.parametrize("whom", [warm_process, children_of])
+def test_processes_that_are_killed_in_mid_batch_are_replaced(whom):
+    jobs = [(Candidate(f"dawdle_then_well {k}"), WINDOWS[Split.TRAINING]) for k in range(12)]
+    done = []
+
+    def on_done(index, scores):
+        done.append(index)
+        if len(done) == 3:
+            for pid in whom(pool):
+                os.kill(pid, signal.SIGKILL)
+
+    with mishap_pool(deadline_s=10.0) as pool:
+        scores = pool.evaluate(jobs, on_done)
+    assert sorted(done) == list(range(12))
+    expected = [3.0 * BASE[window] for window in WINDOWS[Split.TRAINING]]
+    assert all([score.objective for score in found] == expected for found in scores)
+
+
+def test_the_number_of_workers_changes_no_event_among_mishaps():
+    logs = []
+    for workers in (1, 3):
+        with mishap_pool(workers, deadline_s=3.0) as pool:
+            logs.append(timeless(searched(pool, ["exit", "nan", "refuse"], 12)[1]))
+    assert logs[0] == logs[1]
