@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from evolver import library
 from evolver.budget import Limits
@@ -26,7 +27,7 @@ from evolver.proposer import Proposer
 from evolver.record import RunRecord
 from evolver.regimes import Regime, regime_of
 from evolver.run_start import RunStart
-from evolver.serving_task import ServingTask
+from evolver.serving_task import Pool, ServingTask
 from evolver.serving_words import description_of
 from evolver.task import Human
 from evolver.verdict import Outcome, smallest_gain
@@ -44,6 +45,9 @@ from sandbox.windows import Windows, split_windows
 from sandbox.worker import WorkerPool
 from telemetry import summarise
 from telemetry.trace import Trace
+
+if TYPE_CHECKING:
+    from evolver.ray_pool import RayPool
 
 # A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
 KEPT_CHILDREN = 40
@@ -133,14 +137,23 @@ class Means:
     Attributes:
         workers: processes that score; one a core by default.
         accept_missing: layers of isolation that may be missing; the record says which were.
+        ray: address of a Ray cluster whose nodes score; this machine by default.
     """
 
     workers: int | None = None
     accept_missing: Collection[str] = ()
+    ray: str | None = None
 
 
-def start_pool(scenarios: Sequence[Scenario], means: Means) -> WorkerPool:
+def start_pool(scenarios: Sequence[Scenario], means: Means) -> WorkerPool | RayPool:
     """A pool of locked-down workers that hold these scenarios."""
+    if means.ray is not None:
+        from evolver.ray_pool import RayPool
+
+        return RayPool(
+            ServingScoring, scenarios, means.ray, means.workers,
+            keep=KEPT_CHILDREN, accept_missing=means.accept_missing,
+        )  # fmt: skip
     return WorkerPool(
         ServingScoring(scenarios),
         workers=means.workers or os.cpu_count() or 1,
@@ -176,7 +189,7 @@ def proposers(
     return (*(model_proposer(model, record.on_exchange) for model in models), mutator)
 
 
-def serving_task(problem: Problem, windows: Windows, pool: WorkerPool) -> ServingTask:
+def serving_task(problem: Problem, windows: Windows, pool: Pool) -> ServingTask:
     """The search's view of the windows; the numbers shown to proposers are of training only."""
     return ServingTask(pool, windows, description_of(problem, windows), problem.hooks)
 
@@ -262,7 +275,7 @@ def _run(
 ) -> Evolution:
     with start_pool(windows.scenarios, means) as pool:
         missing = tuple(layer.sentence for layer in pool.missing)
-        windows = replace(windows, notes=(*windows.notes, *missing))
+        windows = replace(windows, notes=(*windows.notes, *pool.notes))
         task = serving_task(problem, windows, pool)
         search = Search(
             task,

@@ -278,16 +278,22 @@ class WorkerPool:
         self._begin(batch, run.index, until_s=run.deadline_s)
 
     def _failed(self, batch: Batch, run: Run, fault: JobFault) -> None:
-        """End the child; ask a fresh one when this one had a past, else the verdict stands."""
-        digest = run.worker.source_digest
+        """End the child; ask a fresh one when this one had a past, else the verdict stands.
+
+        A first crash is no verdict either: the system may end any process to save memory.
+        """
+        digest, compiles = run.worker.source_digest, run.worker.compiles
         batch.runs.remove(run)
         self._end(run.worker)
+        asked = batch.waiters(digest) if compiles else [run.index]
         hurried = run.hasty and fault.kind == "timeout"
-        if run.worker.jobs_done or hurried:
-            self._begin(batch, run.index, fresh=True, coded=hurried)
+        crashed = fault.kind == "crash" and batch.is_first_crash(run)
+        if run.worker.jobs_done or hurried or crashed:
+            for index in asked:
+                self._begin(batch, index, fresh=True, coded=hurried or compiles)
             return
         _log.debug("candidate %s: %s", digest[:12], fault)
-        for index in batch.waiters(digest) if run.worker.compiles else [run.index]:
+        for index in asked:
             batch.worst(index, fault.kind)
 
     def _release(self, run: Run) -> None:

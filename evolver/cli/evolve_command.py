@@ -62,6 +62,10 @@ Dollars = Annotated[float | None, typer.Option(metavar="USD", help="For the mode
 Workers = Annotated[
     int | None, typer.Option(min=1, max=256, help="Processes that score; one per core.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="Score on a Ray cluster: auto, HOST:PORT, ..."),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(metavar="PROVIDER/NAME", help="Writes candidates, too; may be given again."),
@@ -93,6 +97,7 @@ def evolve(
     budget_usd: Dollars = None,
     workers: Workers = None,
     accept_missing: AcceptMissing = None,
+    ray: Ray = None,
     model: Models = None,
     api_base: ApiBase = None,
     resume: Resume = None,
@@ -126,7 +131,7 @@ def evolve(
     provider's usual environment variable.
     """
     screen, typed = screen_of(context, quiet), context.params
-    means = _means(workers, accept_missing)
+    means = _means(workers, accept_missing, ray)
     if resume is not None:
         if trace is not None:
             raise Misused("A run goes on with its own trace; leave TRACE out beside --resume.")
@@ -159,10 +164,12 @@ def _inputs(typed: Mapping[str, Any]) -> ProblemInputs:
     )
 
 
-def _means(workers: int | None, accept_missing: Collection[str] | None) -> Means:
+def _means(
+    workers: int | None, accept_missing: Collection[str] | None, ray: str | None
+) -> Means:
     from evolver.evolution import Means
 
-    return Means(workers, accept_missing or ())
+    return Means(workers, accept_missing or (), ray)
 
 
 def _searched(

@@ -7,6 +7,7 @@ happens in the locked-down child, the number what a window is multiplied by.
 import random
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 from toy_pools import toy_pool
 
@@ -14,12 +15,21 @@ from evolver.budget import Limits
 from evolver.journal import EventList
 from evolver.loop import Search, SearchSettings
 from evolver.proposer import Proposal
-from evolver.serving_task import ServingTask
-from evolver.task import Description, Human, Refusal, Refused, Split
+from evolver.task import (
+    Description,
+    Human,
+    Refusal,
+    Refused,
+    Rung,
+    Split,
+    WindowResult,
+    nobody,
+)
+from sandbox.scores import WORST_OBJECTIVE_S, Candidate
 
 COUNTS = {Split.TRAINING: 2, Split.VALIDATION: 2, Split.SEALED: 10}
 WINDOWS = {split: [f"{split.value}-{k}" for k in range(n)] for split, n in COUNTS.items()}
-BASE = {name: 1.0 + k for k, name in enumerate(sum(WINDOWS.values(), []))}
+BASE = {name: 1.0 + k for k, name in enumerate(chain(*WINDOWS.values()))}
 TEXT = re.compile(r"(compile )?(\w+) (\d+\.\d+)")
 HUMANS = (Human("plain", "well 4.0"), Human("better", "well 3.0"))
 
@@ -40,16 +50,54 @@ class Program:
         return self.canonical
 
 
-class MishapTask(ServingTask):
+class MishapTask:
     """Scored by a real pool; only the language is a toy."""
+
+    worst_objective = WORST_OBJECTIVE_S
+
+    def __init__(self, pool):
+        self._pool = pool
+
+    def describe(self):
+        return Description("mishaps", "a number")
+
+    def windows(self, split):
+        return tuple(WINDOWS[split])
+
+    def cascade(self):
+        first, *others = WINDOWS[Split.TRAINING]
+        return (Rung("screen", (first,), 0.5), Rung("training", tuple(others)))
+
+    def variants(self):
+        return ()
+
+    def unit(self, window):
+        return window
+
+    def cost(self, window):
+        return 1
 
     def verify(self, text, name):
         if TEXT.fullmatch(text):
             return Program(text)
         return Refused((Refusal(1, "syntax", f"{text!r} is no candidate.", "Write a word."),))
 
+    def evaluate(self, jobs, on_done=nobody):
+        found = {}
+
+        def done(index, scores):
+            found[index] = [WindowResult(s.window, s.objective, {}, s.fault) for s in scores]
+            on_done(index, found[index])
+
+        asked = [(Candidate(j.program.annotated(), dict(j.parameters)), j.windows) for j in jobs]
+        self._pool.evaluate(asked, done)
+        return [found[index] for index in range(len(jobs))]
+
     def niche(self, program, results):
         return (0,)
+
+    def score_lines(self, results, rivals=()):
+        return ()
 
     def gates(self, candidate, human):
         return ()
@@ -78,9 +126,8 @@ def mishap_pool(workers=2, deadline_s=0.5):
 def searched(pool, words, evaluations=30, seed=1, sinks=()):
     """The result of a search among unlucky candidates, and its events."""
     log = EventList()
-    task = MishapTask(pool, WINDOWS, Description("mishaps", "a number"))
     search = Search(
-        task, [Unlucky(words)], HUMANS, Limits(evaluations=evaluations),
+        MishapTask(pool), [Unlucky(words)], HUMANS, Limits(evaluations=evaluations),
         SearchSettings(seed=seed, batch=8), (log, *sinks),
     )  # fmt: skip
     return search.run(), log

@@ -10,7 +10,7 @@ from toy_pools import children_of
 from evolver.journal import EventKind
 from evolver.task import Split
 from evolver.verdict import Outcome
-from sandbox.scores import WORST_OBJECTIVE_S, Candidate
+from sandbox.scores import Candidate
 
 WORDS = ("hang", "exit", "segfault", "allocate", "fork", "raise", "nan", "babble", "refuse",
          "compile hang", "compile exit", "compile allocate")  # fmt: skip

@@ -16,9 +16,9 @@ from evolver.library import read
 from evolver.ray_node import difference, installation, plainly
 from evolver.ray_pool import RayPool
 from sandbox.cluster import load_cluster
-from sandbox.scenario import split_windows
 from sandbox.scores import Candidate
 from sandbox.scoring import ServingScoring
+from sandbox.windows import split_windows
 from sandbox.worker import IsolationMissing, WorkerPool, WorkersUnavailable
 from telemetry import generate, load_profile
 
@@ -91,7 +91,7 @@ def test_scores_are_those_of_this_machine_mishaps_too(nodes):
 
 def test_a_policy_scores_the_same_bits(nodes):
     trace = generate(load_profile("azure2023_conv"), n=300, seed=3)
-    scenarios = split_windows(trace, load_cluster("edge-8b")).all
+    scenarios = split_windows(trace, load_cluster("edge-8b")).scenarios
     names = tuple(scenario.name for scenario in scenarios)
     jobs = [(Candidate(read(name)), names) for name in ("least_loaded", "round_robin")]
     local = WorkerPool(ServingScoring(scenarios))
