@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
+from evolver.guardrails import guardrails
 from evolver.rungs import rungs_of
 from evolver.serving_evidence import evidence_lines
 from evolver.task import (
@@ -29,12 +30,6 @@ from evolver.task import (
 from sandbox.scenario import unit_of
 from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
 from sandbox.windows import Windows
-
-GOODPUT_SLACK = 0.02  # smooth goodput may be lower by so much
-TTFT_SHARE_OF_SLO = 0.5
-TTFT_SLACK = 0.05  # p99 time to first token may be longer by so much
-KEPT_SLACK = 0.02  # what latency must not be bought with may be less by so much
-KEPT = {"answer_quality": "quality of answers", "finetune_gpu_hours": "fine-tuning done"}
 
 _SCOPES = (
     frozenset({"route", "route_decode"}),
@@ -142,42 +137,23 @@ class ServingTask:
         return answers
 
     def niche(self, program: Program, results: Results) -> tuple[int, ...]:
-        """Scopes it has hooks in; fuel, reconfigurations and busiest share in fixed bins."""
+        """Scopes with its own hooks; fuel, reconfigurations an hour and busiest share in bins."""
         hooks = set(getattr(program, "hooks", ()))
         scopes = sum(1 << bit for bit, scope in enumerate(_SCOPES) if hooks & scope)
-        fuel = _mean(results, "fuel_per_decision")
-        moves = _mean(results, "reconfigurations")
-        busiest = _mean(results, "busiest_share")
-        return (scopes, _octave(fuel) // 2, _octave(moves), math.floor(10 * min(busiest, 1.0)))
+        fuel = _octave(_mean(results, "fuel_per_decision")) // 2
+        hours = _total(results, "total_s") / 3600.0
+        moves = _total(results, "reconfigurations")
+        often = 1 + _octave(moves / hours) // 2 if moves and hours else 0
+        busiest = math.floor(10 * min(_mean(results, "busiest_share"), 1.0))
+        return (scopes, fuel, often, busiest)
 
     def score_lines(self, results: Results, rivals: Sequence[Results] = ()) -> tuple[str, ...]:
         """Where the time went, by cause and window, and where the rivals do better."""
         return evidence_lines(results, rivals)
 
     def gates(self, candidate: Results, human: Results) -> tuple[Gate, ...]:
-        """Smooth goodput, p99 time to first token and rejected requests against a human's.
-
-        The time to first token may grow as long as it stays within half of what is promised. Where
-        samples or fine-tuning run, neither may be given up for latency.
-        """
-        goodput = _change(candidate, human, "smooth_goodput")
-        ttft = _change(candidate, human, "ttft_p99_s")
-        slowest = _mean(candidate, "ttft_p99_s")
-        soon = (
-            math.isfinite(ttft)
-            and slowest <= TTFT_SHARE_OF_SLO * self._windows.all[0].cluster.slo.ttft_s
-        )
-        lost = _lost(candidate) - _lost(human)
-        return (
-            Gate("smooth_goodput", goodput >= -GOODPUT_SLACK, f"Smooth goodput {goodput:+.1%}."),
-            Gate(
-                "ttft_p99_s",
-                ttft <= TTFT_SLACK or soon,
-                f"p99 time to first token {ttft:+.1%}, {slowest:.3g} s on average.",
-            ),
-            Gate("rejected", lost <= 0, f"Rejected or unfinished requests {lost:+g}."),
-            *_kept(candidate, human),
-        )
+        """What latency must not be bought with, measured against a human's policy."""
+        return guardrails(candidate, human, self._windows.all[0].cluster)
 
 
 def _result(score: WindowScore) -> WindowResult:
@@ -194,14 +170,6 @@ def _result(score: WindowScore) -> WindowResult:
     )
 
 
-def _kept(candidate: Results, human: Results) -> Iterable[Gate]:
-    """A gate for each of `KEPT` that there is any of under the human's policy."""
-    for metric, words in KEPT.items():
-        if _total(human, metric) > 0:
-            change = _change(candidate, human, metric)
-            yield Gate(metric, change >= -KEPT_SLACK, f"{words.capitalize()} {change:+.1%}.")
-
-
 def _known(result: WindowResult, metric: str) -> bool:
     return math.isfinite(result.metrics.get(metric, math.nan))
 
@@ -214,31 +182,9 @@ def _total(results: Results, metric: str) -> float:
     return math.fsum(_values(results, metric))
 
 
-def _lost(results: Results) -> float:
-    return _total(results, "rejected") + _total(results, "unfinished")
-
-
 def _mean(results: Results, metric: str) -> float:
     values = list(_values(results, metric))
     return math.fsum(values) / len(values) if values else 0.0
-
-
-def _change(candidate: Results, human: Results, metric: str) -> float:
-    """Relative change of the mean over the windows on which both were measured.
-
-    A window that only the human's policy has a value for is no excuse: the change is then -1 or
-    infinite, whichever breaks the gate (a metric nobody has changes by nothing).
-    """
-    measured = [w for w in sorted(human) if _known(human[w], metric)]
-    if not measured:
-        return 0.0
-    if any(not _known(candidate[w], metric) for w in measured):
-        return math.inf if metric == "ttft_p99_s" else -1.0
-    before = math.fsum(human[w].metrics[metric] for w in measured)
-    after = math.fsum(candidate[w].metrics[metric] for w in measured)
-    if before == 0:
-        return 0.0 if after == 0 else math.inf
-    return after / before - 1.0
 
 
 def _octave(value: float) -> int:

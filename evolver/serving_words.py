@@ -12,15 +12,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from evolver.directions import HOOKS
+from evolver.guardrails import guardrail_lines
 from evolver.prompt_lines import Cell, number, percent, table
 from evolver.serving_evidence import GLOSSARY
 from evolver.serving_signals import silent_lines
-from evolver.serving_task import (
-    GOODPUT_SLACK,
-    KEPT_SLACK,
-    TTFT_SHARE_OF_SLO,
-    TTFT_SLACK,
-)
 from evolver.serving_traffic import capacity_line, traffic_lines
 from evolver.task import Description
 from sandbox.classes import classes_of, classify
@@ -57,7 +52,7 @@ def description_of(problem: Problem, windows: Windows) -> Description:
     training = problem.training(windows)
     return Description(
         title=f"{problem.trace.meta.name} on {cluster.name}",
-        objective="\n".join((*OBJECTIVE, *_guardrails(cluster), _hooks(problem.hooks))),
+        objective="\n".join((*OBJECTIVE, *guardrail_lines(cluster), _hooks(problem.hooks))),
         window_lines=(*_load(problem), *traffic_lines(training, windows.training)),
         setting_lines=(
             *_fleet(cluster),
@@ -81,17 +76,6 @@ def _load(problem: Problem) -> Iterable[str]:
             f"Arrivals are {percent(problem.load.load)} of what the default policy serves when all "
             f"come at once ({number(problem.load.capacity_rps)} requests/s)."
         )
-
-
-def _guardrails(cluster: ClusterSpec) -> Iterable[str]:
-    soon_s = TTFT_SHARE_OF_SLO * cluster.slo.ttft_s
-    yield (
-        "Guardrails, against the best human policy: smooth goodput at most "
-        f"{percent(GOODPUT_SLACK)} lower; p99 time to first token at most {percent(TTFT_SLACK)} "
-        f"longer, or within {number(soon_s)} s; not one more request rejected or unfinished."
-    )
-    if cluster.samples is not None or cluster.finetune is not None:
-        yield f"Answer quality and fine-tuning done: at most {percent(KEPT_SLACK)} less."
 
 
 def _hooks(hooks: frozenset[str]) -> str:

@@ -15,6 +15,7 @@ from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
 from sandbox.phases import phase_means
 from sandbox.simulation import Outcome, Setup
 from sandbox.switching import switch_numbers
+from sandbox.watched import Watch, watched
 from sandbox.workflows import due_s, has_workflows, unloaded_s, workflow_times
 from telemetry.trace import Trace
 
@@ -34,12 +35,14 @@ class Metrics:
         objective_s: mean end-to-end time where a rejected or unfinished request counts ten times
             its unloaded time plus its age, and so does one that was due and never came.
         classes: numbers of each class by name, when there is more than one.
+        watched: what guardrails look at, see `sandbox.watched`; only in `flat`.
     """
 
     latencies: Mapping[str, Mapping[str, float]]
     numbers: Mapping[str, float]
     objective_s: float
     classes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    watched: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Names and numbers; NaN becomes None."""
@@ -50,7 +53,7 @@ class Metrics:
 
     def flat(self) -> dict[str, float]:
         """One level, `ttft_p99_s` style."""
-        flat = dict(self.numbers)
+        flat = {**self.numbers, **self.watched}
         for name, values in self.latencies.items():
             stem = name.removesuffix("_s")
             flat.update({f"{stem}_{kind}_s": value for kind, value in values.items()})
@@ -74,7 +77,7 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     tpot = ((outcome.finish - outcome.first)[done] / PS_PER_S) / steps
     alone_s = unloaded_s(trace, hardware)
     due = _never_came(outcome, setup, alone_s, warmup_s)
-    ids, _ = classify(trace, setup.cluster)
+    ids, online = classify(trace, setup.cluster)
     promised = promises(setup.cluster, ids)
     kept = _kept(promised, done, ttft, tpot, e2e)
     served = Served(mine | ~np.isnan(due), done, ttft, tpot, e2e, kept)
@@ -101,8 +104,10 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     if len(trace.tenants) > 1:
         numbers["tenant_fairness"] = tenant_fairness(served, trace, alone_s)
     classes = by_class(served, setup.cluster, ids, promised["deadline_s"])
-    objective = _objective(outcome, alone_s, due, mine, done, e2e)
-    return Metrics(latencies, numbers, objective, classes)
+    charged = _charged(outcome, alone_s, due, mine, done)
+    watch = Watch(charged, alone_s, ids, online, promised, done)
+    objective = _objective(charged, mine, done)
+    return Metrics(latencies, numbers, objective, classes, watched(watch, outcome, trace))
 
 
 def _spread(values: Floats) -> dict[str, float]:
@@ -224,24 +229,28 @@ def _busiest_share(outcome: Outcome, done: NDArray[np.bool_]) -> float:
     return float(np.bincount(engines).max()) / len(engines)
 
 
-def _objective(
-    outcome: Outcome,
-    alone_s: Floats,
-    due: Floats,
-    mine: NDArray[np.bool_],
-    done: NDArray[np.bool_],
-    e2e: Floats,
-) -> float:
-    """Mean over what entered and what should have; see `_never_came` for the latter."""
+def _charged(
+    outcome: Outcome, alone_s: Floats, due: Floats, mine: NDArray[np.bool_], done: NDArray[np.bool_]
+) -> Floats:
+    """Seconds that each request counts, NaN for those that do not; see `Metrics.objective_s`."""
+    end = int(outcome.totals["integrated"])
     lost, late = mine & ~done, ~np.isnan(due)
+    charged = np.full(len(due), np.nan)
+    charged[done] = (outcome.finish - outcome.entered)[done] / PS_PER_S
+    age = (end - outcome.entered[lost]) / PS_PER_S
+    charged[lost] = PENALTY * alone_s[lost] + np.maximum(age, 0.0)
+    charged[late] = PENALTY * alone_s[late] + end / PS_PER_S - due[late]
+    return charged
+
+
+def _objective(charged: Floats, mine: NDArray[np.bool_], done: NDArray[np.bool_]) -> float:
+    """Mean over what entered and what should have; see `_never_came` for the latter."""
+    late = ~np.isnan(charged) & ~mine
     counted = int(mine.sum()) + int(late.sum())
     if counted == 0:
         return float("nan")
-    end = int(outcome.totals["integrated"])
-    age = (end - outcome.entered[lost]) / PS_PER_S
-    charged = PENALTY * alone_s[lost] + np.maximum(age, 0.0)
-    never = PENALTY * alone_s[late] + end / PS_PER_S - due[late]
-    return float((e2e.sum() + charged.sum() + never.sum()) / counted)
+    parts = (charged[done].sum(), charged[mine & ~done].sum(), charged[late].sum())
+    return float((parts[0] + parts[1] + parts[2]) / counted)
 
 
 def _never_came(outcome: Outcome, setup: Setup, alone_s: Floats, warmup_s: float) -> Floats:

