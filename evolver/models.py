@@ -1,54 +1,64 @@
-"""Candidates written by a language model: prompt, answer, verifier's words back, at most twice.
+"""Candidates written by language models: one proposer for each model and move, one call a try.
 
-`ModelProposer` is a `Proposer`: the search does not know that a model is behind it. Every call is
-recorded and counted, whether it ends in a candidate or not.
+A `ModelProposer` is a `Proposer`: the search does not know that a model is behind it. Every call is
+recorded and counted, whether it ends in a candidate or not. What is wrong with an answer is told to
+the model by whoever asks again, with the attempt in the request.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
-from evolver.model_endpoint import Exchange, ModelEndpoint, ModelSettings, Recorder
-from evolver.model_errors import ModelFailed, ReplyTruncated, ReplyUnusable
-from evolver.prompt import Message, messages_for, repair_messages, unusable_messages
-from evolver.proposer import Attempt, Cost, Proposal, ProposalRequest
+from evolver.diff_reply import edited_text, policy_from_edits
+from evolver.exchanges import Call, Endpoint, Exchange, Recorder, answered
+from evolver.model_endpoint import ModelEndpoint, ModelSettings
+from evolver.model_errors import ModelSetupWrong, ReplyTruncated, ReplyUnusable
+from evolver.model_settings import check_settings
+from evolver.moves import Move
+from evolver.prompt import messages_for
+from evolver.proposer import Cost, Proposal, ProposalRequest, Proposer
+from evolver.recorded_answers import RecordedAnswers, RecordedEndpoint
 from evolver.reply import Flaw, ReplyFlawed, idea_of, policy_in
-from evolver.task import Refusal
 
-__all__ = ["ModelProposer", "ModelSettings", "model_proposer", "verifier_refusals"]
-
-REPAIR_ROUNDS = 2
-
-Check = Callable[[str], Sequence[Refusal]]
-"""Reasons why a text is no legal policy; none when it is one."""
+__all__ = ["ModelProposer", "ModelSettings", "model_proposers"]
 
 
-class Endpoint(Protocol):
-    """What answers: `ModelEndpoint`, or a record of earlier answers."""
+def model_proposers(
+    settings: Sequence[ModelSettings],
+    record: Recorder = lambda _: None,
+    recorded: RecordedAnswers | None = None,
+    moves: Sequence[Move] = tuple(Move),
+) -> tuple[Proposer, ...]:
+    """One proposer for each model and move; those of one model share its limits.
 
-    def complete(self, messages: Sequence[Message]) -> Exchange:
-        """The answer to these messages."""
+    Args:
+        settings: of each model.
+        record: called with each try that is made, and with replayed ones of a new run.
+        recorded: answers of an earlier run; models are asked for what it lacks if it is `live`.
+        moves: what models are asked for.
+
+    Raises:
+        ModelSetupWrong, KeyMissing: a model cannot be asked, with what to do.
+    """
+    names = [one.model for one in settings]
+    for name in names:
+        if names.count(name) > 1:
+            raise ModelSetupWrong(f"The model {name} is named twice: name each model once.")
+    endpoints = [(_endpoint(one, record, recorded), one.model) for one in settings]
+    return tuple(
+        ModelProposer(endpoint, name, move) for endpoint, name in endpoints for move in moves
+    )
 
 
-def verifier_refusals(text: str) -> tuple[Refusal, ...]:
-    """What the sandbox's verifier has against a text."""
-    from sandbox.errors import PolicyRefused
-    from sandbox.verifier import verify
-
-    try:
-        verify(text)
-    except PolicyRefused as refused:
-        return tuple(Refusal(r.line, r.code, r.reason, r.mend) for r in refused.refusals)
-    return ()
-
-
-def model_proposer(
-    settings: ModelSettings, record: Recorder = lambda _: None, check: Check = verifier_refusals
-) -> ModelProposer:
-    """The proposer for a model named in the settings."""
-    return ModelProposer(ModelEndpoint(settings, record), settings.model, check)
+def _endpoint(
+    settings: ModelSettings, record: Recorder, recorded: RecordedAnswers | None
+) -> Endpoint:
+    if recorded is not None and not recorded.live:
+        check_settings(settings)
+        return RecordedEndpoint(recorded, None, record)
+    live = ModelEndpoint(settings, record)
+    live.check()
+    return live if recorded is None else RecordedEndpoint(recorded, live)
 
 
 class ModelProposer:
@@ -56,112 +66,67 @@ class ModelProposer:
 
     Args:
         endpoint: what answers.
-        name: shown in events and lineage.
-        check: tells what is wrong with a text; a refused one goes back to the model.
-        repair_rounds: how often, at most; tries that the request already carries count.
+        model: its name, shown in events and lineage.
+        move: what it is asked for.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        name: str,
-        check: Check = verifier_refusals,
-        repair_rounds: int = REPAIR_ROUNDS,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, move: Move = Move.REWRITE) -> None:
         self._endpoint = endpoint
-        self._name = name
-        self._check = check
-        self._repair_rounds = repair_rounds
+        self._model = model
+        self._move = move
 
     @property
     def name(self) -> str:
-        """The model's name."""
-        return self._name
+        """The model's name and the move."""
+        return f"{self._model} {self._move}"
 
     @property
     def waits(self) -> bool:
         """A model is waited for."""
         return True
 
-    def propose(self, request: ProposalRequest) -> Proposal:
-        """A candidate text; after the last round it may still be one that the verifier refuses.
+    def propose(self, request: ProposalRequest) -> Proposal | None:
+        """A candidate text that nobody has verified; None when there is nothing to cross with.
 
         Raises:
-            ModelFailed: the endpoint gave nothing usable; its `cost` says what was spent.
+            ModelFailed: no answer; its `cost` says what was spent.
+            ReplyUnusable: an answer without a policy, with its cost.
+            RecordStale: recorded answers do not fit the request.
         """
-        dialogue = _Dialogue(self._endpoint, messages_for(request))
-        rounds = max(0, self._repair_rounds - len(request.feedback.attempts))
-        for left in range(rounds, -1, -1):
-            try:
-                answer = dialogue.ask()
-            except ModelFailed as failure:
-                if dialogue.text is not None:  # a refused text is worth more than nothing
-                    break
-                failure.cost = dialogue.cost()
-                raise
-            correction = self._correction(dialogue, answer)
-            if not correction or not left:
-                break
-            dialogue.say(correction)
-        if dialogue.text is None:
-            raise dialogue.without_policy(self._name)
-        parents = (request.parent.digest, *(other.digest for other in request.others))
-        idea = idea_of(dialogue.text)
-        return Proposal(dialogue.text, self._name, idea, parents, None, dialogue.cost())
+        if self._move is Move.CROSSOVER and not request.others:
+            return None
+        call = Call(request.ask, self._move, request.seconds_left, request.tokens_left)
+        messages = messages_for(request, self._move)
+        answer, cost = answered(self._endpoint.complete(messages, call))
+        text = self._policy(answer, request, cost)
+        parents = [request.parent.digest]
+        if self._move is Move.CROSSOVER:
+            parents.append(request.others[0].digest)
+        return Proposal(text, self.name, idea_of(text), tuple(parents), None, cost)
 
-    def _correction(self, dialogue: _Dialogue, answer: Exchange) -> list[Message]:
-        """What to tell the model about its answer; nothing when the policy is legal."""
-        cut = answer.finish == "length"
+    def _policy(self, answer: Exchange, request: ProposalRequest, cost: Cost) -> str:
+        """The policy in an answer."""
+        cut = answer.finish in ("length", "max_tokens")
         try:
-            text = policy_in(answer.reply, cut=cut)
+            if self._move is Move.DIFF:
+                return policy_from_edits(answer.reply, edited_text(request), cut=cut)
+            return policy_in(answer.reply, cut=cut)
         except ReplyFlawed as flawed:
-            dialogue.flaw = Flaw.CUT if cut else flawed.flaw
-            return unusable_messages(answer.reply, dialogue.flaw.value)
-        dialogue.text = text
-        refusals = tuple(self._check(text))
-        return repair_messages(Attempt(text, refusals)) if refusals else []
+            unusable = self._unusable(answer.reply, Flaw.CUT.value if cut else str(flawed))
+        unusable.cost = cost
+        raise unusable
 
-
-class _Dialogue:
-    """The messages so far, and what they cost."""
-
-    def __init__(self, endpoint: Endpoint, messages: list[Message]) -> None:
-        self._endpoint = endpoint
-        self._messages = messages
-        self._answers: list[Exchange] = []
-        self._started = time.monotonic()
-        self.text: str | None = None  # the latest policy
-        self.flaw = Flaw.EMPTY
-
-    def ask(self) -> Exchange:
-        """The model's next answer."""
-        answer = self._endpoint.complete(tuple(self._messages))
-        self._answers.append(answer)
-        return answer
-
-    def say(self, messages: Sequence[Message]) -> None:
-        """Go on with these messages."""
-        self._messages.extend(messages)
-
-    def cost(self) -> Cost:
-        """Tokens and dollars of all answers; seconds include waiting and failed tries."""
-        return Cost(
-            sum(answer.tokens_in for answer in self._answers),
-            sum(answer.tokens_out for answer in self._answers),
-            sum(answer.price_usd for answer in self._answers),
-            time.monotonic() - self._started,
-        )
-
-    def without_policy(self, name: str) -> ReplyUnusable:
-        """The error for a dialogue that brought no policy at all."""
-        if self.flaw is Flaw.CUT:
+    def _unusable(self, reply: str, flaw: str) -> ReplyUnusable:
+        if flaw == Flaw.CUT.value:
             return ReplyTruncated(
-                f"The answers of {name} end at the token limit before a policy does; allow more "
-                "tokens or name a model that thinks less.",
-                self.cost(),
+                f"An answer of {self._model} ends at the token limit before a policy does; allow "
+                "more tokens or name a model that thinks less.",
+                reply,
+                flaw,
             )
         return ReplyUnusable(
-            f"{name} gave no policy in {len(self._answers)} answers ({self.flaw.value}); name "
-            "another model.",
-            self.cost(),
+            f"An answer of {self._model} holds no policy ({flaw}); name another model if that "
+            "stays so.",
+            reply,
+            flaw,
         )

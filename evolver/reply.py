@@ -8,10 +8,10 @@ import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 
+from evolver.model_stream import MAX_REPLY_CHARACTERS
 from sandbox import contract
 
 MAX_POLICY_BYTES = 16 * 1024
-MAX_REPLY_CHARACTERS = 400_000
 MAX_IDEA_CHARACTERS = 120
 
 HOOKS = frozenset(
@@ -60,10 +60,10 @@ class Flaw(StrEnum):
 
 
 class ReplyFlawed(ValueError):
-    """The reply holds no usable policy; `flaw` says why."""
+    """The reply holds no usable policy; `flaw` says why, as part of a sentence."""
 
-    def __init__(self, flaw: Flaw) -> None:
-        super().__init__(flaw.value)
+    def __init__(self, flaw: str) -> None:
+        super().__init__(flaw)
         self.flaw = flaw
 
 
@@ -86,13 +86,22 @@ def policy_in(reply: str, *, cut: bool = False) -> str:
     Raises:
         ReplyFlawed: no policy, or no single one.
     """
-    text = _plain(reply[:MAX_REPLY_CHARACTERS])
+    text = plain(reply)
     if not text.strip():
         raise ReplyFlawed(Flaw.EMPTY)
-    found = _chosen(blocks_in(text), text, cut).strip("\n") + "\n"
-    if len(found) > MAX_POLICY_BYTES:
+    return checked_size(_chosen(blocks_in(text), text, cut))
+
+
+def checked_size(policy: str) -> str:
+    """The policy with one newline at its end.
+
+    Raises:
+        ReplyFlawed: it is longer than a policy may be.
+    """
+    policy = policy.strip("\n") + "\n"
+    if len(policy) > MAX_POLICY_BYTES:
         raise ReplyFlawed(Flaw.TOO_LONG)
-    return found
+    return policy
 
 
 def idea_of(policy: str) -> str:
@@ -160,9 +169,9 @@ def _parsed(text: str) -> ast.Module | None:
         return None
 
 
-def _plain(reply: str) -> str:
+def plain(reply: str) -> str:
     """Without the model's visible thoughts; ASCII, with other characters as question marks."""
-    text = reply.replace("\r\n", "\n").replace("\r", "\n")
+    text = reply[:MAX_REPLY_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
     thoughts, end, rest = text.rpartition("</think>")
     if end and thoughts.lstrip().startswith("<think>"):
         text = rest
