@@ -166,7 +166,11 @@ def _near_places(old: Sequence[str], new: Sequence[str], lines: Sequence[str]) -
     found = list[_Place]()
     for at in range(len(lines) - len(old) + 1):
         if words[at : at + len(old)] == wanted:
-            shifts = {_indent(line) - _indent(was) for line, was in zip(lines[at:], old) if was.strip()}
+            shifts = {
+                _indent(line) - _indent(was)
+                for line, was in zip(lines[at:], old, strict=False)
+                if was.strip()
+            }
             if len(shifts) == 1 and (moved := _shifted(new, shifts.pop())) is not None:
                 found.append((at, at + len(old), moved))
     return found

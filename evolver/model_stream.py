@@ -132,10 +132,12 @@ def gather(stream: Stream, into: Gathered, limits: TimeLimits, place: str) -> No
     """Take pieces until the answer is complete; what came is in `into` whatever happens.
 
     Raises:
-        EndpointSlow, NoTimeLeft: a limit has passed.
+        EndpointSlow, NoTimeLeft: a limit has passed; nothing is begun when the run has no time.
         NoCompletion, BrokenOff, EndpointSaid: the endpoint failed.
         Exception: whatever `stream` raises.
     """
+    if limits.run_s is not None and limits.run_s <= 0:
+        raise _late(2, False, limits, place)
     pieces: Queue[object] = Queue(maxsize=64)
     stop = threading.Event()
     thread = threading.Thread(
@@ -160,7 +162,11 @@ def _take(pieces: Queue[object], into: Gathered, limits: TimeLimits, place: str)
     while not (into.complete or into.full):
         piece = _next(pieces, started, heard, into, limits, place)
         if isinstance(piece, _Raised):
-            raise piece.error if into.began or not isinstance(piece.error, BrokenOff) else NoCompletion
+            raise (
+                piece.error
+                if into.began or not isinstance(piece.error, BrokenOff)
+                else NoCompletion
+            )
         if into.add(piece):
             heard = time.monotonic()
 
@@ -257,5 +263,5 @@ def _credible(count: object, most: int) -> int:
 def _said(error: object) -> EndpointSaid:
     fields = error if isinstance(error, Mapping) else {}
     code = fields.get("code")
-    known = isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600
-    return EndpointSaid(str(fields.get("message") or error)[:2000], int(code) if known else None)
+    status = code if isinstance(code, int) and 400 <= code < 600 else None
+    return EndpointSaid(str(fields.get("message") or error)[:2000], status)
