@@ -18,13 +18,20 @@ from evolver.dossier import evidence_of
 from evolver.errors import RecordStale
 from evolver.exercised import exercised_hooks, keep_hooks
 from evolver.journal import EventSink
+<<<<<<< HEAD
 from evolver.loop import RunResult, Search, SearchSettings
 from evolver.model_endpoint import ModelSettings
 from evolver.models import model_proposer
+=======
+from evolver.loop import Memory, RunResult, Search, SearchSettings
+from evolver.model_settings import ModelSettings
+from evolver.models import model_proposers
+>>>>>>> fb24e24 (wip)
 from evolver.mutator import Mutator
 from evolver.progress import SILENT, Progress
 from evolver.proposer import Proposer
 from evolver.record import RunRecord
+from evolver.recorded_answers import RecordedAnswers
 from evolver.regimes import Regime, regime_of
 from evolver.run_start import RunStart
 from evolver.serving_task import Pool, ServingTask
@@ -182,11 +189,15 @@ def humans(hooks: frozenset[str], active: Human | None = None) -> tuple[Human, .
 def proposers(
     hooks: frozenset[str], models: Sequence[ModelSettings], record: RunRecord
 ) -> tuple[Proposer, ...]:
-    """The built-in mutator over the library's hooks, and before it the models that are named."""
+    """The built-in mutator over the library's hooks, and before it the models that are named.
+
+    What models answered before an interruption is taken from the record.
+    """
     texts = (keep_hooks(library.read(name), hooks) for name in library.names())
     donors = tuple(text for text in texts if text is not None)
     mutator = Mutator(donors, hooks=hooks)
-    return (*(model_proposer(model, record.on_exchange) for model in models), mutator)
+    recorded = RecordedAnswers(record.exchanges, live=True)
+    return (*model_proposers(models, record.on_exchange, recorded), mutator)
 
 
 def serving_task(problem: Problem, windows: Windows, pool: Pool) -> ServingTask:

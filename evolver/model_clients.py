@@ -47,9 +47,10 @@ class Client(Protocol):
             KeyMissing: the provider wants a key and there is none.
         """
 
-    def stream(
-        self, messages: Sequence[Message], max_tokens: int
-    ) -> Generator[object, None, None]:
+    def load(self) -> None:
+        """Import what is needed: seconds that no time limit of an answer should count."""
+
+    def stream(self, messages: Sequence[Message], max_tokens: int) -> Generator[object, None, None]:
         """The answer's pieces as JSON documents, `Done` last; raises what the library raises."""
 
 
@@ -61,7 +62,7 @@ def client_for(settings: ModelSettings) -> Client:
 class OpenAIClient:
     """OpenAI's own SDK, for OpenAI and whoever speaks its language.
 
-    Endpoints differ in what they understand: an option that one turns down is left out from then on.
+    Endpoints differ in what they understand: an option that is turned down is left out afterwards.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -78,9 +79,11 @@ class OpenAIClient:
             raise ModelSetupWrong(_NO_EXTRA)
         self._key()
 
-    def stream(
-        self, messages: Sequence[Message], max_tokens: int
-    ) -> Generator[object, None, None]:
+    def load(self) -> None:
+        """Make the SDK's client."""
+        self._client()
+
+    def stream(self, messages: Sequence[Message], max_tokens: int) -> Generator[object, None, None]:
         """The answer's pieces, whether the endpoint streams or not."""
         client = self._client()
         while True:
@@ -148,7 +151,8 @@ class OpenAIClient:
             max_retries=0,
             timeout=httpx.Timeout(quiet_s, connect=min(CONNECT_S, quiet_s)),
             http_client=openai.DefaultHttpxClient(
-                event_hooks={"response": [lambda response: _bound(response, s.timeout_s)]}
+                limits=httpx.Limits(max_keepalive_connections=0),  # idle ones would only go stale
+                event_hooks={"response": [lambda response: _bound(response, s.timeout_s)]},
             ),
         )
 
@@ -171,9 +175,11 @@ class LitellmClient:
             ) from error
         self._key(litellm)
 
-    def stream(
-        self, messages: Sequence[Message], max_tokens: int
-    ) -> Generator[object, None, None]:
+    def load(self) -> None:
+        """Import litellm."""
+        load_litellm()
+
+    def stream(self, messages: Sequence[Message], max_tokens: int) -> Generator[object, None, None]:
         """The answer's pieces in OpenAI's shape."""
         litellm = load_litellm()
         s = self._settings

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from evolver.exchanges import Call, Exchange, Message, Recorder, prompt_digest
 from evolver.model_clients import Client, client_for
-from evolver.model_errors import ModelDeclined, ModelFailed, NoTimeLeft, RateLimited
+from evolver.model_errors import ModelDeclined, ModelFailed, RateLimited
 from evolver.model_failures import failure_of, without_key
 from evolver.model_prices import price_usd
 from evolver.model_settings import ModelSettings, check_settings
@@ -69,15 +69,14 @@ class ModelEndpoint:
         self._client.check()
 
     def complete(self, messages: Sequence[Message], call: Call) -> tuple[Exchange, ...]:
-        """Every try for one answer, in order; the last is the answer, or the failure that stayed."""
-        question = _Question(tuple(messages), call, self.settings)
+        """Every try for one answer; the last is the answer, or the failure that stayed."""
+        asked_s = self._clock()
+        question = _Question(tuple(messages), call, self.settings, asked_s)
         tries = list[Exchange]()
-        begun_s = asked_s = self._clock()
         while True:
-            exchange, failure = self._try(question, begun_s)
+            exchange, failure = self._try(question)
             wait_s = self._wait_s(failure, len(tries) + 1)
-            elapsed_s = self._clock() - begun_s
-            final = wait_s is None or elapsed_s + wait_s > question.patience_s
+            final = wait_s is None or wait_s > question.patience_left_s(self._clock())
             exchange = replace(
                 exchange, attempt=len(tries) + 1, seconds=self._clock() - asked_s, final=final
             )
@@ -89,26 +88,27 @@ class ModelEndpoint:
             self._sleep(wait_s)
 
     def _wait_s(self, failure: ModelFailed | None, tried: int) -> float | None:
-        """Seconds before the next try: what the endpoint asks for, else 1, 2, 4, ...; None: none."""
+        """Seconds before a next try: what the endpoint asks for, else 1, 2, 4, ...; or None."""
         if failure is None or not failure.again or tried >= self.settings.tries:
             return None
         if isinstance(failure, RateLimited) and failure.retry_after_s is not None:
             return failure.retry_after_s
         return min(2.0 ** (tried - 1), LONGEST_WAIT_S)
 
-    def _try(self, question: _Question, begun_s: float) -> tuple[Exchange, ModelFailed | None]:
+    def _try(self, question: _Question) -> tuple[Exchange, ModelFailed | None]:
         """One try, and why it failed; waits for its turn first."""
         gathered = Gathered(question.max_tokens, question.characters)
         guess = question.characters // CHARACTERS_PER_TOKEN
         failure: ModelFailed | None = None
-        if not self._turns.enter(guess, question.patience_s - (self._clock() - begun_s)):
+        if not self._turns.enter(guess, question.patience_left_s(self._clock())):
             failure = RateLimited(
                 f"No turn for {self.settings.model} comes in time, by the limits set for it or the "
                 "pause that it asked for; give more time, or raise the limits."
             )
+            failure.again = False  # it has waited already
             return self._exchange(question, gathered, failure), failure
         try:
-            failure = self._gather(question, gathered, begun_s)
+            failure = self._gather(question, gathered)
             exchange = self._exchange(question, gathered, failure)
         finally:
             spent = gathered.tokens_in + gathered.tokens_out
@@ -118,16 +118,14 @@ class ModelEndpoint:
             self._turns.slow_down(USUAL_PAUSE_S if asked_s is None else asked_s)
         return exchange, failure
 
-    def _gather(
-        self, question: _Question, gathered: Gathered, begun_s: float
-    ) -> ModelFailed | None:
+    def _gather(self, question: _Question, gathered: Gathered) -> ModelFailed | None:
         """Take an answer; why none came, if so."""
-        s, run_s = self.settings, question.call.seconds_left
-        left_s = None if run_s is None else run_s - (self._clock() - begun_s)
-        limits = TimeLimits(s.first_token_s, s.idle_s, s.timeout_s, left_s)
-        if left_s is not None and left_s <= 0:
-            return NoTimeLeft(f"The run's time is over before {s.place} is asked.")
+        s = self.settings
         try:
+            self._client.load()
+            limits = TimeLimits(
+                s.first_token_s, s.idle_s, s.timeout_s, question.run_s(self._clock())
+            )
             gather(
                 lambda: self._client.stream(question.messages, question.max_tokens),
                 gathered,
@@ -176,6 +174,7 @@ class _Question:
     messages: tuple[Message, ...]
     call: Call
     settings: ModelSettings
+    begun_s: float
 
     @property
     def digest(self) -> str:
@@ -191,8 +190,13 @@ class _Question:
         most = self.settings.max_tokens
         return most if left is None else max(1, min(most, left))
 
-    @property
-    def patience_s(self) -> float:
+    def run_s(self, now_s: float) -> float | None:
+        """What the run has left; None when it has no end."""
+        left_s = self.call.seconds_left
+        return None if left_s is None else max(0.0, left_s - (now_s - self.begun_s))
+
+    def patience_left_s(self, now_s: float) -> float:
         left_s = self.call.seconds_left
         most_s = self.settings.patience_s
-        return most_s if left_s is None else max(0.0, min(most_s, left_s))
+        least_s = most_s if left_s is None else min(most_s, left_s)
+        return max(0.0, least_s - (now_s - self.begun_s))

@@ -19,7 +19,7 @@ _TABLE = "model_prices_and_context_window_backup.json"
 
 
 def price_usd(settings: ModelSettings, tokens_in: int, tokens_out: int) -> float | None:
-    """Dollars for so many tokens at full price, without discounts for cached ones; None: unknown."""
+    """Dollars for tokens at full price, without discounts for cached ones; None: unknown."""
     prices = prices_of(settings)
     return None if prices is None else (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
 

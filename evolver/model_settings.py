@@ -99,6 +99,11 @@ def _check_address(settings: ModelSettings) -> None:
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
+    if good and (parts.username or parts.password or parts.query):
+        raise ModelSetupWrong(
+            "The address of the endpoint carries credentials or a query, and addresses are "
+            "recorded: leave them out, and give the key in the provider's environment variable."
+        )
     if not good:
         raise ModelSetupWrong(
             "The address of the endpoint is no URL: write it as http://HOST:PORT/v1, ending where "

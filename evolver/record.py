@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from evolver.errors import BudgetTooSmall, NothingToStartFrom, RecordStale
+from evolver.exchanges import Exchange
 from evolver.history import History
 from evolver.journal import Event, EventKind
 from evolver.loop import RunResult
-from evolver.model_endpoint import Exchange
+from evolver.recordings import exchange_of
 from evolver.run_start import RunStart
 from evolver.task import WindowResult
 from evolver.verdict import Verdict
@@ -50,7 +51,7 @@ class RunRecord:
         run: str,
         last: int = 0,
         history: History | None = None,
-        exchanges: Sequence[Mapping[str, Any]] = (),
+        exchanges: Sequence[Exchange] = (),
     ) -> None:
         self._store, self.run, self._last = store, run, last
         self.history = history or History()
@@ -83,7 +84,7 @@ class RunRecord:
             history = History(tuple(_events(rows)), dict(_results(rows)))
         except (KeyError, TypeError, ValueError) as error:
             raise RecordStale(f"The record of run {run[:12]} is damaged ({error}).") from error
-        exchanges = [row.payload for row in rows if row.kind == _EXCHANGE]
+        exchanges = [exchange_of(row.payload) for row in rows if row.kind == _EXCHANGE]
         return cls(store, run, rows[-1].sequence if rows else 0, history, exchanges)
 
     def __enter__(self) -> RunRecord:

@@ -33,9 +33,7 @@ class RecordedAnswers:
         stale: answers given to another prompt than the recorded one.
     """
 
-    def __init__(
-        self, exchanges: Iterable[Exchange], *, live: bool, lenient: bool = False
-    ) -> None:
+    def __init__(self, exchanges: Iterable[Exchange], *, live: bool, lenient: bool = False) -> None:
         self.live = live
         self.stale = 0
         self._lenient = lenient
@@ -106,6 +104,7 @@ class RecordedEndpoint:
 
 def _stale(ask: str, known: Exchange) -> RecordStale:
     return RecordStale(
-        f"The recorded answer to {ask} was given to another prompt (prompts {known.prompt_version}, "
-        f"now {PROMPT_VERSION}): record the run anew, or go back to the version that recorded it."
+        f"The recorded answer to {ask} was given to another prompt (of version "
+        f"{known.prompt_version}, now {PROMPT_VERSION}): record the run anew, or go back to the "
+        "version that recorded it."
     )

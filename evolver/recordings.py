@@ -61,7 +61,7 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(alias="schema")
     title: Annotated[str, Field(max_length=2000)]
     exchanges: tuple[_Row, ...]
 

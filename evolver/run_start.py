@@ -12,7 +12,7 @@ from typing import Any
 from evolver.budget import Limits
 from evolver.errors import RecordStale
 from evolver.loop import Memory
-from evolver.model_endpoint import ModelSettings
+from evolver.model_settings import ModelSettings
 from evolver.task import Human
 
 FORMAT = 1

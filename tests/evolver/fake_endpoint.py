@@ -1,8 +1,10 @@
 """A chat-completions endpoint on loopback that behaves as well or as badly as a test wants."""
 
+import contextlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain, cycle
 
 
 def completion(text, finish="stop", usage=(1000, 200)):
@@ -32,11 +34,46 @@ def failure(status, message="no", headers=None):
     return status, {"error": {"message": message, "type": "error"}}, headers or {}
 
 
+def chunk(text="", finish=None, usage=None, **delta):
+    """One event of a stream."""
+    delta = ({"content": text} if text else {}) | delta
+    document = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "test-model"}
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    document["choices"] = [choice] if usage is None else []
+    document["usage"] = usage
+    return f"data: {json.dumps(document)}\n\n"
+
+
+def counted(tokens_in=1000, tokens_out=200):
+    """The last chunk of a stream."""
+    return chunk(usage={"prompt_tokens": tokens_in, "completion_tokens": tokens_out})
+
+
+DONE = "data: [DONE]\n\n"
+
+
+def stream(text, finish="stop", usage=(1000, 200), size=40):
+    """A well-formed streamed answer."""
+    pieces = [chunk(text[at : at + size]) for at in range(0, len(text), size)]
+    end = [counted(*usage)] if usage else []
+    return Script(chunk(role="assistant"), *pieces, chunk(finish=finish), *end, DONE)
+
+
+class Script:
+    """A streamed answer: texts are sent, numbers are seconds of silence, then it ends.
+
+    With `cut` it ends without saying so; so many of the last steps go on `again` and again.
+    """
+
+    def __init__(self, *steps, cut=False, again=0):
+        self.steps, self.cut, self.again = steps, cut, again
+
+
 class FakeEndpoint:
     """Answers each request with the next of `answers`, the last one for ever.
 
-    An answer is (status, body) or (status, body, headers); a str body is sent as it is; a number
-    means: say nothing for that many seconds.
+    An answer is a `Script`, (status, body) or (status, body, headers); a str body is sent as it is;
+    a number means: say nothing for that many seconds.
     """
 
     def __init__(self, *answers):
@@ -76,6 +113,14 @@ class FakeEndpoint:
             self._stop.wait(answer)
             handler.close_connection = True
             return
+        if isinstance(answer, Script):
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/event-stream")
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            with contextlib.suppress(OSError):  # whoever asked has gone
+                self._play(answer, handler)
+            return
         status, body, headers = (*answer, {})[:3]
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
         handler.send_response(status)
@@ -84,6 +129,21 @@ class FakeEndpoint:
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
         handler.wfile.write(data)
+
+    def _play(self, script, handler):
+        repeated = script.steps[-script.again :] if script.again else ()
+        for step in chain(script.steps, cycle(repeated)):
+            if self._stop.is_set():
+                return
+            if isinstance(step, str):
+                data = step.encode()
+                handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            else:
+                self._stop.wait(step)
+        if script.cut:
+            handler.close_connection = True
+        else:
+            handler.wfile.write(b"0\r\n\r\n")
 
     def __enter__(self):
         self._thread.start()
