@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evolver.corrections import MAX_ATTEMPTS
 from evolver.proposer import ProposalRequest
 from evolver.reply import Flaw, ReplyFlawed, checked_size, defines_hook, plain, policy_in
 
@@ -45,8 +46,9 @@ class _Change:
 
 
 def edited_text(request: ProposalRequest) -> str:
-    """The text that edits are made to: of the latest try that was one, else of the parent."""
-    tries = [attempt.text for attempt in request.feedback.attempts if not attempt.unusable]
+    """The text that edits are made to: of the latest shown try that was one, else the parent's."""
+    shown = request.feedback.attempts[-MAX_ATTEMPTS:]
+    tries = [attempt.text for attempt in shown if not attempt.unusable]
     return tries[-1] if tries else request.parent.text
 
 

@@ -18,15 +18,9 @@ from evolver.dossier import evidence_of
 from evolver.errors import RecordStale
 from evolver.exercised import exercised_hooks, keep_hooks
 from evolver.journal import EventSink
-<<<<<<< HEAD
 from evolver.loop import RunResult, Search, SearchSettings
-from evolver.model_endpoint import ModelSettings
-from evolver.models import model_proposer
-=======
-from evolver.loop import Memory, RunResult, Search, SearchSettings
 from evolver.model_settings import ModelSettings
 from evolver.models import model_proposers
->>>>>>> fb24e24 (wip)
 from evolver.mutator import Mutator
 from evolver.progress import SILENT, Progress
 from evolver.proposer import Proposer

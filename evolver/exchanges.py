@@ -12,10 +12,9 @@ from typing import Protocol
 
 from evolver.model_errors import FAILURES, ModelFailed
 from evolver.moves import Move
+from evolver.prompt import Message
 from evolver.proposer import Cost
 from sandbox.identity import canonical_json, text_digest
-
-Message = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evolver.exchanges import Message
 from evolver.model_errors import KeyMissing, ModelSetupWrong
 from evolver.model_settings import ModelSettings
 from evolver.model_stream import Done
+from evolver.prompt import Message
 
 if TYPE_CHECKING:
     import httpx

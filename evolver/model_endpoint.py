@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from evolver.exchanges import Call, Exchange, Message, Recorder, prompt_digest
+from evolver.exchanges import Call, Exchange, Recorder, prompt_digest
 from evolver.model_clients import Client, client_for
 from evolver.model_errors import ModelDeclined, ModelFailed, RateLimited
 from evolver.model_failures import failure_of, without_key
 from evolver.model_prices import price_usd
 from evolver.model_settings import ModelSettings, check_settings
 from evolver.model_stream import Gathered, TimeLimits, gather
-from evolver.prompt import PROMPT_VERSION
+from evolver.prompt import PROMPT_VERSION, Message
 from evolver.rate_limit import RateLimit
 from sandbox.identity import text_digest
 

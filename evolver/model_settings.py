@@ -65,11 +65,8 @@ class ModelSettings:
 
     @property
     def place(self) -> str:
-        """What messages call the endpoint: its address without credentials, or the model."""
-        if not self.address:
-            return self.model
-        parts = urlsplit(self.address)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        """What messages call the endpoint: its address, or the model."""
+        return self.address or self.model
 
 
 def check_settings(settings: ModelSettings) -> None:

@@ -23,7 +23,7 @@ from evolver.corrections import Message, conversation
 from evolver.directions import direction
 from evolver.moves import Move
 from evolver.prompt_lines import Cell, fenced, harmless, listed, number, percent, table
-from evolver.proposer import Attempt, Feedback, ProposalRequest
+from evolver.proposer import Feedback, ProposalRequest
 from evolver.reference import bounds, contract_text, default_policy_text, toolkit_text
 from evolver.serving_evidence import difference
 
@@ -55,16 +55,6 @@ def messages_for(request: ProposalRequest, move: Move = Move.REWRITE) -> list[Me
         {"role": "user", "content": task_text(request, move, told)},
     ]
     return messages + conversation(attempts, move, direction(request), _fill)
-
-
-def repair_messages(attempt: Attempt) -> list[Message]:
-    """A try as the model's own words, and what was wrong with it."""
-    return conversation((attempt,), Move.REWRITE, "", _fill)
-
-
-def unusable_messages(reply: str, reason: str) -> list[Message]:
-    """A reply without a policy, shortened, and the wish for one."""
-    return repair_messages(Attempt(reply, unusable=reason))
 
 
 def system_text(feedback: Feedback) -> str:

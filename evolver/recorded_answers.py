@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from evolver.errors import RecordStale
-from evolver.exchanges import Call, Endpoint, Exchange, Message, Recorder, prompt_digest
+from evolver.exchanges import Call, Endpoint, Exchange, Recorder, prompt_digest
 from evolver.model_errors import ModelFailed
-from evolver.prompt import PROMPT_VERSION
+from evolver.prompt import PROMPT_VERSION, Message
 
 
 class AnswersEnded(ModelFailed):

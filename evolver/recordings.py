@@ -18,6 +18,7 @@ from evolver.errors import RecordStale
 from evolver.exchanges import Exchange
 from evolver.model_stream import MAX_REPLY_CHARACTERS
 from evolver.moves import Move
+from evolver.prompt import templates_digest
 from sandbox.identity import text_digest
 
 SCHEMA = 1
@@ -63,14 +64,20 @@ class _File(BaseModel):
 
     schema_: Literal[1] = Field(alias="schema")
     title: Annotated[str, Field(max_length=2000)]
+    prompts: _Name
     exchanges: tuple[_Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The exchanges of one run with models, in the order they were made; `title` says of which."""
+    """The exchanges of one run with models, in the order they were made.
+
+    `title` says of which run; `prompts` is the digest of the templates and the reference that the
+    prompts were made of.
+    """
 
     title: str
+    prompts: str
     exchanges: tuple[Exchange, ...]
 
     @property
@@ -79,14 +86,14 @@ class Recording:
         return tuple(dict.fromkeys(exchange.model for exchange in self.exchanges))
 
     @property
+    def stale(self) -> bool:
+        """The answers are to other prompts than today's: they should be recorded anew."""
+        return self.prompts != templates_digest()
+
+    @property
     def date(self) -> str:
         """The day of the first answer, as YYYY-MM-DD; "" when it is not known."""
         return min((one.date for one in self.exchanges if one.date), default="")[:10]
-
-    @property
-    def prompt_versions(self) -> frozenset[int]:
-        """Which versions of the prompts were answered."""
-        return frozenset(exchange.prompt_version for exchange in self.exchanges)
 
 
 def exchange_of(document: Mapping[str, object]) -> Exchange:
@@ -117,7 +124,7 @@ def read_recording(path: Path) -> Recording:
         ) from None
     except ValidationError as error:
         raise RecordStale(_wrong(str(path), error)) from None
-    return Recording(found.title, tuple(row.exchange() for row in found.exchanges))
+    return Recording(found.title, found.prompts, tuple(row.exchange() for row in found.exchanges))
 
 
 def write_recording(path: Path, title: str, exchanges: Sequence[Exchange]) -> None:
@@ -125,7 +132,7 @@ def write_recording(path: Path, title: str, exchanges: Sequence[Exchange]) -> No
     rows = [asdict(exchange) for exchange in exchanges]
     for row in rows:
         del row["messages"], row["reply_digest"]
-    document = {"schema": SCHEMA, "title": title, "exchanges": rows}
+    document = {"schema": SCHEMA, "title": title, "prompts": templates_digest(), "exchanges": rows}
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

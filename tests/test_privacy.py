@@ -32,7 +32,7 @@ from evolver.cli.screen import Screen
 from evolver.cli.window_report import window_blocks
 from evolver.evolution import Problem, evolve
 from evolver.model_endpoint import Exchange, ModelSettings, prompt_digest
-from evolver.models import ModelProposer, verifier_refusals
+from evolver.models import ModelProposer
 from evolver.report import Report
 from evolver.report_html import page_of
 from policy_store import Origin, PolicyStore
@@ -292,10 +292,10 @@ class Thirds(Problem):
 class Model:
     """Keeps what it is told, and answers with nonsense first, then with a policy."""
 
-    def __init__(self, _, record):
+    def __init__(self, record):
         self.record, self.prompts = record, []
 
-    def complete(self, messages):
+    def complete(self, messages, call):
         self.prompts.append(list(messages))
         reply = f"An idea.\n```python\n{IN_TURN}```\n" if len(self.prompts) % 2 == 0 else "No."
         exchange = Exchange(
@@ -303,7 +303,7 @@ class Model:
             1000, 200, 0.0, True, 0.1,
         )  # fmt: skip
         self.record(exchange)
-        return exchange
+        return (exchange,)
 
 
 def evolve_on(house, store, trace):
@@ -311,7 +311,8 @@ def evolve_on(house, store, trace):
     problem = Thirds(trace, load_cluster("edge-8b"), LoadReport(None, 1.0, trace.rate_rps, 1.0))
     limits = Limits(evaluations=40, tokens=4000)
     with EvolveView.on(Screen(), limits) as view:
-        evolution = evolve(problem, limits, store, model=ModelSettings("model"), sinks=(view,))
+        models = (ModelSettings("openai/model"),)
+        evolution = evolve(problem, limits, store, models=models, sinks=(view,))
     window = summarise(trace)
     house.written["reports"] = "".join([
         page_of(report_of(evolution, view)),
@@ -334,12 +335,12 @@ def house(tmp_path_factory):
     ):
         models = []
 
-        def proposer(settings, record):
-            models.append(Model(settings, record))
-            return ModelProposer(models[0], "model", verifier_refusals)
+        def proposers(settings, record, recorded):
+            models.append(Model(record))
+            return (ModelProposer(models[0], "model"),)
 
         patch.setattr("evolver.evolution.start_pool", lambda *_: Pool())
-        patch.setattr("evolver.evolution.model_proposer", proposer)
+        patch.setattr("evolver.evolution.model_proposers", proposers)
         asyncio.run(serve_and_send(house, store))
         trace = trace_of(house.records)
         trace.save(house.home / "trace.npz")

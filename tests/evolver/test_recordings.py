@@ -19,7 +19,7 @@ def test_a_recording_holds_all_but_the_prompts(tmp_path):
     found = read_recording(path)
     assert found.exchanges == tuple(replace(one, messages=()) for one in kept)
     assert (found.title, found.models) == ("A run on a trace.", ("openai/strong",))
-    assert (found.date, found.prompt_versions) == ("2026-03-01", frozenset({1}))
+    assert (found.date, found.stale) == ("2026-03-01", False)
     assert "Improve this." not in path.read_text()
 
 
@@ -36,7 +36,10 @@ def test_an_exchange_that_was_tampered_with_is_refused(wrong):
         exchange_of(asdict(FAILED) | wrong)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"schema": 2, "title": "", "exchanges": []}'])
+OTHERS = ("", "[]", '{"schema": 2, "title": "", "prompts": "", "exchanges": []}')
+
+
+@pytest.mark.parametrize("text", OTHERS)
 def test_another_file_is_no_recording(tmp_path, text):
     path = tmp_path / "run.json"
     path.write_text(text)
@@ -44,6 +47,13 @@ def test_another_file_is_no_recording(tmp_path, text):
         read_recording(path)
     with pytest.raises(RecordStale, match="check the path"):
         read_recording(tmp_path / "none.json")
+
+
+def test_answers_to_other_prompts_are_stale(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    write_recording(path, "", [exchange()])
+    monkeypatch.setattr("evolver.recordings.templates_digest", lambda: "of other templates")
+    assert read_recording(path).stale
 
 
 @given(st.text())
