@@ -49,7 +49,15 @@ def test_scores_are_told_once_each_as_they_are_done(pool):
     jobs = [job("dawdle_then_well"), job("refuse"), job("well", ("w1",))]
     results = pool.evaluate(jobs, lambda index, scores: told.setdefault(index, scores))
     assert [told[index] for index in range(3)] == results
-    assert list(told)[-1] == 0
+
+
+def test_an_error_of_who_is_told_ends_the_batch_at_once(pool):
+    def fail(index, scores):
+        raise OSError(f"no room for {scores[0].window}")
+
+    with pytest.raises(OSError, match="no room for w0"):
+        pool.evaluate([job("well"), job("well again")], fail)
+    assert objectives(pool.evaluate([job("well")])[0]) == [2.0, 20.0]
 
 
 def test_the_number_of_workers_changes_no_score(pool):
