@@ -76,7 +76,8 @@ def conversation(
         whole = move is not Move.DIFF
         answer = fill("answer_whole") if whole else fill("answer_edits", base=base)
         messages.append({"role": "assistant", "content": _said(attempts[index], move)})
-        wrong = _wrong(attempts[index], direction, answer.strip(), fill)
+        told = direction if index == len(attempts) - 1 else ""
+        wrong = _wrong(attempts[index], told, answer.strip(), fill)
         messages.append({"role": "user", "content": wrong})
     return messages
 
@@ -101,7 +102,8 @@ def _wrong(attempt: Attempt, direction: str, answer: str, fill: Fill) -> str:
         fault = harmless(attempt.fault)
         return fill("repair_fault", fault=fault, mend=mend_of(attempt.fault), answer=answer)
     twin = harmless(attempt.twin, 80) or "an earlier candidate"
-    return fill("repair_twin", twin=twin, direction=direction, answer=answer)
+    told = direction and f"\n{direction}\n"
+    return fill("repair_twin", twin=twin, direction=told, answer=answer)
 
 
 def _refusals(refusals: Sequence[Refusal]) -> str:

@@ -27,6 +27,7 @@ SIGNALS_NAMED = 3
 _NAMES_ONLY = frozenset({"id", "seed", "request", "instance", "index", "keep"})  # tell nothing
 CAUSES_NAMED = 3
 WINDOWS_NAMED = 3
+WORTH_A_TRY = 0.005  # a smaller loss on a window may be chance
 
 CAUSES: Mapping[str, str] = {
     "waiting_mean_s": "waiting for the first token (queues, holding, other prompts)",
@@ -102,8 +103,9 @@ def _windows(request: ProposalRequest, _: Sequence[str]) -> list[str]:
     losses = {}
     for window, result in sorted(request.parent.results.items()):
         others = [o.results[window].objective for o in request.others if window in o.results]
-        if others and result.objective > min(others) > 0.0:
-            losses[window] = 1.0 - min(others) / result.objective
+        loss = 1.0 - min(others) / result.objective if others else 0.0
+        if loss >= WORTH_A_TRY:
+            losses[window] = loss
     worst = sorted(losses, key=losses.__getitem__, reverse=True)[:WINDOWS_NAMED]
     return [
         f"window {harmless(w, 40)}, where another policy takes {percent(losses[w])} less; find out "

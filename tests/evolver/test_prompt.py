@@ -104,6 +104,11 @@ def test_a_twin_is_sent_in_another_direction():
     assert first[-1] != later[-1]
 
 
+def test_only_the_latest_twin_is_sent_elsewhere():
+    text = everything(messages_for(request(REPAIRS["twin"], REPAIRS["twin"])))
+    assert text.count("Look here first: ") == 1
+
+
 def test_a_crossover_needs_two():
     alone = replace(request(), others=())
     assert messages_for(alone, Move.CROSSOVER) == messages_for(alone, Move.REWRITE)
