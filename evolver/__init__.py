@@ -4,14 +4,15 @@ Reading guide:
 
 1. `loop`: `Search.generation` is the whole idea; `task` and `proposer` are the two protocols that
    it stands on, so that it knows nothing of serving and nothing of models.
-2. `founders`: whom to beat, tuned as candidates are (`refinement`, `tuner`); `candidates`: texts
-   in, verified novelties out; `evaluation` and `budget`: scores, and what they may cost;
-   `archive`: who is kept, and who has children.
-3. `selection`: how one winner is chosen, and proved once on windows nobody has seen.
-4. `mutator` (with `draft`, `edits`, `insertions`, `splice`) and `models` (with `prompt`,
-   `model_endpoint`, `reply`): the two proposers.
-5. `evolution`: `evolve` puts a run on a trace together; `serving_task` is its `Task`, `record` and
-   `dossier` what the store keeps of it.
+2. `candidates`: texts in, verified novelties out, asked for by `bandit`; `cascade`: how far up each
+   one climbs; `evaluation` and `budget`: scores, and what they may cost; `archive`: who is kept,
+   and who has children; `founders`: whom to beat.
+3. `finals` and `selection`: how one winner is chosen, and proved once on windows nobody has seen.
+4. `mutator` (with `draft`, `edits`, `insertions`, `splice`), `tuner` and `models` (with `prompt`,
+   `model_endpoint`, `reply`): the proposers.
+5. `journal`, `record` and `history`: what happened, kept so that an interrupted run goes on.
+6. `evolution`: `evolve` puts a run on a trace together; `serving_task` is its `Task`, `veterans`
+   what it knows from earlier runs, `dossier` the evidence that the store keeps.
 
 `library` holds the policies that people wrote, `cli` the commands.
 
