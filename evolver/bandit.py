@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 FORGET = 0.9  # of what was earned and spent, from one generation to the next
 FLOOR = 0.2  # of the draws is shared evenly
 PRIOR_SHARE = 0.02  # of the budget: what an arm must have cost before its own record counts
+NOTHING = 1e-12  # less than that was not earned
 PARENT_CREDIT = 0.25  # of an improvement over the parent that is none over the best
 
 
@@ -59,7 +60,7 @@ class Bandit:
         rates = [(a.gain + average * PRIOR_SHARE) / (a.share + PRIOR_SHARE) for a in accounts]
         total = sum(rates)
         even = 1.0 / len(arms)
-        if not total:
+        if total < NOTHING:
             return [even] * len(arms)
         return [FLOOR * even + (1.0 - FLOOR) * rate / total for rate in rates]
 
