@@ -188,5 +188,6 @@ def too_few(units: int, objection: str) -> str:
     besides = f"; besides, {objection}" if objection else "."
     return (
         f"Not enough evidence: a win needs {MIN_WINDOWS} independent sealed windows and there are "
-        f"{units}, so they stay sealed, and a longer record (or trace) would give more{besides}"
+        f"{units}, so they stay sealed, and only a longer stretch of time (a longer trace) has "
+        f"enough{besides}"
     )

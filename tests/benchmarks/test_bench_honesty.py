@@ -5,7 +5,7 @@ import functools
 import bench_honesty
 import pytest
 
-WINDOWS, DRAWS = 240, 800
+WINDOWS, DRAWS = 160, 600
 
 
 @functools.cache
