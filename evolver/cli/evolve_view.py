@@ -11,6 +11,7 @@ from typing import Any
 
 from evolver.budget import Limits
 from evolver.cli.screen import Live, Screen
+from evolver.founders import VETERAN
 from evolver.journal import Event, EventKind
 from evolver.report import plain
 
@@ -52,6 +53,8 @@ class EvolveView:
         match event.kind:
             case EventKind.RUN_STARTED:
                 self._started(data["windows"])
+            case EventKind.HUMAN_SCORED if data["proposer"] == VETERAN:
+                self._veteran(str(data["name"]), _number(data["score"]))
             case EventKind.HUMAN_SCORED:
                 self.baselines.append((str(data["name"]), _number(data["score"])))
             case EventKind.CANDIDATE_REFUSED:
@@ -74,6 +77,10 @@ class EvolveView:
             f"{count['training']} windows to search on, {count['validation']} to choose on, "
             f"{count['sealed']} sealed for the proof"
         )
+
+    def _veteran(self, name: str, score: float) -> None:
+        self.screen.note(f"{name} won in an earlier run like this; here {_against(score)}")
+        self._leads(name, score)
 
     def _refused(self, data: Mapping[str, Any]) -> None:
         first = data["refusals"][0]
