@@ -47,7 +47,8 @@ class Slices(Problem):
 class Pool:
     """Scores what a policy does by a checksum: equal for equal functions, the same everywhere."""
 
-    missing = ()
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __enter__(self):
         return self
