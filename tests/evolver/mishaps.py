@@ -4,6 +4,7 @@ A text is a word of `toy_scorer` and a number, such as "well 2.5" or "hang 3": t
 happens in the locked-down child, the number what a window is multiplied by.
 """
 
+import hashlib
 import random
 import re
 from dataclasses import dataclass
@@ -35,19 +36,34 @@ HUMANS = (Human("plain", "well 4.0"), Human("better", "well 3.0"))
 
 
 @dataclass(frozen=True)
+class Factor:
+    """The one constant of a candidate; smaller is better, and wavers."""
+
+    value: float
+    name: str = "FACTOR"
+    low: float = 0.5
+    high: float = 9.0
+    integer: bool = False
+
+
+@dataclass(frozen=True)
 class Program:
     canonical: str
     claim: str = "a number"
-    tunables: tuple = ()
+
+    @property
+    def tunables(self):
+        return (Factor(float(self.canonical.split()[-1])),)
 
     def annotated(self):
         return self.canonical
 
     def parameters(self):
-        return {"FACTOR": float(self.canonical.split()[-1])}
+        return {knob.name: knob.value for knob in self.tunables}
 
     def digest(self, parameters=None):
-        return self.canonical
+        values = self.parameters() | dict(parameters or {})
+        return hashlib.sha256(f"{self.canonical} {values['FACTOR']!r}".encode()).hexdigest()
 
 
 class MishapTask:
@@ -123,11 +139,15 @@ def mishap_pool(workers=2, deadline_s=0.5):
     return toy_pool({"base": BASE}, workers=workers, deadline_s=deadline_s)
 
 
-def searched(pool, words, evaluations=30, seed=1, sinks=()):
-    """The result of a search among unlucky candidates, and its events."""
-    log = EventList()
-    search = Search(
+def search_with(pool, words, evaluations=30, sinks=(), **options):
+    """A search among unlucky candidates."""
+    return Search(
         MishapTask(pool), [Unlucky(words)], HUMANS, Limits(evaluations=evaluations),
-        SearchSettings(seed=seed, batch=8), (log, *sinks),
+        SearchSettings(seed=1, batch=8), sinks, **options,
     )  # fmt: skip
-    return search.run(), log
+
+
+def searched(pool, words, evaluations=30, sinks=()):
+    """The result of such a search, and its events."""
+    log = EventList()
+    return search_with(pool, words, evaluations, (log, *sinks)).run(), log

@@ -3,6 +3,7 @@
 import os
 import signal
 
+import interrupted
 import pytest
 from mishaps import BASE, WINDOWS, mishap_pool, searched
 from toy_pools import children_of
@@ -10,6 +11,7 @@ from toy_pools import children_of
 from evolver.journal import EventKind
 from evolver.task import Split
 from evolver.verdict import Outcome
+from policy_store import PolicyStore
 from sandbox.scores import Candidate
 
 WORDS = ("hang", "exit", "segfault", "allocate", "fork", "raise", "nan", "babble", "refuse",
@@ -24,7 +26,7 @@ def timeless(log):
 def unlucky():
     """A whole search among candidates with every mishap there is."""
     with mishap_pool() as pool:
-        return searched(pool, WORDS)
+        return searched(pool, WORDS, 60)
 
 
 def test_a_search_among_mishaps_ends_with_what_went_well(unlucky):
@@ -46,7 +48,7 @@ def test_every_proposal_is_accounted_for(unlucky):
     tally = unlucky[0].tally
     ends = tally.refused + tally.unusable + tally.duplicates + tally.failed
     assert tally.proposed == ends + tally.dropped + tally.scored
-    assert unlucky[0].evaluations <= 30
+    assert unlucky[0].evaluations <= 60
 
 
 def killing(pool, whom, at):
@@ -97,3 +99,16 @@ def test_the_number_of_workers_changes_no_event_among_mishaps():
         with mishap_pool(workers, deadline_s=3.0) as pool:
             logs.append(timeless(searched(pool, ["exit", "nan", "refuse"], 12)[1]))
     assert logs[0] == logs[1]
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_path, capfd):
+    with PolicyStore.open(tmp_path / "whole.db") as store:
+        interrupted.run(store, "-")
+        whole = interrupted.told(store, capfd.readouterr().out.strip())
+    run = "-"
+    for kill_at in (9, 84, 0):  # in the tuning of the humans, in the proof, never
+        code, run = interrupted.in_a_process(tmp_path / "killed.db", run, kill_at)
+        assert code == (-signal.SIGKILL if kill_at else 0)
+    with PolicyStore.open(tmp_path / "killed.db") as store:
+        assert interrupted.told(store, run) == whole
+        assert store.runs.get_run(run).verdict == "improved"

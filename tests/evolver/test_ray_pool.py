@@ -122,10 +122,10 @@ def test_a_job_whose_seats_are_all_lost_is_given_up_and_nothing_is_guessed(nodes
         ask(seats, place, index, plain)
         seats._ray.kill(place.actor)
 
-    with ray_pool(nodes, workers=2) as pool:
+    with ray_pool(nodes, workers=1) as pool:
         monkeypatch.setattr(ray_seats.Seats, "ask", ask_and_kill)
         with pytest.raises(WorkersUnavailable, match=r"lost|loses its processes"):
-            pool.evaluate([job("dawdle_then_well")] * 4)
+            pool.evaluate([job("dawdle_then_well")])
         monkeypatch.undo()
         assert pool.evaluate([job("well")])[0][0].objective == 2.0
 
