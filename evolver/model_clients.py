@@ -80,8 +80,8 @@ class OpenAIClient:
         self._key()
 
     def load(self) -> None:
-        """Make the SDK's client."""
-        self._client()
+        """Make the SDK's client, with the parts that it imports when they are first used."""
+        _ = self._client().chat.completions.with_streaming_response
 
     def stream(self, messages: Sequence[Message], max_tokens: int) -> Generator[object, None, None]:
         """The answer's pieces, whether the endpoint streams or not."""

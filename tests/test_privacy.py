@@ -246,7 +246,7 @@ async def serve_and_send(house, store):
 class Pool:
     """Scores candidates by their digest, without a simulator."""
 
-    missing = ()
+    missing, notes = (), ()
 
     def __enter__(self):
         return self

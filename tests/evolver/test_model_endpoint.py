@@ -54,7 +54,7 @@ class Desk:
 
     def __init__(self, url, **settings):
         self.exchanges, self.slept, self.now = [], [], 0.0
-        options = {"model": "openai/test-model", "api_key": KEY, "timeout_s": 5.0, "tries": 3}
+        options = {"model": "openai/test-model", "api_key": KEY, "timeout_s": 60.0, "tries": 3}
         settings = ModelSettings(api_base=url, **(options | settings))
         self.endpoint = ModelEndpoint(
             settings, self.exchanges.append, clock=lambda: self.now, sleep=self.sleep
