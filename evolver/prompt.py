@@ -41,6 +41,7 @@ MAX_OTHERS = 2
 MAX_OTHER_CHARACTERS = 6000  # a longer policy is no quick look
 MAX_FAILED = 12
 MAX_WORKED = 8
+MAX_IDEA_CHARACTERS = 240
 WORTH_A_WORD = 5e-4  # a smaller difference is none
 
 
@@ -113,7 +114,7 @@ def task_text(request: ProposalRequest, move: Move, told: str = "") -> str:
 
 def _ideas(lines: Sequence[str], most: int) -> str:
     """The leading ideas, each once."""
-    return listed([*dict.fromkeys(lines)][:most])
+    return listed(harmless(line, MAX_IDEA_CHARACTERS) for line in [*dict.fromkeys(lines)][:most])
 
 
 def _others(request: ProposalRequest, move: Move) -> str:

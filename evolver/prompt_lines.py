@@ -10,8 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-MAX_LINE_CHARACTERS = 400
-MAX_ROW_CHARACTERS = 600
+MAX_LINE_CHARACTERS = 800
 MAX_LINES = 80
 
 Cell = str | float | None
@@ -51,7 +50,7 @@ def listed(lines: Iterable[str], most: int = MAX_LINES) -> str:
         is_row = line.startswith("|")
         if is_row is not before and text:
             text.append("")
-        text.append(harmless(line, MAX_ROW_CHARACTERS) if is_row else f"- {harmless(line)}")
+        text.append(harmless(line) if is_row else f"- {harmless(line)}")
         before = is_row
     if len(shown) > most:
         text.append(f"- ({len(shown) - most} more)")

@@ -11,6 +11,7 @@ from prompt_request import request
 from evolver.evolution import Problem
 from evolver.moves import Move
 from evolver.prompt import messages_for
+from evolver.prompt_lines import MAX_LINE_CHARACTERS
 from evolver.serving_words import description_of
 from sandbox.capacity import pair
 from sandbox.cluster import ClusterSpec
@@ -114,3 +115,8 @@ def test_a_fixed_fleet_says_so(windows):
     description = description_of(problem(with_capacity=False), fixed)
     assert "The plan made at the start stays: no GPU comes or goes." in description.setting_lines
     assert description.regime["capacity_changes_per_hour"] == 0.0
+
+
+def test_no_line_of_ours_is_cut(described):
+    lines = (*described.setting_lines, *described.window_lines, *described.objective.splitlines())
+    assert max(map(len, lines)) <= MAX_LINE_CHARACTERS
