@@ -178,7 +178,7 @@ def main() -> None:
     runs, draws = (int(argument) for argument in (*sys.argv[1:], "200", "2000")[:2])
     found = wins(runs)
     print(f"A/A: {found[Outcome.IMPROVED.value]} of {runs} runs of equals won (at most 1 %); "
-          f"sealed windows were opened in {found["opened"]}", flush=True)  # fmt: skip
+          f"sealed windows were opened in {found['opened']}", flush=True)  # fmt: skip
     print("\ncoverage of nominal 95 % intervals (92 to 98 %), by windows drawn")
     print(f"{'':44}{'effect':>8}{'spread':>8}{'skew':>7}" + "".join(f"{n:>7}" for n in MEASURED))
     for comparison in COMPARISONS:
