@@ -32,14 +32,14 @@ Data = Mapping[str, object]
 
 def read_history(run: Run, rows: Iterable[Row]) -> RunHistory:
     """The history that the rows of a run tell, in the order they were written."""
-    reader = _Reader(run)
+    reader = Reader(run)
     for row in rows:
         reader.take(row)
     return reader.history
 
 
-class _Reader:
-    """Keeps what the run has spent so far, and who leads."""
+class Reader:
+    """Takes the rows of a run one by one: `history` is what they told so far."""
 
     def __init__(self, run: Run) -> None:
         self.history = RunHistory(run)

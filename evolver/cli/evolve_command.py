@@ -142,7 +142,7 @@ def evolve(
         evolution, view = _searched(screen, _inputs(typed), limits, models, means)
     screen.note(*evolution.windows.notes)
     _shown(screen, output, out, evolution, view)
-    _next(screen, trace, evolution)
+    _next(screen, trace, evolution, view)
 
 
 def _inputs(typed: Mapping[str, Any]) -> ProblemInputs:
@@ -188,7 +188,7 @@ def _searched(
     with open_store() as store, EvolveView.on(screen, limits) as view:
         evolution = search(
             problem, limits, store, models=models, active=_active(), means=means, sinks=(view,),
-            inputs=inputs.data(),
+            inputs=inputs.data(), progress=view,
         )  # fmt: skip
     return evolution, view
 
@@ -205,7 +205,7 @@ def _resumed(screen: Screen, run: str, means: Means) -> tuple[Evolution, EvolveV
         start = RunStart.of(row.config)
         problem = ProblemInputs.of(start.inputs).read(screen)
         with EvolveView.on(screen, start.limits) as view:
-            evolution = resume(row.id, problem, store, means=means, sinks=(view,))
+            evolution = resume(row.id, problem, store, means=means, sinks=(view,), progress=view)
     return evolution, view
 
 
@@ -263,14 +263,7 @@ def _active() -> Human:
     return Human(name, source.annotated(), active=True)
 
 
-def _next(screen: Screen, trace: Path | None, evolution: Evolution) -> None:
-    if evolution.policy is None:
-        again = () if trace is None else (f"evolver evolve {trace} --budget-seconds 300",)
-        screen.next(*again, f"evolver run show {evolution.run[:12]}")
-        return
-    short = evolution.policy[:12]
-    screen.next(
-        f"evolver policy show {short}",
-        f'evolver policy approve {short} --note "why"',
-        f'evolver policy activate {short} --note "why"',
-    )
+def _next(screen: Screen, trace: Path | None, evolution: Evolution, view: EvolveView) -> None:
+    from evolver.cli.evolve_report import next_steps
+
+    screen.next(*next_steps(evolution, trace, view))

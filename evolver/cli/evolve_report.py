@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import asdict
+from pathlib import Path
 
+from evolver.budget import Limits
 from evolver.cli.evolve_view import EvolveView
-from evolver.cli.run_words import VERDICTS
+from evolver.cli.run_report import baselines, proposers
+from evolver.cli.run_words import VERDICTS, number, spent
 from evolver.evolution import Evolution
+from evolver.loop import RunResult
 from evolver.report import Cell, Report, Tone
-from evolver.verdict import Effect, Verdict
+from evolver.run_history import Spent
+from evolver.verdict import Effect, Outcome, Verdict
 from evolver.written import written
 
 
@@ -45,37 +50,57 @@ def document_of(evolution: Evolution) -> dict[str, object]:
 def report_of(evolution: Evolution, view: EvolveView) -> Report:
     """Everything a person needs to decide on."""
     result, verdict = evolution.result, evolution.result.verdict
+    said, tone = VERDICTS[verdict.outcome.value]
     report = Report(f"Evolution run {evolution.run[:12]}")
-    headline, tone = VERDICTS[verdict.outcome.value]
-    report.say("", headline, tone=tone)
-    report.say(verdict.reason)
-    _baselines(report, view)
+    report.say("", said, tone=tone).say(verdict.reason)
+    baselines(report, view.history)
     _effects(report, verdict)
     if evolution.policy is not None:
         _candidate(report, evolution)
-    tally = result.tally
-    spent = (
-        f"{result.generations} generations, {tally.proposed} candidates proposed, {tally.refused} "
-        f"refused, {tally.scored} scored in full; {result.evaluations:.0f} evaluations in "
-        f"{result.seconds:.0f} s"
-    )
-    if result.tokens:
-        spent += f", {result.tokens:,} tokens, ${result.price_usd:.2f}"
-    report.say("", spent, tone=Tone.DIM)
+    proposers(report, view.history)
+    report.say("", _spent(result), tone=Tone.DIM)
     proposed = f"filed as {evolution.policy[:12]}, waiting for approval" if evolution.policy else (
         "nothing is proposed")
     return report.say(f"run {evolution.run[:12]}: {proposed}", tone=Tone.DIM)
 
 
-def _baselines(report: Report, view: EvolveView) -> None:
-    """Baselines and the best candidate on the windows of the search."""
-    ranked = sorted(view.baselines, key=lambda pair: pair[1])
-    rows: list[list[str | Cell]] = [[name, f"{score - 1:+.1%}"] for name, score in ranked]
-    if view.history:
-        best = min(view.history)
-        rows.insert(0, [Cell("best candidate", Tone.STRONG), Cell(f"{best - 1:+.1%}", Tone.STRONG)])
-    title = "on the windows of the search, against the best baseline of each window"
-    report.grid(("policy", ">end-to-end time"), rows, title)
+def _spent(result: RunResult) -> str:
+    """What was tried, and what it took."""
+    tally = result.tally
+    tried = (
+        f"{number(result.generations, 'generation')}, {number(tally.proposed, 'candidate')} "
+        f"proposed, {tally.refused} refused, {tally.scored} scored in full"
+    )
+    return f"{tried}; " + spent(
+        Spent(result.evaluations, result.seconds, result.tokens, result.price_usd)
+    )
+
+
+def next_steps(evolution: Evolution, trace: Path | None, view: EvolveView) -> list[str]:
+    """The commands that make sense after this verdict."""
+    verdict, look = evolution.result.verdict, f"evolver run show {evolution.run[:12]}"
+    if evolution.policy is not None:
+        short = evolution.policy[:12]
+        return [
+            f"evolver policy show {short}",
+            f'evolver policy approve {short} --note "why"',
+            f'evolver policy activate {short} --note "why"',
+            look,
+        ]
+    if verdict.outcome is Outcome.NOT_ENOUGH:
+        return ["evolver evolve LONGER_TRACE", look]
+    again = f"evolver evolve {trace or 'TRACE'} ... {_more(view.limits)}"
+    modelled = set(view.history.arms) - {"mutator", "tuner"}
+    return [look, again if modelled else f"{again} --model PROVIDER/NAME"]
+
+
+def _more(limits: Limits) -> str:
+    """Five times the budget, of each kind that was limited."""
+    given = {
+        "seconds": limits.seconds, "evaluations": limits.evaluations, "tokens": limits.tokens,
+        "usd": limits.price_usd,
+    }  # fmt: skip
+    return " ".join(f"--budget-{name} {5 * value:g}" for name, value in given.items() if value)
 
 
 def _effects(report: Report, verdict: Verdict) -> None:

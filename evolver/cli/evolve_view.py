@@ -2,85 +2,185 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from evolver.budget import Limits
+from evolver.cli.evolve_lines import Moment, live_lines
+from evolver.cli.run_words import change, number
 from evolver.cli.screen import Live, Screen
 from evolver.founders import VETERAN
 from evolver.journal import Event, EventKind
 from evolver.report import plain
+from evolver.run_history import RunHistory
+from evolver.run_reader import Reader
+from policy_store.records import Run
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 REFUSALS_SHOWN = 3
-BAR = 24
+RUNGS = {
+    "baselines": "scoring what people wrote",
+    "veterans": "scoring winners of earlier runs",
+    "variants": "trying the best under other conditions",
+    "validation": "choosing on the validation windows",
+    "sealed": "proving the best on sealed windows",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An event as the store will have it."""
+
+    kind: str
+    payload: Mapping[str, object]
+    at: datetime
+
+
+def _nobody() -> Reader:
+    return Reader(Run("", "evolve", {}, datetime.now(UTC), None, None, None))
 
 
 @dataclass(slots=True)
 class EvolveView:
-    """An event sink for people; where nobody watches, it writes a line per generation.
+    """An event sink and a `Progress` for people; unwatched, it writes a line per generation.
 
-    Attributes:
-        history: best score against the best human, by generation; below 1 is better.
-        baselines: name and score of each human policy.
+    Events and progress may come from several threads while the screen is drawn from another.
     """
 
     screen: Screen
     limits: Limits
-    live: Live
-    history: list[float] = field(default_factory=list)
-    baselines: list[tuple[str, float]] = field(default_factory=list)
-    phase: str = "scoring and tuning what people wrote"
-    generation: Mapping[str, Any] = field(default_factory=dict)
+    live: Live = field(default_factory=lambda: Live(None))
+    phase: str = "scoring what people wrote"
     refusals: deque[str] = field(default_factory=lambda: deque(maxlen=REFUSALS_SHOWN))
     failures: set[str] = field(default_factory=set)
-    best: tuple[str, float] | None = None
-    started_s: float = field(default_factory=time.monotonic)
+    replayed: int = 0
+    replaying: bool = False
+    _reader: Reader = field(default_factory=_nobody)
+    _asking: tuple[str, float] | None = None  # what, since when
+    _scoring: tuple[str, float] | None = None
+    _waiting: tuple[str, float] | None = None  # why, until when
+    _event_s: float = 0.0
+    _event_at_s: float = field(default_factory=time.monotonic)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
     @contextmanager
     def on(cls, screen: Screen, limits: Limits) -> Iterator[EvolveView]:
         """The view for the length of a run."""
-        with screen.live("") as live:
-            yield cls(screen, limits, live)
+        view = cls(screen, limits)
+        with screen.live(view) as live:
+            view.live = live
+            yield view
+
+    @property
+    def history(self) -> RunHistory:
+        """The run so far."""
+        return self._reader.history
 
     def on_event(self, event: Event) -> None:
         """Take one event of the run."""
+        with self._lock:
+            notes, warnings = self._take(event)
+        # said without the lock: who draws holds the screen's and waits for this one
+        self.screen.note(*notes)
+        for sentence in warnings:
+            self.screen.warn(sentence)
+
+    def _take(self, event: Event) -> tuple[list[str], list[str]]:
+        """What is to be said about an event, as notes and as warnings."""
         data: Mapping[str, Any] = event.data
+        self._read(event)
+        if event.replayed:
+            self.replayed, self.replaying = self.replayed + 1, True
+            return [], []
+        notes, warnings = self._went_through(), []
         match event.kind:
             case EventKind.RUN_STARTED:
-                self._started(data["windows"])
+                notes.append(_windows(self.history.windows))
             case EventKind.HUMAN_SCORED if data["proposer"] == VETERAN:
-                self._veteran(str(data["name"]), _number(data["score"]))
-            case EventKind.HUMAN_SCORED:
-                self.baselines.append((str(data["name"]), _number(data["score"])))
+                here = change(data["score"])
+                notes.append(f"{data['name']} won in an earlier run like this; here {here}")
             case EventKind.CANDIDATE_REFUSED:
                 self._refused(data)
             case EventKind.PROPOSER_FAILED:
-                self._failed(data)
-            case EventKind.CANDIDATE_SCORED:
-                self._leads(str(data["idea"]), _number(data["score"]))
-            case EventKind.TUNED:
-                self._tuned(data)
+                warnings = self._failed(data)
+            case EventKind.ANSWERED:
+                self._asking = None
+            case EventKind.EVALUATED:
+                self._scoring = None
             case EventKind.GENERATION_DONE:
-                self._generation(event)
-            case EventKind.CANDIDATE_CHOSEN:
-                self.phase = "proving the best on sealed windows"
-        self._draw()
+                self.phase = f"searching, generation {event.generation + 1}"
+                if not self.live.shown:
+                    notes.append(_line(event.generation, data))
+        return notes, warnings
 
-    def _started(self, windows: Mapping[str, Any]) -> None:
-        count = {split: len(names) for split, names in windows.items()}
-        self.screen.note(
-            f"{count['training']} windows to search on, {count['validation']} to choose on, "
-            f"{count['sealed']} sealed for the proof"
-        )
+    def asking(self, proposer: str, place: int, of: int) -> None:
+        """A proposer is asked."""
+        with self._lock:
+            since = self._asking[1] if self._asking else time.monotonic()
+            self._asking = f"asking {proposer}, {place} of {of}", since
 
-    def _veteran(self, name: str, score: float) -> None:
-        self.screen.note(f"{name} won in an earlier run like this; here {_against(score)}")
-        self._leads(name, score)
+    def scoring(self, done: int, of: int, rung: str) -> None:
+        """Policies are scored."""
+        with self._lock:
+            since = self._scoring[1] if self._scoring and done else time.monotonic()
+            self._scoring = f"scored {done} of {of} ({rung})", since
+            if rung in RUNGS:
+                self.phase = RUNGS[rung]
+            elif not self.history.generations:
+                self.phase = "tuning what people wrote"
+
+    def waiting(self, reason: str, seconds: float) -> None:
+        """Nothing can be done for some seconds."""
+        with self._lock:
+            self._waiting = reason, time.monotonic() + seconds
+
+    def lines(self) -> list[str]:
+        """What is drawn now."""
+        with self._lock:
+            phase, doing = self.phase, self._doing()
+            seconds = self._event_s + time.monotonic() - self._event_at_s
+            if self.replaying:
+                phase, seconds = f"replaying the record, {self.replayed} events", self._event_s
+            now = Moment(phase, seconds, doing, tuple(self.refusals))
+            return list(live_lines(self.history, self.limits, now))
+
+    def __rich__(self) -> Text:
+        """The lines, drawn anew with each refresh, so that the clock moves while a model thinks."""
+        from rich.text import Text
+
+        return Text(plain("\n".join(self.lines())), no_wrap=True, overflow="ellipsis")
+
+    def _doing(self) -> list[str]:
+        now_s = time.monotonic()
+        going_on = [pair for pair in (self._asking, self._scoring) if pair is not None]
+        said = [f"{what}, for {now_s - since:.0f} s" for what, since in going_on]
+        if self._waiting is not None and self._waiting[1] > now_s:
+            said.append(f"{self._waiting[0]}, {self._waiting[1] - now_s:.0f} s more")
+        return said
+
+    def _read(self, event: Event) -> None:
+        payload = {
+            "sequence": event.sequence, "generation": event.generation,
+            "candidate": event.candidate, "seconds": event.seconds, **event.data,
+        }  # fmt: skip
+        self._reader.take(_Row(event.kind.value, payload, datetime.now(UTC)))
+        self._event_s, self._event_at_s = event.seconds, time.monotonic()
+
+    def _went_through(self) -> list[str]:
+        """Said once, when a resumed run has come to the end of its record."""
+        if not self.replaying:
+            return []
+        self.replaying = False
+        return [f"went through {number(self.replayed, 'recorded event')} again; the run goes on"]
 
     def _refused(self, data: Mapping[str, Any]) -> None:
         first = data["refusals"][0]
@@ -88,75 +188,26 @@ class EvolveView:
         if said not in self.refusals:
             self.refusals.append(said)
 
-    def _failed(self, data: Mapping[str, Any]) -> None:
+    def _failed(self, data: Mapping[str, Any]) -> list[str]:
         """Said once for each reason, and once when a proposer is left out."""
         said = [f"{data['proposer']}: {data['reason']}"]
         if data["left_out"]:
             said.append(f"{data['proposer']} failed too often and is left out from here on.")
-        for sentence in said:
-            if sentence not in self.failures:
-                self.failures.add(sentence)
-                self.screen.warn(sentence)
-
-    def _tuned(self, data: Mapping[str, Any]) -> None:
-        """Before the search begins it is the baselines that get their constants tuned."""
-        if any(name == data["of"] for name, _ in self.baselines):
-            self.baselines.append((f"{data['of']}, tuned", _number(data["score"])))
-        else:
-            self._leads(str(data["idea"]), _number(data["score"]))
-
-    def _leads(self, idea: str, score: float) -> None:
-        if self.best is None or score < self.best[1]:
-            self.best = (idea, score)
-
-    def _generation(self, event: Event) -> None:
-        self.phase = "searching"
-        self.generation = event.data
-        self.history.append(_number(event.data["best_score"]))
-        if not self.live.shown:
-            self.screen.note(self._line(event.generation, event.data))
-
-    def _line(self, number: int, data: Mapping[str, Any]) -> str:
-        return (
-            f"generation {number}: {data['proposed']} proposed, {data['refused']} refused, "
-            f"{data['scored']} scored; best {_against(_number(data['best_score']))} "
-            f"({data['best_human']} {_against(_number(data['best_human_score']))})"
-        )
-
-    def _draw(self) -> None:
-        if self.live.shown:
-            from rich.text import Text
-
-            self.live.update(Text(plain("\n".join(self._lines()))))
-
-    def _lines(self) -> Iterator[str]:
-        spent_s = time.monotonic() - self.started_s
-        share = min(_number(self.generation.get("share", 0.0)), 1.0)
-        if self.limits.seconds is not None:
-            share = min(spent_s / self.limits.seconds, 1.0)
-        full = round(share * BAR)
-        yield f"{self.phase}  {'━' * full}{'╌' * (BAR - full)}  {spent_s:.0f} s"
-        if self.baselines:
-            name, score = min(self.baselines, key=lambda pair: pair[1])
-            yield f"best baseline    {_against(score):>8}  {name}"
-        if self.best is not None:
-            yield f"best candidate   {_against(self.best[1]):>8}  {self.best[0][:70]}"
-        data = self.generation
-        if data:
-            yield (
-                f"candidates       {data['proposed']} proposed, {data['refused']} refused, "
-                f"{data['duplicates']} known already, {data['scored']} scored in full"
-            )
-            if data["tokens"]:
-                yield f"model            {data['tokens']:,} tokens, ${data['price_usd']:.2f}"
-        for said in self.refusals:
-            yield f"refused          {said[:80]}"
+        new = [sentence for sentence in said if sentence not in self.failures]
+        self.failures.update(new)
+        return new
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+def _windows(count: Mapping[str, int]) -> str:
+    return (
+        f"{number(count.get('training', 0), 'window')} to search on, "
+        f"{count.get('validation', 0)} to choose on, {count.get('sealed', 0)} sealed for the proof"
+    )
 
 
-def _against(score: float) -> str:
-    """A score against the best human of each window, as a change of the objective."""
-    return f"{score - 1.0:+.1%}"
+def _line(generation: int, data: Mapping[str, Any]) -> str:
+    return (
+        f"generation {generation}: best {change(data['best_score'])} "
+        f"({data['best_human']} {change(data['best_human_score'])}); so far {data['proposed']} "
+        f"proposed, {data['refused']} refused, {data['scored']} scored"
+    )

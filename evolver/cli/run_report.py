@@ -71,9 +71,9 @@ def run_report(history: RunHistory) -> Report:
     report.say("", said, tone=tone).say(why(history))
     report.grid(("", ""), facts(history))
     best_so_far(report, history)
-    _baselines(report, history)
+    baselines(report, history)
     _line(report, history)
-    _proposers(report, history)
+    proposers(report, history)
     _finalists(report, history)
     _reasons(report, history)
     _calls(report, history)
@@ -175,7 +175,8 @@ def _stepped(history: RunHistory, step: Step) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _baselines(report: Report, history: RunHistory) -> None:
+def baselines(report: Report, history: RunHistory) -> None:
+    """The human policies, tuned and as they were written, and the best candidate."""
     if not history.baselines:
         return
     ranked = sorted(history.baselines, key=lambda one: one.score)
@@ -214,7 +215,8 @@ def _line(report: Report, history: RunHistory) -> None:
     report.grid(columns, rows)
 
 
-def _proposers(report: Report, history: RunHistory) -> None:
+def proposers(report: Report, history: RunHistory) -> None:
+    """What became of each proposer's tries, and of the budget."""
     lines = earned(history)
     if lines:
         about = "gain: over the best at its time; better: than the parent; budget: its share"

@@ -10,7 +10,7 @@ from evolver.run_history import RunHistory, Spent, words
 VERDICTS = {
     "improved": ("A better policy was found.", Tone.GOOD),
     "no_change": ("No better policy was proved.", Tone.STRONG),
-    "not_enough_evidence": ("There is not enough evidence for a verdict.", Tone.STRONG),
+    "not_enough_evidence": ("Nothing could be proved.", Tone.STRONG),
     "failed": ("The run failed.", Tone.BAD),
     "stopped": ("The run was stopped.", Tone.STRONG),
 }

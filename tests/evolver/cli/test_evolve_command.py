@@ -1,6 +1,8 @@
 """`evolver evolve`: a small run from trace to verdict, how it is told, and what it refuses."""
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -9,15 +11,17 @@ from evolver import evolution as path
 from evolver.archive import Member
 from evolver.budget import Limits
 from evolver.candidates import Tally
-from evolver.cli.evolve_report import diff_text, document_of, report_of
+from evolver.cli.evolve_lines import nearest
+from evolver.cli.evolve_report import diff_text, document_of, next_steps, report_of
 from evolver.cli.evolve_view import EvolveView
 from evolver.cli.policies import open_store
-from evolver.cli.screen import Live, Screen
+from evolver.cli.screen import Screen
 from evolver.evolution import Evolution
 from evolver.journal import Event, EventKind
-from evolver.loop import RunResult
+from evolver.loop import RunResult, Search, SearchSettings
 from evolver.model_errors import EndpointDead
 from evolver.report_html import page_of
+from evolver.run_history import Spent
 from evolver.task import Gate, Human
 from evolver.verdict import Effect, Outcome, Verdict
 from evolver.written import written
@@ -65,7 +69,6 @@ def test_a_dead_endpoint_is_said_and_loses_nothing(evolver, two_humans, trace_fi
                    "--api-base", "http://127.0.0.1:1/v1", "--workers", 1)
     assert done.code == 0
     assert "openai/test: Nothing answers at http://127.0.0.1:1/v1" in done.err
-    assert "There is not enough evidence for a verdict." in done.out
     assert "nothing is proposed" in done.out
 
 
@@ -108,8 +111,7 @@ def improved(policy_file):
 
 @pytest.fixture
 def view(home):
-    return EvolveView(Screen(), Limits(seconds=60.0), Live(None),
-                      baselines=[("least_loaded", 1.0), ("round_robin", 1.5)], history=[0.93])
+    return EvolveView(Screen(), Limits(seconds=60.0))
 
 
 def test_a_win_is_told_with_its_interval(improved):
@@ -134,27 +136,81 @@ def test_a_page_of_a_run_escapes_what_models_write(improved, view):
     assert "<script>" not in page_of(report)
 
 
+def told(view, kind, generation=1, replayed=False, seconds=1.0, **data):
+    """One more event of the run that the view shows."""
+    sequence = len(view.history.curve) + len(view.history.scored) + view.replayed + int(seconds)
+    view.on_event(Event(sequence, kind, generation, None, data, seconds, replayed))
+
+
 def test_refusals_and_failures_are_told_as_they_happen(view, capsys):
     refusals = [{"line": 3, "code": "x", "reason": "while has no bound.", "mend": "Use range."}]
-    view.on_event(Event(0, EventKind.CANDIDATE_REFUSED, 1, None, {"refusals": refusals}))
-    failed = {"proposer": "openai/x", "reason": "Too slow.", "left_out": True}
-    for sequence in (1, 2, 3):
-        view.on_event(Event(sequence, EventKind.PROPOSER_FAILED, 1, None, failed))
-    assert any("while has no bound. Use range." in line for line in view._lines())
+    told(view, EventKind.CANDIDATE_REFUSED, refusals=refusals)
+    for second in (2, 3, 4):
+        told(view, EventKind.PROPOSER_FAILED, seconds=second, proposer="openai/x",
+             reason="Too slow.", left_out=True)
+    assert any("while has no bound. Use range." in line for line in view.lines())
     err = capsys.readouterr().err
     assert err.count("openai/x: Too slow.") == 1
     assert err.count("openai/x failed too often and is left out") == 1
 
 
-def test_a_person_sees_the_run_move(home):
+def test_what_goes_on_now_is_shown_until_it_is_over(view):
+    view.asking("openai/x", 3, 16)
+    view.scoring(2, 12, "screen")
+    view.waiting("openai/x is overloaded", 60.0)
+    shown = "\n".join(view.lines())
+    for words in ("asking openai/x, 3 of 16", "scored 2 of 12 (screen)", "openai/x is overloaded"):
+        assert words in shown
+    told(view, EventKind.ANSWERED, answers=1, tokens=1200, price_usd=0.5)
+    told(view, EventKind.EVALUATED, seconds=2.0, rung="screen", jobs=12, cost=12)
+    shown = "\n".join(view.lines())
+    assert "asking" not in shown
+    assert "scored 2" not in shown
+    assert "1,200 tokens, $0.500" in shown
+
+
+def test_a_resumed_run_says_that_its_record_is_replayed(view, capsys):
+    told(view, EventKind.ANSWERED, replayed=True, seconds=40.0)
+    assert view.lines()[0].startswith("replaying the record, 1 events")
+    told(view, EventKind.ANSWERED, seconds=41.0)
+    assert "went through 1 recorded event again" in capsys.readouterr().err
+    assert "replaying" not in view.lines()[0]
+
+
+def test_the_bar_is_of_the_limit_that_ends_the_run_first():
+    spent = Spent(evaluations=10, seconds=30, tokens=900, price_usd=0.1)
+    limits = Limits(evaluations=100, seconds=60, tokens=1000, price_usd=1.0)
+    assert nearest(limits, spent) == (0.9, "1,000 tokens")
+
+
+def test_a_person_sees_the_run_move(home, bowls, lines, humans):
     screen = Screen()
-    screen.err = Console(file=io.StringIO(), force_terminal=True, width=90)
-    data = {"best_score": 0.95, "best_human": "least_loaded", "best_human_score": 1.0, "share": 0.5,
-            "proposed": 16, "refused": 1, "duplicates": 0, "scored": 8, "tokens": 0}
-    with EvolveView.on(screen, Limits(evaluations=10)) as view:
-        view.on_event(Event(0, EventKind.GENERATION_DONE, 1, None, data))
-        assert "16 proposed, 1 refused" in "\n".join(view._lines())
-    assert "searching" in screen.err.file.getvalue()
+    screen.err = Console(file=io.StringIO(), force_terminal=True, width=100)
+    limits = Limits(evaluations=60)
+    with EvolveView.on(screen, limits) as view:
+        Search(bowls(), [lines], humans, limits, SearchSettings(seed=1, batch=8), (view,),
+               progress=view).run()
+        shown = "\n".join(view.lines())
+    for words in ("best baseline", "best candidate", "proposers", "of 60 evals", "% of the budget"):
+        assert words in shown
+    assert "scoring what people wrote" in screen.err.file.getvalue()  # as it was first drawn
+
+
+def test_nobody_watching_reads_a_line_a_generation(view, capsys, bowls, lines, humans):
+    Search(bowls(), [lines], humans, Limits(evaluations=40), SearchSettings(batch=8), (view,)).run()
+    assert "generation 1: best -" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("outcome", "step"), [
+    (Outcome.NO_CHANGE, "--budget-seconds 300 --model PROVIDER/NAME"),
+    (Outcome.NOT_ENOUGH, "evolver evolve LONGER_TRACE"),
+])
+def test_the_next_step_fits_the_verdict(improved, view, outcome, step):
+    verdict = replace(improved.result.verdict, outcome=outcome)
+    lost = replace(improved, policy=None, result=replace(improved.result, verdict=verdict))
+    steps = next_steps(lost, Path("day.npz"), view)
+    assert any(step in line for line in steps)
+    assert "evolver run show ffffffffffff" in steps
 
 
 def test_written_constants_survive_reading_the_canonical_text_again(policy_file):
