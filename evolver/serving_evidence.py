@@ -6,10 +6,12 @@ Only numbers and names of windows, which our own code chose, are written.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from evolver.archive import geometric_mean
 from evolver.prompt_lines import Cell, number, percent, table
-from evolver.task import Results, WindowResult
+from evolver.task import Gate, Results, WindowResult
 
 WORST_WINDOWS = 3
 REMARKS = 4
@@ -51,26 +53,35 @@ _COUNTS = {
     "migrations": "migrations",
     "reconfigurations": "reconfigurations",
     "plans": "plans",
+    "longest_wait_s": "longest wait s",
+    "starved": "starved",
     "rejected": "rejected",
     "unfinished": "unfinished",
     "never_came": "never came",
     "fuel_per_decision": "fuel per decision",
 }
+_GROUP = re.compile(r"requests_(class_\d+|tenant_\d+|tenant_rest)")
+_TIMES = ("charged", "alone")
 _ALWAYS = frozenset({"ttft_p99_s", "tpot_mean_s", "slo_attainment", "smooth_goodput"})
 
 
-def evidence_lines(results: Results, rivals: Sequence[Results] = ()) -> tuple[str, ...]:
+def evidence_lines(
+    results: Results, rivals: Sequence[Results] = (), gates: Sequence[Gate] = ()
+) -> tuple[str, ...]:
     """Time by cause, other measurements, the best rival of each window, what went worst.
 
     Args:
         results: of one policy by window.
         rivals: of the policies to beat, on the same windows.
+        gates: guardrails, as measured against one of them.
     """
     return (
         *_phases(results),
         *_fleet(results),
         *_counts(results),
+        *_groups(results),
         *_rivals(results, rivals),
+        *_broken(gates),
         *_remarks(results, rivals),
     )
 
@@ -135,6 +146,32 @@ def _tells(results: Results, name: str) -> bool:
     """Not worth a column when it is nought everywhere; the first plan does not count."""
     usual = 1.0 if name == "plans" else 0.0
     return name in _ALWAYS or any(_value(result, name) > usual for result in results.values())
+
+
+def _groups(results: Results) -> Iterable[str]:
+    """How much longer than alone the requests of each class and tenant took, all windows."""
+    heads = {name for result in results.values() for name in result.metrics}
+    rows = []
+    for head in sorted(heads):
+        found = _GROUP.fullmatch(head)
+        if found:
+            charged, alone = (_total(results, f"{what}_{found[1]}_s") for what in _TIMES)
+            times = charged / alone if alone > 0.0 else None
+            rows.append((found[1].replace("_", " "), _total(results, head), times))
+    yield from table(("online requests of", "requests", "times as long as alone"), rows)
+
+
+def _broken(gates: Sequence[Gate]) -> Iterable[str]:
+    """What keeps it from winning, whatever its objective."""
+    broken = [gate.sentence for gate in gates if not gate.passed]
+    if gates and not broken:
+        yield "It keeps all guardrails against the best human policy."
+    yield from (f"It breaks a guardrail, so it cannot win as it is: {words}" for words in broken)
+
+
+def best_rival(rivals: Sequence[Results]) -> Results | None:
+    """The rival with the best geometric mean over its windows."""
+    return min(rivals, key=lambda r: geometric_mean(x.objective for x in r.values()), default=None)
 
 
 def _rivals(results: Results, rivals: Sequence[Results]) -> Iterable[str]:
@@ -203,6 +240,11 @@ def _value(result: WindowResult, name: str) -> float:
 
 def _some(results: Results, name: str) -> bool:
     return any(math.isfinite(_value(result, name)) for result in results.values())
+
+
+def _total(results: Results, name: str) -> float:
+    values = [_value(result, name) for _, result in sorted(results.items())]
+    return math.fsum(value for value in values if math.isfinite(value))
 
 
 def _mean(results: Results, name: str) -> float:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from evolver.guardrails import guardrails
 from evolver.rungs import rungs_of
-from evolver.serving_evidence import evidence_lines
+from evolver.serving_evidence import best_rival, evidence_lines
 from evolver.task import (
     Description,
     Gate,
@@ -149,7 +149,9 @@ class ServingTask:
 
     def score_lines(self, results: Results, rivals: Sequence[Results] = ()) -> tuple[str, ...]:
         """Where the time went, by cause and window, and where the rivals do better."""
-        return evidence_lines(results, rivals)
+        best = best_rival(rivals)
+        gates = self.gates(results, best) if best is not None else ()
+        return evidence_lines(results, rivals, gates)
 
     def gates(self, candidate: Results, human: Results) -> tuple[Gate, ...]:
         """What latency must not be bought with, measured against a human's policy."""

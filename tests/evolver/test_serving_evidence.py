@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolver.serving_evidence import evidence_lines
-from evolver.task import WindowResult
+from evolver.serving_evidence import best_rival, evidence_lines
+from evolver.task import Gate, WindowResult
 
 
 def result(window, waiting, slowed=1.0, objective=None, **more):
@@ -59,3 +59,23 @@ def test_only_remarks_of_the_worst_windows_are_told():
 def test_any_metrics_can_be_told_and_unknown_names_are_not(metrics):
     lines = evidence_lines({"a": WindowResult("a", 1.0, metrics, "timeout")})
     assert not any("kanarienvogel" in line for line in lines)
+
+
+def test_a_broken_guardrail_is_told():
+    gates = (Gate("a", True, "Kept."), Gate("b", False, "p99 is +9.0 %."))
+    (line,) = [line for line in evidence_lines(MINE, (), gates) if "guardrail" in line]
+    assert line.endswith("p99 is +9.0 %.")
+    assert "It keeps all guardrails against the best human policy." in evidence_lines(
+        MINE, (), gates[:1]
+    )
+
+
+def test_groups_are_told_by_number():
+    some = {"requests_class_1": 9.0, "charged_class_1_s": 6.0, "alone_class_1_s": 2.0}
+    lines = evidence_lines({"a": result("a", 1.0, **some), "b": result("b", 1.0, **some)})
+    assert "| class 1 | 18 | 3 |" in lines
+
+
+def test_the_best_rival_is_best_over_all_windows():
+    assert best_rival([MINE, RIVAL]) is RIVAL
+    assert best_rival([]) is None
