@@ -114,7 +114,6 @@ class Court:
             objection[:1].upper() + objection[1:],
             human,
             chosen,
-            active=self.active,
             tried=tried.legal,
             finalists=len(finalists),
         )

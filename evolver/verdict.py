@@ -128,7 +128,6 @@ class Verdict:
 
     Attributes:
         effects: against each rival, weakest first; none when no sealed window was opened.
-        active: digest of the policy that runs now, if it is among the humans.
         tried: candidates that ran; the winner is the best of them.
         finalists: those of them that were compared on validation windows.
         results: of winner and rivals on every window that they ran on, by digest.
@@ -140,7 +139,6 @@ class Verdict:
     winner: Member | None = None
     effects: tuple[Effect, ...] = ()
     gates: tuple[Gate, ...] = ()
-    active: str | None = None
     tried: int = 0
     finalists: int = 0
     results: Mapping[str, Results] = field(default_factory=dict, repr=False)
