@@ -9,7 +9,7 @@ in numbers is no guardrail.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evolver.prompt_lines import number, percent
@@ -17,8 +17,9 @@ from evolver.task import Gate, Results, WindowResult
 from sandbox.cluster import ClusterSpec
 
 GOODPUT_SLACK = 0.02  # smooth goodput may be lower by so much
-TAIL_SLACK = 0.05  # the mean of the windows' p99 may be longer by so much,
-WORST_SLACK = 0.25  # and the worst window's p99, which one burst decides, by so much
+TAIL_SLACK = 0.05  # the windows' p99 may be longer by so much on average
+TAIL_ERRORS = 2.0  # and by so many standard errors: five requests of 500 decide one of them;
+WORST_SLACK = 0.75  # the worst window's by so much: two standard errors of one ratio of those
 TTFT_SHARE_OF_SLO = 0.5  # a tail within so much of what is promised harms nobody
 TPOT_SHARE_OF_SLO = 0.8
 FEW_REQUESTS = 1.0  # one request more or less is chance,
@@ -67,11 +68,6 @@ class Pair:
         )
         return mine, theirs
 
-    def change(self, metric: str) -> float:
-        """Relative change of the mean over windows; infinite where the candidate has no value."""
-        mine, theirs = self.values(metric)
-        return relative(math.fsum(mine), math.fsum(theirs))
-
 
 def guardrails(candidate: Results, human: Results, cluster: ClusterSpec) -> tuple[Gate, ...]:
     """Every guardrail that applies; a window that only the candidate failed on breaks the first."""
@@ -110,14 +106,26 @@ def _tails(pair: Pair, cluster: ClusterSpec) -> Iterator[Gate]:
         mine, theirs = pair.values(metric)
         if not theirs:
             continue
-        change, worst, before = pair.change(metric), max(mine), max(theirs)
-        kept = change <= TAIL_SLACK and worst <= (1.0 + WORST_SLACK) * before
+        change, error = _ratio(mine, theirs)
+        worst, before = max(mine), max(theirs)
+        surely = change - TAIL_ERRORS * error > TAIL_SLACK
+        kept = not surely and worst <= (1.0 + WORST_SLACK) * before
         yield Gate(
             metric,
             kept or worst <= soon_s,
-            f"p99 {words} {change:+.1%} over all windows, {worst:.3g} s on the worst "
-            f"(human: {before:.3g} s).",
+            f"p99 {words} {change:+.1%} over all windows (standard error {error:.1%}), {worst:.3g} "
+            f"s on the worst (human: {before:.3g} s).",
         )
+
+
+def _ratio(mine: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Mean relative change over windows, and its standard error; 0 with one window."""
+    changes = [relative(one, other) for one, other in zip(mine, theirs, strict=True)]
+    mean = math.fsum(changes) / len(changes)
+    if len(changes) < 2 or not math.isfinite(mean):
+        return mean, 0.0
+    spread = math.fsum((change - mean) ** 2 for change in changes) / (len(changes) - 1)
+    return mean, math.sqrt(spread / len(changes))
 
 
 def _lost(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:

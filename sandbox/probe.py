@@ -1,8 +1,9 @@
 """The probe: a short stretch of training on which faults and twins show before anything is paid.
 
-Where policies differ, they differ under pressure, so it is the busiest stretch, pressed together
-further; and where GPUs come and go it lies about the change that most requests see. Its few
-hundred decisions are interpreted, so that no machine code is made for a text that is not new.
+It is the busiest stretch; where GPUs come and go, the one about the change that most requests see.
+Its first half comes as it was recorded, its second half denser, since some policies differ only
+while nobody waits and others only under pressure. Its few hundred decisions are interpreted, so
+that no machine code is made for a text that is not new.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 from sandbox.replay import default_policy
 from sandbox.scenario import Scenario, outcome_of
 from sandbox.simulation import Setup, SimulationError
+from sandbox.variants import moved
 from telemetry.trace import Trace
 
 NAME = "probe"
 REQUESTS = 300
 PLANNED_REQUESTS = 600  # where plans change, since planners look at minutes
 BEFORE = 0.3  # share of the requests that come before the change of capacity
-PRESSED = 1.5  # arrivals are so much denser than recorded
+PRESSED = 2.0  # the second half of the time is so much denser than recorded
 
 
 def probe_of(whole: Setup, stop_s: float) -> Scenario | None:
@@ -68,13 +70,13 @@ def _busiest(searched: Trace, size: int) -> int:
 
 
 def _cut(whole: Setup, searched: Trace, first: int, stop_s: float) -> Scenario:
-    """The stretch that begins with a request, pressed; capacity keeps its own clock."""
+    """The stretch that begins with a request; capacity keeps its own clock."""
     arrivals, size = searched.arrival_s, _size(whole)
     start_s = float(arrivals[first])
     end = first + size
     end_s = float(arrivals[end]) if end < len(arrivals) else searched.span_s
-    pressed = searched.slice(start_s, max(end_s, float(np.nextafter(start_s, np.inf))))
-    trace = pressed.scale_rate(PRESSED)
+    stretch = searched.slice(start_s, max(end_s, float(np.nextafter(start_s, np.inf))))
+    trace = moved(stretch, lambda time_s: _pressed(time_s, 0.5 * stretch.span_s))
     capacity = None
     if whole.capacity is not None:
         upto_s = min(stop_s, whole.capacity.trace.span_s)
@@ -82,6 +84,10 @@ def _cut(whole: Setup, searched: Trace, first: int, stop_s: float) -> Scenario:
     return Scenario(
         NAME, trace, whole.cluster, capacity, 0.0, whole.seed, whole.mode, start_s, end_s, True
     )
+
+
+def _pressed(time_s: NDArray[np.float64], since_s: float) -> NDArray[np.float64]:
+    return np.asarray(np.minimum(time_s, since_s) + np.maximum(time_s - since_s, 0.0) / PRESSED)
 
 
 def _starts(scenario: Scenario) -> bool:
