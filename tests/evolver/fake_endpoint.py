@@ -87,8 +87,9 @@ class FakeEndpoint:
 
             def do_POST(self):
                 length = int(self.headers.get("Content-Length", 0))
-                endpoint.requests.append((json.loads(self.rfile.read(length)), dict(self.headers)))
-                endpoint._answer(self)
+                asked = json.loads(self.rfile.read(length))
+                endpoint.requests.append((asked, dict(self.headers)))
+                endpoint._answer(self, endpoint.answer_to(asked))
 
             def log_message(self, *args):
                 pass
@@ -107,8 +108,11 @@ class FakeEndpoint:
     def prompts(self):
         return [request["messages"] for request, _ in self.requests]
 
-    def _answer(self, handler):
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+    def answer_to(self, asked):
+        """The next answer, whatever is asked."""
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def _answer(self, handler, answer):
         if isinstance(answer, int | float):
             self._stop.wait(answer)
             handler.close_connection = True

@@ -1,11 +1,13 @@
 """A run that kills itself: `interrupted.py STORE RUN KILL_AT` goes on with RUN, `-` begins one.
 
 It dies by SIGKILL in the middle of keeping its KILL_AT-th batch of rows: an odd one is lost with
-it, an even one is kept. With 0 it goes on to the end. Prints the run's id.
+it, an even one is kept. With 0 it goes on to the end. A fourth argument is the size in bytes that
+no file may grow beyond, as on a disk that is full. Prints the run's id.
 """
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,8 +23,9 @@ from evolver.loop import Memory  # noqa: E402
 from evolver.record import RunRecord  # noqa: E402
 from evolver.run_start import RunStart  # noqa: E402
 from policy_store import PolicyStore  # noqa: E402
+from policy_store.errors import StoreUnavailable  # noqa: E402
 
-EVALUATIONS = 24
+EVALUATIONS, REFUSED = 24, 3
 WORDS = ("exit", "nan", "refuse")
 
 
@@ -58,9 +61,9 @@ def run(store, run_id, workers=2):
     return result
 
 
-def in_a_process(store, run_id, kill_at):
+def in_a_process(store, run_id, kill_at, *most_bytes):
     """The same in a process of its own; how it ended, and the run's id."""
-    command = [sys.executable, __file__, str(store), run_id, str(kill_at)]
+    command = [sys.executable, __file__, str(store), run_id, str(kill_at), *map(str, most_bytes)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
     return done.returncode, done.stdout.strip()
 
@@ -76,4 +79,9 @@ def told(store, run_id):
 if __name__ == "__main__":
     with PolicyStore.open(sys.argv[1]) as opened:
         kill_in_mid_write(opened, int(sys.argv[3]))
-        run(opened, sys.argv[2])
+        for most_bytes in map(int, sys.argv[4:]):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        try:
+            run(opened, sys.argv[2])
+        except StoreUnavailable:
+            sys.exit(REFUSED)

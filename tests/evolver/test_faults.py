@@ -1,7 +1,11 @@
 """Faults that are injected for real into a run: nothing lost, nothing hung, no budget overdrawn."""
 
+import contextlib
+import itertools
 import os
 import signal
+import sqlite3
+import threading
 
 import interrupted
 import pytest
@@ -11,7 +15,8 @@ from toy_pools import children_of
 from evolver.journal import EventKind
 from evolver.task import Split
 from evolver.verdict import Outcome
-from policy_store import PolicyStore
+from policy_store import PolicyStore, engine
+from policy_store.errors import StoreUnavailable
 from sandbox.scores import Candidate
 
 WORDS = ("hang", "exit", "segfault", "allocate", "fork", "raise", "nan", "babble", "refuse",
@@ -101,14 +106,74 @@ def test_the_number_of_workers_changes_no_event_among_mishaps():
     assert logs[0] == logs[1]
 
 
-def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_path, capfd):
-    with PolicyStore.open(tmp_path / "whole.db") as store:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The record of a run that nothing happened to."""
+    path = tmp_path_factory.mktemp("whole") / "store.db"
+    with PolicyStore.open(path) as store:
         interrupted.run(store, "-")
-        whole = interrupted.told(store, capfd.readouterr().out.strip())
-    run = "-"
-    for kill_at in (9, 84, 0):  # in the tuning of the humans, in the proof, never
-        code, run = interrupted.in_a_process(tmp_path / "killed.db", run, kill_at)
-        assert code == (-signal.SIGKILL if kill_at else 0)
-    with PolicyStore.open(tmp_path / "killed.db") as store:
-        assert interrupted.told(store, run) == whole
-        assert store.runs.get_run(run).verdict == "improved"
+        return interrupted.told(store, store.runs.list_runs()[0].id)
+
+
+def goes_on_to(path, run, whole):
+    """Does a run that was interrupted come to the end that it would have come to?"""
+    with PolicyStore.open(path) as store:
+        if store.runs.get_run(run).finished_at is None:
+            interrupted.run(store, run)
+        return interrupted.told(store, run) == whole
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_path, whole):
+    path, run = tmp_path / "killed.db", "-"
+    for kill_at in (9, 84):  # in the tuning of the humans, in the proof
+        code, run = interrupted.in_a_process(path, run, kill_at)
+        assert code == -signal.SIGKILL
+    assert goes_on_to(path, run, whole)
+
+
+def test_on_a_full_disk_a_run_ends_and_goes_on_when_there_is_room(tmp_path, whole):
+    path = tmp_path / "full.db"
+    with PolicyStore.open(path):
+        pass
+    code, run = interrupted.in_a_process(path, "-", 0, path.stat().st_size + (64 << 10))
+    assert code == interrupted.REFUSED
+    assert goes_on_to(path, run, whole)
+
+
+def test_a_store_that_somebody_locks_is_waited_for(tmp_path, whole):
+    path = tmp_path / "locked.db"
+    somebody = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    def lock_for_a_while():
+        somebody.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.1, somebody.rollback).start()
+
+    with PolicyStore.open(path) as store, contextlib.closing(somebody):
+        at_row(store, 12, lock_for_a_while)
+        interrupted.run(store, "-")
+        assert interrupted.told(store, store.runs.list_runs()[0].id) == whole
+
+
+def test_a_store_that_stays_locked_ends_the_run_which_goes_on_later(tmp_path, whole, monkeypatch):
+    path = tmp_path / "locked.db"
+    impatient = [pragma.replace("5000", "300") for pragma in engine.PRAGMAS]
+    monkeypatch.setattr(engine, "PRAGMAS", impatient)
+    somebody = sqlite3.connect(path, isolation_level=None)
+    with PolicyStore.open(path) as store, contextlib.closing(somebody):
+        at_row(store, 12, lambda: somebody.execute("BEGIN IMMEDIATE"))
+        with pytest.raises(StoreUnavailable, match="stayed locked"):
+            interrupted.run(store, "-")
+        run = store.runs.list_runs()[0].id
+    assert goes_on_to(path, run, whole)
+
+
+def at_row(store, number, act):
+    """Do something before a batch of rows of a number is kept."""
+    append, count = store.runs.append_events, itertools.count(1)
+
+    def acting(*arguments, **options):
+        if next(count) == number:
+            act()
+        return append(*arguments, **options)
+
+    store.runs.append_events = acting
