@@ -44,7 +44,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """A short name, by who wrote it and its digest."""
-        return f"{self.proposal.proposer.split('/')[-1]}-{self.trial.digest[:8]}"
+        return f"{self.proposal.proposer.split('/')[-1][:60]}-{self.trial.digest[:8]}"
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from evolver.exercised import exercised_hooks, keep_hooks
 from evolver.journal import EventSink
 from evolver.loop import RunResult, Search, SearchSettings
 from evolver.model_settings import ModelSettings
-from evolver.models import model_proposers
+from evolver.models import check_models, model_proposers
 from evolver.mutator import Mutator
 from evolver.progress import SILENT, Progress
 from evolver.proposer import Proposer
@@ -230,6 +230,7 @@ def evolve(
         EvolverError, SandboxError, StoreError: with what to do next. What happened up to then is
             kept, and `resume` goes on with it.
     """
+    check_models(models, dollars=limits.price_usd is not None)
     windows = problem.windows()
     memory = recall(store, problem.regime(windows), problem.hooks)
     start = RunStart(

@@ -13,6 +13,7 @@ from evolver.diff_reply import edited_text, policy_from_edits
 from evolver.exchanges import Call, Endpoint, Exchange, Recorder, answered
 from evolver.model_endpoint import ModelEndpoint, ModelSettings
 from evolver.model_errors import ModelSetupWrong, ReplyTruncated, ReplyUnusable
+from evolver.model_prices import require_price
 from evolver.model_settings import check_settings
 from evolver.moves import Move
 from evolver.prompt import messages_for
@@ -20,7 +21,7 @@ from evolver.proposer import Cost, Proposal, ProposalRequest, Proposer
 from evolver.recorded_answers import RecordedAnswers, RecordedEndpoint
 from evolver.reply import Flaw, ReplyFlawed, idea_of, policy_in
 
-__all__ = ["ModelProposer", "ModelSettings", "model_proposers"]
+__all__ = ["ModelProposer", "ModelSettings", "check_models", "model_proposers"]
 
 
 def model_proposers(
@@ -40,14 +41,35 @@ def model_proposers(
     Raises:
         ModelSetupWrong, KeyMissing: a model cannot be asked, with what to do.
     """
-    names = [one.model for one in settings]
-    for name in names:
-        if names.count(name) > 1:
-            raise ModelSetupWrong(f"The model {name} is named twice: name each model once.")
+    _check_names(settings)
     endpoints = [(_endpoint(one, record, recorded), one.model) for one in settings]
     return tuple(
         ModelProposer(endpoint, name, move) for endpoint, name in endpoints for move in moves
     )
+
+
+def check_models(settings: Sequence[ModelSettings], *, dollars: bool = False) -> None:
+    """Pass when all models can be asked, as far as can be told without asking.
+
+    Args:
+        settings: of each model.
+        dollars: the run has a limit in dollars, so what they cost must be known.
+
+    Raises:
+        ModelSetupWrong, KeyMissing: a model cannot be asked, with what to do.
+    """
+    _check_names(settings)
+    for one in settings:
+        ModelEndpoint(one).check()
+        if dollars:
+            require_price(one)
+
+
+def _check_names(settings: Sequence[ModelSettings]) -> None:
+    names = [one.model for one in settings]
+    for name in names:
+        if names.count(name) > 1:
+            raise ModelSetupWrong(f"The model {name} is named twice: name each model once.")
 
 
 def _endpoint(

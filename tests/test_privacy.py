@@ -311,7 +311,7 @@ def evolve_on(house, store, trace):
     problem = Thirds(trace, load_cluster("edge-8b"), LoadReport(None, 1.0, trace.rate_rps, 1.0))
     limits = Limits(evaluations=40, tokens=4000)
     with EvolveView.on(Screen(), limits) as view:
-        models = (ModelSettings("openai/model"),)
+        models = (ModelSettings("openai/model", "http://127.0.0.1:9/v1"),)
         evolution = evolve(problem, limits, store, models=models, sinks=(view,))
     window = summarise(trace)
     house.written["reports"] = "".join([

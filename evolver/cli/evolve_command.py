@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from evolver.budget import Limits
     from evolver.cli.evolve_view import EvolveView
     from evolver.evolution import Evolution, Means
-    from evolver.model_endpoint import ModelSettings
+    from evolver.model_settings import ModelSettings
     from evolver.task import Human
 
 USUAL_SECONDS = 60.0
@@ -237,18 +237,19 @@ def _limits(
 def _models(
     names: Sequence[str], api_base: str | None, limits: Limits
 ) -> tuple[ModelSettings, ...]:
-    """How the models are asked; none gets more time than the whole run."""
+    """How the models are asked; what cannot work is said before anything else is done.
+
+    An address is that of an OpenAI-compatible endpoint where one is named among several models:
+    another provider's key must not go there.
+    """
     if not names and api_base is not None:
         raise Misused("An endpoint needs a model's name; add --model openai/NAME.")
-    from evolver.model_endpoint import ModelSettings
+    from evolver.models import ModelSettings, check_models
 
-    patience_s = limits.seconds or 300.0
-    return tuple(
-        ModelSettings(
-            name, api_base, timeout_s=min(180.0, patience_s), patience_s=min(300.0, patience_s)
-        )
-        for name in names
-    )
+    there = [name for name in names if name.startswith("openai/")] or names
+    models = tuple(ModelSettings(name, api_base if name in there else None) for name in names)
+    check_models(models, dollars=limits.price_usd is not None)
+    return models
 
 
 def _active() -> Human:

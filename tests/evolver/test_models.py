@@ -16,7 +16,7 @@ from evolver.model_errors import (
     ReplyTruncated,
     ReplyUnusable,
 )
-from evolver.models import ModelProposer, ModelSettings, model_proposers
+from evolver.models import ModelProposer, ModelSettings, check_models, model_proposers
 from evolver.moves import Move
 from evolver.prompt import messages_for
 from evolver.proposer import Cost
@@ -105,6 +105,14 @@ def test_each_model_has_an_arm_for_each_move(monkeypatch):
     assert names == [f"{model} {move}" for model in (STRONG, CHEAP) for move in Move]
     with pytest.raises(ModelSetupWrong, match="named twice"):
         model_proposers(settings[:1] * 2)
+
+
+def test_a_run_with_a_limit_in_dollars_needs_models_with_a_price():
+    unknown = ModelSettings("openai/nobody-knows-me", "http://127.0.0.1:9/v1")
+    check_models([unknown, replace(unknown, model=STRONG, price_in=1.0)])
+    check_models([replace(unknown, price_in=1.0)], dollars=True)
+    with pytest.raises(ModelSetupWrong, match="limit tokens instead"):
+        check_models([unknown], dollars=True)
 
 
 def test_a_replay_needs_neither_key_nor_client():
