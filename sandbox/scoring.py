@@ -9,6 +9,7 @@ of another role, which may read the packages' folders and runs no policy.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,12 @@ from sandbox.worker_lockdown import Limits
 from sandbox.worker_process import Role
 
 # Of the interpreted engine, roughly: a call, a unit of fuel; and what compiling takes instead.
-DECISION_S, FUEL_S, COMPILE_S = 100e-6, 1e-6, 0.3
+DECISION_S, FUEL_S, COMPILE_S = 40e-6, 0.1e-6, 0.3
 PATIENCE_S = 5.0  # planners may think for minutes when interpreted, and nobody can tell before
 COST_INSTANCES = 64  # static costs are for this many
 KEPT_SOURCES = 256
-_ONCE_A_REQUEST = ("route", "route_decode", "priority", "admit")  # about; others are by the clock
+# of hooks that are asked as often as there are requests, about; others are asked by the clock
+_CALLS_A_REQUEST = {"route": 1, "route_decode": 1, "priority": 4, "admit": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class ServingScoring:
     def __init__(self, scenarios: Sequence[Scenario]) -> None:
         self.payload = tuple(scenarios)
         self._by_name = {scenario.name: scenario for scenario in self.payload}
+        self._interpreted_s: dict[str, float] = {}  # by canonical text, the latest last
         self._verify = functools.lru_cache(KEPT_SOURCES)(verify)
 
     def roles(self, limits: Limits) -> Mapping[str, Role]:
@@ -87,7 +90,19 @@ class ServingScoring:
             "only": list(CALLED),
         }
         interpreted = all(scenario.interpreted for scenario in asked)
-        return Question(message, not interpreted and not _is_short(source, asked))
+        return Question(message, not interpreted and self._is_worth_compiling(source, asked))
+
+    def _is_worth_compiling(self, source: PolicySource, asked: Sequence[Scenario]) -> bool:
+        """Has interpreting it, this time included, taken as long as compiling it would?
+
+        Most candidates run once and briefly; one whose constants are tuned comes again and again.
+        """
+        key = source.canonical
+        spent_s = self._interpreted_s.pop(key, 0.0) + _interpreting_s(source, asked)
+        self._interpreted_s[key] = spent_s
+        if len(self._interpreted_s) > KEPT_SOURCES:
+            del self._interpreted_s[next(iter(self._interpreted_s))]
+        return spent_s > COMPILE_S
 
     def scores(self, windows: Sequence[str], reply: bytes) -> list[WindowScore]:
         """What a child's answer is worth, window by window.
@@ -146,11 +161,15 @@ def _loaded(source: PolicySource, code: bytes) -> LoadedPolicy:
     return load_policy(source, only=CALLED, code=MachineCode.from_bytes(code))
 
 
-def _is_short(source: PolicySource, asked: Sequence[Scenario]) -> bool:
-    """Would interpreting every decision take less than compiling the policy?"""
+def _interpreting_s(source: PolicySource, asked: Sequence[Scenario]) -> float:
+    """What interpreting every decision takes, roughly; endless where nobody can tell."""
+    hooks = [hook for hook in source.hooks if hook in CALLED]
+    if any(hook not in _CALLS_A_REQUEST for hook in hooks):
+        return math.inf
     most_instances = sum(pool.most for pool in asked[0].cluster.pool)
     share = min(most_instances / COST_INSTANCES, 1.0)
-    work = sum(source.cost.get(hook, 0) for hook in _ONCE_A_REQUEST) * share
-    requests = sum(len(scenario.trace) for scenario in asked)
-    oftener = any(hook not in _ONCE_A_REQUEST for hook in source.hooks if hook in CALLED)
-    return not oftener and requests * (DECISION_S + work * FUEL_S) < COMPILE_S
+    a_request_s = math.fsum(
+        _CALLS_A_REQUEST[hook] * (DECISION_S + source.cost.get(hook, 0) * share * FUEL_S)
+        for hook in hooks
+    )
+    return a_request_s * sum(len(scenario.trace) for scenario in asked)
