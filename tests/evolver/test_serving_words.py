@@ -1,5 +1,6 @@
 """What a proposer is told of a problem: its numbers, and never a word that a trace brought."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from evolver.serving_words import description_of
 from sandbox.capacity import pair
 from sandbox.cluster import ClusterSpec
 from sandbox.replay import LoadReport
+from telemetry import read_trace
 from telemetry.capacity import CapacityTrace
 from telemetry.trace import Trace, TraceMeta
 
@@ -79,6 +81,32 @@ def test_no_word_of_a_trace_reaches_a_prompt(windows, word):
     description = description_of(problem(word), replace(windows, training=tuple(named)))
     assert description.window_lines
     assert CANARY not in prompts(description)
+
+
+def qwen_lines():
+    for i in range(400):
+        yield {
+            "chat_id": i,
+            "parent_chat_id": i - 1 if i % 3 else -1,
+            "timestamp": i / 2.0,
+            "input_length": 32 + i,
+            "output_length": 8,
+            "type": f"{CANARY} type",
+            "turn": 1 + i % 3,
+            "hash_ids": list(range((32 + i + 15) // 16)),
+            "prompt": f"{CANARY} prompt",
+            "user": f"{CANARY} user",
+            f"{CANARY} key": 1,
+        }
+
+
+def test_no_word_of_a_file_reaches_a_prompt(windows, tmp_path):
+    file = tmp_path / f"{CANARY}.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in qwen_lines()))
+    read = read_trace(file, format="qwen_bailian")
+    text = prompts(description_of(replace(problem(), trace=read), windows))
+    assert "Sessions: " in text
+    assert CANARY not in text
 
 
 def test_the_setting_says_what_there_is(described):
