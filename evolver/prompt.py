@@ -36,6 +36,8 @@ __all__ = [
     "templates_digest",
 ]
 
+Lines = tuple[str, ...]
+
 PROMPT_VERSION = 2
 MAX_OTHERS = 2
 MAX_OTHER_CHARACTERS = 6000  # a longer policy is no quick look
@@ -50,17 +52,30 @@ def messages_for(request: ProposalRequest, move: Move = Move.REWRITE) -> list[Me
     if move is Move.CROSSOVER and not request.others:
         move = Move.REWRITE
     attempts = request.feedback.attempts
-    told = "" if attempts else direction(request)  # a later try's seed would draw another one
+    drawn = direction(request)
+    told = "" if attempts else drawn  # a later try's seed draws another one
     messages = [
         {"role": "system", "content": system_text(request.feedback)},
         {"role": "user", "content": task_text(request, move, told)},
     ]
-    return messages + conversation(attempts, move, direction(request), _fill)
+    return messages + conversation(attempts, move, drawn, _fill)
 
 
 def system_text(feedback: Feedback) -> str:
     """Reference and description of the run: the same for every request of a run."""
-    return _fill("system", **_reference(), run=_run_text(feedback).strip())
+    lines = tuple(feedback.objective_text.splitlines())
+    return _system(lines, feedback.setting_lines, feedback.window_lines)
+
+
+@functools.lru_cache(maxsize=4)
+def _system(objective: Lines, setting: Lines, window: Lines) -> str:
+    run = _fill(
+        "run",
+        objective=listed(objective) or "- Lower is better.",
+        setting=listed(setting) or "(not described)",
+        window=listed(window) or "(not described)",
+    )
+    return _fill("system", **_reference(), run=run.strip())
 
 
 @functools.cache
@@ -84,15 +99,6 @@ def _reference() -> dict[str, str]:
         "default": default_policy_text(),
         **bounds(),
     }
-
-
-def _run_text(feedback: Feedback) -> str:
-    return _fill(
-        "run",
-        objective=listed(feedback.objective_text.splitlines()) or "- Lower is better.",
-        setting=listed(feedback.setting_lines) or "(not described)",
-        window=listed(feedback.window_lines) or "(not described)",
-    )
 
 
 def task_text(request: ProposalRequest, move: Move, told: str = "") -> str:
