@@ -9,7 +9,7 @@ Reading guide:
    and who has children; `founders`: whom to beat.
 3. `finals` and `selection`: how one winner is chosen, and proved once on windows nobody has seen.
 4. `mutator` (with `draft`, `edits`, `insertions`, `splice`), `tuner` and `models` (with `prompt`,
-   `model_endpoint`, `reply`): the proposers.
+   `model_endpoint`, `reply`, `diff_reply`): the proposers.
 5. `journal`, `record` and `history`: what happened, kept so that an interrupted run goes on.
 6. `evolution`: `evolve` puts a run on a trace together; `serving_task` is its `Task`, `veterans`
    what it knows from earlier runs, `dossier` the evidence that the store keeps.
