@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from sqlalchemy import event
 
 from evolver.budget import Limits
 from evolver.exercised import REQUEST_HOOKS
@@ -183,6 +184,21 @@ def test_prompts_get_a_few_lines_each_idea_once(store, win):
         win(NEAR, f"idea {number // 2}" if number < 4 else f"idea {number}")
     worked = recall(store, HERE, REQUEST_HOOKS).worked
     assert len(worked) == len(set(worked)) == LINES
+
+
+def test_looking_back_takes_no_more_queries_for_more_wins(store, win):
+    def queries():
+        asked = []
+        event.listen(store._database.engine, "before_cursor_execute", lambda *_: asked.append(1))
+        recall(store, HERE, REQUEST_HOOKS)
+        return len(asked)
+
+    for _ in range(4):
+        win(NEAR)
+    few = queries()
+    for _ in range(20):
+        win(NEAR)
+    assert queries() == few
 
 
 def search(task, lines, humans, memory=None, evaluations=4):
