@@ -141,8 +141,8 @@ class Search:
         )  # fmt: skip
         self._archive = Archive(self._settings.archive)
         self._barren = 0
-        self._failed = deque(self._memory.failed, LINES_KEPT)
-        self._worked = deque(self._memory.worked, LINES_KEPT)
+        self._failed: deque[str] = deque(maxlen=LINES_KEPT)
+        self._worked: deque[str] = deque(maxlen=LINES_KEPT)
 
     def run(self) -> RunResult:
         """Score the humans, search until the budget ends, choose a winner and prove it."""
@@ -245,8 +245,8 @@ class Search:
             setting_lines=description.setting_lines,
             window_lines=description.window_lines,
             score_lines=self._task.score_lines(parent.results, rivals),
-            tried_and_failed=tuple(self._failed),
-            worked=tuple(self._worked),
+            tried_and_failed=(*self._memory.failed, *self._failed),
+            worked=(*self._memory.worked, *self._worked),
         )
 
     def _climb(self, candidates: Sequence[Candidate]) -> list[Member]:

@@ -37,8 +37,8 @@ class Feedback:
     window_lines: tuple[str, ...] = ()  # what the training windows look like
     score_lines: tuple[str, ...] = ()  # where the parent's time goes, by cause
     attempts: tuple[Attempt, ...] = ()  # earlier tries of this request, oldest first
-    tried_and_failed: tuple[str, ...] = ()  # what did not help in this run and why, newest first
-    worked: tuple[str, ...] = ()  # what helped, in this run and before in this regime, best first
+    tried_and_failed: tuple[str, ...] = ()  # what did not help and why: live, then in this run
+    worked: tuple[str, ...] = ()  # what helped, before in this regime and in this run
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:

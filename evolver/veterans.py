@@ -26,7 +26,7 @@ from sandbox.language.canonical import docstring
 
 FAR = 4.0  # units from which on a regime has nothing to say: other traffic, not another load of it
 VETERANS = 3  # offered to a run; each costs one evaluation
-LINES = 6  # of each kind for prompts
+LINES = 4  # of each kind for prompts, which tell at least as many of the run's own
 CONSIDERED = 200  # nearest wins that are looked at
 IDEA_CHARACTERS = 160
 TAKEN_BACK = {

@@ -221,3 +221,19 @@ def test_a_veteran_that_is_active_counts_once(bowls, lines, humans):
     memory = Memory((Human("again", humans[0].text),))
     names = [member.name for member in search(bowls(), lines, humans, memory).members]
     assert "again" not in names
+
+
+def test_proposers_are_told_what_earlier_runs_know_however_long_the_run(bowls, lines, humans):
+    told = []
+
+    class Listening(type(lines)):
+        waits = True
+
+        def propose(self, request):
+            told.append((request.feedback.worked[:1], request.feedback.tried_and_failed[:1]))
+            return super().propose(request)
+
+    memory = Memory(worked=("this worked",), failed=("that did not",))
+    search(bowls(), Listening(), humans, memory, evaluations=60)
+    assert len(told) > 20
+    assert set(told) == {(("this worked",), ("that did not",))}
