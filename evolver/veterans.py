@@ -141,7 +141,7 @@ def recall(store: PolicyStore, regime: Regime, hooks: Collection[str]) -> Memory
     """
     past = _past(store, regime)
     found = _veterans(store, past, hooks, VETERANS)
-    veterans = (Human(f"{each.name} {each.digest[:8]}", each.text) for each in found)
+    veterans = (Human(f"veteran {each.digest[:8]}", each.text) for each in found)
     worked = dict.fromkeys(win.line for win in past.fit)
     failed = dict.fromkeys(past.failed)
     return Memory(tuple(veterans), tuple(worked)[:LINES], tuple(failed)[:LINES])
