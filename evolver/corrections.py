@@ -11,7 +11,7 @@ from evolver.proposer import Attempt
 from evolver.task import Refusal
 
 MAX_REFUSALS = 12
-MAX_REPLY_CHARACTERS = 2000
+HEAD_CHARACTERS, TAIL_CHARACTERS = 500, 3500  # of a reply: what it gives stands at its end
 MAX_ATTEMPTS = 3  # the latest ones; each may be a whole file
 
 Message = dict[str, str]
@@ -88,9 +88,15 @@ def _has_file(attempts: Sequence[Attempt]) -> bool:
 
 def _said(attempt: Attempt, move: Move) -> str:
     if attempt.unusable:
-        return attempt.text[:MAX_REPLY_CHARACTERS] or "(nothing)"
+        return _shortened(attempt.text) or "(nothing)"
     told = "With my edits the file is:\n\n" if move is Move.DIFF else ""
     return told + fenced(attempt.text)
+
+
+def _shortened(reply: str) -> str:
+    if len(reply) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
+        return reply
+    return f"{reply[:HEAD_CHARACTERS]}\n[...]\n{reply[-TAIL_CHARACTERS:]}"
 
 
 def _wrong(attempt: Attempt, direction: str, answer: str, fill: Fill) -> str:

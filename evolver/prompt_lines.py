@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 MAX_LINE_CHARACTERS = 800
-MAX_LINES = 80
+MAX_LINES = 160
 
 Cell = str | float | None
 

@@ -120,6 +120,13 @@ def test_a_refused_try_comes_back_as_a_conversation():
     assert "line 6: Instance has no field load." in messages[-1]["content"]
 
 
+def test_of_a_long_reply_the_end_is_kept():
+    reply = "a" * 9000 + "the edits"
+    text = messages_for(request(Attempt(reply, unusable="x")))[2]["content"]
+    assert text.endswith("the edits")
+    assert len(text) < 4100
+
+
 def test_only_the_latest_tries_are_told():
     tries = [Attempt(f"TRY = {k}\n", twin="x") for k in range(9)]
     text = everything(messages_for(request(*tries)))
