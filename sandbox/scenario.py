@@ -19,6 +19,7 @@ from sandbox.frame import FAULTS
 from sandbox.hardware import build_hardware
 from sandbox.kernel.calls import HOOKS, INVALID_DECISION
 from sandbox.metrics import measure
+from sandbox.remarks import remarks
 from sandbox.replay import default_policy
 from sandbox.scores import WORST_OBJECTIVE_S, WindowScore
 from sandbox.simulation import Mode, Outcome, Setup, simulate
@@ -70,7 +71,8 @@ def outcome_of(scenario: Scenario, policy: LoadedPolicy) -> Outcome:
 def score(scenario: Scenario, outcome: Outcome) -> WindowScore:
     """What an outcome is worth; what cannot be measured counts as the worst case."""
     setup = scenario.setup
-    metrics = measure(outcome, setup, build_hardware(setup.cluster), scenario.warmup_s)
+    hardware = build_hardware(setup.cluster)
+    metrics = measure(outcome, setup, hardware, scenario.warmup_s)
     faults = int(outcome.totals["faults"])
     objective = metrics.objective_s
     if not 0.0 < objective < WORST_OBJECTIVE_S:
@@ -82,6 +84,7 @@ def score(scenario: Scenario, outcome: Outcome) -> WindowScore:
         faults,
         fault_name(outcome.totals) if faults else None,
         fingerprint(outcome),
+        remarks(outcome, setup.trace, hardware, scenario.warmup_s),
     )
 
 

@@ -215,7 +215,7 @@ def deeper(course: CapacityTrace, _: float) -> CapacityTrace:
 def _spare(up: NDArray[np.bool_], course: CapacityTrace, partner: dict[int, int]) -> int | None:
     """A node that is up, in no loss of its own; none when it is the last one."""
     able = set(np.flatnonzero(up).tolist()) - set(course.node.tolist()) - set(partner.values())
-    return min(able) if len(able) > 1 else None
+    return min(able) if able and up.sum() > 1 else None
 
 
 def _with_events(
