@@ -18,8 +18,7 @@ from evolver.dossier import evidence_of
 from evolver.errors import RecordStale
 from evolver.exercised import exercised_hooks, keep_hooks
 from evolver.journal import EventSink
-from evolver.loop import RunResult, Search, SearchSettings
-from evolver.model_settings import ModelSettings
+from evolver.loop import Memory, RunResult, Search, SearchSettings
 from evolver.models import check_models, model_proposers
 from evolver.mutator import Mutator
 from evolver.progress import SILENT, Progress
@@ -27,7 +26,7 @@ from evolver.proposer import Proposer
 from evolver.record import RunRecord
 from evolver.recorded_answers import RecordedAnswers
 from evolver.regimes import Regime, regime_of
-from evolver.run_start import RunStart
+from evolver.run_start import RunStart, Writers
 from evolver.serving_task import Pool, ServingTask
 from evolver.serving_words import description_of
 from evolver.task import Human
@@ -181,17 +180,22 @@ def humans(hooks: frozenset[str], active: Human | None = None) -> tuple[Human, .
 
 
 def proposers(
-    hooks: frozenset[str], models: Sequence[ModelSettings], record: RunRecord
+    hooks: frozenset[str], writers: Writers, record: RunRecord
 ) -> tuple[Proposer, ...]:
-    """The built-in mutator over the library's hooks, and before it the models that are named.
+    """The models that are named, and the built-in mutator over the library's hooks.
 
     What models answered before an interruption is taken from the record.
     """
+    if writers.recording is not None:
+        recorded = RecordedAnswers(writers.recording.exchanges, live=False, lenient=True)
+    else:
+        recorded = RecordedAnswers(record.exchanges, live=True)
+    models = model_proposers(writers.models, record.on_exchange, recorded)
+    if not writers.mutator:
+        return models
     texts = (keep_hooks(library.read(name), hooks) for name in library.names())
     donors = tuple(text for text in texts if text is not None)
-    mutator = Mutator(donors, hooks=hooks)
-    recorded = RecordedAnswers(record.exchanges, live=True)
-    return (*model_proposers(models, record.on_exchange, recorded), mutator)
+    return (*models, Mutator(donors, hooks=hooks))
 
 
 def serving_task(problem: Problem, windows: Windows, pool: Pool) -> ServingTask:
@@ -204,12 +208,13 @@ def evolve(
     limits: Limits,
     store: PolicyStore,
     *,
-    models: Sequence[ModelSettings] = (),
+    writers: Writers | None = None,
     active: Human | None = None,
     means: Means | None = None,
     sinks: Sequence[EventSink] = (),
     progress: Progress = SILENT,
     inputs: Mapping[str, object] | None = None,
+    remember: bool = True,
     author: str = "evolver",
 ) -> Evolution:
     """Search, prove, and put the winner with its evidence into the store.
@@ -218,24 +223,29 @@ def evolve(
         problem: what is searched on.
         limits: what may be spent.
         store: keeps the run as it happens, and remembers earlier ones.
-        models: who write candidates beside the built-in mutator.
+        writers: who write candidates; the built-in mutator alone by default.
         active: the policy that runs now.
         means: where to compute.
         sinks: told the events.
         progress: told what goes on between events.
         inputs: how the caller came to the problem; kept for a resume.
+        remember: begin with what earlier runs know.
         author: of what is proposed.
 
     Raises:
         EvolverError, SandboxError, StoreError: with what to do next. What happened up to then is
             kept, and `resume` goes on with it.
     """
-    check_models(models, dollars=limits.price_usd is not None)
+    writers = writers or Writers()
+    check_models(writers.models, dollars=limits.price_usd is not None)
     windows = problem.windows()
-    memory = recall(store, problem.regime(windows), problem.hooks)
+    memory = Memory()
+    if remember:
+        memory = recall(store, problem.regime(windows), problem.hooks)
     start = RunStart(
-        limits, humans(problem.hooks, active), memory, tuple(models), problem.facts(), inputs or {}
-    )
+        limits, humans(problem.hooks, active), memory, writers, problem.facts(),
+        inputs or {},
+    )  # fmt: skip
     with RunRecord.begin(store, start) as record:
         return _run(problem, windows, start, record, means or Means(), sinks, progress, author)
 
@@ -285,7 +295,7 @@ def _run(
         task = serving_task(problem, windows, pool)
         search = Search(
             task,
-            proposers(problem.hooks, start.models, record),
+            proposers(problem.hooks, start.writers, record),
             start.humans,
             start.limits,
             SearchSettings(seed=problem.seed, smallest_gain=smallest_gain(problem.cluster)),

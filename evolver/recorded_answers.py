@@ -13,7 +13,10 @@ from collections.abc import Iterable, Sequence
 from evolver.errors import RecordStale
 from evolver.exchanges import Call, Endpoint, Exchange, Recorder, prompt_digest
 from evolver.model_errors import ModelFailed
+from evolver.moves import Move
 from evolver.prompt import PROMPT_VERSION, Message
+
+FIRST_TRY = ".0"  # how the names of first tries end
 
 
 class AnswersEnded(ModelFailed):
@@ -26,7 +29,9 @@ class RecordedAnswers:
     Args:
         exchanges: in the order in which they were recorded.
         live: what is not in the record is asked of the model (to resume); else it is an error.
-        lenient: an answer to the same ask is given although the prompt was another one.
+        lenient: an answer to the same ask is given although the prompt was another one, and where
+            the record has no such ask, the next first answer to the same move; then proposers must
+            be asked one by one for equal runs to be equal.
 
     Attributes:
         live: as given.
@@ -41,15 +46,16 @@ class RecordedAnswers:
         self._left: dict[str, deque[Exchange]] = {}
         for exchange in exchanges:
             self._left.setdefault(exchange.ask, deque()).append(exchange)
+        self._moves = {ask: left[0].move for ask, left in self._left.items()}
 
-    def take(self, ask: str, digest: str) -> tuple[Exchange, ...]:
+    def take(self, ask: str, digest: str, move: Move) -> tuple[Exchange, ...]:
         """The tries for the next answer to this ask; the last is not `final` if a try was to come.
 
         Raises:
             RecordStale: the answer is one to another prompt.
         """
         with self._lock:
-            left = self._left.get(ask) or deque()
+            left = self._left.get(ask) or self._next(ask, move)
             tries = list[Exchange]()
             while left and not (tries and tries[-1].final):
                 tries.append(left.popleft())
@@ -58,6 +64,14 @@ class RecordedAnswers:
                 if not self._lenient:
                     raise _stale(ask, tries[0])
             return tuple(tries)
+
+    def _next(self, ask: str, move: Move) -> deque[Exchange]:
+        """The first answer to this move that is left, for a first try in a lenient replay."""
+        if self._lenient and ask.endswith(FIRST_TRY):
+            for other, left in self._left.items():
+                if left and self._moves[other] is move and other.endswith(FIRST_TRY):
+                    return left
+        return deque()
 
     def ended(self, ask: str) -> RecordStale | AnswersEnded:
         """What it means that the record has no answer."""
@@ -91,7 +105,7 @@ class RecordedEndpoint:
         Raises:
             RecordStale: the record does not fit what is asked.
         """
-        tries = self._answers.take(call.ask, prompt_digest(messages))
+        tries = self._answers.take(call.ask, prompt_digest(messages), call.move)
         if self._live is not None:
             done = bool(tries) and tries[-1].final
             return tries if done else (*tries, *self._live.complete(messages, call))

@@ -13,9 +13,26 @@ from evolver.budget import Limits
 from evolver.errors import RecordStale
 from evolver.loop import Memory
 from evolver.model_settings import ModelSettings
+from evolver.recordings import Recording
 from evolver.task import Human
 
 FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """Who writes candidates.
+
+    Attributes:
+        models: each brings its moves.
+        mutator: the built-in one takes part.
+        recording: answers of models in an earlier run; given instead of asking them, by their
+            names in that run, or else in their order.
+    """
+
+    models: tuple[ModelSettings, ...] = ()
+    mutator: bool = True
+    recording: Recording | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +47,7 @@ class RunStart:
     limits: Limits
     humans: tuple[Human, ...]
     memory: Memory
-    models: tuple[ModelSettings, ...]
+    writers: Writers
     problem: Mapping[str, object]
     inputs: Mapping[str, object] = field(default_factory=dict)
 
@@ -45,8 +62,10 @@ class RunStart:
             "veterans": [asdict(human) for human in self.memory.veterans],
             "worked": list(self.memory.worked),
             "failed": list(self.memory.failed),
-            "model": ", ".join(model.model for model in self.models) or None,
-            "models": [_without_key(model) for model in self.models],
+            "model": ", ".join(model.model for model in self.writers.models) or None,
+            "models": [_without_key(model) for model in self.writers.models],
+            "mutator": self.writers.mutator,
+            "recording": self.writers.recording.title if self.writers.recording else None,
             "inputs": dict(self.inputs),
         }
 
@@ -57,6 +76,8 @@ class RunStart:
         Raises:
             RecordStale: another version made it.
         """
+        if config.get("recording") is not None:
+            raise RecordStale("A run on recorded answers does not go on: begin it again.")
         if config.get("format") != FORMAT or config.get("code") != code_digest():
             raise RecordStale(
                 "The run was begun by another version of this program: a run goes on only with "
@@ -71,7 +92,10 @@ class RunStart:
                     tuple(config["worked"]),
                     tuple(config["failed"]),
                 ),
-                tuple(ModelSettings(**model) for model in config["models"]),
+                Writers(
+                    tuple(ModelSettings(**model) for model in config["models"]),
+                    bool(config["mutator"]),
+                ),
                 {key: config[key] for key in config if key not in _OWN},
                 dict(config["inputs"]),
             )
@@ -81,7 +105,7 @@ class RunStart:
 
 _OWN = frozenset(
     ("format", "code", "limits", "humans", "veterans", "worked", "failed", "model", "models",
-     "inputs")
+     "mutator", "recording", "inputs")
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from evolver.budget import Limits
 from evolver.cli import demo_pages as pages
 from evolver.cli.demo_decision import Decision, decide
+from evolver.cli.demo_model import ModelAct, beside, better, opening
 from evolver.cli.demo_scene import Scale, person, problem
 from evolver.cli.demo_swap import swap_live
 from evolver.cli.demo_view import SearchView
@@ -30,8 +31,14 @@ SIMPLEST = "round_robin"
 WIDEST = 100  # columns; longer lines are hard to read
 
 
-def play(screen: Screen, scale: Scale, seed: int, home: Path | None = None) -> None:
-    """Show all seven acts; `home` is where the demo's store goes, else a temporary folder."""
+def play(
+    screen: Screen,
+    scale: Scale,
+    seed: int,
+    home: Path | None = None,
+    model: ModelAct | None = None,
+) -> None:
+    """Show all eight acts; `home` is where the demo's store goes, else a temporary folder."""
     started_s = time.monotonic()
     screen.out.width = min(screen.out.width, WIDEST) if screen.out.is_terminal else WIDEST
     warm_kernel(screen)
@@ -43,7 +50,7 @@ def play(screen: Screen, scale: Scale, seed: int, home: Path | None = None) -> N
         results = replay_humans(scene)
     screen.show(pages.baselines(results))
     with PolicyStore.open(home / "store.db") as store:
-        evolution, view = search(screen, scene, scale, store)
+        evolution, view = searches(screen, scene, scale, store, model or ModelAct())
         winner = evolution.result.verdict.winner
         screen.show(pages.proof(evolution, view.forebear(winner.digest) if winner else None))
         by, decision = person(), None
@@ -79,6 +86,21 @@ def replay_humans(scene: Problem) -> list[ReplayResult]:
 
 def _setup(scene: Problem) -> Setup:
     return Setup(scene.trace, scene.cluster, scene.capacity, scene.mode, scene.seed)
+
+
+def searches(
+    screen: Screen, scene: Problem, scale: Scale, store: PolicyStore, model: ModelAct
+) -> tuple[Evolution, SearchView]:
+    """Both searches, and the one whose winner goes on."""
+    writers = model.writers()
+    found = [("the mutator", *search(screen, scene, scale, store))]
+    screen.show(opening(writers, scale))
+    with waiting(screen, "searching"):
+        found.append((writers.models[0].model, *model.search(screen, scene, scale, store, writers)))
+    runs = [(who, evolution) for who, evolution, _ in found]
+    screen.show(beside(runs))
+    _, evolution, view = found[better(runs)]
+    return evolution, view
 
 
 def search(

@@ -133,7 +133,7 @@ def proof(evolution: Evolution, forebear: tuple[str, str] | None) -> Report:
         forebear: name and source of the policy of a person that the winner descends from.
     """
     verdict = evolution.result.verdict
-    report = page(4, "The winner and its proof")
+    report = page(5, "The winner and its proof")
     if evolution.policy is None or verdict.winner is None or evolution.evidence is None:
         report.say("The search found no better policy within this budget:", tone=Tone.STRONG)
         report.say(verdict.reason, "So it proposes nothing, and the best human policy stays.")
@@ -187,7 +187,7 @@ def _effect(effect: Effect) -> str:
 def approval(decision: Decision | None, by: str) -> Report:
     """What was decided, and how anybody can check it."""
     report = page(
-        5, "The approval",
+        6, "The approval",
         "Nothing goes live without a person, or a rule that a person wrote. Here the demo decides "
         f"for you, as {by}, in a store of its own.",
     )  # fmt: skip
@@ -209,7 +209,7 @@ def approval(decision: Decision | None, by: str) -> Report:
 def swap_opening(before: str, after: str, requests: int, scale: Scale) -> Report:
     """What is about to be sent where."""
     return page(
-        6, "The swap, under load",
+        7, "The swap, under load",
         f"Three emulated engines ({', '.join(GPUS)}) answer the OpenAI API with measured step "
         f"times, {scale.time_scale:g} times as fast, behind the real gateway. {requests} requests "
         f"of a window that the search did not see are sent over HTTP under {before}, then again "
@@ -281,5 +281,5 @@ def closing(home: Path, policy: str | None, seconds: float) -> Report:
     if policy is not None:
         shown = f"EVOLVER_HOME={home} {me} policy show {policy[:12]}"
         rows.insert(0, ("the winner", shown))
-    report = page(7, "Next").grid(("", ""), rows)
+    report = page(8, "Next").grid(("", ""), rows)
     return report.say("", f"{seconds:.0f} s in all; the demo's store is in {home}", tone=Tone.DIM)

@@ -41,20 +41,22 @@ class Scale:
     Attributes:
         trace_s: length of the generated trace, before it is laid on the fleet.
         evaluations: budget of the search; one is a policy on every window of the search.
-        seconds: the search stops here, wherever it is.
+        model_evaluations: budget of the search by a model.
+        seconds: each search stops here, wherever it is.
         live_s: real seconds of load before the swap, and again after it.
         time_scale: engine seconds that pass in a real one.
     """
 
     trace_s: float = 1800.0
-    evaluations: float = 240.0
+    evaluations: float = 160.0
+    model_evaluations: float = 40.0
     seconds: float = 40.0
     live_s: float = 11.0
     time_scale: float = 4.0
 
 
 FULL = Scale()
-QUICK = Scale(evaluations=40.0, seconds=12.0, live_s=2.5)
+QUICK = Scale(evaluations=40.0, model_evaluations=20.0, seconds=12.0, live_s=2.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class SearchView:
     """An event sink that prints to stdout.
 
     Attributes:
+        baselines_shown: they have a line each.
         best: the best score of a candidate so far, against the best baseline of each window.
         baselines: scores of what people wrote, tuned ones included.
         parents: digests that each scored candidate was made from, by its digest.
@@ -31,6 +32,7 @@ class SearchView:
     """
 
     screen: Screen
+    baselines_shown: bool = True
     best: float = 1.0
     baselines: dict[str, float] = field(default_factory=dict)
     parents: dict[str, Sequence[str]] = field(default_factory=dict)
@@ -60,7 +62,8 @@ class SearchView:
 
     def _human(self, kind: str, name: str, score: float) -> None:
         self.baselines[name] = score
-        self._line(kind, name, f"{against(score):>8}")
+        if self.baselines_shown:
+            self._line(kind, name, f"{against(score):>8}")
 
     def _candidate(self, data: Mapping[str, Any]) -> None:
         score, idea = float(data["score"]), str(data["idea"])

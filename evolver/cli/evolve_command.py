@@ -183,12 +183,13 @@ def _searched(
     from evolver.cli.evolve_view import EvolveView
     from evolver.cli.policies import open_store
     from evolver.evolution import evolve as search
+    from evolver.run_start import Writers
 
     problem = inputs.read(screen)
     with open_store() as store, EvolveView.on(screen, limits) as view:
         evolution = search(
-            problem, limits, store, models=models, active=_active(), means=means, sinks=(view,),
-            inputs=inputs.data(), progress=view,
+            problem, limits, store, writers=Writers(tuple(models)), active=_active(), means=means,
+            sinks=(view,), inputs=inputs.data(), progress=view,
         )  # fmt: skip
     return evolution, view
 
