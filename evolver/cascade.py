@@ -8,7 +8,7 @@ a hopeless score ends the climb. Whoever runs on all training windows becomes a 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from evolver.archive import Member
@@ -51,6 +51,7 @@ class Cascade:
 
     Attributes:
         hopeless: a score from which on a candidate never goes on.
+        on_drop: told who ended early, why, and at which score.
         standings: how each candidate of the run did, by digest.
     """
 
@@ -62,6 +63,7 @@ class Cascade:
     tally: Tally
     yardstick: Yardstick
     hopeless: float
+    on_drop: Callable[[Candidate, str, float], None]
     standings: dict[str, Standing] = field(default_factory=dict)
     _behaviours: dict[Behaviour, str] = field(default_factory=dict, init=False)
     _names: dict[str, str] = field(default_factory=dict, init=False)
@@ -209,6 +211,7 @@ class Cascade:
     def _drop(self, climber: Climber, rung: Rung, reason: str, bar: float) -> None:
         self.tally.dropped += 1
         self.tally.faulted += reason == "fault"
+        self.on_drop(climber.candidate, reason, climber.score)
         self.chronicle.dropped(climber.candidate, climber.results, rung.name, reason,
                                climber.score, bar)  # fmt: skip
 

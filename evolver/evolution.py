@@ -237,7 +237,8 @@ def evolve(
             kept, and `resume` goes on with it.
     """
     writers = writers or Writers()
-    check_models(writers.models, dollars=limits.price_usd is not None)
+    if writers.recording is None:
+        check_models(writers.models, dollars=limits.price_usd is not None)
     windows = problem.windows()
     memory = Memory()
     if remember:

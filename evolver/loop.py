@@ -179,7 +179,7 @@ class Search:
         self._founders = founders
         self._cascade = Cascade(
             self._task, self._evaluator, self._budget, self._bandit, self._chronicle,
-            self._intake.tally, founders.yardstick, s.hopeless,
+            self._intake.tally, founders.yardstick, s.hopeless, self._dropped,
         )  # fmt: skip
         for member in (*founders.members, *founders.veterans):
             self._intake.know(member.digest, member.name)
@@ -260,10 +260,25 @@ class Search:
             self._bandit.account(arm).scored += 1
             over_parent = math.log(parent.score / member.score)
             self._bandit.earn(arm, math.log(self._best.score / member.score), over_parent)
-            line = f"{-math.expm1(-over_parent):+.1%} against its parent: {member.idea}"
-            (self._worked if over_parent > 0 else self._failed).appendleft(line)
+            self._tell(candidate, member, math.log(self._best.score / member.score))
             self._best = min(self._best, member, key=lambda m: m.rank)
         return members
+
+    def _tell(self, candidate: Candidate, member: Member, over_best: float) -> None:
+        """Note for proposers what a new structure brought; constants are the tuner's business."""
+        if candidate.proposal.parameters is not None:
+            return
+        parent = member.score / candidate.request.parent.score - 1.0
+        if over_best > 0:
+            self._worked.appendleft(f"{math.expm1(-over_best):+.1%} below the best: {member.idea}")
+        elif parent >= 0:
+            self._failed.appendleft(f"{parent:+.1%} worse than its parent: {member.idea}")
+
+    def _dropped(self, candidate: Candidate, reason: str, score: float) -> None:
+        """Note what did not get far, and why."""
+        if candidate.proposal.parameters is None and reason in ("fault", "slower", "hopeless"):
+            how = "a fault" if reason == "fault" else f"{score - 1.0:+.1%} on the first windows"
+            self._failed.appendleft(f"{how}: {candidate.proposal.idea}")
 
     def _learn(self, places: Sequence[Place]) -> None:
         """Tell those who want to know how each of their proposals stood."""
