@@ -47,7 +47,8 @@ th { font-weight: 600; } .number { text-align: right; }
 td.number { white-space: nowrap; } p { overflow-wrap: anywhere; }
 figure { margin: .75rem 0; } svg { width: 100%; max-width: 45rem; height: auto; }
 svg.key { width: 1.6rem; height: .6rem; } .entry { white-space: nowrap; margin-right: 1rem; }
-svg.curves { max-width: 40rem; } svg text { font: 12px system-ui, sans-serif; fill: var(--dim);
+figure.curves { display: inline-block; width: min(100%, 29rem); vertical-align: top; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--dim);
   paint-order: stroke; stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; }
 svg text.value { fill: var(--ink); font-weight: 600; }
 details { margin: .5rem 0; border-left: 2px solid var(--line); padding-left: .8rem; }

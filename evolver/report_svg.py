@@ -73,7 +73,7 @@ def figure_of(curves: Curves) -> str:
         parts += _drawn(frame, series, place)
     legend = _legend(curves.series)
     return (
-        f'<figure><svg class="curves" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<figure class="curves"><svg class="curves" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{_text(curves.title)}">{"".join(parts)}</svg>'
         f"<figcaption>{_text(curves.title)}{legend}</figcaption></figure>"
     )
@@ -109,7 +109,7 @@ def _drawn(frame: Frame, series: Series, place: int) -> Iterator[str]:
         return
     if series.dots:
         for across, down in points:
-            yield f'<circle cx="{across:.1f}" cy="{down:.1f}" r="2" fill="var({colour})"/>'
+            yield f'<circle cx="{across:.1f}" cy="{down:.1f}" r="2.5" fill="var({colour})"/>'
         return
     first, last = points[0], points[-1]
     steps = "".join(f"H{across:.1f}V{down:.1f}" for across, down in points[1:])

@@ -111,12 +111,11 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
-    """One that was compared on the validation windows; `broken` are guardrails it broke before."""
+    """One that was compared on the validation windows; `varied` is its score on the variants."""
 
     name: str
     score: float
     varied: float | None
-    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +155,7 @@ class RunHistory:
     baselines: list[Scored] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)  # candidates, in order
     tuning: list[Scored] = field(default_factory=list)  # tries at constants of human policies
+    tuning_tries: int = 0  # at those, scored in full or not
     rejected: list[Rejected] = field(default_factory=list)  # of candidates
     finalists: list[Finalist] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)

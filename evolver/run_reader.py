@@ -142,6 +142,7 @@ class Reader:
         if member.parent_score is None and parent is not None:
             member = replace(member, parent_score=parent.score)
         if member.generation == 0 and parent is not None and parent.human:
+            self.history.tuning_tries += 1
             self._lead(replace(member, name=f"{parent.name}, tuned"), self.history.tuning)
         else:
             self._lead(member, self.history.scored)
@@ -201,6 +202,7 @@ class Reader:
     def _reject(self, data: Data, kind: str, code: str, reason: str) -> None:
         """Before the first generation only constants of human policies are tried."""
         if "generation" in data and not data["generation"] and data.get("proposer") != "human":
+            self.history.tuning_tries += 1
             return
         self.history.rejected.append(
             Rejected(
@@ -255,11 +257,9 @@ class Reader:
             self._dropped({**data, "reason": reason, "rung": "the screen"})
 
     def _finalist(self, data: Data) -> None:
-        gates = [mapping(gate) for gate in items(data.get("gates"))]
-        broken = tuple(words(g.get("sentence")) for g in gates if g.get("passed") is False)
         name = words(data.get("name")) or words(data.get("candidate"))[:8]
         score, varied = number_or_none(data.get("score")), number_or_none(data.get("varied"))
-        self.history.finalists.append(Finalist(name, score or float("inf"), varied, broken))
+        self.history.finalists.append(Finalist(name, score or float("inf"), varied))
 
     def _chosen(self, data: Data) -> None:
         self.history.chosen = words(data.get("candidate")) or None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from evolver.budget import Limits
 from evolver.cli.run_words import change, dollars, duration, number, short
-from evolver.run_accounts import earned, gain_at
+from evolver.run_accounts import Earned, gain_at
 from evolver.run_history import RunHistory, Spent
 from telemetry.sparkline import sparkline
 
@@ -24,12 +24,14 @@ class Moment:
         seconds: into the run, by the clock.
         doing: what goes on right now.
         refusals: the latest reasons, in words.
+        earned: by each proposer, as of the latest generation.
     """
 
     phase: str
     seconds: float
     doing: Sequence[str] = ()
     refusals: Sequence[str] = ()
+    earned: Sequence[Earned] = ()
 
 
 def live_lines(history: RunHistory, limits: Limits, now: Moment) -> Iterator[str]:
@@ -42,7 +44,7 @@ def live_lines(history: RunHistory, limits: Limits, now: Moment) -> Iterator[str
     yield from _leaders(history)
     yield _line("spent", _spent(spent))
     yield from (_line("now" if k == 0 else "", words) for k, words in enumerate(now.doing))
-    yield from _arms(history)
+    yield from _arms(now.earned)
     for k, said in enumerate(now.refusals):
         yield _line("refused lately" if k == 0 else "", short(said, 76))
 
@@ -91,9 +93,9 @@ def _spent(spent: Spent) -> str:
     return ", ".join(said)
 
 
-def _arms(history: RunHistory) -> Iterator[str]:
-    lines = [line for line in earned(history) if line.share is not None]
-    lines.sort(key=lambda line: (-line.gain, -(line.share or 0.0)))
+def _arms(earned: Sequence[Earned]) -> Iterator[str]:
+    known = [line for line in earned if line.share is not None]
+    lines = sorted(known, key=lambda line: (-line.gain, -(line.share or 0.0), line.proposer))
     for place, line in enumerate(lines[:ARMS_SHOWN]):
         yield _line(
             "proposers" if place == 0 else "",

@@ -18,6 +18,7 @@ from evolver.cli.screen import Live, Screen
 from evolver.founders import VETERAN
 from evolver.journal import Event, EventKind
 from evolver.report import plain
+from evolver.run_accounts import Earned, earned
 from evolver.run_history import RunHistory
 from evolver.run_reader import Reader
 from policy_store.records import Run
@@ -63,6 +64,7 @@ class EvolveView:
     failures: set[str] = field(default_factory=set)
     replayed: int = 0
     replaying: bool = False
+    earned: list[Earned] = field(default_factory=list)  # added up once a generation
     _reader: Reader = field(default_factory=_nobody)
     _asking: tuple[str, float] | None = None  # what, since when
     _scoring: tuple[str, float] | None = None
@@ -118,6 +120,7 @@ class EvolveView:
                 self._scoring = None
             case EventKind.GENERATION_DONE:
                 self.phase = f"searching, generation {event.generation + 1}"
+                self.earned = earned(self.history)
                 if not self.live.shown:
                     notes.append(_line(event.generation, data))
         return notes, warnings
@@ -150,7 +153,7 @@ class EvolveView:
             seconds = self._event_s + time.monotonic() - self._event_at_s
             if self.replaying:
                 phase, seconds = f"replaying the record, {self.replayed} events", self._event_s
-            now = Moment(phase, seconds, doing, tuple(self.refusals))
+            now = Moment(phase, seconds, doing, tuple(self.refusals), self.earned)
             return list(live_lines(self.history, self.limits, now))
 
     def __rich__(self) -> Text:

@@ -6,7 +6,7 @@ from evolver.cli.evolve_report import diff_text
 from evolver.cli.run_report import run_report, source_title
 from evolver.cli.run_words import number
 from evolver.report import Report, Series
-from evolver.run_accounts import family, gain_over, reasons
+from evolver.run_accounts import family, gain_over, lineage, reasons
 from evolver.run_history import Rejected, RunHistory, Scored
 
 SCORED_SHOWN, REJECTED_SHOWN = 60, 30  # sources: of the best, and of each reason
@@ -44,10 +44,12 @@ def _dot(history: RunHistory, one: Scored) -> tuple[float, float]:
 
 
 def _winner(report: Report, history: RunHistory) -> None:
-    winner, human = history.winner, history.tuned
+    """Against the human policy that it descends from, else the best one."""
+    line, winner = lineage(history), history.winner
+    human = line[0].scored if line and line[0].scored.human else history.tuned
     if winner is None or human is None:
         return
-    report.heading(f"The best candidate against {human.name}")
+    report.heading(f"{winner.name} against {human.name}")
     if winner.idea:
         report.say(winner.idea)
     before, after = _cut(human.text), _cut(winner.text)

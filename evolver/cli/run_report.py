@@ -16,6 +16,7 @@ from evolver.cli.run_words import (
     verdict_word,
     why,
 )
+from evolver.founders import VETERAN
 from evolver.report import Cell, Report, Series, Tone
 from evolver.run_accounts import (
     Earned,
@@ -183,6 +184,8 @@ def baselines(report: Report, history: RunHistory) -> None:
     rows: list[tuple[str | Cell, ...]] = [
         (one.name, "active" if one.active else "", change(one.score)) for one in ranked
     ]
+    veterans = [one for one in history.scored if one.proposer == VETERAN]
+    rows += [(one.name, VETERAN, change(one.score)) for one in veterans]
     if history.best is not None:
         best = history.best
         name = Cell(f"{best.name} (best candidate)", Tone.STRONG)
@@ -240,12 +243,11 @@ def _finalists(report: Report, history: RunHistory) -> None:
     if not history.finalists:
         return
     rows = [
-        (one.name, change(one.score), "-" if one.varied is None else change(one.varied),
-         " ".join(one.broken) or "kept")
+        (one.name, change(one.score), "-" if one.varied is None else change(one.varied))
         for one in history.finalists
     ]  # fmt: skip
     report.heading("Finalists")
-    report.grid(("policy", ">objective", ">under other conditions", "guardrails"), rows)
+    report.grid(("policy", ">objective", ">under other conditions"), rows)
 
 
 def _reasons(report: Report, history: RunHistory) -> None:
@@ -254,7 +256,10 @@ def _reasons(report: Report, history: RunHistory) -> None:
         return
     tries = len(history.rejected) + len(history.scored)
     lost = sum(reason.count for reason in found)
-    report.heading("Why tries came to nothing", f"{lost:,} of {tries:,} tries")
+    about = f"{lost:,} of {tries:,} tries"
+    if history.tuning_tries:
+        about += f"; {history.tuning_tries:,} more were for the constants of human policies"
+    report.heading("Why tries came to nothing", about)
     rows = [_reason(reason) for reason in found]
     report.grid(("what", "why", ">tries", "mostly", "example"), rows)
 

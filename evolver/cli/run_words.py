@@ -47,7 +47,9 @@ def resume(run: str) -> str:
 
 def change(score: float) -> str:
     """A score as a change of the objective against the best human of each window."""
-    return f"{score - 1.0:+.1%}" if math.isfinite(score) else "-"
+    if not math.isfinite(score):
+        return "-"
+    return f"{score - 1.0:+.1%}".replace("-0.0%", "+0.0%")
 
 
 def share(value: float | None) -> str:

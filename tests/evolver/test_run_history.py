@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recorded_run import record_run
 
+from evolver.cli.run_report import run_report
+from evolver.report import Grid
 from evolver.run_accounts import (
     called,
     earned,
@@ -114,6 +116,16 @@ def test_chunks_of_evaluations_place_every_step():
     assert reached(told, 0.1).evaluations == 1.5
     assert reached(told, 0.5) is None
     assert lineage(told)[-1].beside == ("b",)
+
+
+def test_a_veteran_is_a_candidate_and_nobody_to_beat():
+    told = history(scored(1, "h", 1.0, kind="human_scored", proposer="human"),
+                   scored(2, "v", 0.7, kind="human_scored", proposer="veteran"))
+    assert [one.name for one in told.baselines] == ["h"]
+    assert told.best.name == "v"
+    rows = [row for block in run_report(told).blocks if isinstance(block, Grid)
+            for row in block.rows]  # fmt: skip
+    assert ["v", "veteran", "-30.0%"] in [[cell.text for cell in row] for row in rows]
 
 
 def test_what_a_resumed_run_wrote_again_counts_once():
