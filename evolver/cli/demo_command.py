@@ -41,8 +41,9 @@ def demo(
     from evolver.cli.demo_model import ModelAct
     from evolver.model_settings import ModelSettings
 
-    asked = None if model is None else ModelSettings(model, api_base)
+    # Whoever answers may be a small machine, or a person.
+    asked = model and ModelSettings(model, api_base, timeout_s=1800.0, first_token_s=1800.0)
     from evolver.cli.demo_acts import play
     from evolver.cli.demo_scene import FULL, QUICK
 
-    play(screen, QUICK if quick else FULL, seed, model=ModelAct(asked, record))
+    play(screen, QUICK if quick else FULL, seed, model=ModelAct(asked or None, record))

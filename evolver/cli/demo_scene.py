@@ -49,7 +49,7 @@ class Scale:
 
     trace_s: float = 1800.0
     evaluations: float = 160.0
-    model_evaluations: float = 40.0
+    model_evaluations: float = 30.0
     seconds: float = 40.0
     live_s: float = 11.0
     time_scale: float = 4.0
