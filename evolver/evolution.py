@@ -16,8 +16,10 @@ from evolver import library
 from evolver.budget import Limits
 from evolver.dossier import evidence_of
 from evolver.errors import RecordStale
+from evolver.exchanges import Recorder
 from evolver.exercised import exercised_hooks, keep_hooks
-from evolver.journal import EventSink
+from evolver.history import History
+from evolver.journal import EventKind, EventSink
 from evolver.loop import Memory, RunResult, Search, SearchSettings
 from evolver.models import check_models, model_proposers
 from evolver.mutator import Mutator
@@ -180,17 +182,20 @@ def humans(hooks: frozenset[str], active: Human | None = None) -> tuple[Human, .
 
 
 def proposers(
-    hooks: frozenset[str], writers: Writers, record: RunRecord
+    hooks: frozenset[str],
+    writers: Writers,
+    recorded: RecordedAnswers | None = None,
+    record: Recorder = lambda _: None,
 ) -> tuple[Proposer, ...]:
     """The models that are named, and the built-in mutator over the library's hooks.
 
-    What models answered before an interruption is taken from the record.
+    Args:
+        hooks: that candidates may have.
+        writers: who writes.
+        recorded: answers that models gave already.
+        record: takes every answer that is new to the run.
     """
-    if writers.recording is not None:
-        recorded = RecordedAnswers(writers.recording.exchanges, live=False, lenient=True)
-    else:
-        recorded = RecordedAnswers(record.exchanges, live=True)
-    models = model_proposers(writers.models, record.on_exchange, recorded)
+    models = model_proposers(writers.models, record, recorded)
     if not writers.mutator:
         return models
     texts = (keep_hooks(library.read(name), hooks) for name in library.names())
@@ -269,15 +274,69 @@ def resume(
         RecordStale: the problem or the program is another one than when the run began, or it ended.
         EvolverError, SandboxError, StoreError: as `evolve`.
     """
+    start = _begun(run, problem, store)
+    with RunRecord.resume(store, run) as record:
+        return _run(
+            problem, problem.windows(), start, record, means or Means(), sinks, progress, author
+        )
+
+
+def reproduce(
+    run: str,
+    problem: Problem,
+    store: PolicyStore,
+    *,
+    means: Means | None = None,
+    sinks: Sequence[EventSink] = (),
+    progress: Progress = SILENT,
+) -> RunResult:
+    """Do a finished run again: everything is simulated anew, models' answers are the recorded ones.
+
+    Nothing is written. It returns when each event came out as recorded, bit for bit.
+
+    Raises:
+        RecordStale: something came out otherwise, or the run has no end, or is of another version.
+    """
+    start = _begun(run, problem, store)
+    record = RunRecord.read(store, run)
+    events = record.history.events
+    if not events or events[-1].kind is not EventKind.RUN_FINISHED:
+        raise RecordStale(f"Run {run[:12]} has no end yet: go on with it by --resume.")
+    answers = RecordedAnswers(record.exchanges, live=False)
+    windows = problem.windows()
+    with start_pool(windows.scenarios, means or Means()) as pool:
+        return Search(
+            serving_task(problem, windows, pool),
+            proposers(problem.hooks, start.writers, answers),
+            start.humans,
+            start.limits,
+            _settings(problem),
+            sinks,
+            memory=start.memory,
+            history=History(events),
+            progress=progress,
+        ).run()
+
+
+def _begun(run: str, problem: Problem, store: PolicyStore) -> RunStart:
+    """What the run was given; the problem must be the one that it was begun on."""
     start = RunStart.of(store.runs.get_run(run).config)
     if json.loads(json.dumps(problem.facts())) != dict(start.problem):
         raise RecordStale(
             f"Run {run[:12]} was begun on other data: give it the same trace, cluster and options."
         )
-    with RunRecord.resume(store, run) as record:
-        return _run(
-            problem, problem.windows(), start, record, means or Means(), sinks, progress, author
-        )
+    return start
+
+
+def _settings(problem: Problem) -> SearchSettings:
+    return SearchSettings(seed=problem.seed, smallest_gain=smallest_gain(problem.cluster))
+
+
+def _answers(writers: Writers, record: RunRecord) -> RecordedAnswers:
+    """Of an earlier run, or of this one before an interruption."""
+    if writers.recording is not None:
+        return RecordedAnswers(writers.recording.exchanges, live=False, lenient=True)
+    return RecordedAnswers(record.exchanges, live=True)
 
 
 def _run(
@@ -296,10 +355,12 @@ def _run(
         task = serving_task(problem, windows, pool)
         search = Search(
             task,
-            proposers(problem.hooks, start.writers, record),
+            proposers(
+                problem.hooks, start.writers, _answers(start.writers, record), record.on_exchange
+            ),
             start.humans,
             start.limits,
-            SearchSettings(seed=problem.seed, smallest_gain=smallest_gain(problem.cluster)),
+            _settings(problem),
             (record, *sinks),
             memory=start.memory,
             history=record.history,

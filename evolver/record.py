@@ -71,7 +71,7 @@ class RunRecord:
 
         Raises:
             UnknownRun: there is none with this id.
-            RecordStale: it has ended, or its rows cannot be read.
+            RecordStale: it has ended, or cannot go on.
         """
         row = store.runs.get_run(run)
         if row.finished_at is not None:
@@ -79,6 +79,18 @@ class RunRecord:
                 f"Run {run[:12]} has ended ({row.verdict}): see it with `evolver run show "
                 f"{run[:12]}`, and start a new one."
             )
+        if row.config.get("recording") is not None:
+            raise RecordStale("A run on recorded answers does not go on: begin it again.")
+        return cls.read(store, run)
+
+    @classmethod
+    def read(cls, store: PolicyStore, run: str) -> RunRecord:
+        """What is known of a run.
+
+        Raises:
+            UnknownRun: there is none with this id.
+            RecordStale: its rows cannot be read.
+        """
         rows = store.runs.events(run)
         try:
             history = History(tuple(_events(rows)), dict(_results(rows)))

@@ -76,8 +76,6 @@ class RunStart:
         Raises:
             RecordStale: another version made it.
         """
-        if config.get("recording") is not None:
-            raise RecordStale("A run on recorded answers does not go on: begin it again.")
         if config.get("format") != FORMAT or config.get("code") != code_digest():
             raise RecordStale(
                 "The run was begun by another version of this program: a run goes on only with "

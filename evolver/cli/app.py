@@ -21,6 +21,7 @@ from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.policy_commands import policy_app
 from evolver.cli.replay_command import replay
 from evolver.cli.run_commands import run_app
+from evolver.cli.run_replay import replay_run
 from evolver.cli.screen import Screen
 from evolver.cli.serve_command import serve
 from evolver.cli.status_command import status
@@ -87,6 +88,7 @@ app.command()(calibrate)
 app.command()(replay)
 app.command()(check)
 app.command()(evolve)
+run_app.command(name="replay")(replay_run)
 app.add_typer(run_app)
 for decision in (activate, rollback, renew):
     policy_app.command()(decision)

@@ -63,6 +63,15 @@ def test_a_run_ends_with_a_verdict_and_is_kept(evolver, two_humans, trace_file):
         assert store.runs.events(document["run"])
 
 
+def test_a_finished_run_comes_out_again_bit_for_bit(evolver, two_humans, trace_file):
+    evolver("evolve", trace_file, "--seed", 1, "--budget-evaluations", 4, "--workers", 2)
+    done = evolver("run", "replay", "last", "--workers", 1, "-o", "json")
+    assert done.json["reproduced"]
+    again = evolver("evolve", "--resume", done.json["run"][:8])
+    assert again.code == 1
+    assert "has ended" in again.err
+
+
 def test_a_dead_endpoint_is_said_and_loses_nothing(evolver, two_humans, trace_file, monkeypatch):
     monkeypatch.setattr(path, "proposers", lambda *_: (DeadEndpoint(),))
     done = evolver("evolve", trace_file, "--budget-evaluations", 10, "--model", "openai/test",
