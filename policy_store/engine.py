@@ -140,6 +140,15 @@ class Database:
             yield session
 
     @contextmanager
+    def appending(self) -> Iterator[Connection]:
+        """A bare connection for rows that no audit entry goes with; committed whole or not at all.
+
+        A search writes its results one by one: what a session costs is most of what it costs.
+        """
+        with explained(self.where), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """A bare connection that holds the write lock, for changes to the schema."""
         with explained(self.where), self._writer.begin() as connection:

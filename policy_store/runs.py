@@ -5,7 +5,7 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.orm import Session
 
 from policy_store import audit
@@ -65,20 +65,20 @@ class Runs:
             StaleDecision: another process goes on with this run.
         """
         plain = [(plain_name(kind), json.loads(json_text(payload))) for kind, payload in events]
-        with self._database.deciding() as session:
-            _unfinished(session, run)
-            now = self._database.clock()
-            last = _last_sequence(session, run)
+        with self._database.appending() as connection:
+            last = _last_of_unfinished(connection, run)
             if after is not None and after != last:
                 raise StaleDecision(
                     f"Another process goes on with run {run[:12]}: end one of the two."
                 )
-            for kind, payload in plain:
-                last += 1
-                session.add(
-                    RunEventRow(run_id=run, sequence=last, kind=kind, payload=payload, at=now)
-                )
-            return last
+            now = self._database.clock()
+            rows = [
+                {"run_id": run, "sequence": last + n, "kind": kind, "payload": payload, "at": now}
+                for n, (kind, payload) in enumerate(plain, 1)
+            ]
+            if rows:
+                connection.execute(insert(RunEventRow), rows)
+            return last + len(rows)
 
     def open_sealed(self, run: str, candidate: str, windows: int, by: str) -> None:
         """Note in the audit log that a run opens its sealed windows for one candidate, ever.
@@ -219,9 +219,16 @@ def _sealed_for(session: Session, run: str) -> str | None:
     return session.scalar(query)
 
 
-def _last_sequence(session: Session, run: str) -> int:
-    query = select(func.max(RunEventRow.sequence)).where(RunEventRow.run_id == run)
-    return session.scalar(query) or 0
+def _last_of_unfinished(connection: Connection, run: str) -> int:
+    """The last sequence of a run that goes on; the run's row is locked where rows can be."""
+    last = select(func.max(RunEventRow.sequence)).where(RunEventRow.run_id == run)
+    query = select(RunRow.finished_at, RunRow.verdict, last.scalar_subquery())
+    row = connection.execute(query.where(RunRow.id == run).with_for_update(of=RunRow)).first()
+    if row is None:
+        raise UnknownRun(_unknown(run))
+    if row[0] is not None:
+        raise InvalidInput(f"Run {run} finished as {row[1]}: start a new one.")
+    return row[2] or 0
 
 
 def _run(row: RunRow) -> Run:
