@@ -6,7 +6,7 @@ A/A: whole runs, from founders to sealed windows, in which every human and every
 randomised policy with another salt, so that all are equal in distribution and each win is false.
 Coverage: two policies are simulated on many generated windows; these are the population, so the
 true effect is their mean, and intervals from draws of a few of them should hold it. The simulator
-is the real one, run in this process: the policies are our own.
+is the real one, run in this process: the policies are our own. Five minutes of one core.
 """
 
 from __future__ import annotations
