@@ -39,6 +39,7 @@ class SearchSettings:
         hopeless: a score from which on a candidate never goes on to the next rung.
         tries: proposals for one place of a batch, repairs and duplicates included.
         inspirations: other members that a proposer is shown.
+        tuner: the tuner of constants takes part in the search.
         tuned_humans: the best humans that get their constants tuned before the search.
         human_share: share of the budget for that.
         varied_share: share of the budget for the best of the search on other conditions.
@@ -53,6 +54,7 @@ class SearchSettings:
     hopeless: float = 1.5
     tries: int = 4
     inspirations: int = 6
+    tuner: bool = True
     tuned_humans: int = 3
     human_share: float = 0.2
     varied_share: float = 0.1
@@ -135,8 +137,9 @@ class Search:
             task, self._budget, self._journal, dict(history.results), keep, progress
         )
         self._bandit, self._tuner = Bandit(), Tuner()
+        tuners = (self._tuner,) if self._settings.tuner else ()
         self._intake = Intake(
-            task, (*proposers, self._tuner), self._chronicle, self._budget, self._bandit, Tally(),
+            task, (*proposers, *tuners), self._chronicle, self._budget, self._bandit, Tally(),
             progress, self._settings.tries, self._settings.threads,
         )  # fmt: skip
         self._archive = Archive(self._settings.archive)

@@ -1,0 +1,108 @@
+"""The rungs: faults and twins are found on the probe, losers stop early, authors are told."""
+
+from dataclasses import replace
+
+from evolver.budget import Limits
+from evolver.journal import EventKind, EventList
+from evolver.loop import Search, SearchSettings
+from evolver.proposer import Proposal
+from evolver.task import Human, Rung, Split
+from tests.evolver.conftest import Bowls
+
+HUMANS = [Human("plain", "ALPHA = 9"), Human("better", "ALPHA = 5\nBETA = 2")]
+
+
+class Probed(Bowls):
+    """Bowls with a probe; `FAULT` fails on it, and texts with equal costs decide alike."""
+
+    def cascade(self):
+        training = self.windows(Split.TRAINING)
+        return (
+            Rung("probe", ("probe",), counts=False),
+            Rung("first", training[:1], 0.5),
+            Rung("all", training[1:]),
+        )
+
+    def _score(self, job, window):
+        result = super()._score(job, window)
+        if window == "probe" and "FAULT" in job.parameters:
+            result = replace(result, fault="index in route")
+        return replace(result, fingerprint=f"{result.metrics.get('cost')}")
+
+
+class Says:
+    """Proposes these texts in turn, and remembers what it was told about them."""
+
+    name, waits = "says", False
+
+    def __init__(self, *texts):
+        self.texts, self.told, self.asks = list(texts), [], []
+
+    def propose(self, request):
+        self.told.append(request.feedback.attempts)
+        self.asks.append(request.ask)
+        if not self.texts:
+            return None
+        return Proposal(self.texts.pop(0), self.name, "said", (request.parent.digest,))
+
+
+def search(says, evaluations=30, batch=1, **settings):
+    log, task = EventList(), Probed()
+    settings = SearchSettings(batch=batch, barren=1, tuner=False, tuned_humans=0, **settings)
+    run = Search(task, [says], HUMANS, Limits(evaluations=evaluations), settings, [log])
+    return run.run(), log, task
+
+
+def test_a_fault_on_the_probe_goes_back_to_its_author_before_anything_is_paid():
+    says = Says("FAULT = 1", "ALPHA = 4")
+    _, log, task = search(says)
+    assert [attempt.fault for attempt in says.told[1]] == ["probe: index in route"]
+    (dropped,) = log.of(EventKind.CANDIDATE_DROPPED)
+    assert (dropped.data["rung"], dropped.data["reason"]) == ("probe", "fault")
+    assert {window for digest, window in task.runs if digest == dropped.candidate} == {"probe"}
+
+
+def test_a_twin_is_told_whom_it_equals():
+    says = Says("BETA = 2\nALPHA = 5\nEXTRA = 1", "ALPHA = 4")
+    _, log, _ = search(says)
+    assert says.told[1][0].twin == "better"
+    (event,) = log.of(EventKind.CANDIDATE_DUPLICATE)
+    assert (event.data["twin"], event.data["how"]) == ("better", "behaviour")
+
+
+def test_the_same_text_is_not_even_probed():
+    says = Says("ALPHA = 9", "ALPHA = 4")
+    _, _, task = search(says)
+    assert says.told[1][0].twin == "plain"
+    assert len(task.runs) == len(set(task.runs))
+
+
+def test_what_is_hopeless_stops_after_the_first_window():
+    says = Says("EXTRA = 1")
+    _, log, task = search(says, hopeless=1.2)
+    (dropped,) = log.of(EventKind.CANDIDATE_DROPPED)
+    assert dropped.data["reason"] == "hopeless"
+    ran = {window for digest, window in task.runs if digest == dropped.candidate}
+    assert ran == {"probe", "training-0"}
+
+
+def test_tries_have_names_and_end():
+    says = Says(*["nonsense"] * 9)
+    search(says, tries=3)
+    assert says.asks == ["1.0.0", "1.0.1", "1.0.2"]
+
+
+def test_half_of_a_batch_goes_on():
+    says = Says(*(f"ALPHA = {alpha}\nBETA = 7" for alpha in (3, 4, 5, 6)))
+    _, log, _ = search(says, batch=4)
+    slower = [e for e in log.of(EventKind.CANDIDATE_DROPPED) if e.data["reason"] == "slower"]
+    scored = log.of(EventKind.CANDIDATE_SCORED)
+    assert (len(slower), len(scored)) == (2, 2)
+    assert all(event.data["score"] >= slower[0].data["bar"] for event in slower)
+
+
+def test_what_the_budget_no_longer_pays_for_is_said():
+    says = Says(*(f"ALPHA = {alpha}\nBETA = 7" for alpha in (3, 4, 5, 6)))
+    _, log, _ = search(says, batch=4, evaluations=5)
+    reasons = [event.data["reason"] for event in log.of(EventKind.CANDIDATE_DROPPED)]
+    assert "budget" in reasons
