@@ -14,8 +14,8 @@ endif
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers bench-rank bench-fidelity bench-safety fuzz lint types stack lock \
-	wheel clean
+.PHONY: help demo test test-ray check bench bench-peers bench-rank bench-fidelity bench-safety \
+	bench-evolver bench-engine bench-honesty fuzz lint types stack lock wheel clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,20 @@ bench-fidelity: $(WARM) ## simulated against measured serving, whole groups held
 
 bench-safety: $(WARM) ## what safety costs: verify, compile, call, isolate; how many drafts pass
 	@$(RUN)/python benchmarks/bench_safety.py
+
+bench-evolver: $(WARM) ## the search beside random search, constant tuning and a hill climber
+	@$(RUN)/python benchmarks/bench_evolver.py
+
+bench-engine: $(WARM) ## what the engine itself costs per candidate, up to 10,000 of them
+	@$(RUN)/python benchmarks/bench_engine_overhead.py
+
+bench-honesty: $(WARM) ## runs among equals, and how often intervals hold a known effect
+	@$(RUN)/python benchmarks/bench_honesty.py
+
+# Ray is an extra of 200 MB, so its tests have an environment of their own.
+test-ray: $(WARM) ## evaluations on a Ray cluster of this machine, a node of which is killed
+	@UV_PROJECT_ENVIRONMENT=build/ray $(UV) sync --quiet --locked --extra llm --extra ray
+	@build/ray/bin/python -m pytest tests/evolver/test_ray_pool.py
 
 fuzz: $(WARM) ## nightly: 20,000 generated programs against plain Python, 3,000 of them compiled
 	@$(RUN)/python tests/sandbox/fuzz.py --programs 20000 --compiled 3000
