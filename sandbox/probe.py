@@ -1,9 +1,9 @@
-"""The probe: a short stretch of training on which faults and twins show before anything is paid.
+"""The probe: some requests of training on which faults and twins show before anything is paid.
 
-It is the busiest stretch; where GPUs come and go, the one about the change that most requests see.
-Its first half comes as it was recorded, its second half denser, since some policies differ only
-while nobody waits and others only under pressure. Its few hundred decisions are interpreted, so
-that no machine code is made for a text that is not new.
+Most branches of a policy are taken seldom, so the probe is four short stretches put one after the
+other: the busiest, the quietest, and those about the longest prompt and the longest answer. Where
+GPUs come and go it is one stretch about the change that most requests see. Its decisions are
+interpreted, so that no machine code is made for a text that is not new.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.capacity import Pairing
 from sandbox.replay import default_policy
 from sandbox.scenario import Scenario, outcome_of
 from sandbox.simulation import Setup, SimulationError
-from sandbox.variants import moved
-from telemetry.trace import Trace
+from telemetry.trace import Trace, concat
 
 NAME = "probe"
-REQUESTS = 300
-PLANNED_REQUESTS = 600  # where plans change, since planners look at minutes
+STRETCH = 75  # requests of each of the four
+PLANNED_REQUESTS = 300  # of the one about a change of capacity
 BEFORE = 0.3  # share of the requests that come before the change of capacity
-PRESSED = 2.0  # the second half of the time is so much denser than recorded
 
 
 def probe_of(whole: Setup, stop_s: float) -> Scenario | None:
@@ -32,62 +31,65 @@ def probe_of(whole: Setup, stop_s: float) -> Scenario | None:
         stop_s: where training ends; nothing after it is in the probe.
     """
     searched = whole.trace.slice(0.0, min(stop_s, whole.trace.span_s))
-    for first in _places(searched, whole, stop_s):
-        scenario = _cut(whole, searched, first, stop_s)
-        if _starts(scenario):
-            return scenario
+    if whole.capacity is None:
+        places, size = _telling(searched, min(STRETCH, len(searched))), STRETCH
+        parts = concat([_stretch(searched, first, size) for first in places])
+        found = _scenario(whole, parts, float(searched.arrival_s[places[0]]), stop_s)
+        return found if _starts(found) else None
+    for first in _changes(searched, whole.capacity, stop_s):
+        start_s = float(searched.arrival_s[first])
+        part = _stretch(searched, first, PLANNED_REQUESTS)
+        found = _scenario(whole, part, start_s, stop_s)
+        if _starts(found):
+            return found
     return None
 
 
-def _size(whole: Setup) -> int:
-    replans = whole.capacity is not None or whole.mode == "backlog"
-    return PLANNED_REQUESTS if replans else REQUESTS
-
-
-def _places(searched: Trace, whole: Setup, stop_s: float) -> list[int]:
-    """First requests of the stretches to try, the best first."""
-    arrivals, size = searched.arrival_s, min(_size(whole), len(searched))
+def _telling(searched: Trace, size: int) -> list[int]:
+    """First requests of the four stretches, in order of time, each once."""
+    work = _work(searched, size)
+    longest = (int(np.argmax(searched.prompt_tokens)), int(np.argmax(searched.output_tokens)))
     last = len(searched) - size
-    busiest = _busiest(searched, size)
-    if whole.capacity is None:
-        return [busiest]
-    times = whole.capacity.trace.time_s
-    changes = times[(times > 0.0) & (times < stop_s)]
-    first = np.searchsorted(arrivals, changes) - round(BEFORE * size)
-    first = np.clip(first, 0, last)
-    spans = arrivals[first + size - 1] - arrivals[first]
-    order = np.lexsort((first, spans))
-    return [*dict.fromkeys(first[order].tolist()), busiest]
+    about = [min(max(row - size // 2, 0), last) for row in longest]
+    return sorted({int(np.argmax(work)), int(np.argmin(work)), *about})
 
 
-def _busiest(searched: Trace, size: int) -> int:
-    """Where `size` requests bring the most tokens a second."""
+def _work(searched: Trace, size: int) -> NDArray[np.float64]:
+    """Tokens a second of each stretch of so many requests."""
     tokens = np.concatenate([[0], np.cumsum(searched.prompt_tokens + searched.output_tokens)])
-    work = tokens[size:] - tokens[:-size]
     arrivals: NDArray[np.float64] = searched.arrival_s
     span_s = np.maximum(arrivals[size - 1 :] - arrivals[: len(arrivals) - size + 1], 1e-9)
-    return int(np.argmax(work / span_s))
+    return np.asarray((tokens[size:] - tokens[:-size]) / span_s)
 
 
-def _cut(whole: Setup, searched: Trace, first: int, stop_s: float) -> Scenario:
-    """The stretch that begins with a request; capacity keeps its own clock."""
-    arrivals, size = searched.arrival_s, _size(whole)
+def _changes(searched: Trace, capacity: Pairing, stop_s: float) -> list[int]:
+    """Where stretches about a change of capacity begin, the busiest first; then the busiest."""
+    size = min(PLANNED_REQUESTS, len(searched))
+    work = _work(searched, size)
+    times = capacity.trace.time_s
+    changes = times[(times > 0.0) & (times < stop_s)]
+    first = np.searchsorted(searched.arrival_s, changes) - round(BEFORE * size)
+    first = np.clip(first, 0, len(searched) - size)
+    order = np.lexsort((first, -work[first]))
+    return [*dict.fromkeys(first[order].tolist()), int(np.argmax(work))]
+
+
+def _stretch(searched: Trace, first: int, size: int) -> Trace:
+    """So many requests from one on, their pace kept."""
+    arrivals, end = searched.arrival_s, first + size
     start_s = float(arrivals[first])
-    end = first + size
     end_s = float(arrivals[end]) if end < len(arrivals) else searched.span_s
-    stretch = searched.slice(start_s, max(end_s, float(np.nextafter(start_s, np.inf))))
-    trace = moved(stretch, lambda time_s: _pressed(time_s, 0.5 * stretch.span_s))
+    return searched.slice(start_s, max(end_s, float(np.nextafter(start_s, np.inf))))
+
+
+def _scenario(whole: Setup, trace: Trace, start_s: float, stop_s: float) -> Scenario:
+    """The requests as a window; capacity goes on until training ends."""
     capacity = None
     if whole.capacity is not None:
-        upto_s = min(stop_s, whole.capacity.trace.span_s)
-        capacity = whole.capacity.slice(start_s, upto_s)
+        capacity = whole.capacity.slice(start_s, min(stop_s, whole.capacity.trace.span_s))
     return Scenario(
-        NAME, trace, whole.cluster, capacity, 0.0, whole.seed, whole.mode, start_s, end_s, True
+        NAME, trace, whole.cluster, capacity, 0.0, whole.seed, whole.mode, start_s, stop_s, True
     )
-
-
-def _pressed(time_s: NDArray[np.float64], since_s: float) -> NDArray[np.float64]:
-    return np.asarray(np.minimum(time_s, since_s) + np.maximum(time_s - since_s, 0.0) / PRESSED)
 
 
 def _starts(scenario: Scenario) -> bool:
