@@ -8,9 +8,10 @@ Reading guide:
 3. `engine`: `load_policy` makes it callable, `compiled` or `interpreted`, through one `frame`.
 4. `simulation`: a trace on a `cluster` under a policy; `kernel` is its event loop, `metrics` what
    came of it, `replay` several policies on the same trace.
-5. `scenario`: windows to search, to choose and to prove on; `worker` runs unapproved policies on
-   them in locked-down processes and `scoring` says what that was worth, once `plausibility` holds;
-   `stats` and `evidence` say what it proves.
+5. `windows`: a trace cut into what to search, to choose and to prove on, with a `probe` and
+   `variants`; `worker` runs unapproved policies on such `scenario`s in locked-down processes and
+   `scoring` says what that was worth, once `plausibility` holds; `stats` and `evidence` say what it
+   proves.
 
 `policies` holds the default, `identity` the digests, `errors` what is refused.
 
