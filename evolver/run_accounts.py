@@ -11,7 +11,7 @@ from typing import TypeVar
 from evolver.run_history import Arm, Call, Rejected, RunHistory, Scored, Spent, Step
 
 _Try = TypeVar("_Try", Rejected, Scored)
-GAINS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # what runs are compared at
+GAINS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # what runs are compared at
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,12 +112,22 @@ def _effects(report: Report, verdict: Verdict) -> None:
         f"the proof, on windows that the search did not see, of the best of {verdict.tried} "
         f"candidates tried and {verdict.finalists} finalists",
     )
+    _gates(report, verdict)
+
+
+def _gates(report: Report, verdict: Verdict) -> None:
+    """Broken guardrails in full; the kept ones, too, where a person has to decide."""
     # against several rivals one gate has several sentences: the broken one counts
-    gates = {gate.name: gate for gate in verdict.gates}
     broken = {gate.name: gate for gate in verdict.gates if not gate.passed}
-    for gate in {**gates, **broken}.values():
-        kept = "kept" if gate.passed else "broken"
-        report.say(f"guardrail {kept}: {gate.sentence}", tone=Tone.DIM if gate.passed else Tone.BAD)
+    kept = {gate.name: gate for gate in verdict.gates if gate.name not in broken}
+    for gate in broken.values():
+        report.say(f"guardrail broken: {gate.sentence}", tone=Tone.BAD)
+    if verdict.outcome is Outcome.IMPROVED:
+        for gate in kept.values():
+            report.say(f"guardrail kept: {gate.sentence}", tone=Tone.DIM)
+    elif kept:
+        names = ", ".join(name.replace("_", " ") for name in kept)
+        report.say(f"guardrails kept: {names}", tone=Tone.DIM)
 
 
 def _effect(effect: Effect) -> tuple[str | Cell, ...]:

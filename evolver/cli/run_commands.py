@@ -80,20 +80,22 @@ def show(
     from evolver.cli.run_documents import run_document
     from evolver.cli.run_page import run_page
     from evolver.cli.run_report import run_report
-    from evolver.cli.run_words import resume
 
     screen = screen_of(context, quiet)
     history = _read(run)
     page = run_page if output is Output.HTML else run_report
     show_result(screen, output, out, lambda: run_document(history), lambda: page(history))
-    short = history.run.id[:12]
-    if history.verdict is None:
-        screen.next(resume(history.run.id))
-    policy = (history.run.summary or {}).get("policy")
-    if isinstance(policy, str):
-        screen.next(f"evolver policy show {policy[:12]}")
-    elif output is Output.TABLE:
-        screen.next(f"evolver run export {short} -o run-{short}.html")
+    screen.next(*_after(history))
+
+
+def _after(history: RunHistory) -> list[str]:
+    """What to type next about a run."""
+    from evolver.cli.run_words import resume
+
+    short, policy = history.run.id[:12], (history.run.summary or {}).get("policy")
+    steps = [resume(history.run.id)] if history.verdict is None else []
+    steps += [f"evolver policy show {policy[:12]}"] if isinstance(policy, str) else []
+    return [*steps, f"evolver run export {short} -o run-{short}.html"]
 
 
 @run_app.command()

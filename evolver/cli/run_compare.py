@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from evolver.cli.run_report import AXES, moves, points
@@ -13,6 +13,7 @@ from evolver.run_history import RunHistory, mapping, number_or_none, words
 from sandbox.identity import canonical_json, text_digest
 
 LETTERS = "ABCDEFGHIJKLMNOP"
+NEAR = 0.02  # how far apart loads may be that are compared
 GROUND = ("trace", "cluster", "load", "windows", "capacity", "mode")  # gains compare on equal ones
 
 
@@ -58,7 +59,7 @@ def _given(history: RunHistory) -> dict[str, str]:
         "trace": words(config.get("trace"))[:12] or "-",
         "name": history.trace,
         "cluster": f"{name} {text_digest(canonical_json(cluster))[:8]}".strip() if cluster else "-",
-        "load": canonical_json(mapping(config.get("load"))),
+        "load": _load(mapping(config.get("load"))),
         "windows": ", ".join(f"{count} {split}" for split, count in history.windows.items()),
         "capacity": words(config.get("capacity"))[:8] or "-",
         "mode": words(config.get("mode")) or "-",
@@ -68,20 +69,40 @@ def _given(history: RunHistory) -> dict[str, str]:
     }
 
 
+def _load(load: Mapping[str, object]) -> str:
+    offered, share = number_or_none(load.get("offered_rps")), number_or_none(load.get("load"))
+    if offered is None:
+        return "-"
+    of = "as recorded" if share is None else f"{share:.0%} of capacity"
+    return f"{offered:.3f} requests/s, {of}"
+
+
+def _alike(histories: Sequence[RunHistory]) -> bool:
+    """One trace at one share of what the fleet serves, which each seed measures a little apart."""
+    loads = [mapping(history.run.config.get("load")) for history in histories]
+    offered = [number_or_none(load.get("offered_rps")) or 0.0 for load in loads]
+    shares = {number_or_none(load.get("load")) for load in loads}
+    names = {history.trace for history in histories}
+    near = min(offered) > 0 and max(offered) <= (1.0 + NEAR) * min(offered)
+    return len(names) == 1 and len(shares) == 1 and near
+
+
 def _said(
     report: Report, histories: Sequence[RunHistory], differing: list[tuple[str, tuple[str, ...]]]
 ) -> None:
     apart = [name for name, _ in differing if name in GROUND]
-    if apart:
-        report.say("", f"They differ in {', '.join(apart)}: their gains are not of the same thing.")
-    elif not differing:
-        report.say("", "They were given the same.")
+    if not differing:
+        sentence = "They were given the same."
+    elif not apart:
+        sentence = "Same trace, cluster and load: their gains can be compared."
+    elif set(apart) <= {"trace", "load"} and _alike(histories):
+        sentence = f"Same trace and cluster, loads within {NEAR:.0%}: their gains can be compared."
     else:
-        report.say("", "Same trace, cluster and load: their gains can be compared.")
-    letters = LETTERS[: len(histories)]
+        sentence = f"They differ in {', '.join(apart)}: their gains are not of the same thing."
+    report.say("", sentence)
     if differing:
-        rows = [(name, *(value[:32] for value in values)) for name, values in differing]
-        report.grid(("given", *letters), rows)
+        rows = [(name, *(value[:40] for value in values)) for name, values in differing]
+        report.grid(("given", *LETTERS[: len(histories)]), rows)
 
 
 def _curves(report: Report, histories: Sequence[RunHistory]) -> None:
@@ -107,7 +128,7 @@ def _reached(report: Report, histories: Sequence[RunHistory]) -> None:
             else f"{one.evaluations:.1f}, {duration(one.seconds)}, {dollars(one.price_usd)}"
             for one in spent
         ]  # fmt: skip
-        rows.append((f"{gain:.0%}", *cells))
+        rows.append((f"{gain:.1%}", *cells))
     if rows:
         report.heading(
             "What a gain took", "evaluations, time and dollars until it was first reached"

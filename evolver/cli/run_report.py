@@ -200,21 +200,20 @@ def _line(report: Report, history: RunHistory) -> None:
     if len(line) < 2:
         return
     name = "the winner" if history.verdict == "improved" else line[-1].scored.name
-    report.heading(f"How {name} came about")
+    report.heading(f"How {name} came about", "each from the one above; gain: over that one")
     rows = []
-    for place, ancestor in enumerate(line):
+    for ancestor in line:
         one = ancestor.scored
-        branch = "" if place == 0 else "└ "
         beside = f" (with {', '.join(ancestor.beside)})" if ancestor.beside else ""
         idea = short(one.idea, 60) if not one.human else "as people wrote it"
         if one.human and one.tuned_from:
             idea = "constants tuned"
         rows.append(
-            (f"{branch}{one.name}", f"{one.generation}" if one.generation else "",
+            (one.name, f"{one.generation}" if one.generation else "",
              "people" if one.human else one.proposer, f"{idea}{beside}", change(one.score),
              share(one.gain))
         )  # fmt: skip
-    columns = ("policy", ">generation", "by", "idea", ">objective", ">gain on parent")
+    columns = ("policy", ">gen", "by", "idea", ">objective", ">gain")
     report.grid(columns, rows)
 
 

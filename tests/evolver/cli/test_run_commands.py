@@ -79,6 +79,19 @@ def test_runs_on_different_traces_are_compared_with_a_warning(evolver, runs):
     assert document["reached"][0]["spent"][0]["evaluations"] >= 0
 
 
+def test_loads_that_each_seed_measured_a_little_apart_are_compared(evolver, home, bowls, lines,
+                                                                    humans):
+    load = {"load": 0.8, "offered_rps": 6.64}
+    with open_store() as store:
+        for seed, trace, offered in ((1, "ab", 6.64), (2, "cd", 6.65)):
+            record_run(store, bowls(), [lines], humans, seed=seed, trace=trace * 32,
+                       load={**load, "offered_rps": offered})
+        one, other = (run.id for run in store.runs.list_runs())
+    told = evolver("run", "compare", one, other).out
+    assert "loads within 2%: their gains can be compared" in told
+    assert "6.640 requests/s, 80% of capacity" in told
+
+
 class Tags(HTMLParser):
     """The elements and attributes of a page."""
 
