@@ -105,7 +105,7 @@ def test_what_follows_training_changes_no_probe(trace, windows):
 
 
 def test_the_probe_is_small_and_lies_about_a_change_of_capacity(trace, windows):
-    assert 75 <= len(windows.probe.trace) <= 300
+    assert 100 <= len(windows.probe.trace) <= 400
     assert windows.probe.interpreted
     found = split_windows(trace, CLUSTER, losing(trace, [100.0, 150.0])).probe
     assert found.start_s < 150.0
