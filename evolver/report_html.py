@@ -53,6 +53,8 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--dim);
 svg text.value { fill: var(--ink); font-weight: 600; }
 details { margin: .5rem 0; border-left: 2px solid var(--line); padding-left: .8rem; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
+@media (max-width: 30rem) { body { margin: 1rem auto; padding: 0 .8rem; }
+  table, pre { font-size: 12.5px; } th, td { padding-right: .5rem; } }
 pre { background: var(--soft); padding: .8rem 1rem; overflow-x: auto; font-size: 13px;
   line-height: 1.45; border-radius: 6px; }
 """

@@ -48,6 +48,7 @@ class Reader:
         self._cost = 0.0
         self._seen: set[int] = set()
         self._members: dict[str, Scored] = {}
+        self._leader: Scored | None = None
         self._takers: dict[str, Callable[[Data], None]] = {
             EventKind.RUN_STARTED: self._started,
             EventKind.HUMAN_SCORED: self._human,
@@ -165,6 +166,9 @@ class Reader:
     def _lead(self, member: Scored, among: list[Scored]) -> None:
         among.append(member)
         self._members.setdefault(member.digest, member)
+        ahead = self._leader is None or member.score < self._leader.score
+        if ahead and not member.fault:
+            self._leader = member
         if self._cost > 0 or not self.history.scored:
             self._step(member)
 
@@ -193,9 +197,7 @@ class Reader:
         history.ahead = 1.0 - best / human if best > 0 and human > 0 else history.ahead
         known = {name: mapping(arm) for name, arm in mapping(data.get("arms")).items()}
         history.arms = {name: _arm(arm) for name, arm in known.items()} or history.arms
-        leaders = [one for one in (history.tuned, history.best) if one is not None]
-        if leaders:
-            leader = min(leaders, key=lambda one: one.score)
+        if (leader := self._leader) is not None:
             step = Step(self._spent, leader.score, leader.name, history.generations)
             history.curve.append(step)
 
