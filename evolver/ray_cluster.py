@@ -13,7 +13,7 @@ from typing import Any
 from sandbox.worker import WorkersUnavailable
 
 LOCAL = "local"  # a cluster of this machine alone, for this run
-KNOCK_S, TRY_S = 3.0, 30.0
+KNOCK_S, TRY_S = 3.0, 90.0  # the second is for a machine that is very busy
 _QUIET = {  # nothing is reported to anybody, and nothing printed over our own lines
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

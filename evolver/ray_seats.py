@@ -18,10 +18,10 @@ from sandbox.worker import IsolationMissing, Layer, WorkersUnavailable
 from sandbox.worker_layers import agreed
 
 MOST_LOSSES = 3  # of a node's seats in a row
-HELLO_S = 60.0  # for a first seat to get a processor and to import the package
+HELLO_S = 90.0  # for a first seat to get a processor and to import the package
 OPEN_S = 360.0  # a node may have to compile the simulator first
 LOOK_S = 2.0  # between looks for nodes that came or went
-AGAIN = "Run evolver evolve again with --resume RUN when it is mended."
+AGAIN = "When it is mended, go on with evolver evolve --resume last."
 _log = logging.getLogger("evolver.ray")
 
 

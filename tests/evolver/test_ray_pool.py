@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import socket
 import sys
 import time
@@ -22,6 +24,7 @@ from sandbox.windows import split_windows
 from sandbox.worker import IsolationMissing, WorkerPool, WorkersUnavailable
 from telemetry import generate, load_profile
 
+ROOT = Path(__file__).parents[2]
 WINDOWS = ("w0", "w1")
 PAYLOAD = {"base": {"w0": 1.0, "w1": 10.0}}
 SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300,
@@ -35,7 +38,7 @@ def nodes():
     """A cluster of a head and one more node, each with a processor."""
     pytest.importorskip("ray", reason="Ray is not installed: uv sync --extra ray")
     kept = dict(os.environ)
-    here = [str(Path(__file__).parents[2]), str(Path(TOY).parent)]
+    here = [str(ROOT), str(Path(TOY).parent)]
     os.environ |= {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": os.pathsep.join(here)}
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     from ray.cluster_utils import Cluster
@@ -130,12 +133,48 @@ def test_a_job_whose_seats_are_all_lost_is_given_up_and_nothing_is_guessed(nodes
         assert pool.evaluate([job("well")])[0][0].objective == 2.0
 
 
-def test_a_node_with_another_version_is_refused(nodes, monkeypatch):
-    ours = installation() | {"numpy": "1.0", "simulator": "0" * 16}
+def test_when_no_node_has_our_version_the_run_ends_with_the_first_difference(nodes, monkeypatch):
+    ours = installation() | {"numpy": "1.0"}
     monkeypatch.setattr(ray_seats, "installation", lambda: ours)
-    with pytest.raises(WorkersUnavailable, match=r"Node .* has numpy .* has 1.0, simulator .*:"):
+    with pytest.raises(
+        WorkersUnavailable, match=r"Node .* has numpy .* where this machine has 1.0"
+    ):
         ray_pool(nodes).start()
     assert difference(ours, ours) == ""
+
+
+@pytest.fixture
+def other_node(nodes, tmp_path, request):
+    """A node that imports the packages from another folder, where one file is not what it is."""
+    for package in ("evolver", "policy_store", "sandbox", "serving_adapter", "telemetry"):
+        unwanted = shutil.ignore_patterns("__numba__", "__pycache__")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=unwanted)
+    path, text = request.param
+    with (tmp_path / path).open("a") as file:
+        file.write(text)
+    search_path = os.pathsep.join([str(tmp_path), str(Path(TOY).parent)])
+    node = nodes.add_node(
+        num_cpus=1, object_store_memory=100 << 20, env_vars={"PYTHONPATH": search_path}
+    )
+    yield node
+    nodes.remove_node(node)
+
+
+@pytest.mark.parametrize(
+    ("other_node", "sentence"),
+    [
+        (
+            ("sandbox/metrics.py", "# another version\n"),
+            r"has simulator \w+ where this machine has",
+        ),
+        (("evolver/ray_node.py", "import not_installed\n"), "cannot import evolver"),
+    ],
+    indirect=["other_node"],
+)
+def test_a_node_that_would_score_otherwise_is_left_out(nodes, other_node, sentence):
+    with ray_pool(nodes) as pool:
+        assert [score.objective for score in pool.evaluate([job("well")])[0]] == [2.0, 20.0]
+        assert re.search(sentence, "".join(pool.notes))
 
 
 def test_a_layer_that_a_node_lacks_is_demanded(nodes):
