@@ -17,35 +17,34 @@ CONFIG = {
 
 
 class Keeper:
-    """An event sink that writes rows as the record of a run does."""
+    """An event sink that keeps rows as the record of a run does; `stop_after` so many, it ends."""
 
-    def __init__(self, store, run, stop_after=None):
-        self._store, self._run, self._left = store, run, stop_after
+    def __init__(self, stop_after=None):
+        self.rows, self._most = [], stop_after
 
     def on_event(self, event):
-        if self._left is not None:
-            if self._left == 0:
-                raise KeyboardInterrupt
-            self._left -= 1
+        if len(self.rows) == self._most:
+            raise KeyboardInterrupt
         payload = {"sequence": event.sequence, "generation": event.generation,
                    "candidate": event.candidate, "seconds": event.seconds, **event.data}
-        self._store.runs.append_event(self._run, event.kind.value, payload)
+        self.rows.append((event.kind.value, payload))
         if event.kind is EventKind.GENERATION_DONE:
-            self._store.runs.append_event(self._run, "model_exchange", EXCHANGE)
             failed = {**EXCHANGE, "error": "EndpointSlow", "reply": "", "price_usd": 0.0}
-            self._store.runs.append_event(self._run, "model_exchange", failed)
+            self.rows += [("model_exchange", EXCHANGE), ("model_exchange", failed)]
 
 
 def record_run(store, task, proposers, humans, *, seed=1, stop_after=None, **config):
     """Search, and keep everything; the id of the run."""
     run = store.runs.start_run("evolve", {**CONFIG, "seed": seed, **config}).id
     limits = Limits(evaluations=60)
-    keeper = Keeper(store, run, stop_after)
+    keeper = Keeper(stop_after)
     search = Search(task, proposers, humans, limits, SearchSettings(seed=seed, batch=12), (keeper,))
     try:
         result = search.run()
     except KeyboardInterrupt:
         return run
+    finally:
+        store.runs.append_events(run, keeper.rows)
     verdict = result.verdict
     store.runs.finish_run(run, verdict.outcome.value, {
         "reason": verdict.reason, "policy": None, "best_human": verdict.best_human.name,

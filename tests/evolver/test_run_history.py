@@ -56,8 +56,10 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def recorded(store, bowls, lines, constantly, humans):
-    run = record_run(store, bowls(), [lines, constantly("SHAKE")], humans)
-    return read_history(store.runs.get_run(run), store.runs.events(run))
+    if not store.runs.list_runs():
+        record_run(store, bowls(), [lines, constantly("SHAKE")], humans)
+    (run,) = store.runs.list_runs()
+    return read_history(run, store.runs.events(run.id))
 
 
 def test_a_recorded_run_is_read_whole(recorded):

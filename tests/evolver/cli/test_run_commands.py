@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from recorded_run import EXCHANGE, record_run
 
-from evolver.cli.policies import open_store
+from evolver.cli.policies import open_store, store_path
 from evolver.proposer import Proposal
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m & \"quoted\" 'too'"
@@ -23,15 +23,27 @@ class Vandal:
         return Proposal(HOSTILE, self.name, HOSTILE, (request.parent.digest,))
 
 
+@pytest.fixture(scope="module")
+def kept():
+    """The store of the first test that needs one, for all of them."""
+    return {}
+
+
 @pytest.fixture
-def runs(home, bowls, lines, humans):
+def runs(home, kept, bowls, lines, humans):
     """Two finished runs on different traces, and one that was stopped; oldest first."""
+    if kept:
+        home.mkdir()
+        store_path().write_bytes(kept["store"])
+        return kept["runs"]
     with open_store() as store:
-        return [
+        kept["runs"] = [
             record_run(store, bowls(), [lines, Vandal()], humans),
             record_run(store, bowls(), [lines], humans, seed=2, trace="cd" * 32),
             record_run(store, bowls(), [lines], humans, seed=3, stop_after=12),
         ]
+    kept["store"] = store_path().read_bytes()
+    return kept["runs"]
 
 
 def test_a_list_says_how_each_ended_and_how_to_go_on(evolver, runs):
