@@ -160,7 +160,7 @@ class Search:
         """One turn of the loop; models think while the others' candidates climb."""
         self._journal.generation += 1
         self._best = self._archive.best()
-        places = [self._place(number) for number in range(self._settings.batch)]
+        places = [self._place(number) for number in range(self._batch())]
         slow = [place for place in places if place.proposer.waits]
         fast = [place for place in places if not place.proposer.waits]
         asked = self._intake.ahead(slow) if slow else None
@@ -172,6 +172,19 @@ class Search:
         filled = any(place.candidate is not None for place in places)
         self._barren = 0 if filled else self._barren + 1
         self._told()
+
+    def _batch(self) -> int:
+        """Places of the next generation: not more than the budget takes all the way up."""
+        accounts = self._bandit.accounts.values()
+        asked, cost = sum(a.asked for a in accounts), sum(a.run_cost for a in accounts)
+        each = cost / asked if asked and cost else self._budget.evaluation_cost
+        left = self._budget.left(self._searching)
+        return min(self._settings.batch, max(1, round(left / each)))
+
+    @property
+    def _searching(self) -> float:
+        """Share of the budget for the search; the rest is for the best on other conditions."""
+        return 1.0 - (self._settings.varied_share if self._task.variants() else 0.0)
 
     def _found(self) -> None:
         """The founders on every island, the best humans with tuned constants too."""
@@ -220,9 +233,8 @@ class Search:
         return Place(proposer, ProposalRequest(parent, rng_seed=seed, ask=ask))
 
     def _goes_on(self) -> bool:
-        reserve = self._settings.varied_share if self._task.variants() else 0.0
         return (
-            self._budget.left(1.0 - reserve) >= self._budget.evaluation_cost
+            self._budget.left(self._searching) >= self._budget.evaluation_cost
             and self._barren < self._settings.barren
             and bool(self._intake.working)
         )
@@ -255,7 +267,7 @@ class Search:
     def _climb(self, candidates: Sequence[Candidate]) -> list[Member]:
         """Keep those that came all the way, and credit who proposed them."""
         parents = {c.trial.digest: c for c in candidates}
-        members = self._cascade.climb(candidates)
+        members = self._cascade.climb(candidates, self._searching)
         for member in members:
             candidate = parents[member.digest]
             arm, parent = candidate.proposal.proposer, candidate.request.parent

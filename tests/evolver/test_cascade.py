@@ -101,8 +101,9 @@ def test_half_of_a_batch_goes_on():
     assert all(event.data["score"] >= slower[0].data["bar"] for event in slower)
 
 
-def test_what_the_budget_no_longer_pays_for_is_said():
+def test_nothing_is_asked_for_that_the_budget_does_not_pay_for():
     says = Says(*(f"ALPHA = {alpha}\nBETA = 7" for alpha in (3, 4, 5, 6)))
     _, log, _ = search(says, batch=4, evaluations=5)
     reasons = [event.data["reason"] for event in log.of(EventKind.CANDIDATE_DROPPED)]
-    assert "budget" in reasons
+    assert "budget" not in reasons
+    assert len(says.asks) < 4
