@@ -197,6 +197,7 @@ class Chronicle:
             tried=verdict.tried,
             finalists=verdict.finalists,
             rivals=[rival.as_data() for rival in verdict.effects],
+            gates=[asdict(gate) for gate in verdict.gates],
             evaluations=budget.evaluations,
             tokens=budget.tokens,
             price_usd=budget.price_usd,

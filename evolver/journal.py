@@ -18,11 +18,12 @@
                         price_usd, proposed, refused, duplicates, dropped, scored, faulted,
                         arms {proposer: {asked, scored, gain, share, evaluations, tokens,
                         price_usd}}
-    finalist            name, score, varied (score on the variants, too), gates
+    finalist            name, score, varied (score on the variants, too)
     candidate_chosen    name, score, human, human_score (on the validation windows)
     sealed_opened       windows, humans
     run_finished        outcome, reason, gain, low, high, tried, finalists, rivals [{name, roles,
-                        gain, low, high, windows, p_value}], evaluations, tokens, price_usd
+                        gain, low, high, windows, p_value}], gates [{name, passed, sentence}],
+                        evaluations, tokens, price_usd
 
 `candidate` is the digest that an event is about, if any. Scores are geometric means relative to the
 best human of each window: below 1 is better. `gain` is the logarithm of the parent's score over the

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evolver.cli.policy_report import ago
+from evolver.cli.run_proof import proof
 from evolver.cli.run_words import (
     change,
     dollars,
@@ -71,6 +72,7 @@ def run_report(history: RunHistory) -> Report:
     said, tone = headline(history)
     report.say("", said, tone=tone).say(why(history))
     report.grid(("", ""), facts(history))
+    proof(report, history)
     best_so_far(report, history)
     baselines(report, history)
     _line(report, history)

@@ -164,3 +164,10 @@ def test_what_cannot_be_meant_is_refused(evolver, runs, arguments, sentence):
 def test_without_any_run_the_first_step_is_named(evolver):
     assert "No run is stored yet." in evolver("run", "list").out
     assert "evolver evolve TRACE" in evolver("run", "show").err
+
+
+def test_the_proof_is_told_with_every_rival_and_the_guardrails(evolver, runs):
+    told = evolver("run", "show", runs[0][:8]).out
+    proof = told[told.index("The proof") :]
+    assert re.search(r"best as written +\d+.\d% +\d+.\d% \.\. \d+.\d%", proof)
+    assert "guardrails kept: none" in proof
