@@ -199,6 +199,7 @@ class Seats:
         if time.monotonic() < self._looked_s + LOOK_S and self._nodes:
             return
         self._looked_s = time.monotonic()
+        self._demand_head()  # asked without a head, Ray ends this process after a minute
         alive = {}
         for found in self._ray.nodes():
             cpus = int(found["Resources"].get("CPU", 0))
