@@ -7,14 +7,9 @@ from collections.abc import Iterable, Mapping
 from evolver.cli.run_words import share
 from evolver.report import Cell, Report, Tone
 from evolver.run_history import RunHistory, mapping, number_or_none, words
+from evolver.verdict import ROLE_WORDS
 
-ROLES = {
-    "active": "active",
-    "best_human": "best on validation",
-    "best_human_tuned": "best tuned",
-    "best_human_untuned": "best as written",
-    "best_human_hindsight": "best in hindsight",
-}
+ROLES = {role.value: said for role, said in ROLE_WORDS.items()}
 
 
 def proof(report: Report, history: RunHistory) -> None:

@@ -169,5 +169,5 @@ def test_without_any_run_the_first_step_is_named(evolver):
 def test_the_proof_is_told_with_every_rival_and_the_guardrails(evolver, runs):
     told = evolver("run", "show", runs[0][:8]).out
     proof = told[told.index("The proof") :]
-    assert re.search(r"best as written +\d+.\d% +\d+.\d% \.\. \d+.\d%", proof)
+    assert re.search(r"best untuned +\d+.\d% +\d+.\d% \.\. \d+.\d%", proof)
     assert "guardrails kept: none" in proof
