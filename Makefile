@@ -14,7 +14,7 @@ endif
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ray check bench bench-peers bench-rank bench-fidelity bench-safety \
+.PHONY: help demo test test-ray test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
 	bench-evolver bench-engine bench-honesty fuzz lint types stack lock wheel clean
 
 help: ## say what there is
@@ -57,6 +57,9 @@ bench-honesty: $(WARM) ## runs among equals, and how often intervals hold a know
 test-ray: $(WARM) ## evaluations on a Ray cluster of this machine, a node of which is killed
 	@UV_PROJECT_ENVIRONMENT=build/ray $(UV) sync --quiet --locked --extra llm --extra ray
 	@build/ray/bin/python -m pytest tests/evolver/test_ray_pool.py
+
+test-kill: $(WARM) ## nightly: runs killed at random moments come to the same end
+	@$(RUN)/python tests/evolver/interruptions.py --runs 20 --serving 2
 
 fuzz: $(WARM) ## nightly: 20,000 generated programs against plain Python, 3,000 of them compiled
 	@$(RUN)/python tests/sandbox/fuzz.py --programs 20000 --compiled 3000
