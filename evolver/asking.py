@@ -1,7 +1,6 @@
 """Asks proposers that are waited for side by side, a few at a time, without holding up the end.
 
-Answers are taken in the order of the questions. The threads are daemons: a run that ends, or is
-interrupted, waits for nobody.
+The threads are daemons: a run that ends, or is interrupted, waits for nobody.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from evolver.errors import ProposerFailed
 from evolver.proposer import Proposal, ProposalRequest, Proposer
 
 Answer = Proposal | ProposerFailed | None
-Call = tuple[Proposer, ProposalRequest]
 
 
 def ask(proposer: Proposer, request: ProposalRequest) -> Answer:
@@ -26,50 +24,44 @@ def ask(proposer: Proposer, request: ProposalRequest) -> Answer:
 
 
 @dataclass(slots=True)
-class _Pending:
-    call: Call
-    done: threading.Event = field(default_factory=threading.Event)
-    answer: Answer = None
-    error: BaseException | None = None
+class Pending:
+    """A call that waits for its turn, is under way, or is done."""
+
+    call: Callable[[], Answer]
+    _done: threading.Event = field(default_factory=threading.Event, init=False)
+    _answer: Answer = field(default=None, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+
+    def run(self) -> None:
+        """Make the call."""
+        try:
+            self._answer = self.call()
+        except BaseException as error:  # whoever waits for the answer raises it
+            self._error = error
+        finally:
+            self._done.set()
+
+    def answer(self) -> Answer:
+        """The answer; waits for it."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._answer
 
 
-class Asked:
-    """Calls under way, at most `at_once` of them at any time; begun in their order.
+def ask_ahead(calls: Sequence[Callable[[], Answer]], at_once: int) -> list[Pending]:
+    """The calls, under way in threads, at most `at_once` at any time; begun in their order."""
+    pending = [Pending(call) for call in calls]
+    turns, lock = iter(pending), threading.Lock()
 
-    Args:
-        calls: whom to ask what.
-        at_once: threads.
-        on_begin: told the number of each call as it begins, from its thread.
-    """
-
-    def __init__(
-        self, calls: Sequence[Call], at_once: int, on_begin: Callable[[int], None]
-    ) -> None:
-        self._pending = [_Pending(call) for call in calls]
-        self._next = iter(enumerate(self._pending))
-        self._lock = threading.Lock()
-        self._on_begin = on_begin
-        for number in range(min(at_once, len(calls))):
-            threading.Thread(target=self._work, daemon=True, name=f"asking-{number}").start()
-
-    def answers(self) -> list[Answer]:
-        """All answers, in the order of the calls; waits for them."""
-        for pending in self._pending:
-            pending.done.wait()
-            if pending.error is not None:
-                raise pending.error
-        return [pending.answer for pending in self._pending]
-
-    def _work(self) -> None:
+    def work() -> None:
         while True:
-            with self._lock:
-                number, pending = next(self._next, (0, None))
-            if pending is None:
+            with lock:
+                mine = next(turns, None)
+            if mine is None:
                 return
-            try:
-                self._on_begin(number)
-                pending.answer = ask(*pending.call)
-            except BaseException as error:  # the run's own thread raises it
-                pending.error = error
-            finally:
-                pending.done.set()
+            mine.run()
+
+    for number in range(min(at_once, len(calls))):
+        threading.Thread(target=work, daemon=True, name=f"asking-{number}").start()
+    return pending

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from evolver.asking import Answer, Asked, ask
+from evolver.asking import Answer, Pending, ask, ask_ahead
 from evolver.bandit import Bandit
 from evolver.budget import Budget
 from evolver.chronicle import Chronicle
@@ -65,12 +65,16 @@ class Tally:
 class Place:
     """One place of a batch while it is being filled.
 
-    `proposals` are those made for it that a learner will hear about.
+    Attributes:
+        sent: the request as it was asked last.
+        pending: the answer to it, when it was asked for ahead.
+        proposals: made for it, with their digests; learners will hear about them.
     """
 
     proposer: Proposer
     request: ProposalRequest
-    sent: ProposalRequest | None = None  # as it was asked last
+    sent: ProposalRequest | None = None
+    pending: Pending | None = None
     attempts: int = 0
     candidate: Candidate | None = None
     proposals: list[tuple[Proposal, str]] = field(default_factory=list)
@@ -120,39 +124,43 @@ class Intake:
         failures = self._failures
         return [p for p in self.proposers if failures.get(p.name, 0) < FAILURES_IN_A_ROW]
 
-    def ahead(self, places: Sequence[Place]) -> Asked:
-        """Ask for these places now; `fill` takes the answers later."""
-        affordable = places[: self.budget.answers_left()]
-        calls = [(place.proposer, self._request(place)) for place in affordable]
+    def ahead(self, places: Sequence[Place]) -> None:
+        """Ask those that are waited for, as far as the budget goes; `fill` takes the answers."""
+        slow = [place for place in places if place.proposer.waits][: self.budget.answers_left()]
+        calls = [self._call(place, number, len(slow)) for number, place in enumerate(slow, 1)]
+        for place, pending in zip(slow, ask_ahead(calls, self.threads), strict=True):
+            place.pending = pending
 
-        def on_begin(number: int) -> None:
-            self.progress.asking(calls[number][0].name, number + 1, len(calls))
+    def _call(self, place: Place, number: int, of: int) -> Callable[[], Answer]:
+        proposer, request = place.proposer, self._request(place)
 
-        return Asked(calls, self.threads, on_begin)
+        def call() -> Answer:
+            self.progress.asking(proposer.name, number, of)
+            left_s = self.budget.seconds_left  # now: it may have waited long for its turn
+            return ask(proposer, replace(request, seconds_left=left_s))
 
-    def fill(
-        self, places: Sequence[Place], probe: Probe, asked: Asked | None = None
-    ) -> list[Candidate]:
+        return call
+
+    def fill(self, places: Sequence[Place], probe: Probe) -> list[Candidate]:
         """Candidates for the places, in their order; places nobody could fill are left out."""
         for _ in range(self.tries):
             waiting = [place for place in places if place.candidate is None]
-            if not waiting or not self.working or not self.budget.left():
+            if not self.working or not self.budget.left():  # what was asked for is paid for, too
+                waiting = [place for place in waiting if place.pending is not None]
+            if not waiting:
                 break
-            self._wave(waiting, probe, asked)
-            asked = None
+            self._wave(waiting, probe)
         return [place.candidate for place in places if place.candidate is not None]
 
-    def _wave(self, places: Sequence[Place], probe: Probe, asked: Asked | None) -> None:
-        for place in places:
-            self._staffed(place)
+    def _wave(self, places: Sequence[Place], probe: Probe) -> None:
         fresh = []
-        answers = self._answers(places, asked)
-        for place, answer in zip(places, answers, strict=False):
-            candidate = self._judged(place, answer)
+        asked = self._asked(places)
+        for place in asked:
+            candidate = self._judged(place, self._answer(place))
             place.attempts += 1
             if candidate is not None:
                 fresh.append((place, candidate))
-        self.chronicle.answered(len(answers), self.budget)
+        self.chronicle.answered(len(asked), self.budget)
         objections = probe([candidate for _, candidate in fresh])
         for (place, candidate), objection in zip(fresh, objections, strict=True):
             if objection is None:
@@ -160,13 +168,20 @@ class Intake:
             else:
                 self._object(place, objection)
 
-    def _answers(self, places: Sequence[Place], asked: Asked | None) -> list[Answer]:
-        """The answers to the leading places: all that the budget pays for."""
-        if asked is None and any(place.proposer.waits for place in places):
-            asked = self.ahead(places)
-        if asked is not None:
-            return asked.answers()
-        return [ask(place.proposer, self._request(place)) for place in places]
+    def _asked(self, places: Sequence[Place]) -> list[Place]:
+        """Those that get an answer in this wave: all that the budget pays for."""
+        new = [place for place in places if place.pending is None]
+        for place in new:
+            self._staffed(place)
+        self.ahead(new)
+        return [place for place in places if place.pending or not place.proposer.waits]
+
+    def _answer(self, place: Place) -> Answer:
+        """What is waited for was asked ahead; the others are asked here, one after the other."""
+        if place.pending is None:
+            return ask(place.proposer, self._request(place))
+        pending, place.pending = place.pending, None
+        return pending.answer()
 
     def _request(self, place: Place) -> ProposalRequest:
         """The place's request for this try, with a seed and a name of its own."""
@@ -174,7 +189,6 @@ class Intake:
             place.request,
             rng_seed=seed_for(place.request.rng_seed, place.attempts),
             ask=f"{place.request.ask}.{place.attempts}",
-            seconds_left=self.budget.seconds_left,
             tokens_left=self.budget.tokens_left,
         )
         return place.sent

@@ -163,9 +163,9 @@ class Search:
         places = [self._place(number) for number in range(self._batch())]
         slow = [place for place in places if place.proposer.waits]
         fast = [place for place in places if not place.proposer.waits]
-        asked = self._intake.ahead(slow) if slow else None
-        newcomers = self._climb(self._intake.fill(fast, self._cascade.probe))
-        newcomers += self._climb(self._intake.fill(slow, self._cascade.probe, asked))
+        self._intake.ahead(slow)
+        self._climb(self._intake.fill(fast, self._cascade.probe))
+        self._climb(self._intake.fill(slow, self._cascade.probe))
         self._learn(places)
         self._archive.migrate(self._journal.generation)
         self._bandit.forget()
@@ -264,11 +264,10 @@ class Search:
             worked=(*self._memory.worked, *self._worked),
         )
 
-    def _climb(self, candidates: Sequence[Candidate]) -> list[Member]:
+    def _climb(self, candidates: Sequence[Candidate]) -> None:
         """Keep those that came all the way, and credit who proposed them."""
         parents = {c.trial.digest: c for c in candidates}
-        members = self._cascade.climb(candidates, self._searching)
-        for member in members:
+        for member in self._cascade.climb(candidates, self._searching):
             candidate = parents[member.digest]
             arm, parent = candidate.proposal.proposer, candidate.request.parent
             self._archive.add(member, candidate.request.island)
@@ -277,7 +276,6 @@ class Search:
             self._bandit.earn(arm, math.log(self._best.score / member.score), over_parent)
             self._tell(candidate, member, math.log(self._best.score / member.score))
             self._best = min(self._best, member, key=lambda m: m.rank)
-        return members
 
     def _tell(self, candidate: Candidate, member: Member, over_best: float) -> None:
         """Note for proposers what a new structure brought; constants are the tuner's business."""
