@@ -21,7 +21,7 @@ from mishaps import HUMANS, mishap_pool, search_with  # noqa: E402
 from evolver.budget import Limits  # noqa: E402
 from evolver.loop import Memory  # noqa: E402
 from evolver.record import RunRecord  # noqa: E402
-from evolver.run_start import RunStart  # noqa: E402
+from evolver.run_start import RunStart, Writers  # noqa: E402
 from policy_store import PolicyStore  # noqa: E402
 from policy_store.errors import StoreUnavailable  # noqa: E402
 
@@ -49,7 +49,7 @@ def kill_in_mid_write(store, number):
 def run(store, run_id, workers=2):
     """Begin or go on with a run; its result."""
     if run_id == "-":
-        start = RunStart(Limits(evaluations=EVALUATIONS), HUMANS, Memory(), (), {})
+        start = RunStart(Limits(evaluations=EVALUATIONS), HUMANS, Memory(), Writers(), {})
         record = RunRecord.begin(store, start)
     else:
         record = RunRecord.resume(store, run_id)
