@@ -22,6 +22,7 @@ from evolver.proposer import ProposalRequest
 from evolver.reply import Flaw, ReplyFlawed, checked_size, defines_hook, plain, policy_in
 
 MAX_BLOCKS = 40
+MAX_DIVIDERS = 8  # of one block: each may be the one that counts, and a policy may hold some itself
 _SEARCH = re.compile(r" {0,3}<{5,9} ?SEARCH\s*$")
 _DIVIDER = re.compile(r" {0,3}={5,9}\s*$")
 _REPLACE = re.compile(r" {0,3}>{5,9} ?REPLACE\s*$")
@@ -107,6 +108,8 @@ def _edit(lines: Sequence[str], number: int) -> Edit:
     dividers = tuple(place for place, line in enumerate(lines) if _DIVIDER.match(line))
     if not dividers:
         raise ReplyFlawed(f"edit {number} lacks its line ======= between old and new")
+    if len(dividers) > MAX_DIVIDERS:
+        raise ReplyFlawed(f"edit {number} has {len(dividers)} lines =======, and one is wanted")
     return Edit(tuple(lines), dividers)
 
 

@@ -29,6 +29,8 @@ LOG_SPAN = 10.0
 FIRST_STEP = 0.25  # of a range
 PATIENCE = 3  # populations in a row without a better one, after which a tuning ends
 SIGNIFICANT_DIGITS = 4  # people read these constants
+MOST_AXES = 64  # of one program; with hundreds a step takes seconds and finds nothing
+MOST_STEPS = 10_000  # whole numbers over a wider range move as continuous ones do
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,15 @@ class Axis:
     @property
     def logarithmic(self) -> bool:
         """A range over more than a factor of ten, without zero and not of whole numbers."""
-        return not self.integer and self.low > 0 and self.high > LOG_SPAN * self.low
+        if self.integer or self.low <= 0:
+            return False
+        return LOG_SPAN < self.high / self.low < math.inf
 
     @property
     def step(self) -> float:
-        """Distance of two neighbours on [0, 1]; 0 for a continuous constant."""
-        return 1.0 / (self.high - self.low) if self.integer else 0.0
+        """Distance of two neighbours on [0, 1]; 0 for a constant that moves continuously."""
+        span = self.high - self.low
+        return 1.0 / span if self.integer and span <= MOST_STEPS else 0.0
 
     def to_unit(self, value: float) -> float:
         """Place of a value on [0, 1]."""
@@ -86,8 +91,9 @@ class Optimizer(Protocol):
 
 
 def axes_of(tunables: Sequence[Tunable]) -> list[Axis]:
-    """The constants that can move at all."""
-    return [Axis(t.name, t.low, t.high, t.integer) for t in tunables if t.high > t.low]
+    """The constants that can move, the first `MOST_AXES` of them."""
+    able = [Axis(t.name, t.low, t.high, t.integer) for t in tunables if t.high > t.low]
+    return able[:MOST_AXES]
 
 
 class Tuning:

@@ -131,3 +131,9 @@ def test_any_mixture_of_marks_gives_a_text_or_a_flaw(parts):
     except ReplyFlawed:
         text = ""
     assert text.isascii()
+
+
+def test_a_block_of_dividers_alone_is_turned_down_before_each_is_tried():
+    reply = "<<<<<<< SEARCH\nKNEE = 0.85\n" + "=======\n" * 40_000 + ">>>>>>> REPLACE"
+    with pytest.raises(ReplyFlawed, match="40000 lines ======="):
+        policy_from_edits(reply, TEXT)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolver.tuner import PATIENCE, Axis, Tuning, axes_of
+from evolver.tuner import MOST_AXES, PATIENCE, Axis, Tuning, axes_of
 
 
 @dataclass(frozen=True)
@@ -99,3 +99,24 @@ def test_places_and_values_agree(unit, span):
     value = axis.to_value(unit)
     assert axis.low <= value <= axis.high
     assert axis.to_value(axis.to_unit(value)) == pytest.approx(value, rel=2e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [
+        Knob("COUNT", 1.0, 0.0, 1e26, True),
+        Knob("COUNT", 1.0, -(2.0**53), 2.0**53, True),
+        Knob("SHARE", 1e29, 1e-300, 1e30),
+        Knob("SHARE", 1.0, 1e-320, 5.0),
+        Knob("SHARE", 0.0, -1e200, 1e200),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_range_without_measure_moves_within_its_bounds(knob):
+    _, asked = tuned(knobs=[knob], tries=30, score=lambda p: abs(p[knob.name]))
+    assert all(knob.low <= parameters[knob.name] <= knob.high for parameters in asked)
+
+
+def test_of_very_many_constants_the_first_ones_move():
+    knobs = [Knob(f"WEIGHT_{k}", 1.0, 0.0, 2.0) for k in range(390)]
+    assert [axis.name for axis in axes_of(knobs)] == [knob.name for knob in knobs[:MOST_AXES]]
