@@ -61,6 +61,8 @@ class Budget:
     tokens: int = 0
     price_usd: float = 0.0
     asked: int = 0
+    _most_tokens: int = field(default=0, init=False)  # of one answer
+    _most_usd: float = field(default=0.0, init=False)
     _run_cost: int = field(default=0, init=False)
     _running_s: float = field(default=0.0, init=False)
 
@@ -81,10 +83,15 @@ class Budget:
             return None
         return max(0.0, self._search_seconds() - self.journal.live_seconds)
 
-    @property
-    def tokens_left(self) -> int | None:
-        """That answers may still take."""
-        return None if self.limits.tokens is None else max(0, self.limits.tokens - self.tokens)
+    def tokens_left(self, answers: int) -> int | None:
+        """That each of so many answers may take, asked for side by side."""
+        left = None if self.limits.tokens is None else max(0, self.limits.tokens - self.tokens)
+        return left if left is None else left // max(answers, 1)
+
+    def price_left_usd(self, answers: int) -> float | None:
+        """That each of so many answers may cost, asked for side by side."""
+        limit = self.limits.price_usd
+        return None if limit is None else max(0.0, limit - self.price_usd) / max(answers, 1)
 
     def spend_runs(self, cost: int, seconds: float, *, proof: bool = False) -> None:
         """Book runs that took `seconds`; those of the proof are no part of the search's budget."""
@@ -98,6 +105,8 @@ class Budget:
         self.asked += tokens > 0
         self.tokens += tokens
         self.price_usd += cost.price_usd
+        self._most_tokens = max(self._most_tokens, tokens)
+        self._most_usd = max(self._most_usd, cost.price_usd)
 
     def left(self, until: float = 1.0) -> int:
         """Cost of the runs that may still be made before `share` passes `until`; 0 for none."""
@@ -119,17 +128,24 @@ class Budget:
         return self._running_s / self._run_cost if self._run_cost else 0.0
 
     def answers_left(self) -> int:
-        """How many more answers tokens and dollars pay for, by the mean so far; first one alone."""
+        """How many more answers tokens and dollars pay for, each as dear as the dearest so far.
+
+        The first one is asked for alone, for nobody knows what it costs.
+        """
         if not self.left():
             return 0
         if self.limits.tokens is None and self.limits.price_usd is None:
             return UNLIMITED
-        tokens = self.tokens / self.limits.tokens if self.limits.tokens else 0.0
-        dollars = self.price_usd / self.limits.price_usd if self.limits.price_usd else 0.0
-        spent = max(tokens, dollars)
-        if not spent:
+        tokens = self._answers(self.limits.tokens, self.tokens, self._most_tokens)
+        dollars = self._answers(self.limits.price_usd, self.price_usd, self._most_usd)
+        return max(1, min(tokens, dollars))
+
+    def _answers(self, limit: float | None, spent: float, dearest: float) -> int:
+        if limit is None:
+            return UNLIMITED
+        if not dearest:
             return UNLIMITED if self.asked else 1
-        return max(1, math.floor((1.0 - spent) * self.asked / spent))
+        return math.floor((limit - spent) / dearest)
 
     def share(self) -> float:
         """Share of the search's part of the budget that is spent, by the nearest limit."""

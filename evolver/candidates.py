@@ -111,6 +111,7 @@ class Intake:
     progress: Progress
     tries: int
     threads: int
+    _awaited: int = field(default=0, init=False)  # answers under way
     _failures: dict[str, int] = field(default_factory=dict, init=False)
     _seen: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -125,14 +126,20 @@ class Intake:
         return [p for p in self.proposers if failures.get(p.name, 0) < FAILURES_IN_A_ROW]
 
     def ahead(self, places: Sequence[Place]) -> None:
-        """Ask those that are waited for, as far as the budget goes; `fill` takes the answers."""
+        """Ask those that are waited for, as far as the budget goes; `fill` takes the answers.
+
+        While answers are under way nobody knows what is left for more.
+        """
+        if self._awaited:
+            return
         slow = [place for place in places if place.proposer.waits][: self.budget.answers_left()]
         calls = [self._call(place, number, len(slow)) for number, place in enumerate(slow, 1)]
         for place, pending in zip(slow, ask_ahead(calls, self.threads), strict=True):
             place.pending = pending
+        self._awaited = len(slow)
 
     def _call(self, place: Place, number: int, of: int) -> Callable[[], Answer]:
-        proposer, request = place.proposer, self._request(place)
+        proposer, request = place.proposer, self._request(place, of)
 
         def call() -> Answer:
             self.progress.asking(proposer.name, number, of)
@@ -181,15 +188,21 @@ class Intake:
         if place.pending is None:
             return ask(place.proposer, self._request(place))
         pending, place.pending = place.pending, None
+        self._awaited -= 1
         return pending.answer()
 
-    def _request(self, place: Place) -> ProposalRequest:
-        """The place's request for this try, with a seed and a name of its own."""
+    def _request(self, place: Place, of: int = 1) -> ProposalRequest:
+        """The place's request for this try, with a seed and a name of its own.
+
+        What `of` requests are asked side by side may take is shared between them: together they
+        overrun no limit, however short the answers were before.
+        """
         place.sent = replace(
             place.request,
             rng_seed=seed_for(place.request.rng_seed, place.attempts),
             ask=f"{place.request.ask}.{place.attempts}",
-            tokens_left=self.budget.tokens_left,
+            tokens_left=self.budget.tokens_left(of),
+            price_left_usd=self.budget.price_left_usd(of),
         )
         return place.sent
 

@@ -7,7 +7,7 @@ endpoint and a recorded one both go through it, so that a replay ends as the run
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from evolver.model_errors import FAILURES, ModelFailed
@@ -24,13 +24,29 @@ class Call:
     Attributes:
         ask: its name within the run, GENERATION.PLACE.TRY.
         move: what the model is asked for.
-        seconds_left, tokens_left: of the run; None is no limit.
+        seconds_left: of the run; None is no limit.
+        tokens_left, price_left_usd: that all tries together may take.
     """
 
     ask: str = ""
     move: Move = Move.REWRITE
     seconds_left: float | None = None
     tokens_left: int | None = None
+    price_left_usd: float | None = None
+
+    def after(self, spent: Exchange) -> Call:
+        """What is left of it after one more try."""
+        tokens, price_usd = self.tokens_left, self.price_left_usd
+        if tokens is not None:
+            tokens = max(0, tokens - spent.tokens_in - spent.tokens_out)
+        if price_usd is not None:
+            price_usd = max(0.0, price_usd - spent.price_usd)
+        return replace(self, tokens_left=tokens, price_left_usd=price_usd)
+
+    @property
+    def paid_for(self) -> bool:
+        """Whether anything is left for another try."""
+        return self.tokens_left != 0 and self.price_left_usd != 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from evolver.exchanges import Call, Exchange, Recorder, prompt_digest
 from evolver.model_clients import Client, client_for
 from evolver.model_errors import ModelDeclined, ModelFailed, RateLimited
 from evolver.model_failures import failure_of, without_key
-from evolver.model_prices import price_usd
+from evolver.model_prices import price_usd, prices_of
 from evolver.model_settings import ModelSettings, check_settings
 from evolver.model_stream import Gathered, TimeLimits, gather
 from evolver.prompt import PROMPT_VERSION, Message
@@ -75,7 +75,9 @@ class ModelEndpoint:
         tries = list[Exchange]()
         while True:
             exchange, failure = self._try(question)
-            wait_s = self._wait_s(failure, len(tries) + 1)
+            question = replace(question, call=question.call.after(exchange))
+            paid_for = question.call.paid_for
+            wait_s = self._wait_s(failure, len(tries) + 1) if paid_for else None
             final = wait_s is None or wait_s > question.patience_left_s(self._clock())
             exchange = replace(
                 exchange, attempt=len(tries) + 1, seconds=self._clock() - asked_s, final=final
@@ -186,9 +188,15 @@ class _Question:
 
     @property
     def max_tokens(self) -> int:
-        left = self.call.tokens_left
-        most = self.settings.max_tokens
-        return most if left is None else max(1, min(most, left))
+        """Of the answer, by all limits; one at least, or there is nothing to ask."""
+        most = float(self.settings.max_tokens)
+        if self.call.tokens_left is not None:
+            most = min(most, self.call.tokens_left)
+        prices = prices_of(self.settings)
+        if self.call.price_left_usd is not None and prices is not None and prices[1] > 0.0:
+            asking_usd = self.characters // CHARACTERS_PER_TOKEN * prices[0] / 1e6
+            most = min(most, 1e6 * (self.call.price_left_usd - asking_usd) / prices[1])
+        return max(1, int(most))
 
     def run_s(self, now_s: float) -> float | None:
         """What the run has left; None when it has no end."""

@@ -117,7 +117,10 @@ class ModelProposer:
         """
         if self._move is Move.CROSSOVER and not request.others:
             return None
-        call = Call(request.ask, self._move, request.seconds_left, request.tokens_left)
+        call = Call(
+            request.ask, self._move, request.seconds_left, request.tokens_left,
+            request.price_left_usd,
+        )  # fmt: skip
         messages = messages_for(request, self._move)
         answer, cost = answered(self._endpoint.complete(messages, call))
         text = self._policy(answer, request, cost)

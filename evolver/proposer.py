@@ -58,6 +58,7 @@ class ProposalRequest:
     ask: str = ""  # this try's name within the run: GENERATION.PLACE.TRY
     seconds_left: float | None = None  # when the run must be over; no part of any decision
     tokens_left: int | None = None  # that the answer may take at most
+    price_left_usd: float | None = None  # that it may cost at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ came, failures included; so the same run gets the same answers and the same erro
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -107,8 +108,10 @@ class RecordedEndpoint:
         """
         tries = self._answers.take(call.ask, prompt_digest(messages), call.move)
         if self._live is not None:
-            done = bool(tries) and tries[-1].final
-            return tries if done else (*tries, *self._live.complete(messages, call))
+            if tries and tries[-1].final:
+                return tries
+            left = functools.reduce(Call.after, tries, call)
+            return (*tries, *self._live.complete(messages, left))
         if not tries:
             raise self._answers.ended(call.ask)
         for exchange in tries:

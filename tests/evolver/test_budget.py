@@ -55,11 +55,18 @@ def test_tokens_and_dollars_end_the_search(limits, cost):
     assert budget.left() == budget.answers_left() == 0
 
 
-def test_answers_are_rationed_by_what_they_cost_so_far():
+def test_answers_are_rationed_by_the_dearest_so_far():
     budget = budget_of(Limits(tokens=1000), 1)
-    budget.spend(Cost(60, 40))
     budget.spend(Cost(100, 100))
-    assert budget.answers_left() == 4
+    budget.spend(Cost(60, 40))
+    assert (budget.answers_left(), budget.tokens_left(3)) == (3, 233)
+
+
+def test_answers_asked_side_by_side_share_what_is_left():
+    budget = budget_of(Limits(tokens=1000, price_usd=1.0), 1)
+    budget.spend(Cost(60, 40, 0.25))
+    assert (budget.tokens_left(3), budget.price_left_usd(3)) == (300, 0.25)
+    assert budget_of(Limits(seconds=1), 1).tokens_left(3) is None
 
 
 def test_seconds_leave_time_for_the_proof():

@@ -207,3 +207,18 @@ def test_a_token_budget_ends_within_a_batch(bowls, humans):
     settings = SearchSettings(tuned_humans=0)
     result = Search(bowls(), [Dear()], humans, Limits(tokens=250), settings).run()
     assert result.tokens == 300
+
+
+def test_a_model_that_answers_at_length_after_a_short_answer_overruns_no_limit(bowls, humans):
+    class Lulls:
+        name, waits, asked = "lulls", True, 0
+
+        def propose(self, request):
+            self.asked += 1
+            tokens = 10 if self.asked == 1 else request.tokens_left
+            text = f"ALPHA = {request.rng_seed % 9}"
+            return Proposal(text, self.name, "", (), cost=Cost(tokens_out=tokens))
+
+    settings = SearchSettings(tuned_humans=0)
+    result = Search(bowls(), [Lulls()], humans, Limits(tokens=1000), settings).run()
+    assert 900 < result.tokens <= 1000

@@ -95,6 +95,20 @@ def test_what_is_asked_for_is_bounded_by_what_the_run_has_left():
     assert headers["Authorization"] == f"Bearer {KEY}"
 
 
+def test_tries_that_break_off_share_what_one_answer_may_take():
+    broken = Script(chunk(TEXT), chunk(usage={"prompt_tokens": 1000, "completion_tokens": 60}),
+                    cut=True)  # fmt: skip
+    with FakeEndpoint(broken) as fake:
+        Desk(fake.url).fails_with(model_errors.EndpointFailing, Call(tokens_left=1100))
+    assert [sent["max_tokens"] for sent, _ in fake.requests] == [1100, 40]
+
+
+def test_what_is_asked_for_is_bounded_by_the_dollars_that_the_run_has_left():
+    with FakeEndpoint(stream(TEXT)) as fake:
+        Desk(fake.url, price_in=2.0, price_out=10.0).ask(Call(price_left_usd=0.01))
+    assert 0.005 < fake.requests[0][0]["max_tokens"] * 10.0 / 1e6 < 0.01
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "words", "calls"),
     [
