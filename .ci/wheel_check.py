@@ -13,6 +13,7 @@ from pathlib import Path
 PACKAGES = ("evolver", "policy_store", "sandbox", "serving_adapter", "telemetry")
 DATA = (
     "evolver/library/least_loaded.py",
+    "evolver/recorded/demo.json",
     "evolver/prompts/v2/system.md",
     "policy_store/migrations/versions/v0001_first_tables.py",
     "sandbox/clusters/edge-8b.toml",

@@ -145,19 +145,32 @@ class Archive:
     def inspirations(
         self, island: int, parent: Member, count: int, rng: random.Random
     ) -> tuple[Member, ...]:
-        """Other members to learn from: the best of other niches first, then others at random."""
+        """Other members to learn from: the best of other niches, then others at random.
+
+        Those that beat the parent on the most windows come first.
+        """
         others = [member for member in self.island(island) if member.digest != parent.digest]
         apart = [member for member in others if member.niche != parent.niche]
         chosen = _spread(apart)[: count // 2]
         taken = {member.digest for member in chosen}
         rest = [member for member in others if member.digest not in taken]
-        return (*chosen, *rng.sample(rest, min(count - len(chosen), len(rest))))
+        chosen += rng.sample(rest, min(count - len(chosen), len(rest)))
+        return tuple(sorted(chosen, key=lambda other: (-_wins(other, parent), other.rank)))
 
 
 def geometric_mean(values: Iterable[float]) -> float:
     """Geometric mean of positive numbers; 1 for none."""
     logs = [math.log(value) for value in values]
     return math.exp(math.fsum(logs) / len(logs)) if logs else 1.0
+
+
+def _wins(member: Member, other: Member) -> int:
+    """On how many windows a member does better than another."""
+    return sum(
+        result.objective < other.results[window].objective
+        for window, result in member.results.items()
+        if window in other.results
+    )
 
 
 def _window_rank(member: Member, window: str) -> tuple[float, int, str]:

@@ -51,7 +51,7 @@ class Cascade:
 
     Attributes:
         hopeless: a score from which on a candidate never goes on.
-        on_drop: told who ended early, why, and at which score.
+        on_drop: told who ended early, why, at which score, and which was needed.
         standings: how each candidate of the run did, by digest.
     """
 
@@ -63,7 +63,7 @@ class Cascade:
     tally: Tally
     yardstick: Yardstick
     hopeless: float
-    on_drop: Callable[[Candidate, str, float], None]
+    on_drop: Callable[[Candidate, str, float, float], None]
     standings: dict[str, Standing] = field(default_factory=dict)
     _behaviours: dict[Behaviour, str] = field(default_factory=dict, init=False)
     _names: dict[str, str] = field(default_factory=dict, init=False)
@@ -211,7 +211,7 @@ class Cascade:
     def _drop(self, climber: Climber, rung: Rung, reason: str, bar: float) -> None:
         self.tally.dropped += 1
         self.tally.faulted += reason == "fault"
-        self.on_drop(climber.candidate, reason, climber.score)
+        self.on_drop(climber.candidate, reason, climber.score, bar)
         self.chronicle.dropped(climber.candidate, climber.results, rung.name, reason,
                                climber.score, bar)  # fmt: skip
 

@@ -28,6 +28,7 @@ from evolver.tuner import Tuner
 from evolver.verdict import MIN_GAIN, Verdict
 
 LINES_KEPT = 12  # of what helped and what did not
+WORTH_TELLING = 0.001  # saved; less is no idea that worked
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,17 +282,24 @@ class Search:
         """Note for proposers what a new structure brought; constants are the tuner's business."""
         if candidate.proposal.parameters is not None:
             return
-        parent = member.score / candidate.request.parent.score - 1.0
-        if over_best > 0:
-            self._worked.appendleft(f"{math.expm1(-over_best):+.1%} below the best: {member.idea}")
-        elif parent >= 0:
-            self._failed.appendleft(f"{parent:+.1%} worse than its parent: {member.idea}")
+        saved, parent = -math.expm1(-over_best), candidate.request.parent.score
+        if saved >= WORTH_TELLING:
+            self._worked.appendleft(f"{saved:.1%} less than the best until then: {member.idea}")
+        elif member.score >= parent:
+            self._failed.appendleft(
+                f"{member.score / parent - 1:.1%} more than its parent: {member.idea}"
+            )
 
-    def _dropped(self, candidate: Candidate, reason: str, score: float) -> None:
+    def _dropped(self, candidate: Candidate, reason: str, score: float, bar: float) -> None:
         """Note what did not get far, and why."""
-        if candidate.proposal.parameters is None and reason in ("fault", "slower", "hopeless"):
-            how = "a fault" if reason == "fault" else f"{score - 1.0:+.1%} on the first windows"
-            self._failed.appendleft(f"{how}: {candidate.proposal.idea}")
+        if candidate.proposal.parameters is not None:
+            return
+        if reason == "fault":
+            self._failed.appendleft(f"it failed when it ran: {candidate.proposal.idea}")
+        elif reason in ("slower", "hopeless"):
+            how = f"{score:.3g} on its first windows"
+            needed = f", where {bar:.3g} was needed" if math.isfinite(bar) else ""
+            self._failed.appendleft(f"{how}{needed}: {candidate.proposal.idea}")
 
     def _learn(self, places: Sequence[Place]) -> None:
         """Tell those who want to know how each of their proposals stood."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from evolver.budget import Limits
 from evolver.cli import demo_pages as pages
 from evolver.cli.demo_decision import Decision, decide
-from evolver.cli.demo_model import RECORDING, ModelAct, beside, better, opening
+from evolver.cli.demo_model import ModelAct, beside, better, opening
 from evolver.cli.demo_scene import Scale, person, problem
 from evolver.cli.demo_swap import swap_live
 from evolver.cli.demo_view import SearchView
@@ -93,8 +93,6 @@ def searches(
 ) -> tuple[Evolution, SearchView]:
     """Both searches, and the one whose winner goes on."""
     found = [("the mutator", *search(screen, scene, scale, store))]
-    if model.model is None and not RECORDING.is_file():
-        return found[0][1:]
     writers = model.writers()
     screen.show(opening(writers, scale))
     with waiting(screen, "searching"):

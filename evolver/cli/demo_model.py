@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from evolver.loop import RunResult
 
 RECORDING = Path(str(resources.files("evolver").joinpath("recorded", "demo.json")))
-RECORD_ANEW = (
-    "evolver demo --model openai/NAME --api-base URL --record evolver/recorded/demo.json"
-)
+RECORD_ANEW = "evolver demo --model openai/NAME --api-base URL --record evolver/recorded/demo.json"
+TUNER = "tuner"  # moves constants in both searches, and writes nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,7 @@ class ModelAct:
         limits = Limits(
             evaluations=scale.model_evaluations, seconds=None if live else scale.seconds
         )
-        evolution = evolve(
-            scene, limits, store, writers=writers, sinks=(view,), remember=False
-        )
+        evolution = evolve(scene, limits, store, writers=writers, sinks=(view,), remember=False)
         if self.record is not None:
             self._keep(store, evolution, scene)
         return evolution, view
@@ -98,7 +95,7 @@ def opening(writers: Writers, scale: Scale) -> Report:
 def beside(runs: Sequence[tuple[str, Evolution]]) -> Report:
     """The searches side by side."""
     rows = [_row(who, evolution.result) for who, evolution in runs]
-    columns = ("who wrote", ">proposed", ">refused", ">evaluations", ">on its windows", "on sealed")
+    columns = ("who wrote", ">texts", ">not legal", ">evaluations", ">on its windows", "on sealed")
     title = "the two searches, each with a budget and a proof of its own"
     return Report("side by side").grid(columns, rows, title)
 
@@ -112,9 +109,10 @@ def _row(who: str, result: RunResult) -> list[Cell]:
     if proved and effect is not None:
         low, gain, high = (100 * value for value in (effect.low, effect.gain, effect.high))
         said = f"{gain:.1f} % better ({low:.1f} to {high:.1f})"
-    tally = result.tally
+    written = sum(account.asked for arm, account in result.arms.items() if arm != TUNER)
+    unfit = result.tally.refused + result.tally.unusable
     return [
-        Cell(who), Cell(f"{tally.proposed}"), Cell(f"{tally.refused}"),
+        Cell(who), Cell(f"{written}"), Cell(f"{unfit}"),
         Cell(f"{result.evaluations:.0f}"), Cell(against(best)),
         Cell(said, Tone.GOOD if proved else Tone.PLAIN),
     ]  # fmt: skip

@@ -107,7 +107,8 @@ def search_opening(windows: str, scale: Scale) -> Report:
         "First, three that we wrote to be refused:",
     )  # fmt: skip
     report.grid(("", "line", "the verifier says"), [_refusal(*each) for each in REFUSED])
-    report.say("", f"Now the search, for {scale.evaluations:.0f} evaluations. {windows}")
+    most = f"{scale.evaluations:.0f} evaluations or {scale.seconds:.0f} s"
+    report.say("", f"Now the search, for {most}. {windows}")
     return report.say(
         "A score compares the mean E2E time with the best baseline of each window: -10 % means a "
         "tenth less. Baselines are above 0 % because no single one is the best on every window.",
@@ -141,7 +142,7 @@ def proof(evolution: Evolution, forebear: tuple[str, str] | None) -> Report:
     before = written(verdict.best_human.text, verdict.best_human.parameters)
     after = written(verdict.winner.text, verdict.winner.parameters)
     human = verdict.best_human.name
-    report.say(f"What changed: {verdict.winner.idea}.")
+    report.say(f"What changed: {verdict.winner.idea.rstrip('.')}.")
     if forebear is not None and forebear[0] != human.removesuffix(", tuned"):
         report.say("", f"The winner grew out of {forebear[0]}, whose source it changed like this:")
         old = written(forebear[1], {}).canonical
