@@ -22,6 +22,7 @@ from evolver.proposer import Attempt, Cost
 from evolver.task import Results, Rung, Task
 from evolver.tuner import Standing
 
+FAULTED: Standing = (math.inf,)
 Behaviour = tuple[int, tuple[str, ...]]
 """Height of a rung, and the fingerprints of all windows up to it."""
 
@@ -189,11 +190,16 @@ class Cascade:
         self.standings[climber.digest] = standing
 
     def _twin(self, digest: str, height: int, results: Results) -> str | None:
-        """The digest of a known candidate with the same fingerprints up to this height."""
+        """The digest of a known candidate with the same fingerprints up to this height.
+
+        One that failed further up is nobody's twin: another may be what it was without the fault.
+        """
         prints = tuple(results[window].fingerprint for window in sorted(results))
         if not prints or not all(prints):
             return None
         known = self._behaviours.setdefault((height, prints), digest)
+        if self.standings.get(known) == FAULTED:
+            known = self._behaviours[height, prints] = digest
         return known if known != digest else None
 
     def _member(self, climber: Climber) -> Member | None:
@@ -228,4 +234,4 @@ class Cascade:
 
 def _standing(height: int, score: float, fault: bool = False) -> Standing:
     """Further up is better, then the score; a fault is behind everything."""
-    return (math.inf,) if fault else (-float(height), score)
+    return FAULTED if fault else (-float(height), score)

@@ -46,8 +46,8 @@ class Says:
         return Proposal(self.texts.pop(0), self.name, "said", (request.parent.digest,))
 
 
-def search(says, evaluations=30, batch=1, **settings):
-    log, task = EventList(), Probed()
+def search(says, evaluations=30, batch=1, task=None, **settings):
+    log, task = EventList(), task or Probed()
     settings = SearchSettings(batch=batch, barren=1, tuner=False, tuned_humans=0, **settings)
     run = Search(task, [says], HUMANS, Limits(evaluations=evaluations), settings, [log])
     return run.run(), log, task
@@ -107,3 +107,20 @@ def test_nothing_is_asked_for_that_the_budget_does_not_pay_for():
     reasons = [event.data["reason"] for event in log.of(EventKind.CANDIDATE_DROPPED)]
     assert "budget" not in reasons
     assert len(says.asks) < 4
+
+
+class Late(Probed):
+    """`LATE` fails on the last training window only."""
+
+    def _score(self, job, window):
+        result = super()._score(job, window)
+        late = window == "training-3" and "LATE" in job.parameters
+        return replace(result, fault="fuel") if late else result
+
+
+def test_what_mends_a_late_fault_is_no_twin_of_what_failed():
+    says = Says("ALPHA = 4\nBETA = 7\nLATE = 1", "ALPHA = 4\nBETA = 7\nMENDED = 1")
+    result, log, _ = search(says, task=Late())
+    faults = [event.data["fault"] for event in log.of(EventKind.CANDIDATE_SCORED)]
+    assert faults == ["training-3: fuel", None]
+    assert result.members[0].parameters["MENDED"] == 1
