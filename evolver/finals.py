@@ -72,7 +72,10 @@ class Finals:
         return chosen, broken
 
     def _varied(self, members: Sequence[Member]) -> list[tuple[Member, float | None]]:
-        """With their score on the variants, as far as the budget goes; losers there are out."""
+        """With their score on the variants, best first, without those that lose there.
+
+        Those that the budget does not try there come last, without a score.
+        """
         variants = self.task.variants()
         payable = self.budget.left() // max(self.evaluator.cost(variants), 1)
         count = min(len(members), payable - 1)
@@ -84,14 +87,13 @@ class Finals:
         if len(results) < 2:
             return [(member, None) for member in members]
         yardstick = Yardstick.of(results[:1])
-        scores = [
-            (member, yardstick.score(found))
+        held = [
+            (member, score)
             for member, found in zip(tested, results[1:], strict=False)
-            if first_fault(found) is None
+            if first_fault(found) is None and (score := yardstick.score(found)) < 1.0
         ]
-        held = [pair for pair in scores if pair[1] < 1.0]
         held.sort(key=lambda pair: (round(pair[1] * pair[0].score, 6), *pair[0].rank))
-        return [*held]
+        return [*held, *((member, None) for member in members[len(results) - 1 :])]
 
 
 def _behaviour(member: Member) -> tuple[str | float, ...]:
