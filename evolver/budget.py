@@ -17,6 +17,7 @@ from evolver.journal import Journal
 from evolver.proposer import Cost
 
 UNLIMITED = 1 << 60
+CHUNKS_LEFT = 4  # near the end of its time a run scores a quarter of what still fits at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +117,12 @@ class Budget:
             return UNLIMITED
         return max(0, math.floor(until * self._allowed() + 1e-9) - self.spent_cost)
 
-    def cost_within(self, seconds: float) -> int:
-        """Cost of the runs that take so many seconds, by those so far; unlimited before any."""
-        if not self._running_s:
+    def chunk(self, until: float = 1.0) -> int:
+        """Cost of the runs to make at once: they shrink towards the end of the seconds."""
+        if self.limits.seconds is None or not self._running_s:
             return UNLIMITED
-        return max(0, math.floor(seconds / self._cost_s))
+        left_s = until * self._search_seconds() - self.seconds
+        return max(0, math.floor(left_s / self._cost_s / CHUNKS_LEFT))
 
     @property
     def _cost_s(self) -> float:

@@ -12,8 +12,6 @@ from evolver.journal import EventKind, Journal
 from evolver.progress import SILENT, Progress
 from evolver.task import Job, Program, Results, Task, WindowResult
 
-CHUNKS_LEFT = 4  # near the end of its time a run scores a quarter of what still fits at once
-
 Keep = Callable[[str, Sequence[WindowResult]], None]
 """Takes the results of each job, with the candidate's digest, the moment they are there."""
 
@@ -83,7 +81,7 @@ class Evaluator:
 
         Under a limit in seconds the chunks shrink towards the end: it is kept within one candidate.
         """
-        left, chunk, seen = self.budget.left(until), self._chunk_cost(until), set[str]()
+        left, chunk, seen = self.budget.left(until), self.budget.chunk(until), set[str]()
         for index, trial in enumerate(trials):
             if trial.digest not in seen:
                 cost = self.cost(self._missing(trial.digest, windows))
@@ -92,12 +90,6 @@ class Evaluator:
             if left < 0 or (chunk < 0 and index):
                 return index
         return len(trials)
-
-    def _chunk_cost(self, until: float) -> int:
-        limit_s = self.budget.limits.seconds
-        if limit_s is None:
-            return self.budget.left()
-        return self.budget.cost_within((until * limit_s - self.budget.seconds) / CHUNKS_LEFT)
 
     def _missing(self, digest: str, windows: Sequence[str]) -> tuple[str, ...]:
         return tuple(w for w in windows if (digest, w) not in self._run)

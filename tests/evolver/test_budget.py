@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evolver.budget import Budget, Limits
+from evolver.budget import CHUNKS_LEFT, Budget, Limits
 from evolver.errors import BudgetTooSmall
 from evolver.journal import EventKind, Journal
 from evolver.proposer import Cost
@@ -96,3 +96,13 @@ def test_the_proof_is_beside_the_evaluations():
 def test_a_budget_below_the_humans_says_what_would_do():
     with pytest.raises(BudgetTooSmall, match="allow at least 4"):
         budget_of(Limits(evaluations=2), 4).require(3, "3 human policies")
+
+
+def test_chunks_shrink_towards_the_end_of_the_search_not_of_the_proof():
+    clock = Clock()
+    budget = budget_of(Limits(seconds=60), 1, clock, proof_cost=20)
+    clock.now = 20.0
+    budget.journal.write(EventKind.EVALUATED)
+    budget.spend_runs(20, 20.0)
+    assert budget.chunk() == 20 // CHUNKS_LEFT
+    assert budget.chunk(until=0.5) == 0
