@@ -80,6 +80,11 @@ class Bandit:
         account.total_gain += max(0.0, over_best)
         account.gain += max(0.0, over_best) + PARENT_CREDIT * max(0.0, over_parent)
 
+    def begin(self) -> None:
+        """From now on arms are chosen: what they spent before was no choice of theirs."""
+        for account in self.accounts.values():
+            account.gain = account.share = 0.0
+
     def forget(self) -> None:
         """A generation is over."""
         for account in self.accounts.values():

@@ -122,8 +122,10 @@ class Intake:
     @property
     def working(self) -> list[Proposer]:
         """The proposers that have not failed too often in a row."""
-        failures = self._failures
-        return [p for p in self.proposers if failures.get(p.name, 0) < FAILURES_IN_A_ROW]
+        return [proposer for proposer in self.proposers if self._works(proposer)]
+
+    def _works(self, proposer: Proposer) -> bool:
+        return self._failures.get(proposer.name, 0) < FAILURES_IN_A_ROW
 
     def ahead(self, places: Sequence[Place]) -> None:
         """Ask those that are waited for, as far as the budget goes; `fill` takes the answers.
@@ -208,8 +210,8 @@ class Intake:
 
     def _staffed(self, place: Place) -> None:
         """Somebody who works takes the place of one who does not."""
-        working = self.working
-        if place.proposer not in working:
+        if not self._works(place.proposer):
+            working = self.working
             place.proposer = next((p for p in working if not p.waits), working[0])
 
     def _judged(self, place: Place, answer: Answer) -> Candidate | None:
@@ -260,7 +262,7 @@ class Intake:
             return
         self._failures[name] = self._failures.get(name, 0) + 1
         self.tally.failed += 1
-        self.chronicle.failed(place, failure, place.proposer not in self.working)
+        self.chronicle.failed(place, failure, left_out=not self._works(place.proposer))
 
     def _hand_over(self, place: Place) -> None:
         """The next proposer that works and is not waited for."""

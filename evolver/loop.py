@@ -153,6 +153,7 @@ class Search:
         arms = [proposer.name for proposer in self._intake.proposers]
         self._chronicle.started(self._task, self._settings.seed, arms, self._budget.evaluation_cost)
         self._found()
+        self._bandit.begin()
         while self._goes_on():
             self.generation()
         return self._finish()
@@ -303,7 +304,8 @@ class Search:
 
     def _learn(self, places: Sequence[Place]) -> None:
         """Tell those who want to know how each of their proposals stood."""
-        learners = {p.name: p for p in self._intake.proposers if isinstance(p, Learner)}
+        everyone = (*self._intake.proposers, self._tuner)
+        learners = {p.name: p for p in everyone if isinstance(p, Learner)}
         for place in places:
             for proposal, digest in place.proposals:
                 if proposal.proposer in learners:

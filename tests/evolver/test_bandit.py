@@ -52,3 +52,13 @@ def test_equal_seeds_draw_alike():
     draws = [[bandit.draw(ARMS, random.Random(s)) for s in range(20)] for _ in range(2)]
     assert draws[0] == draws[1]
     assert set(draws[0]) == set(ARMS)
+
+
+def test_what_was_spent_before_the_choice_began_is_held_against_nobody():
+    bandit = Bandit()
+    bandit.spend("tuner", 0.2)
+    bandit.begin()
+    bandit.earn("model", 0.1, 0.0)
+    _, mutator, tuner = bandit.weights(ARMS)
+    assert tuner == mutator
+    assert bandit.account("tuner").total_share == 0.2

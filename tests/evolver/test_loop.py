@@ -115,6 +115,17 @@ def test_humans_are_tuned_before_the_search(bowls, lines, humans):
     assert all(event.data["score"] < event.data["score_before"] for event in tuned)
 
 
+def test_humans_are_tuned_by_the_tuner_alone_where_it_takes_no_part_in_the_search(
+    bowls, lines, humans
+):
+    log = EventList()
+    result = run(bowls(), [lines], humans, sinks=[log], tuner=False)
+    texts = {human.text for human in humans}
+    assert {e.data["text"].strip() for e in log.of(EventKind.TUNED)} == texts
+    assert set(result.arms) == {"lines", "tuner"}
+    assert result.arms["tuner"].asked == sum(e.data["tried"] for e in log.of(EventKind.TUNED))
+
+
 def test_only_constants_left_to_gain_is_no_change(bowls, humans):
     class Silent:
         name = "silent"
