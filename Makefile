@@ -15,7 +15,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-ray test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
-	bench-evolver bench-engine bench-honesty fuzz lint types stack lock wheel clean
+	bench-evolver bench-engine bench-recorded bench-honesty fuzz lint types stack lock wheel clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-evolver: $(WARM) ## the search beside random search, constant tuning and a
 
 bench-engine: $(WARM) ## what the engine itself costs per candidate, up to 10,000 of them
 	@$(RUN)/python benchmarks/bench_engine_overhead.py
+
+bench-recorded: $(WARM) ## what the recorded answers of a model add to the search
+	@$(RUN)/python benchmarks/bench_recorded.py
 
 bench-honesty: $(WARM) ## runs among equals, and how often intervals hold a known effect
 	@$(RUN)/python benchmarks/bench_honesty.py
