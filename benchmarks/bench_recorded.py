@@ -2,9 +2,9 @@
 
 Run by `make bench-recorded`: the demo's fleet and traffic, five seeds of both. Each seed is
 searched twice with as many evaluations: by mutator and tuner, and by them with the model whose
-answers ship with the program. What each would deploy (its winner if proved, else the best human policy) runs on
-a fresh trace that nobody has searched on. The answers were given to the traffic of seed 1; on
-other seeds they are replies to another window of the same kind.
+answers ship with the program. What each would deploy (its winner if proved, else the best human
+policy) runs on a fresh trace that nobody has searched on. The answers were given to the traffic of
+seed 1; on other seeds they are replies to another window of the same kind.
 """
 
 from __future__ import annotations
