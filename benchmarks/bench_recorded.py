@@ -21,8 +21,9 @@ from statistics import mean, stdev
 from evolver.budget import Limits
 from evolver.cli.demo_model import RECORDING
 from evolver.cli.demo_scene import FULL, problem
-from evolver.evolution import Problem, evolve
+from evolver.evolution import evolve
 from evolver.model_settings import ModelSettings
+from evolver.problem import Problem
 from evolver.recordings import read_recording
 from evolver.run_start import Writers
 from evolver.verdict import Outcome, Verdict

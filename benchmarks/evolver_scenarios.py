@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evolver.evolution import Problem
+    from evolver.problem import Problem
     from sandbox.capacity import Pairing
     from sandbox.cluster import ClusterSpec
     from telemetry.trace import Trace
@@ -41,7 +41,7 @@ class Scenario:
 
     def problem(self, seed: int) -> Problem:
         """The scenario's problem; another seed is other traffic with the same statistics."""
-        from evolver.evolution import Problem
+        from evolver.problem import Problem
         from sandbox.replay import at_load
 
         cluster = self.cluster_spec()

@@ -11,8 +11,9 @@ Reading guide:
 4. `mutator` (with `draft`, `edits`, `insertions`, `splice`), `tuner` and `models` (with `prompt`,
    `model_endpoint`, `reply`, `diff_reply`): the proposers.
 5. `journal`, `record` and `history`: what happened, kept so that an interrupted run goes on.
-6. `evolution`: `evolve` puts a run on a trace together; `serving_task` is its `Task`, `veterans`
-   what it knows from earlier runs, `dossier` the evidence that the store keeps.
+6. `evolution`: `evolve` puts a run on a trace together; `problem` is what it searches on,
+   `serving_task` its `Task`, `veterans` what it knows from earlier runs, `dossier` the evidence
+   that the store keeps.
 
 `library` holds the policies that people wrote, `cli` the commands.
 
@@ -25,8 +26,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evolver.budget import Limits
     from evolver.errors import EvolverError
-    from evolver.evolution import Evolution, Problem, evolve
+    from evolver.evolution import Evolution, evolve
     from evolver.loop import RunResult, Search, SearchSettings
+    from evolver.problem import Problem
     from evolver.proposer import Proposal, ProposalRequest, Proposer
     from evolver.task import Human, Split, Task
     from evolver.verdict import Verdict
@@ -54,7 +56,7 @@ _HOMES = {
     "EvolverError": "errors",
     "Human": "task",
     "Limits": "budget",
-    "Problem": "evolution",
+    "Problem": "problem",
     "Proposal": "proposer",
     "ProposalRequest": "proposer",
     "Proposer": "proposer",

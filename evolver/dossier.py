@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from evolver.archive import Member
+from evolver.problem import Problem
 from evolver.task import Results, Split, Task, WindowResult
 from evolver.verdict import Outcome as Decided
-from evolver.verdict import Verdict, smallest_gain
+from evolver.verdict import Verdict
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import (
     Contender,
@@ -29,9 +29,6 @@ from sandbox.evidence import (
 from sandbox.identity import source_digest
 from sandbox.scenario import Scenario
 from sandbox.stats import compare, gain_by_window
-
-if TYPE_CHECKING:
-    from evolver.evolution import Problem
 
 SHOWN = ("ttft_mean_s", "ttft_p99_s", "tpot_mean_s", "e2e_p50_s", "e2e_p99_s", "slo_attainment",
          "smooth_goodput", "rejected", "unfinished", "reconfigurations", "preemptions")  # fmt: skip
@@ -61,7 +58,7 @@ def evidence_of(
     )
     cluster = problem.cluster
     return Evidence(
-        outcome=_outcome(verdict, smallest_gain(cluster)),
+        outcome=_outcome(verdict, problem.smallest_gain),
         verdict=verdict.reason,
         source_digest=source_digest(verdict.winner.program.canonical),
         contenders=tuple(_contender(m, roles, scored[roles[0]]) for m, roles in members),

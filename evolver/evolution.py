@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from evolver import library
@@ -17,103 +17,36 @@ from evolver.budget import Limits
 from evolver.dossier import evidence_of
 from evolver.errors import RecordStale
 from evolver.exchanges import Recorder
-from evolver.exercised import exercised_hooks, keep_hooks
+from evolver.exercised import keep_hooks
 from evolver.history import History
 from evolver.journal import EventKind, EventSink
 from evolver.loop import Memory, RunResult, Search, SearchSettings
 from evolver.models import check_models, model_proposers
 from evolver.mutator import Mutator
+from evolver.problem import Problem
 from evolver.progress import SILENT, Progress
 from evolver.proposer import Proposer
 from evolver.record import RunRecord
 from evolver.recorded_answers import RecordedAnswers
-from evolver.regimes import Regime, regime_of
 from evolver.run_start import RunStart, Writers
 from evolver.serving_task import Pool, ServingTask
 from evolver.serving_words import description_of
 from evolver.task import Human
-from evolver.verdict import Outcome, smallest_gain
+from evolver.verdict import Outcome
 from evolver.veterans import recall, remembered
 from policy_store import PolicyStore
-from sandbox.capacity import Pairing
-from sandbox.cluster import ClusterSpec
 from sandbox.evidence import Evidence
 from sandbox.policies import default_text
-from sandbox.replay import LoadReport
 from sandbox.scenario import Scenario
 from sandbox.scoring import ServingScoring
-from sandbox.simulation import Mode
-from sandbox.windows import Windows, split_windows
+from sandbox.windows import Windows
 from sandbox.worker import WorkerPool
-from telemetry import summarise
-from telemetry.trace import Trace
 
 if TYPE_CHECKING:
     from evolver.ray_pool import RayPool
 
 # A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
 KEPT_CHILDREN = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is searched on: a trace, laid on a cluster at a load.
-
-    Attributes:
-        trace: already scaled; load says how.
-    """
-
-    trace: Trace
-    cluster: ClusterSpec
-    load: LoadReport
-    capacity: Pairing | None = None
-    mode: Mode = "open"
-    seed: int = 0
-
-    @property
-    def hooks(self) -> frozenset[str]:
-        """Hooks that the problem exercises."""
-        replans = self.capacity is not None or self.mode == "backlog"
-        return exercised_hooks(self.trace, self.cluster, replans)
-
-    def training(self, windows: Windows) -> Trace:
-        """The stretch of trace that a search may look at."""
-        stop_s = windows.training[-1].stop_s
-        return self.trace.slice(0.0, min(stop_s, self.trace.span_s))
-
-    def regime(self, windows: Windows) -> Regime:
-        """Which kind of problem this is, by what a search may look at."""
-        seen, capacity = self.training(windows), None
-        if self.capacity is not None:
-            stop_s = min(seen.span_s, self.capacity.trace.span_s)
-            capacity = self.capacity.slice(0.0, stop_s).trace
-        return regime_of(
-            seen,
-            summarise(seen, capacity),
-            self.cluster,
-            self.hooks,
-            capacity_rps=self.load.capacity_rps if self.load.load is not None else 0.0,
-            backlog=self.mode == "backlog",
-        )
-
-    def facts(self) -> dict[str, object]:
-        """What tells two problems apart, as plain JSON values."""
-        return {
-            "trace": self.trace.digest(),
-            "trace_name": self.trace.meta.name,
-            "trace_notes": list(self.trace.meta.notes),
-            "cluster": self.cluster.model_dump(mode="json"),
-            "load": asdict(self.load),
-            "capacity": self.capacity.trace.digest() if self.capacity else None,
-            "mode": self.mode,
-            "seed": self.seed,
-        }
-
-    def windows(self) -> Windows:
-        """Training, validation and sealed windows by time."""
-        return split_windows(
-            self.trace, self.cluster, self.capacity, seed=self.seed, mode=self.mode
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +262,7 @@ def _begun(run: str, problem: Problem, store: PolicyStore) -> RunStart:
 
 
 def _settings(problem: Problem) -> SearchSettings:
-    return SearchSettings(seed=problem.seed, smallest_gain=smallest_gain(problem.cluster))
+    return SearchSettings(seed=problem.seed, smallest_gain=problem.smallest_gain)
 
 
 def _answers(writers: Writers, record: RunRecord) -> RecordedAnswers:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evolver.directions import SILENT
+from evolver.problem import Problem
 from evolver.reference import signals
 from sandbox.classes import classes_of, classify
 from sandbox.cluster import ClusterSpec
 from sandbox.language.kinds import fields
 from sandbox.simulation import shares_prefixes
 from telemetry.trace import Trace
-
-if TYPE_CHECKING:
-    from evolver.evolution import Problem
 
 
 def silent_lines(problem: Problem, training: Trace) -> Iterable[str]:

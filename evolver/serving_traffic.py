@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evolver.problem import Problem
 from evolver.prompt_lines import Cell, number, percent, table
 from sandbox.capacity import Pairing, capacity_rows
 from sandbox.classes import classify
@@ -17,9 +18,6 @@ from sandbox.kernel.state import ANNOUNCE, PS_PER_S, UP
 from sandbox.scenario import Scenario
 from telemetry.trace import Trace
 from telemetry.window import Dynamics, interarrival_cv, summarise
-
-if TYPE_CHECKING:
-    from evolver.evolution import Problem
 
 _COLUMNS: tuple[tuple[str, Callable[[Trace], float | None]], ...] = (
     ("requests", len),

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from evolver.directions import HOOKS
 from evolver.guardrails import guardrail_lines
+from evolver.problem import Problem
 from evolver.prompt_lines import Cell, number, percent, table
 from evolver.serving_evidence import GLOSSARY
 from evolver.serving_signals import silent_lines
@@ -31,9 +31,6 @@ from sandbox.scenario import Scenario
 from sandbox.simulation import build, shares_prefixes
 from sandbox.windows import Windows
 from telemetry.trace import Trace
-
-if TYPE_CHECKING:
-    from evolver.evolution import Problem
 
 PLANNERS = frozenset({"should_reschedule", "schedule"})
 MAX_SHAPE_ROWS = 20

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from evolver.archive import Member
 from evolver.journal import first_fault
 from evolver.task import Gate, Results
 from sandbox.evidence import Role
 from sandbox.stats import MIN_WINDOWS
-
-if TYPE_CHECKING:
-    from sandbox.cluster import ClusterSpec
 
 LEVEL = 0.01  # of the sign-flip test: so often do candidates win that are no better
 MIN_GAIN = 0.005  # whatever the profile claims, below half a percent nothing is told apart
@@ -25,13 +21,6 @@ ROLE_WORDS = {
     Role.BEST_HUMAN_TUNED: "best tuned",
     Role.BEST_HUMAN_UNTUNED: "best untuned",
 }
-
-
-def smallest_gain(cluster: ClusterSpec) -> float:
-    """The smallest gain that means something where times are off by the profile's own error."""
-    from sandbox.hardware import differential_error
-
-    return max(MIN_GAIN, differential_error(cluster))
 
 
 class Outcome(StrEnum):

@@ -30,9 +30,10 @@ from evolver.cli.evolve_view import EvolveView
 from evolver.cli.publishing import publish, signing_key, trust_path
 from evolver.cli.screen import Screen
 from evolver.cli.window_report import window_blocks
-from evolver.evolution import Problem, evolve
+from evolver.evolution import evolve
 from evolver.model_endpoint import Exchange, ModelSettings, prompt_digest
 from evolver.models import ModelProposer
+from evolver.problem import Problem
 from evolver.report import Report
 from evolver.report_html import page_of
 from policy_store import Origin, PolicyStore

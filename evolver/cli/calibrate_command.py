@@ -128,9 +128,7 @@ def _fitted(
     if since is not None:
         histograms = histograms.since(read_histograms(since))
     warm_kernel(screen)
-    return from_histograms(
-        profile, histograms, window_s, served.spec, kv_tokens, served.engine
-    )
+    return from_histograms(profile, histograms, window_s, served.spec, kv_tokens, served.engine)
 
 
 def _served(

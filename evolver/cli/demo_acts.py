@@ -18,7 +18,8 @@ from evolver.cli.demo_swap import swap_live
 from evolver.cli.demo_view import SearchView
 from evolver.cli.kernel import warm_kernel
 from evolver.cli.screen import Screen
-from evolver.evolution import Evolution, Problem, evolve, humans
+from evolver.evolution import Evolution, evolve, humans
+from evolver.problem import Problem
 from evolver.written import written
 from policy_store import PolicyStore
 from sandbox.engine import load_policy

@@ -13,8 +13,9 @@ from evolver.cli.demo_pages import page
 from evolver.cli.demo_scene import Scale
 from evolver.cli.demo_view import SearchView, against
 from evolver.cli.screen import Screen
-from evolver.evolution import Evolution, Problem, evolve
+from evolver.evolution import Evolution, evolve
 from evolver.model_settings import ModelSettings
+from evolver.problem import Problem
 from evolver.recordings import exchange_of, read_recording, write_recording
 from evolver.report import Cell, Report, Tone
 from evolver.run_start import Writers

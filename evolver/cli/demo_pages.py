@@ -14,7 +14,8 @@ from evolver.cli.demo_decision import Decision
 from evolver.cli.demo_scene import GPUS, PROFILE, REFUSED, Scale
 from evolver.cli.demo_swap import Swap
 from evolver.cli.evolve_report import diff_text
-from evolver.evolution import Evolution, Problem
+from evolver.evolution import Evolution
+from evolver.problem import Problem
 from evolver.report import Cell, Report, Tone
 from evolver.verdict import Effect
 from evolver.written import written

@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 from dataclasses import dataclass
 
-from evolver.evolution import Problem
+from evolver.problem import Problem
 from sandbox.cluster import ClusterSpec, EngineSpec, PoolSpec, RouterSpec
 from sandbox.replay import at_load
 from sandbox.request_spec import PredictorSpec, SloSpec

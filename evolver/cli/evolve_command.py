@@ -164,9 +164,7 @@ def _inputs(typed: Mapping[str, Any]) -> ProblemInputs:
     )
 
 
-def _means(
-    workers: int | None, accept_missing: Collection[str] | None, ray: str | None
-) -> Means:
+def _means(workers: int | None, accept_missing: Collection[str] | None, ray: str | None) -> Means:
     from evolver.evolution import Means
 
     return Means(workers, accept_missing or (), ray)

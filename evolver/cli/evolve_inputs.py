@@ -12,7 +12,7 @@ from evolver.cli.screen import Screen
 from evolver.errors import RecordStale
 
 if TYPE_CHECKING:
-    from evolver.evolution import Problem
+    from evolver.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class ProblemInputs:
         """The trace at its load; measuring what the fleet serves takes one simulation."""
         from evolver.cli.kernel import warm_kernel
         from evolver.cli.replaying import as_recorded, load_report
-        from evolver.evolution import Problem
+        from evolver.problem import Problem
         from sandbox.replay import capacity_rps
 
         ground = read_ground(

@@ -59,8 +59,11 @@ def report_of(evolution: Evolution, view: EvolveView) -> Report:
         _candidate(report, evolution)
     proposers(report, view.history)
     report.say("", _spent(result), tone=Tone.DIM)
-    proposed = f"filed as {evolution.policy[:12]}, waiting for approval" if evolution.policy else (
-        "nothing is proposed")
+    proposed = (
+        f"filed as {evolution.policy[:12]}, waiting for approval"
+        if evolution.policy
+        else ("nothing is proposed")
+    )
     return report.say(f"run {evolution.run[:12]}: {proposed}", tone=Tone.DIM)
 
 

@@ -71,9 +71,7 @@ _NEXT: dict[str, tuple[int, str]] = {
     "AdapterError": (REFUSED, HELP),
     "TelemetryError": (REFUSED, HELP),
 }
-_ROOTS = frozenset(
-    {"TelemetryError", "SandboxError", "StoreError", "EvolverError", "AdapterError"}
-)
+_ROOTS = frozenset({"TelemetryError", "SandboxError", "StoreError", "EvolverError", "AdapterError"})
 
 
 def expected(error: BaseException) -> tuple[int, str, str] | None:

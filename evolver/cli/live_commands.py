@@ -91,9 +91,7 @@ def renew(
     screen.next("evolver status")
 
 
-def write_again(
-    context: typer.Context, days: ValidDays = VALID_DAYS, quiet: Quiet = False
-) -> None:
+def write_again(context: typer.Context, days: ValidDays = VALID_DAYS, quiet: Quiet = False) -> None:
     """Write the file that serving hosts follow again, as after a new key or a lost file.
 
     Nothing is decided: the term counts from the last activation, rollback or renewal.

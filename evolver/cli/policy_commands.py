@@ -186,5 +186,3 @@ def _written(named: Named) -> str:
     from evolver.written import written
 
     return written(named.source.annotated(), dict(named.parameters or {})).canonical
-
-

@@ -1,8 +1,8 @@
 """Writes the signed snapshot that serving hosts follow, under the keys of a home folder.
 
-    HOME/active.json          the snapshot
-    HOME/keys/signing.pem     the key that signs it, made when it is first needed
-    HOME/trusted_keys.json    the keys that hosts of this home trust
+HOME/active.json          the snapshot
+HOME/keys/signing.pem     the key that signs it, made when it is first needed
+HOME/trusted_keys.json    the keys that hosts of this home trust
 """
 
 from __future__ import annotations

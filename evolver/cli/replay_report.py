@@ -50,8 +50,11 @@ def _trace(replayed: Replayed) -> dict[str, object]:
 def _load(laid: Laid) -> dict[str, object]:
     trace = laid.trace
     first = trace.meta.generated_from
-    scaled: Mapping[str, object] = asdict(laid.report) if laid.report is not None else {
-        "load": None, "capacity_rps": None, "offered_rps": trace.rate_rps, "factor": 1.0}
+    scaled: Mapping[str, object] = (
+        asdict(laid.report)
+        if laid.report is not None
+        else {"load": None, "capacity_rps": None, "offered_rps": trace.rate_rps, "factor": 1.0}
+    )
     return {
         **scaled, "sentence": laid.sentence, "requests": len(trace), "span_s": trace.span_s,
         "generated": 0 if first is None else len(trace) - first,
@@ -158,8 +161,11 @@ def _best_rows(replayed: Replayed) -> list[tuple[str, ...]]:
             continue
         first, second = ranked[0], ranked[1]
         gain = 1.0 - _objective(first) / _objective(second)
-        margin = f"{gain:.1%} less than {second.policy}" if gain >= 0.0005 else (
-            f"as much as {second.policy}")
+        margin = (
+            f"{gain:.1%} less than {second.policy}"
+            if gain >= 0.0005
+            else (f"as much as {second.policy}")
+        )
         rows.append((_key(laid), first.policy, seconds(_objective(first)), margin))
     return rows
 

@@ -108,9 +108,7 @@ def replay_all(
         for load in loads:
             laid = ground.at(None if load is None else load_report(ground.trace, load, most))
             screen.note(laid.sentence, *laid.notes)
-            setup = Setup(
-                laid.trace, ground.cluster, ground.capacity, ground.mode, ground.seed
-            )
+            setup = Setup(laid.trace, ground.cluster, ground.capacity, ground.mode, ground.seed)
             results = replay(setup, policies, progress=lambda name: bar.step(f"replayed {name}"))
             runs.append((laid, tuple(results)))
     return Replayed(ground, tuple(runs))

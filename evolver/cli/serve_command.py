@@ -124,9 +124,7 @@ def _engine_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _run(
-    screen: Screen, settings: ServiceSettings, mode: EngineMode, accepted: list[str]
-) -> None:
+def _run(screen: Screen, settings: ServiceSettings, mode: EngineMode, accepted: list[str]) -> None:
     import asyncio
 
     from serving_adapter.activation import prepare_policy

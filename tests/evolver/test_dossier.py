@@ -6,7 +6,7 @@ import pytest
 from made_up import Table, judge, shaken, windows
 
 from evolver.dossier import evidence_of
-from evolver.evolution import Problem
+from evolver.problem import Problem
 from evolver.task import Split
 from evolver.verdict import Tried
 from sandbox.cluster import load_cluster

@@ -2,7 +2,8 @@
 
 import pytest
 
-from evolver.evolution import Means, Problem, serving_task, start_pool
+from evolver.evolution import Means, serving_task, start_pool
+from evolver.problem import Problem
 from evolver.task import Job
 from sandbox.cluster import load_cluster
 from sandbox.replay import LoadReport

@@ -1,6 +1,6 @@
 """Signals that a problem leaves silent: what the files have nothing of."""
 
-from evolver.evolution import Problem
+from evolver.problem import Problem
 from evolver.serving_signals import silent_lines, silent_signals
 from sandbox.cluster import load_cluster
 from sandbox.replay import LoadReport

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prompt_request import request
 
-from evolver.evolution import Problem
 from evolver.moves import Move
+from evolver.problem import Problem
 from evolver.prompt import messages_for
 from evolver.prompt_lines import MAX_LINE_CHARACTERS
 from evolver.serving_words import description_of

@@ -8,7 +8,8 @@ import pytest
 
 from evolver import evolution
 from evolver.budget import Limits
-from evolver.evolution import Problem, evolve
+from evolver.evolution import evolve
+from evolver.problem import Problem
 from evolver.task import Human
 from policy_store import PolicyStore
 from sandbox.cluster import ClusterSpec
