@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any
 
 from evolver.errors import BudgetTooSmall, NothingToStartFrom, RecordStale
 from evolver.exchanges import Exchange
 from evolver.history import History
 from evolver.journal import Event, EventKind
 from evolver.loop import RunResult
+from evolver.recorded_rows import RESULT, recorded_events, recorded_results
 from evolver.recordings import exchange_of
 from evolver.run_start import RunStart
 from evolver.task import WindowResult
@@ -29,11 +29,10 @@ from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import Evidence
 
 _log = logging.getLogger("evolver.record")
-_RESULT, _EXCHANGE, _STOPPED = "result", "model_exchange", "stopped"
+_EXCHANGE, _STOPPED = "model_exchange", "stopped"
 _WAITS = frozenset({EventKind.CANDIDATE_DROPPED, EventKind.CANDIDATE_DUPLICATE,
                     EventKind.CANDIDATE_REFUSED, EventKind.HUMAN_SCORED})  # fmt: skip
 _FLUSH_AT = 64  # rows that wait at most
-_OF_EVENT = frozenset({"sequence", "generation", "candidate", "seconds"})
 
 
 class RunRecord:
@@ -92,10 +91,7 @@ class RunRecord:
             RecordStale: its rows cannot be read.
         """
         rows = store.runs.events(run)
-        try:
-            history = History(tuple(_events(rows)), dict(_results(rows)))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RecordStale(f"The record of run {run[:12]} is damaged ({error}).") from error
+        history = History(tuple(recorded_events(rows)), dict(recorded_results(rows)))
         exchanges = [exchange_of(row.payload) for row in rows if row.kind == _EXCHANGE]
         return cls(store, run, rows[-1].sequence if rows else 0, history, exchanges)
 
@@ -145,7 +141,7 @@ class RunRecord:
     def on_results(self, digest: str, results: Sequence[WindowResult]) -> None:
         """Keep what was measured, at once."""
         for result in results:
-            self._wait(_RESULT, {"digest": digest, **asdict(result)})
+            self._wait(RESULT, {"digest": digest, **asdict(result)})
         self._flush()
 
     def on_exchange(self, exchange: Exchange) -> None:
@@ -222,27 +218,3 @@ class RunRecord:
                     self.run, self._waiting, after=self._last
                 )
                 self._waiting = []
-
-
-def _events(rows: Iterable[Any]) -> Iterable[Event]:
-    kinds = {kind.value for kind in EventKind}
-    for row in rows:
-        if row.kind in kinds:
-            data = {key: value for key, value in row.payload.items() if key not in _OF_EVENT}
-            yield Event(
-                int(row.payload["sequence"]),
-                EventKind(row.kind),
-                int(row.payload["generation"]),
-                row.payload["candidate"],
-                data,
-                float(row.payload["seconds"]),
-            )
-
-
-def _results(rows: Iterable[Any]) -> Iterable[tuple[tuple[str, str], WindowResult]]:
-    for row in rows:
-        if row.kind == _RESULT:
-            found = dict(row.payload)
-            digest = str(found.pop("digest"))
-            result = WindowResult(**{**found, "remarks": tuple(found["remarks"])})
-            yield (digest, result.window), result

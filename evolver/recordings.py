@@ -7,7 +7,7 @@ whoever replays it, and compared by their digests.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -96,14 +96,14 @@ class Recording:
         return min((one.date for one in self.exchanges if one.date), default="")[:10]
 
 
-def exchange_of(document: Mapping[str, object]) -> Exchange:
+def exchange_of(document: object) -> Exchange:
     """An exchange from what the store keeps of it.
 
     Raises:
         RecordStale: the document is no exchange.
     """
     try:
-        return _Row.model_validate(dict(document)).exchange()
+        return _Row.model_validate(document).exchange()
     except ValidationError as error:
         raise RecordStale(_wrong("The record of an exchange", error)) from None
 

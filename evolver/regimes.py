@@ -9,6 +9,7 @@ of a trace that is replayed as recorded) counts as one unit apart; what neither 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -115,13 +116,15 @@ def regime_in(document: object) -> dict[str, float] | None:
     """The regime that a stored document is, its unknown names left out; None when it is none."""
     if not isinstance(document, Mapping):
         return None
-    return {
-        name: float(value)
-        for name, value in document.items()
-        if name in AXES
-        and isinstance(value, int | float)
-        and math.isfinite(value)
-    } or None  # fmt: skip
+    known = {name: finite(value) for name, value in document.items() if name in AXES}
+    return {name: value for name, value in known.items() if value is not None} or None
+
+
+def finite(value: object) -> float | None:
+    """A stored number as a float, None when it is no finite one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else None
 
 
 def _apart(axis: Axis, one: float | None, other: float | None) -> float:

@@ -7,7 +7,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
+from importlib.metadata import version
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from evolver.budget import Limits
 from evolver.errors import RecordStale
@@ -17,6 +20,7 @@ from evolver.recordings import Recording
 from evolver.task import Human
 
 FORMAT = 1
+_DRAWS = ("numpy", "cmaes")  # libraries with which another version may propose something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +86,34 @@ class RunStart:
                 "the version that began it; start a new one."
             )
         try:
-            return cls(
-                Limits(**config["limits"]),
-                tuple(Human(**human) for human in config["humans"]),
-                Memory(
-                    tuple(Human(**human) for human in config["veterans"]),
-                    tuple(config["worked"]),
-                    tuple(config["failed"]),
-                ),
-                Writers(
-                    tuple(ModelSettings(**model) for model in config["models"]),
-                    bool(config["mutator"]),
-                ),
-                {key: config[key] for key in config if key not in _OWN},
-                dict(config["inputs"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise RecordStale(f"The run's record cannot be read ({error}): start anew.") from error
+            own = _Config.model_validate({name: config[name] for name in config if name in _OWN})
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RecordStale(
+                f"The run's record cannot be read ({where}: {first['msg']}): start anew."
+            ) from None
+        return cls(
+            own.limits,
+            own.humans,
+            Memory(own.veterans, own.worked, own.failed),
+            Writers(own.models, own.mutator),
+            {key: config[key] for key in config if key not in _OWN},
+            own.inputs,
+        )
+
+
+class _Config(BaseModel):
+    """What a run was given, as it comes back from a store."""
+
+    limits: Limits
+    humans: tuple[Human, ...]
+    veterans: tuple[Human, ...]
+    worked: tuple[str, ...]
+    failed: tuple[str, ...]
+    models: tuple[ModelSettings, ...]
+    mutator: bool
+    inputs: dict[str, Any]
 
 
 _OWN = frozenset(
@@ -113,8 +128,10 @@ def _without_key(model: ModelSettings) -> dict[str, object]:
 
 @functools.cache
 def code_digest() -> str:
-    """SHA-256 of the sources that a run's course depends on: search, sandbox and traces."""
+    """SHA-256 of what a run's course depends on: search, sandbox and traces, and what draws."""
     digest = hashlib.sha256()
+    for name in _DRAWS:
+        digest.update(f"{name} {version(name)}\0".encode())
     for package in ("evolver", "sandbox", "telemetry"):
         for name, content in sorted(_sources(resources.files(package), package)):
             digest.update(name.encode() + b"\0" + content + b"\0")

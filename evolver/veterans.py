@@ -10,13 +10,12 @@ What was recalled is part of the run's record, so that an interrupted run goes o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from evolver.exercised import keep_hooks
 from evolver.loop import Memory
-from evolver.regimes import Regime, distance, regime_in
+from evolver.regimes import Regime, distance, finite, regime_in
 from evolver.task import Human
 from evolver.written import written
 from policy_store import PolicyStore, State
@@ -171,7 +170,7 @@ def _wins(store: PolicyStore, regime: Regime) -> Iterator[Win]:
             continue
         apart = distance(regime, there)
         if apart < FAR:
-            gain, idea = _number(summary.get("gain")), _plain(summary.get("idea"))
+            gain, idea = finite(summary.get("gain")), _plain(summary.get("idea"))
             yield Win(policy, idea, gain, apart, run)
 
 
@@ -219,10 +218,6 @@ def _text(store: PolicyStore, digest: str, hooks: Collection[str]) -> str | None
         return None if kept is None else verify(kept, details.version.name).annotated()
     except PolicyRefused:
         return None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _plain(text: object) -> str:
