@@ -18,9 +18,8 @@ from evolver.candidates import Candidate, Tally
 from evolver.chronicle import Chronicle
 from evolver.evaluation import Evaluator, Yardstick
 from evolver.journal import first_fault
-from evolver.proposer import Attempt, Cost
+from evolver.proposer import Attempt, Cost, Standing
 from evolver.task import Results, Rung, Task
-from evolver.tuner import Standing
 
 FAULTED: Standing = (math.inf,)
 Behaviour = tuple[int, tuple[str, ...]]
@@ -69,13 +68,22 @@ class Cascade:
     _behaviours: dict[Behaviour, str] = field(default_factory=dict, init=False)
     _names: dict[str, str] = field(default_factory=dict, init=False)
     _probed: set[str] = field(default_factory=set, init=False)
+    _counting: list[Rung] = field(init=False)
+    _probes: list[Rung] = field(init=False)
+
+    def __post_init__(self) -> None:
+        rungs = self.task.cascade()
+        self._counting = [rung for rung in rungs if rung.counts]
+        self._probes = [rung for rung in rungs if not rung.counts]
 
     def know(self, member: Member) -> None:
         """A founder: what decides as it does is its twin."""
-        self.standings[member.digest] = _standing(len(self._counting), member.score)
+        fault = first_fault(member.results) is not None
+        self.standings[member.digest] = _standing(len(self._counting), member.score, fault)
         self._probed.add(member.program.canonical)
         self._names[member.digest] = member.name
-        self._twin(member.digest, -1, self._probe_results(member.digest))
+        probed = {w: self.evaluator.known[member.digest, w] for w in self._probe_windows}
+        self._twin(member.digest, -1, probed)
         windows: tuple[str, ...] = ()
         for height, rung in enumerate(self._counting):
             windows += rung.windows
@@ -83,18 +91,18 @@ class Cascade:
 
     def probe(self, candidates: Sequence[Candidate]) -> list[Attempt | None]:
         """What to tell the author of each: nothing (None) when it may climb."""
-        rungs = [rung for rung in self.task.cascade() if not rung.counts]
-        windows = [window for rung in rungs for window in rung.windows]
+        windows = self._probe_windows
         fresh = [c for c in candidates if c.trial.program.canonical not in self._probed]
         if not windows or not fresh:
             return [None] * len(candidates)
         trials = [candidate.trial for candidate in fresh]
-        found = self.evaluator.score(trials, windows, rungs[0].name)
+        rung = self._probes[0]
+        found = self.evaluator.score(trials, windows, rung.name)
         said: dict[str, Attempt | None] = {}
         for candidate, results in zip(fresh, found, strict=False):
             self._charge(candidate, windows)
             self._probed.add(candidate.trial.program.canonical)
-            said[candidate.trial.digest] = self._objection(candidate, results, rungs[0])
+            said[candidate.trial.digest] = self._objection(candidate, results, rung)
         return [said.get(candidate.trial.digest) for candidate in candidates]
 
     def climb(self, candidates: Sequence[Candidate], until: float = 1.0) -> list[Member]:
@@ -109,26 +117,9 @@ class Cascade:
                 climbers = self._sieved(climbers, rung, height)
         return [member for climber in climbers if (member := self._member(climber))]
 
-    def member(self, candidate: Candidate, results: Results) -> Member:
-        """What a candidate with results on all training windows is in the archive."""
-        trial, proposal = candidate.trial, candidate.proposal
-        return Member(
-            digest=trial.digest,
-            name=candidate.name,
-            program=trial.program,
-            parameters=dict(trial.parameters),
-            results=dict(results),
-            score=self.yardstick.score(results),
-            niche=self.task.niche(trial.program, results),
-            origin=candidate.origin,
-            idea=proposal.idea,
-            parents=proposal.parents,
-            generation=candidate.generation,
-        )
-
     @property
-    def _counting(self) -> list[Rung]:
-        return [rung for rung in self.task.cascade() if rung.counts]
+    def _probe_windows(self) -> list[str]:
+        return [window for rung in self._probes for window in rung.windows]
 
     def _objection(self, candidate: Candidate, results: Results, rung: Rung) -> Attempt | None:
         fault = first_fault(results)
@@ -204,7 +195,7 @@ class Cascade:
 
     def _member(self, climber: Climber) -> Member | None:
         candidate = climber.candidate
-        member = self.member(candidate, climber.results)
+        member = self._as_member(candidate, climber.results)
         fault = first_fault(climber.results) is not None
         top = len(self._counting)
         twin = self._twin(member.digest, top - 1, climber.results)
@@ -213,6 +204,22 @@ class Cascade:
         self.tally.faulted += fault
         self.chronicle.scored(member, candidate)
         return None if fault or twin is not None else member
+
+    def _as_member(self, candidate: Candidate, results: Results) -> Member:
+        trial, proposal = candidate.trial, candidate.proposal
+        return Member(
+            digest=trial.digest,
+            name=candidate.name,
+            program=trial.program,
+            parameters=dict(trial.parameters),
+            results=dict(results),
+            score=self.yardstick.score(results),
+            niche=self.task.niche(trial.program, results),
+            origin=candidate.origin,
+            idea=proposal.idea,
+            parents=proposal.parents,
+            generation=candidate.generation,
+        )
 
     def _drop(self, climber: Climber, rung: Rung, reason: str, bar: float) -> None:
         self.tally.dropped += 1
@@ -226,10 +233,6 @@ class Cascade:
         account = self.bandit.account(candidate.proposal.proposer)
         account.run_cost += cost
         self.bandit.spend(candidate.proposal.proposer, self.budget.share_of(cost, Cost()))
-
-    def _probe_results(self, digest: str) -> Results:
-        windows = [w for rung in self.task.cascade() if not rung.counts for w in rung.windows]
-        return {w: self.evaluator.known[digest, w] for w in windows}
 
 
 def _standing(height: int, score: float, fault: bool = False) -> Standing:

@@ -83,12 +83,16 @@ class Proposal:
     cost: Cost = field(default_factory=Cost)
 
 
+Standing = tuple[float, ...]
+"""How a candidate did, as a sort key: lower is better."""
+
+
 @runtime_checkable
 class Learner(Protocol):
     """A proposer that wants to know what became of its proposals, such as an optimizer."""
 
-    def learn(self, proposal: Proposal, standing: tuple[float, ...] | None) -> None:
-        """Take the standing of a proposal (a sort key, lower is better); None: it never ran.
+    def learn(self, proposal: Proposal, standing: Standing | None) -> None:
+        """Take the standing of a proposal; None: it never ran.
 
         Called for every proposal of a generation, in the order they were made.
         """

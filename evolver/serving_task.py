@@ -74,6 +74,7 @@ class ServingTask:
         self._windows = windows
         self._description = description
         self._hooks = hooks
+        self._cascade = rungs_of(windows)
         self._cost = {scenario.name: len(scenario.trace) for scenario in windows.scenarios}
 
     def describe(self) -> Description:
@@ -86,7 +87,7 @@ class ServingTask:
 
     def cascade(self) -> tuple[Rung, ...]:
         """A probe, then training windows in blocks."""
-        return rungs_of(self._windows)
+        return self._cascade
 
     def variants(self) -> tuple[str, ...]:
         """Training windows at other rates and lengths, in bursts, with other capacity."""

@@ -17,13 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evolver.archive import Member
-from evolver.proposer import Proposal, ProposalRequest
+from evolver.proposer import Proposal, ProposalRequest, Standing
 from evolver.task import Tunable
 
 Parameters = dict[str, float]
 Point = NDArray[np.float64]
-Standing = tuple[float, ...]
-"""How a candidate did, as a sort key: lower is better."""
 
 LOG_SPAN = 10.0
 FIRST_STEP = 0.25  # of a range

@@ -46,10 +46,10 @@ class Says:
         return Proposal(self.texts.pop(0), self.name, "said", (request.parent.digest,))
 
 
-def search(says, evaluations=30, batch=1, task=None, **settings):
+def search(says, evaluations=30, batch=1, task=None, humans=HUMANS, **settings):
     log, task = EventList(), task or Probed()
     settings = SearchSettings(batch=batch, barren=1, tuner=False, tuned_humans=0, **settings)
-    run = Search(task, [says], HUMANS, Limits(evaluations=evaluations), settings, [log])
+    run = Search(task, [says], humans, Limits(evaluations=evaluations), settings, [log])
     return run.run(), log, task
 
 
@@ -124,3 +124,10 @@ def test_what_mends_a_late_fault_is_no_twin_of_what_failed():
     faults = [event.data["fault"] for event in log.of(EventKind.CANDIDATE_SCORED)]
     assert faults == ["training-3: fuel", None]
     assert result.members[0].parameters["MENDED"] == 1
+
+
+def test_what_mends_a_faulty_human_is_no_twin_of_it():
+    says = Says("ALPHA = 4\nBETA = 7\nMENDED = 1")
+    faulty = Human("faulty", "ALPHA = 4\nBETA = 7\nLATE = 1")
+    result, _, _ = search(says, task=Late(), humans=[*HUMANS, faulty])
+    assert result.tally.scored == 1

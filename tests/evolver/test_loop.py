@@ -1,5 +1,7 @@
 """The loop on a problem without serving: determinism, budgets, worst cases, honest verdicts."""
 
+import itertools
+
 import pytest
 
 from evolver.budget import Limits
@@ -184,9 +186,11 @@ def test_refusals_come_back_to_the_proposer(bowls, humans):
 
 
 def test_seconds_end_a_run(bowls, lines, humans):
-    settings = SearchSettings(barren=10**9)
-    result = Search(bowls(), [lines], humans, Limits(seconds=2.0), settings).run()
+    settings, clock = SearchSettings(barren=10**9), itertools.count()
+    ticks = Limits(seconds=400.0)
+    result = Search(bowls(), [lines], humans, ticks, settings, clock=lambda: next(clock)).run()
     assert result.generations >= 1
+    assert result.seconds < 500.0
 
 
 def test_the_same_human_counts_once_and_refused_ones_are_reported(bowls, lines, humans):
