@@ -1,7 +1,7 @@
 """What happened in a run, as numbered events: for the terminal, the store and a later resume.
 
-    run_started         title, objective, seed, windows {split: [names]}, rungs [names], arms,
-                        evaluation_cost
+    run_started         title, objective, regime, seed, windows {split: [names]}, rungs [names],
+                        arms, evaluation_cost
     human_scored        active, and the fields of candidate_scored
     candidate_refused   proposer, ask, idea, attempt, text, refusals [{line, code, reason, mend}]
     candidate_unusable  proposer, ask, attempt, reason (no candidate could be read in the answer)
@@ -9,16 +9,17 @@
     proposer_failed     proposer, ask, reason, attempt, left_out (for the rest of the run)
     answered            answers, tokens, price_usd: a wave of proposals was judged
     evaluated           rung, jobs, cost: a chunk of jobs was scored
-    candidate_dropped   proposer, ask, idea, name, parents, rung, reason ("fault", "twin", "slower",
-                        "hopeless"), score, bar, fault, objectives, text, parameters
-    candidate_scored    proposer, ask, name, idea, parents, score, parent_score, gain, text,
-                        parameters, objectives, fault, niche, island
+    candidate_dropped   proposer, ask, idea, attempt, name, parents, rung, reason ("fault", "twin",
+                        "slower", "hopeless", "budget"), score, bar, fault, objectives, text,
+                        parameters
+    candidate_scored    proposer (of the structure), arm, ask, name, idea, parents, score,
+                        parent_score, gain, text, parameters, objectives, fault, niche, island
     tuned               of, score_before, tried, and the fields of candidate_scored
     generation_done     best, best_score, best_human, best_human_score, evaluations, share, tokens,
-                        price_usd, proposed, refused, duplicates, dropped, scored, faulted,
-                        arms {proposer: {asked, scored, gain, share, evaluations, tokens,
+                        price_usd, proposed, refused, unusable, duplicates, failed, dropped, scored,
+                        faulted, arms {proposer: {asked, scored, gain, share, evaluations, tokens,
                         price_usd}}
-    finalist            name, score, varied (score on the variants, too)
+    finalist            name, score, varied (score on the variants; none if it was not tried)
     candidate_chosen    name, score, human, human_score (on the validation windows)
     sealed_opened       windows, humans
     run_finished        outcome, reason, gain, low, high, tried, finalists, rivals [{name, roles,
