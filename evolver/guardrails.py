@@ -129,7 +129,8 @@ def _ratio(mine: Sequence[float], theirs: Sequence[float]) -> tuple[float, float
 
 
 def _lost(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:
-    mine, theirs = pair.totals("rejected", "unfinished", "never_came")
+    """Those of warm-ups count, too: whoever drops them begins with less to do."""
+    mine, theirs = pair.totals("rejected", "unfinished", "never_came", "lost_early")
     few = max(FEW_REQUESTS, LOST_SHARE * pair.totals("requests")[1])
     yield Gate(
         "rejected",

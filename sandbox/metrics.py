@@ -35,7 +35,8 @@ class Metrics:
         objective_s: mean end-to-end time where a rejected or unfinished request counts ten times
             its unloaded time plus its age, and so does one that was due and never came.
         classes: numbers of each class by name, when there is more than one.
-        watched: what guardrails look at, see `sandbox.watched`; only in `flat`.
+        watched: what guardrails look at, see `sandbox.watched`, and `lost_early`: requests of the
+            warm-up that were rejected or never ended; only in `flat`.
     """
 
     latencies: Mapping[str, Mapping[str, float]]
@@ -107,7 +108,9 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     charged = _charged(outcome, alone_s, due, mine, done)
     watch = Watch(charged, alone_s, ids, online, promised, done)
     objective = _objective(charged, mine, done)
-    return Metrics(latencies, numbers, objective, classes, watched(watch, outcome, trace))
+    early = entered & ~mine & (outcome.state != FINISHED)
+    seen = {**watched(watch, outcome, trace), "lost_early": float(early.sum())}
+    return Metrics(latencies, numbers, objective, classes, seen)
 
 
 def _spread(values: Floats) -> dict[str, float]:

@@ -54,6 +54,16 @@ def route(request, instances, memory):
         return REJECT
     return instances[floor(random01(request.seed, 0) * len(instances))].id
 '''
+UNBURDENS = f'''"""Sends away what comes before anything is measured."""
+
+{
+    ROUTE.replace(
+        "def route(request, instances, memory):",
+        """def route(request, instances, memory):
+    if request.now_s < 5.0:
+        return REJECT""",
+    )
+}'''
 FAVOURS = f'''"""Lets one tenant wait for everybody else."""
 
 {ROUTE}
@@ -173,11 +183,12 @@ def worse(candidate, human):
         (DELAYS, {"ttft_p99_s", "smooth_goodput"}),
         (CROWDS, {"tpot_p99_s", "ttft_p99_s"}),
         (REJECTS, {"rejected"}),
+        (UNBURDENS, {"rejected"}),
         (FAVOURS, {"fairness", "starvation"}),
         (IDLES, {"offline", "rejected"}),
         (THRASHES, {"reconfigurations"}),
     ],
-    ids=["delays", "crowds", "rejects", "favours", "idles", "thrashes"],
+    ids=["delays", "crowds", "rejects", "unburdens", "favours", "idles", "thrashes"],
 )
 def test_a_cheat_breaks_the_guardrail_that_is_meant_for_it(task, human, cheat, gates):
     found = results(task, cheat)
