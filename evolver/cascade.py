@@ -224,6 +224,7 @@ class Cascade:
     def _drop(self, climber: Climber, rung: Rung, reason: str, bar: float) -> None:
         self.tally.dropped += 1
         self.tally.faulted += reason == "fault"
+        self.evaluator.forget(climber.digest, [*self._probe_windows, *climber.results])
         self.on_drop(climber.candidate, reason, climber.score, bar)
         self.chronicle.dropped(climber.candidate, climber.results, rung.name, reason,
                                climber.score, bar)  # fmt: skip

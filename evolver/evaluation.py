@@ -30,7 +30,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Evaluator:
-    """The only way to a score: remembers every result, so that nothing is simulated twice.
+    """The only way to a score: remembers results, so that nothing is simulated twice.
 
     Args:
         task: what scores.
@@ -68,6 +68,12 @@ class Evaluator:
         """Results of all trials, beside the search's budget."""
         self._run_all(trials, windows, rung, proof=True)
         return self._found(trials, windows)
+
+    def forget(self, digest: str, windows: Sequence[str]) -> None:
+        """Nobody will ask for these again: a long run holds the results of its members only."""
+        for window in windows:
+            self.known.pop((digest, window), None)
+            self._run.discard((digest, window))
 
     def _found(self, trials: Sequence[Trial], windows: Sequence[str]) -> list[Results]:
         return [{w: self.known[trial.digest, w] for w in windows} for trial in trials]
