@@ -8,6 +8,7 @@ code gets light objects with plain numbers, the functions it may name, and nothi
 from __future__ import annotations
 
 import ctypes
+import dis
 import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +26,9 @@ from sandbox.records import records
 from sandbox.source import PolicySource
 from sandbox.views import Light, Rows, View, view_of
 
-_OFFSETS: dict[str, int] = {name: place[1] for name, place in (FRAME.fields or {}).items()}
+_PLACES: dict[str, int] = {name: at[1] // 8 for name, at in (FRAME.fields or {}).items()}
+_Frame = ctypes.c_int64 * (FRAME.itemsize // 8)  # every field but `value`, which is a float
+_FUEL, _STATUS, _SCRATCH_USED = _PLACES["fuel"], _PLACES["status"], _PLACES["scratch_used"]
 Value = Any  # a number, a light object or a list of either
 _WRITTEN = {"new_plan", "moves", "entries", "branches", "cluster"}
 
@@ -147,12 +150,18 @@ Entry = Callable[[Any, Any, int], int]
 
 
 def _entry(function: Callable[..., int], hook: str, parameters: int) -> Entry:
-    arguments = [_Argument(name, kind, hook) for name, kind in hooks()[hook].parameters]
+    used = {one.argval for one in dis.get_instructions(function.__code__)}
+    given = [_Argument(name, kind, hook) for name, kind in hooks()[hook].parameters]
+    # what the hook never names is not read: half of the time of a small one went there
+    arguments = [one if f"v_{one.name}" in used else None for one in given]
+    written = [(k, one) for k, one in enumerate(arguments) if one and (one.memory or one.written)]
+    rotation, constants = _PLACES["rotation"], _PLACES["parameters"]
 
     def entry(answer: Value, _error: Value, address: int) -> int:
-        state = CallState(_integer(address, "fuel"), _integer(address, "rotation"))
-        values = [argument.read(address) for argument in arguments]
-        vector = _floats(_integer(address, "parameters"), parameters)
+        frame = _Frame.from_address(address)
+        state = CallState(frame[_FUEL], frame[rotation])
+        values = [argument.read(frame) if argument else None for argument in arguments]
+        vector = _floats(frame[constants], parameters)
         failed = False
         try:
             answer[0] = function(state, list(vector), *values)
@@ -160,9 +169,9 @@ def _entry(function: Callable[..., int], hook: str, parameters: int) -> Entry:
             # The kind of fault is in the state; nothing else may cross into native code.
             failed = True
             state.status = state.status or OTHER
-        for argument, value in zip(arguments, values, strict=True):
-            argument.write(address, value)
-        _leave(address, state)
+        for place, argument in written:
+            argument.write(frame, values[place])
+        _leave(frame, address, state)
         return int(failed)
 
     return entry
@@ -173,39 +182,37 @@ class _Argument:
 
     def __init__(self, name: str, kind: Kind, hook: str) -> None:
         self.name = name
+        self._place, self._count = _PLACES[name], _PLACES.get(f"n_{name}", 0)
         self.rows = kind.name == "rows"
         self.memory = kind.name == "vector"
         self.written = name in _WRITTEN or (hook == "tune" and name == "instance")
         record = kind.record.removeprefix("New")
         self.view: View | None = view_of(record) if record else None
 
-    def read(self, address: int) -> Value:
-        place = _integer(address, self.name)
+    def read(self, frame: Value) -> Value:
+        place = frame[self._place]
         if self.view is None:
             return list(_floats(place, contract.MEMORY_SLOTS))
         if self.rows:
-            return self.view.read_rows(place, _integer(address, f"n_{self.name}"))
+            return self.view.read_rows(place, frame[self._count])
         return self.view.read(place)
 
-    def write(self, address: int, value: Value) -> None:
-        place = _integer(address, self.name)
+    def write(self, frame: Value, value: Value) -> None:
+        place = frame[self._place]
         if self.view is None:
             _floats(place, contract.MEMORY_SLOTS)[:] = value
-        elif self.written and self.rows:
+        elif self.rows:
             self.view.write_rows(place, value)
-        elif self.written:
+        else:
             self.view.write(place, value)
-
-
-def _integer(address: int, name: str) -> int:
-    return ctypes.c_int64.from_address(address + _OFFSETS[name]).value
 
 
 def _floats(address: int, count: int) -> Value:
     return (ctypes.c_double * count).from_address(address) if count else []
 
 
-def _leave(address: int, state: CallState) -> None:
-    for name in ("fuel", "status", "scratch_used"):
-        ctypes.c_int64.from_address(address + _OFFSETS[name]).value = getattr(state, name)
-    ctypes.c_double.from_address(address + _OFFSETS["value"]).value = state.value
+def _leave(frame: Value, address: int, state: CallState) -> None:
+    frame[_FUEL], frame[_STATUS], frame[_SCRATCH_USED] = (
+        state.fuel, state.status, state.scratch_used,
+    )  # fmt: skip
+    ctypes.c_double.from_address(address + 8 * _PLACES["value"]).value = state.value
