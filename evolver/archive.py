@@ -65,7 +65,7 @@ class ArchiveSettings:
     islands: int = 2
     island_size: int = 24
     migrate_every: int = 4
-    greedy: float = 0.5
+    greedy: float = 0.7
 
 
 class Archive:
@@ -86,6 +86,10 @@ class Archive:
     def islands(self) -> int:
         """Number of islands."""
         return len(self._islands)
+
+    def known(self, digest: str) -> Member | None:
+        """Whoever was ever added under a digest."""
+        return self._all.get(digest)
 
     def members(self) -> list[Member]:
         """Everyone ever added, best first, those that their island dropped included."""

@@ -51,6 +51,7 @@ class Cascade:
 
     Attributes:
         hopeless: a score from which on a candidate never goes on.
+        behind: how far behind its parent, on the same windows, a candidate still goes on.
         on_drop: told who ended early, why, at which score, and which was needed.
         standings: how each candidate of the run did, by digest.
     """
@@ -63,6 +64,7 @@ class Cascade:
     tally: Tally
     yardstick: Yardstick
     hopeless: float
+    behind: float
     on_drop: Callable[[Candidate, str, float, float], None]
     standings: dict[str, Standing] = field(default_factory=dict)
     _behaviours: dict[Behaviour, str] = field(default_factory=dict, init=False)
@@ -170,7 +172,11 @@ class Cascade:
             return "fault"
         if self._twin(climber.digest, height, climber.results) is not None:
             return "twin"
-        return "hopeless" if climber.score >= self.hopeless else None
+        if climber.score >= self.hopeless:
+            return "hopeless"
+        parent = climber.candidate.request.parent.results
+        bar = self.yardstick.score({window: parent[window] for window in climber.results})
+        return "slower" if climber.score > bar * (1.0 + self.behind) else None
 
     def _stand(self, climber: Climber, height: int, reason: str | None) -> None:
         """Note how it did; a twin did as well as the one it equals."""

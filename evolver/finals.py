@@ -50,16 +50,18 @@ class Finals:
     def _distinct(self, members: Sequence[Member]) -> tuple[list[Member], list[str]]:
         """Those that behave differently, from each other and from every human.
 
-        One that breaks a guardrail on the training windows already would only lose in the end: it
-        is left out, and the sentences of these guardrails come second.
+        A human's text with other constants is that human, tuned, and no candidate. One that breaks
+        a guardrail on the training windows already would only lose in the end: it is left out, and
+        the sentences of these guardrails come second.
         """
         human = self.founders.best
+        texts = {member.program.canonical for member in self.founders.members}
         seen = {_behaviour(member) for member in self.founders.members}
         chosen: list[Member] = []
         broken: list[str] = []
         for member in members:
             behaviour = _behaviour(member)
-            if behaviour in seen:
+            if behaviour in seen or member.program.canonical in texts:
                 continue
             gates = self.task.gates(member.results, human.results)
             refused = [gate.sentence for gate in gates if not gate.passed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evolver.archive import Member
 from evolver.chronicle import Chronicle
@@ -13,6 +13,7 @@ from evolver.journal import first_fault
 from evolver.task import Human, Refused, Results, Split, Task
 
 HUMAN, VETERAN = "human", "veteran"
+TUNED = ", tuned"  # behind the name of a human with other constants
 _NOBODY = (
     "No human policy could be verified and run on the training windows: give at least one that "
     "works, and see the refusals and faults above."
@@ -44,6 +45,20 @@ class Founders:
     def able(self) -> list[Member]:
         """Everyone who runs without a fault."""
         return [m for m in (*self.members, *self.veterans) if first_fault(m.results) is None]
+
+    def with_tuned(self, members: Sequence[Member]) -> Founders:
+        """Each human also with the best constants among the members, who come best first.
+
+        Whoever found them: a human's text with other constants is no candidate.
+        """
+        everyone = list(self.members)
+        for human in self.members:
+            text, name = human.program.canonical, human.name.removesuffix(TUNED) + TUNED
+            best = next((one for one in members if one.program.canonical == text), human)
+            if best.digest not in {one.digest for one in everyone}:
+                everyone = [one for one in everyone if one.name != name]
+                everyone.append(replace(best, name=name, origin=HUMAN, idea=human.idea))
+        return replace(self, members=tuple(everyone))
 
 
 def found(

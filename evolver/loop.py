@@ -17,7 +17,7 @@ from evolver.cascade import Cascade
 from evolver.chronicle import Chronicle
 from evolver.evaluation import Evaluator, Keep
 from evolver.finals import Finals
-from evolver.founders import HUMAN, found
+from evolver.founders import HUMAN, TUNED, found
 from evolver.history import History
 from evolver.journal import EventSink, Journal
 from evolver.progress import SILENT, Progress
@@ -38,6 +38,7 @@ class SearchSettings:
     Attributes:
         batch: candidates of one generation.
         hopeless: a score from which on a candidate never goes on to the next rung.
+        behind: how far behind its parent, on the same windows, a candidate still goes on.
         tries: proposals for one place of a batch, repairs and duplicates included.
         inspirations: other members that a proposer is shown.
         tuner: the tuner of constants takes part in the search.
@@ -51,13 +52,14 @@ class SearchSettings:
     """
 
     seed: int = 0
-    batch: int = 16
+    batch: int = 8
     hopeless: float = 1.5
+    behind: float = 0.02
     tries: int = 4
     inspirations: int = 6
     tuner: bool = True
-    tuned_humans: int = 3
-    human_share: float = 0.2
+    tuned_humans: int = 2
+    human_share: float = 0.1
     varied_share: float = 0.1
     finalists: int = 6
     smallest_gain: float = MIN_GAIN
@@ -197,7 +199,7 @@ class Search:
         self._founders = founders
         self._cascade = Cascade(
             self._task, self._evaluator, self._budget, self._bandit, self._chronicle,
-            self._intake.tally, founders.yardstick, s.hopeless, self._dropped,
+            self._intake.tally, founders.yardstick, s.hopeless, s.behind, self._dropped,
         )  # fmt: skip
         for member in (*founders.members, *founders.veterans):
             self._intake.know(member.digest, member.name)
@@ -226,7 +228,7 @@ class Search:
             self._learn(places)
             best = min((best, *found), key=lambda member: member.rank)
         if best is not human:
-            tuned = replace(best, name=f"{human.name}, tuned", origin=HUMAN, idea=human.idea)
+            tuned = replace(best, name=f"{human.name}{TUNED}", origin=HUMAN, idea=human.idea)
             self._founders = replace(self._founders, members=(*self._founders.members, tuned))
             self._archive.add(tuned)
             self._chronicle.tuned(tuned, human, tried)
@@ -271,13 +273,18 @@ class Search:
         parents = {c.trial.digest: c for c in candidates}
         for member in self._cascade.climb(candidates, self._searching):
             candidate = parents[member.digest]
-            arm, parent = candidate.proposal.proposer, candidate.request.parent
+            arm, parent = candidate.proposal.proposer, self._parent(candidate)
             self._archive.add(member, candidate.request.island)
             self._bandit.account(arm).scored += 1
             over_parent = math.log(parent.score / member.score)
             self._bandit.earn(arm, math.log(self._best.score / member.score), over_parent)
             self._tell(candidate, member, math.log(self._best.score / member.score))
             self._best = min(self._best, member, key=lambda m: m.rank)
+
+    def _parent(self, candidate: Candidate) -> Member:
+        """What was really changed: the tuner may choose another than it was offered."""
+        named = candidate.proposal.parents[:1]
+        return (self._archive.known(named[0]) if named else None) or candidate.request.parent
 
     def _tell(self, candidate: Candidate, member: Member, over_best: float) -> None:
         """Note for proposers what a new structure brought; constants are the tuner's business."""
@@ -319,7 +326,8 @@ class Search:
         )  # fmt: skip
 
     def _finish(self) -> RunResult:
-        founders, settings = self._founders, self._settings
+        founders = self._founders.with_tuned(self._archive.members())
+        settings = self._settings
         finals = Finals(
             self._task, self._evaluator, self._budget, self._chronicle, founders, settings.finalists
         )

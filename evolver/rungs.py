@@ -15,6 +15,7 @@ from sandbox.windows import Windows
 
 SCREEN_KEEP, HALF_KEEP = 0.5, 0.4  # one in five is worth all windows
 FEWEST_TO_HALVE = 5  # with fewer training windows one screen is enough
+PROBE_SHARE = 1 / 8  # of all training windows: a dearer probe costs more than it saves
 LIGHT, HEAVY = 1 / 6, 5 / 6  # quantiles of load
 
 
@@ -23,7 +24,7 @@ def rungs_of(windows: Windows) -> tuple[Rung, ...]:
     ranked = [window.name for window in sorted(windows.training, key=_load)]
     screen = ranked[len(ranked) // 2]
     rungs = [Rung("screen", (screen,), SCREEN_KEEP)]
-    if windows.probe is not None:
+    if windows.probe is not None and _is_cheap(windows.probe, windows.training):
         rungs.insert(0, Rung("probe", (windows.probe.name,), counts=False))
     half: tuple[str, ...] = ()
     if len(ranked) >= FEWEST_TO_HALVE:
@@ -32,6 +33,11 @@ def rungs_of(windows: Windows) -> tuple[Rung, ...]:
     seen = {screen, *half}
     rest = tuple(window.name for window in windows.training if window.name not in seen)
     return (*rungs, Rung("training", rest))
+
+
+def _is_cheap(probe: Scenario, training: Sequence[Scenario]) -> bool:
+    """Where windows are small the screen finds faults and twins as soon."""
+    return len(probe.trace) <= PROBE_SHARE * sum(len(window.trace) for window in training)
 
 
 def _load(window: Scenario) -> tuple[float, str]:

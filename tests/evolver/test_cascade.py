@@ -131,3 +131,11 @@ def test_what_mends_a_faulty_human_is_no_twin_of_it():
     faulty = Human("faulty", "ALPHA = 4\nBETA = 7\nLATE = 1")
     result, _, _ = search(says, task=Late(), humans=[*HUMANS, faulty])
     assert result.tally.scored == 1
+
+
+def test_what_falls_behind_its_parent_stops_after_the_first_window():
+    _, log, _ = search(Says("ALPHA = 5\nBETA = 1"), humans=HUMANS[1:], behind=0.0)
+    (dropped,) = log.of(EventKind.CANDIDATE_DROPPED)
+    assert (dropped.data["rung"], dropped.data["reason"]) == ("first", "slower")
+    _, log, _ = search(Says("ALPHA = 5\nBETA = 1"), humans=HUMANS[1:], behind=9.0)
+    assert not log.of(EventKind.CANDIDATE_DROPPED)

@@ -1,5 +1,9 @@
 """The serving task: refusals as data, faults as worst cases, guardrails that hold."""
 
+from dataclasses import replace
+
+import pytest
+
 from evolver import library
 from evolver.serving_task import ServingTask
 from evolver.task import Description, Job, Refused, Split, WindowResult
@@ -95,3 +99,12 @@ def test_niches_tell_scopes_apart():
         for name in ("least_loaded", "shortest_predicted_first", "static_plan")
     }
     assert len(niches) == 3
+
+
+@pytest.mark.parametrize(("requests", "probed"), [(5, True), (9, False)])
+def test_a_probe_that_costs_nearly_what_a_window_does_is_left_out(requests, probed):
+    windows = replace(WINDOWS, probe=scenario("probe", requests))
+    names = [
+        rung.name for rung in ServingTask(FakePool(None), windows, Description("t", "o")).cascade()
+    ]
+    assert (names[0] == "probe") == probed
