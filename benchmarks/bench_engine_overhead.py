@@ -26,7 +26,7 @@ from evolver.budget import Limits
 from evolver.loop import Memory, Search, SearchSettings
 from evolver.proposer import Proposal, ProposalRequest
 from evolver.record import RunRecord
-from evolver.run_start import RunStart
+from evolver.run_start import RunStart, Writers
 from evolver.task import (
     Description,
     Gate,
@@ -206,7 +206,7 @@ def measured(count: int, profile: cProfile.Profile | None = None) -> dict[str, f
     humans = tuple(Human(f"human {k}", json.dumps([float(k)] * len(BEST))) for k in range(4))
     with tempfile.TemporaryDirectory() as folder:
         store = PolicyStore.open(Path(folder) / "store.db")
-        start = RunStart(Limits(evaluations=count * COST_SHARE), humans, Memory(), (), {})
+        start = RunStart(Limits(evaluations=count * COST_SHARE), humans, Memory(), Writers(), {})
         with RunRecord.begin(store, start) as record:
             search = Search(
                 task, (proposer,), humans, start.limits, SearchSettings(seed=1), (record,),

@@ -79,7 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--evaluations", type=float, default=EVALUATIONS)
     parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="these scenarios only")
-    parser.add_argument("--arms", nargs="+", help="these arms only")
+    parser.add_argument("--arms", nargs="+", help="the engine beside these arms only")
     parser.add_argument("--aside", action="store_true", help="the scenarios kept aside, too")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
                         help="settings of the engine's search")  # fmt: skip
@@ -205,7 +205,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     task = serving_task(problem, windows, LocalPool((*windows.scenarios, *unseen)))
     judge = Judge(task, people, [one.name for one in (*windows.sealed, *unseen)])
     line |= {"humans": judge.human_objectives, "judged_on": judge.unseen}
-    for arm in options.arms or ARMS:
+    for arm in ["engine", *options.arms] if options.arms else ARMS:
         before_s = _cpu_s()
         watched = Watched(task, judge.yardstick, one_rung=arm != "engine")
         contest = Contest(

@@ -317,10 +317,19 @@ def engine(contest: Contest) -> Found:
     )
     result = search.run()
     known = {member.digest: member for member in result.members}
-    tuned = [member for member in result.members if member.name.endswith(", tuned")]
-    chosen = [*(known[digest] for digest in sink.digests), *tuned]
+    chosen = [*(known[digest] for digest in sink.digests), *_tuned(contest, result.members)]
     trials = tuple(Trial(member.program, member.parameters) for member in chosen)
     return Found(trials, result.members[0].score, result.evaluations, len(result.members))
+
+
+def _tuned(contest: Contest, members: Sequence[Member]) -> list[Member]:
+    """Each human's text with the best constants that were found."""
+    programs = [contest.task.verify(human.text, human.name) for human in contest.humans]
+    texts = {one.canonical for one in programs if not isinstance(one, Refused)}
+    best: dict[str, Member] = {}
+    for member in members:
+        best.setdefault(member.program.canonical, member)
+    return [member for text, member in best.items() if text in texts]
 
 
 ARMS: Mapping[str, Arm] = {

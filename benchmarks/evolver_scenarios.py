@@ -83,10 +83,10 @@ class Scenario:
 
 
 def _fleet(model: str, spot: bool = False, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    """A cluster in its words: GPUs by type, and whatever else."""
+    """A cluster in its words: GPUs by type, and whatever else; queues are re-keyed each second."""
     counts = {gpu: more.pop(gpu) for gpu in ("H100", "A100", "L40S") if gpu in more}
     pool = [{"gpu": gpu, "count": count, "spot": spot} for gpu, count in counts.items()]
-    return {"model": model, "pool": pool, **more}
+    return {"model": model, "pool": pool, "tick": {"rekey_s": 1.0}, **more}
 
 
 SMALL, MIDDLE = "Llama-3.1-8B", "Qwen3-32B"
