@@ -28,6 +28,8 @@ FEW_STARVED, STARVED_SHARE = 2.0, 0.001
 FAIR_SLACK = 0.25  # a class or tenant may be slowed by so much for the good of all
 FAIR_ERRORS = 3.0  # and by so many standard errors; slowdowns spread about as wide as their mean
 FEWEST_OF_GROUP = 30  # requests, for a mean to say anything
+WARMUP_SLACK = 0.01  # requests of the warm-up may take so much longer,
+WARMUP_SHARE = 0.5  # and by so much of the time that those measured save
 OFFLINE_SLACK = 0.02  # offline work finished may be less by so much
 OFFLINE_TIMES = 1.5  # and its mean time so many times as long, unless within what is promised
 REPLANS_PER_HOUR = 12.0  # so many reconfigurations are never too many,
@@ -155,7 +157,7 @@ def _starvation(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:
 
 
 def _fairness(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:
-    """The class or tenant whose slowdown grew most for its size."""
+    """The class, tenant or warm-up whose slowdown grew most for its size."""
     heads = sorted({name for result in pair.human for name in result.metrics})
     groups = [name.removeprefix("requests_") for name in heads if name.startswith("requests_")]
     found = []
@@ -177,6 +179,27 @@ def _fairness(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:
         f"{group.replace('_', ' ').capitalize()} fares worst: {slowed:.3g} times as long as alone "
         f"(human: {before:.3g}; at most x{limit:.3g}){evenness}.",
     )
+
+
+def _warmup(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:
+    """Time that is not saved but moved to requests that are not measured.
+
+    Putting those last that came before others changes the sum of all times by nothing; a policy
+    that is better is so for the requests of the warm-up as well.
+    """
+    mine, theirs = pair.totals("charged_warmup_s")
+    saved = math.fsum(
+        (other.objective - one.objective) * _value(other, "requests", 0.0)
+        for one, other in zip(pair.candidate, pair.human, strict=True)
+    )
+    if theirs > 0.0:
+        most = WARMUP_SLACK * theirs + WARMUP_SHARE * max(saved, 0.0)
+        yield Gate(
+            "warmup",
+            mine - theirs <= most,
+            f"Requests before the measured ones took {mine - theirs:+.3g} s in all, and those "
+            f"measured {-saved:+.3g} s (at most {most:+.3g} s may be moved to the former).",
+        )
 
 
 def _offline(pair: Pair, cluster: ClusterSpec) -> Iterator[Gate]:
@@ -233,6 +256,7 @@ _GUARDS: tuple[Callable[[Pair, ClusterSpec], Iterator[Gate]], ...] = (
     _lost,
     _starvation,
     _fairness,
+    _warmup,
     _offline,
     _replans,
     _price,

@@ -212,7 +212,7 @@ def gain_at(history: RunHistory, step: Step) -> float:
 
 def gain_over(human: Scored | None, score: float) -> float:
     """Gain of a score over a human policy's, over 1 when there is none."""
-    return 1.0 - score / (human.score if human else 1.0)
+    return 1.0 - score / ((human.score if human else 1.0) or 1.0)
 
 
 def searched(history: RunHistory) -> float | None:

@@ -35,8 +35,8 @@ class Metrics:
         objective_s: mean end-to-end time where a rejected or unfinished request counts ten times
             its unloaded time plus its age, and so does one that was due and never came.
         classes: numbers of each class by name, when there is more than one.
-        watched: what guardrails look at, see `sandbox.watched`, and `lost_early`: requests of the
-            warm-up that were rejected or never ended; only in `flat`.
+        watched: what guardrails look at, see `sandbox.watched`, and how the warm-up's requests
+            fared: they are no part of the objective, and nobody shall pay with them; only in `flat`.
     """
 
     latencies: Mapping[str, Mapping[str, float]]
@@ -108,8 +108,7 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     charged = _charged(outcome, alone_s, due, mine, done)
     watch = Watch(charged, alone_s, ids, online, promised, done)
     objective = _objective(charged, mine, done)
-    early = entered & ~mine & (outcome.state != FINISHED)
-    seen = {**watched(watch, outcome, trace), "lost_early": float(early.sum())}
+    seen = {**watched(watch, outcome, trace), **_early(outcome, alone_s, entered & ~mine, online)}
     return Metrics(latencies, numbers, objective, classes, seen)
 
 
@@ -254,6 +253,21 @@ def _objective(charged: Floats, mine: NDArray[np.bool_], done: NDArray[np.bool_]
         return float("nan")
     parts = (charged[done].sum(), charged[mine & ~done].sum(), charged[late].sum())
     return float((parts[0] + parts[1] + parts[2]) / counted)
+
+
+def _early(
+    outcome: Outcome, alone_s: Floats, early: NDArray[np.bool_], online: NDArray[np.bool_]
+) -> dict[str, float]:
+    """Requests of the warm-up that were lost, and the online ones as a group like a class."""
+    done = early & (outcome.state == FINISHED)
+    charged = _charged(outcome, alone_s, np.full(len(early), np.nan), early, done)
+    group = early & online
+    return {
+        "lost_early": float((early & ~done).sum()),
+        "requests_warmup": float(group.sum()),
+        "charged_warmup_s": float(charged[group].sum()),
+        "alone_warmup_s": float(alone_s[group].sum()),
+    }
 
 
 def _never_came(outcome: Outcome, setup: Setup, alone_s: Floats, warmup_s: float) -> Floats:

@@ -64,6 +64,17 @@ UNBURDENS = f'''"""Sends away what comes before anything is measured."""
         return REJECT""",
     )
 }'''
+NEGLECTS = f'''"""Lets wait what came before anything is measured."""
+
+{ROUTE}
+
+def priority(request, instance, memory):
+    return 1e9 if request.now_s - request.age_s < 5.0 else 0.0
+
+
+def admit(request, instance, memory):
+    return request.now_s - request.age_s >= 5.0 or instance.running_requests == 0
+'''
 FAVOURS = f'''"""Lets one tenant wait for everybody else."""
 
 {ROUTE}
@@ -184,11 +195,12 @@ def worse(candidate, human):
         (CROWDS, {"tpot_p99_s", "ttft_p99_s"}),
         (REJECTS, {"rejected"}),
         (UNBURDENS, {"rejected"}),
+        (NEGLECTS, {"fairness"}),
         (FAVOURS, {"fairness", "starvation"}),
         (IDLES, {"offline", "rejected"}),
         (THRASHES, {"reconfigurations"}),
     ],
-    ids=["delays", "crowds", "rejects", "unburdens", "favours", "idles", "thrashes"],
+    ids=["delays", "crowds", "rejects", "unburdens", "neglects", "favours", "idles", "thrashes"],
 )
 def test_a_cheat_breaks_the_guardrail_that_is_meant_for_it(task, human, cheat, gates):
     found = results(task, cheat)

@@ -18,6 +18,7 @@ BASE = {
     "reconfigurations": 1.0, "total_s": 60.0, "price_usd": 1.0, "tenant_fairness": 0.9,
     "requests_class_1": 400.0, "charged_class_1_s": 800.0, "alone_class_1_s": 400.0,
     "requests_tenant_3": 100.0, "charged_tenant_3_s": 300.0, "alone_tenant_3_s": 100.0,
+    "requests_warmup": 200.0, "charged_warmup_s": 400.0, "alone_warmup_s": 200.0,
     "offline_requests": 50.0, "offline_finished": 50.0, "offline_charged_s": 2e5,
 }  # fmt: skip
 METRICS = st.floats(1e-3, 1e6) | st.sampled_from((0.0, math.nan))
@@ -43,6 +44,8 @@ def broken(**changes):
         ({"tpot_p99_s": 0.18}, "tpot_p99_s"),
         ({"rejected": 2.0}, "rejected"),
         ({"unfinished": 1.0, "never_came": 1.0}, "rejected"),
+        ({"lost_early": 2.0}, "rejected"),
+        ({"charged_warmup_s": 440.0}, "warmup"),
         ({"starved": 6.0}, "starvation"),
         ({"charged_class_1_s": 1600.0}, "fairness"),
         ({"charged_tenant_3_s": 800.0}, "fairness"),
@@ -88,6 +91,14 @@ def test_one_bad_window_is_not_averaged_away_by_a_good_one():
 )
 def test_one_request_or_a_small_change_breaks_none(changes):
     assert broken(**changes) == set()
+
+
+@pytest.mark.parametrize(("earlier_s", "kept"), [(-40.0, True), (55.0, True), (70.0, False)])
+def test_time_is_saved_not_moved_to_those_who_are_not_measured(earlier_s, kept):
+    mine = results(charged_warmup_s=400.0 + earlier_s)
+    mine["b"] = replace(mine["b"], objective=0.8)  # 100 s of 500 requests
+    gates = {gate.name: gate.passed for gate in guardrails(mine, results(), CLUSTER)}
+    assert gates["warmup"] is kept
 
 
 def test_a_group_of_a_few_requests_is_no_group():

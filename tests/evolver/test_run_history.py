@@ -121,8 +121,10 @@ def test_chunks_of_evaluations_place_every_step():
 
 
 def test_a_veteran_is_a_candidate_and_nobody_to_beat():
-    told = history(scored(1, "h", 1.0, kind="human_scored", proposer="human"),
-                   scored(2, "v", 0.7, kind="human_scored", proposer="veteran"))
+    told = history(
+        scored(1, "h", 1.0, kind="human_scored", proposer="human"),
+        scored(2, "v", 0.7, kind="human_scored", proposer="veteran"),
+    )
     assert [one.name for one in told.baselines] == ["h"]
     assert told.best.name == "v"
     rows = [row for block in run_report(told).blocks if isinstance(block, Grid)
@@ -175,3 +177,8 @@ def test_whatever_a_database_holds_can_be_read(rows):
     assert len(until_end(told)) <= len(rows) + 1
     assert sum(reason.count for reason in reasons(told)) <= len(rows)
     lineage(told)
+
+
+def test_a_score_of_nothing_divides_nothing():
+    found = history(scored(0, "h", 0.0, kind="human_scored"), scored(1, "c", 0.5))
+    assert searched(found) == 0.5

@@ -116,3 +116,12 @@ def _totals(**values):
 def test_json_has_no_nan():
     nothing = outcome([-1.0] * 3, [-1.0] * 3, state.REJECTED)
     assert measured(nothing).to_json()["ttft_s"] == dict.fromkeys(("mean", "p50", "p95", "p99"))
+
+
+def test_requests_of_the_warm_up_are_a_group_of_their_own():
+    found = measured(outcome([0.5, 2.0, 4.0], [1.5, 4.0, 7.0]), warmup_s=1.5)
+    assert found.watched["requests_warmup"] == 2.0
+    assert found.watched["charged_warmup_s"] == pytest.approx(1.5 + 3.0)
+    assert found.objective_s == pytest.approx(5.0)
+    states = [state.REJECTED, state.FINISHED, state.FINISHED]
+    assert measured(outcome([-1, 2, 4], [-1, 4, 7], states), warmup_s=1.5).flat()["lost_early"] == 1
