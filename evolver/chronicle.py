@@ -48,6 +48,7 @@ class Chronicle:
             regime=dict(description.regime),
             seed=seed,
             windows={split.value: list(task.windows(split)) for split in Split},
+            units={split.value: len(set(map(task.unit, task.windows(split)))) for split in Split},
             rungs=[rung.name for rung in task.cascade()],
             arms=list(arms),
             evaluation_cost=evaluation_cost,

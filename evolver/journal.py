@@ -1,7 +1,7 @@
 """What happened in a run, as numbered events: for the terminal, the store and a later resume.
 
-    run_started         title, objective, regime, seed, windows {split: [names]}, rungs [names],
-                        arms, evaluation_cost
+    run_started         title, objective, regime, seed, windows {split: [names]}, units {split:
+                        number}, rungs [names], arms, evaluation_cost
     human_scored        active, and the fields of candidate_scored
     candidate_refused   proposer, ask, idea, attempt, text, refusals [{line, code, reason, mend}]
     candidate_unusable  proposer, ask, attempt, reason (no candidate could be read in the answer)

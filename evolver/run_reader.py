@@ -98,7 +98,11 @@ class Reader:
         self.history.objective = words(data.get("objective"))
         windows = mapping(data.get("windows"))
         order = [split.value for split in Split if split.value in windows]
-        self.history.windows = {split: len(items(windows[split])) for split in order}
+        units = mapping(data.get("units"))  # repeats and variants of a window are one
+        self.history.windows = {
+            split: int(number_or_none(units.get(split)) or len(items(windows[split])))
+            for split in order
+        }
         self._evaluation_cost = number(data.get("evaluation_cost"))
 
     def _evaluated(self, data: Data) -> None:

@@ -140,7 +140,6 @@ def evolve(
         limits = _limits(budget_seconds, budget_evaluations, budget_tokens, budget_usd)
         models = _models(model or (), api_base, limits)
         evolution, view = _searched(screen, _inputs(typed), limits, models, means)
-    screen.note(*evolution.windows.notes)
     _shown(screen, output, out, evolution, view)
     _next(screen, trace, evolution, view)
 
@@ -184,11 +183,14 @@ def _searched(
     from evolver.run_start import Writers
 
     problem = inputs.read(screen)
+    known = problem.windows().notes
+    screen.note(*known)  # before anything is spent: a short trace proves nothing
     with open_store() as store, EvolveView.on(screen, limits) as view:
         evolution = search(
             problem, limits, store, writers=Writers(tuple(models)), active=_active(), means=means,
             sinks=(view,), inputs=inputs.data(), progress=view,
         )  # fmt: skip
+    screen.note(*(note for note in evolution.windows.notes if note not in known))
     return evolution, view
 
 
