@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from sandbox import contract
 from sandbox.language.syntax import tune_ranges
+from sandbox.language.trees import expression_of, tree_of
 
 Kinds = dict[str, str]
 """Kind of record behind a name: `Instance`, or `Rows[Instance]` for a sequence of them."""
 
-_STUBS = ast.parse(inspect.getsource(contract)).body
+_STUBS = tree_of(inspect.getsource(contract)).body
 HOOKS: Mapping[str, tuple[tuple[str, str], ...]] = {
     node.name: tuple((a.arg, ast.unparse(a.annotation)) for a in node.args.args if a.annotation)
     for node in _STUBS
@@ -67,7 +68,7 @@ class Draft:
     @classmethod
     def read(cls, text: str, parameters: Mapping[str, float] | None = None) -> Draft:
         """Open a verified text; `parameters` replace the constants they name."""
-        tree, ranges = ast.parse(text), tune_ranges(text)
+        tree, ranges = tree_of(text), tune_ranges(text)
         draft = cls(ast.get_docstring(tree) or "")
         for node in tree.body:
             if isinstance(node, ast.FunctionDef):
@@ -166,7 +167,7 @@ class Draft:
 
 def expression(text: str) -> ast.expr:
     """The tree of one expression."""
-    return ast.parse(text, mode="eval").body
+    return expression_of(text)
 
 
 def parsed_function(text: str) -> ast.FunctionDef:
@@ -175,7 +176,7 @@ def parsed_function(text: str) -> ast.FunctionDef:
     Raises:
         TypeError: the text is something else.
     """
-    node = ast.parse(text).body[0]
+    node = tree_of(text).body[0]
     if not isinstance(node, ast.FunctionDef):
         raise TypeError("The text is no function definition: correct the template.")
     return node

@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from sandbox.cluster import ClusterSpec
 from sandbox.kernel.calls import CALLED, HOOKS
+from sandbox.language.trees import tree_of
 from sandbox.simulation import shares_prefixes
 from telemetry.trace import Trace
 
@@ -50,7 +51,7 @@ def keep_hooks(text: str, hooks: Collection[str]) -> str | None:
     """A library policy with these hooks only, comments kept; None when it has none of them."""
     lines = text.splitlines()
     kept = False
-    for node in ast.parse(text).body:
+    for node in tree_of(text).body:
         if not isinstance(node, ast.FunctionDef) or node.name not in HOOKS:
             continue
         if node.name in hooks:

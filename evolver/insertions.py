@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from evolver.draft import Draft, expression, names_in, parsed_function
 from evolver.sites import Site, condition_sites, score_sites, substituted
 from evolver.terms import BY_HOOK, PLACEHOLDERS, PLACEMENT, Term
+from sandbox.language.trees import tree_of
 
 COST_WEIGHT = (0.01, 10.0)  # new terms start within; costs are seconds, shares or counts
 FACTOR_WEIGHT = (0.1, 10.0)
@@ -75,7 +76,7 @@ def skip_some(draft: Draft, rng: random.Random) -> str | None:
     site, term = pair
     value = _placed(draft, term, site).id
     level = draft.add_constant("LIMIT", _log_uniform(0.2, 5.0, rng), 0.01, 100.0).id
-    site.insert(ast.parse(f"if {value} > {level}:\n    continue").body[0])
+    site.insert(tree_of(f"if {value} > {level}:\n    continue").body[0])
     return f"{site.function} leaves out instances with much {term.idea}"
 
 

@@ -10,6 +10,7 @@ from sandbox.contract import SCRATCH_FLOATS
 from sandbox.language.cost import REQUEST_HOOK_LIMIT, UNKNOWN_TURNS
 from sandbox.language.kinds import COUNTED_ENGINES, PLANNER_HOOKS, WRITERS, fields, hooks
 from sandbox.language.program import BUILTINS
+from sandbox.language.trees import tree_of
 from sandbox.policies import default_text
 
 _SCRATCH = (
@@ -42,7 +43,7 @@ def bounds() -> dict[str, str]:
 @functools.cache
 def toolkit_text() -> str:
     """Signature and docstring of every function a policy may call, without the hidden frame."""
-    tree = ast.parse(_source("toolkit.py"))
+    tree = tree_of(_source("toolkit.py"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     tools = [_tool(node) for node in functions if not node.name.startswith("_")]
     return "\n".join([*tools, _SCRATCH])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 
 from evolver.model_stream import MAX_REPLY_CHARACTERS
 from sandbox import contract
+from sandbox.language.trees import tree_of
 
 MAX_POLICY_BYTES = 16 * 1024
 MAX_IDEA_CHARACTERS = 120
@@ -162,9 +162,7 @@ def defines_hook(text: str) -> bool:
 
 def _parsed(text: str) -> ast.Module | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the compiler thinks of foreign escapes
-            return ast.parse(text)
+        return tree_of(text, foreign=True)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
 

@@ -17,6 +17,7 @@ from sandbox.language.inference import Inference
 from sandbox.language.kinds import PLANNER_HOOKS
 from sandbox.language.lengths import settle_lengths
 from sandbox.language.program import Program, check_writers, literal, read_program
+from sandbox.language.trees import tree_of
 from sandbox.source import PolicySource
 
 __all__ = ["PolicyRefused", "Refusal", "verify"]
@@ -128,7 +129,7 @@ def _cheaper(program: Program, hook: str) -> str:
 def _check_restricted(lowered: str) -> None:
     from RestrictedPython.compile import compile_restricted_exec
 
-    errors = compile_restricted_exec(ast.parse(lowered)).errors
+    errors = compile_restricted_exec(tree_of(lowered)).errors
     if errors:
         raise PolicyRefused(
             [Refusal(1, "restricted", "The second gate refused it.", "Write it more plainly.")]

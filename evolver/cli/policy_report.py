@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from evolver.report import Cell, Report, Tone
 from policy_store.records import AuditEntry, PolicyDetails, PolicyVersion
+from sandbox.language.trees import tree_of
 
 _TONES = {
     "active": Tone.GOOD, "approved": Tone.STRONG, "evaluated": Tone.STRONG, "refused": Tone.BAD,
@@ -70,7 +71,7 @@ def _library() -> list[tuple[str, str, str]]:
     from sandbox.policies import default_text
 
     def idea(text: str) -> str:
-        claim = ast.get_docstring(ast.parse(text)) or ""
+        claim = ast.get_docstring(tree_of(text)) or ""
         return " ".join(claim.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
 
     rows = [("default", "built in", idea(default_text()))]

@@ -12,6 +12,7 @@ import textwrap
 
 from sandbox.language.nodes import walk
 from sandbox.language.spelling import respelled
+from sandbox.language.trees import tree_of
 
 MAX_NAME, MAX_WORDS = 40, 5
 
@@ -20,7 +21,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 def claim_of(text: str) -> str:
     """The module's docstring: printable, at most 1,000 characters; empty without one."""
-    claim = ast.get_docstring(ast.parse(text)) or ""
+    claim = ast.get_docstring(tree_of(text)) or ""
     lines = "".join(c if c == "\n" or " " <= c <= "~" else " " for c in claim)[:1000].splitlines()
     wrapped = [part for line in lines for part in textwrap.wrap(line, 100) or [""]]
     return "\n".join(line.rstrip() for line in wrapped).strip()

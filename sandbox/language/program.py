@@ -12,6 +12,7 @@ from typing import TypeGuard
 from sandbox.errors import Refusal
 from sandbox.language import kinds
 from sandbox.language.nodes import walk
+from sandbox.language.trees import expression_of
 from sandbox.source import Tunable
 
 Ranges = dict[int, tuple[str, str] | None]  # `# tune:` comments by line
@@ -244,7 +245,7 @@ def _bounds(written: tuple[str, str] | None) -> tuple[float, float] | None:
 
 def _number(text: str) -> float | None:
     try:
-        value = literal(ast.parse(text, mode="eval").body)
+        value = literal(expression_of(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return value if value is not None and abs(value) < LARGEST else None

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from sandbox import toolkit
 from sandbox.language.kinds import tools
+from sandbox.language.trees import tree_of
 
 
 @functools.cache
@@ -28,7 +29,7 @@ def fields_read_by(tool: str) -> frozenset[str]:
 
 @functools.cache
 def _functions() -> dict[str, ast.FunctionDef]:
-    tree = ast.parse(inspect.getsource(toolkit))
+    tree = tree_of(inspect.getsource(toolkit))
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from sandbox.errors import PolicyRefused, Refusal
 from sandbox.language import canonical
 from sandbox.language.nodes import walk
+from sandbox.language.trees import tree_of
 
 MAX_BYTES, MAX_LINES = 16_384, 400
 MAX_BRACKETS, MAX_DEPTH, MAX_NODES, MAX_LOOPS = 24, 48, 6_000, 4
@@ -66,7 +67,7 @@ def parse(text: str) -> ast.Module:
     """
     check_text(text)
     try:
-        tree = ast.parse(text)
+        tree = tree_of(text)
     except SyntaxError as error:
         line = error.lineno or 1
         raise PolicyRefused([_syntax(line, error.msg)]) from None
