@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sandbox import contract
+from sandbox.language.program import literal
 from sandbox.language.syntax import tune_ranges
 from sandbox.language.trees import expression_of, tree_of
 
@@ -230,9 +231,9 @@ def _kinds_of(hook: str) -> tuple[str, ...]:
 
 def _written(value: ast.expr, replacement: float | None) -> ast.expr:
     """The value with a number put in its place, whole where it was whole."""
-    if replacement is None or not isinstance(value, ast.Constant | ast.UnaryOp):
+    if replacement is None:
         return value
-    whole = isinstance(value, ast.Constant) and isinstance(value.value, int)
+    whole = isinstance(literal(value), int) and float(replacement).is_integer()
     return expression(repr(int(replacement) if whole else float(replacement)))
 
 

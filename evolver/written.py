@@ -21,10 +21,14 @@ def written(text: str, parameters: Mapping[str, float], name: str = "policy") ->
 
     Raises:
         PolicyRefused: the text is no policy.
+        ValueError: what is written is another policy.
     """
     from sandbox.verifier import verify
 
     source = verify(text, name)
     if source.parameters() == {**source.parameters(), **parameters}:
         return source
-    return verify(Draft.read(text, parameters).text(), name)
+    found = verify(Draft.read(text, parameters).text(), name)
+    if any(parameters.get(one, value) != value for one, value in found.parameters().items()):
+        raise ValueError("the constants as written are not those that were given")
+    return found

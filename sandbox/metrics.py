@@ -36,7 +36,7 @@ class Metrics:
             its unloaded time plus its age, and so does one that was due and never came.
         classes: numbers of each class by name, when there is more than one.
         watched: what guardrails look at, see `sandbox.watched`, and how the warm-up's requests
-            fared: they are no part of the objective, and nobody shall pay with them; only in `flat`.
+            fared: no part of the objective, and nobody shall pay with them; only in `flat`.
     """
 
     latencies: Mapping[str, Mapping[str, float]]

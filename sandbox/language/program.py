@@ -95,9 +95,7 @@ def closest(name: str, known: list[str]) -> str:
     return f"Did you mean {' or '.join(matches)}?" if matches else ""
 
 
-def read_program(
-    tree: ast.Module, ranges: Ranges
-) -> Program:
+def read_program(tree: ast.Module, ranges: Ranges) -> Program:
     """Constants, hooks and helpers of a module; refusals are left in the program."""
     program = Program(tree)
     for node in tree.body:
@@ -138,9 +136,7 @@ def _read_function(program: Program, node: ast.FunctionDef) -> None:
     program.functions[name] = node
 
 
-def _read_constant(
-    program: Program, node: ast.Assign, ranges: Ranges
-) -> None:
+def _read_constant(program: Program, node: ast.Assign, ranges: Ranges) -> None:
     target = node.targets[0]
     if len(node.targets) != 1 or not isinstance(target, ast.Name):
         program.refuse(
@@ -164,8 +160,13 @@ def _read_constant(
 
 def _read_derived(program: Program, node: ast.Assign, name: str) -> None:
     for part in walk(node.value):
-        known = not isinstance(part, ast.Name) or part.id in _CONSTANT_CALLS or any(
-            part.id in names for names in (program.constants, program.derived, kinds.constants())
+        known = (
+            not isinstance(part, ast.Name)
+            or part.id in _CONSTANT_CALLS
+            or any(
+                part.id in names
+                for names in (program.constants, program.derived, kinds.constants())
+            )
         )
         if not isinstance(part, _CONSTANT_PARTS) or not known:
             program.refuse(
@@ -248,7 +249,9 @@ def _number(text: str) -> float | None:
         value = literal(expression_of(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return value if value is not None and abs(value) < LARGEST else None
+    if value is None or (isinstance(value, int) and abs(value) > 2**53):
+        return None
+    return value if abs(value) < LARGEST else None
 
 
 def _find_calls(program: Program) -> None:
@@ -344,9 +347,7 @@ def _visit(program: Program, name: str, done: dict[str, bool]) -> None:
 
 def answers(function: ast.FunctionDef) -> bool:
     """Does a function return any value?"""
-    return any(
-        isinstance(node, ast.Return) and node.value is not None for node in walk(function)
-    )
+    return any(isinstance(node, ast.Return) and node.value is not None for node in walk(function))
 
 
 def assigned_names(function: ast.FunctionDef) -> set[str]:
