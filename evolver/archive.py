@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from evolver.task import Program, Results
 
+HUMAN, VETERAN = "human", "veteran"  # origins that are no proposer's name
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -30,7 +32,7 @@ class Member:
     results: Results
     score: float
     niche: tuple[int, ...]
-    origin: str  # "human" or the name of a proposer, of the structure
+    origin: str  # HUMAN, VETERAN or the name of a proposer, of the structure
     idea: str
     parents: tuple[str, ...]
     generation: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from evolver.archive import HUMAN
 from evolver.asking import Answer, Pending, ask, ask_ahead
 from evolver.bandit import Bandit
 from evolver.budget import Budget
@@ -39,7 +40,7 @@ class Candidate:
         """Who wrote the structure: tuning moves numbers, but a human's becomes the tuner's."""
         parent = self.request.parent
         same = self.trial.program.canonical == parent.program.canonical
-        return parent.origin if same and parent.origin != "human" else self.proposal.proposer
+        return parent.origin if same and parent.origin != HUMAN else self.proposal.proposer
 
     @property
     def name(self) -> str:
@@ -115,9 +116,9 @@ class Intake:
     _failures: dict[str, int] = field(default_factory=dict, init=False)
     _seen: dict[str, str] = field(default_factory=dict, init=False)
 
-    def know(self, digest: str, name: str) -> bool:
-        """Mark a digest as seen under a name; was it new?"""
-        return self._seen.setdefault(digest, name) == name
+    def know(self, digest: str, name: str) -> None:
+        """What is proposed with this digest is a twin of this one."""
+        self._seen.setdefault(digest, name)
 
     @property
     def working(self) -> list[Proposer]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from evolver.archive import Member
+from evolver.archive import HUMAN, Member
 from evolver.bandit import Account
 from evolver.budget import Budget
 from evolver.errors import ProposerFailed, ReplyUnusable
@@ -63,7 +63,7 @@ class Chronicle:
         """A founder is no legal candidate."""
         self._journal.write(
             EventKind.CANDIDATE_REFUSED,
-            proposer="human",
+            proposer=HUMAN,
             ask="",
             idea=human.name,
             attempt=0,

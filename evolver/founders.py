@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from evolver.archive import Member
+from evolver.archive import HUMAN, VETERAN, Member
 from evolver.chronicle import Chronicle
 from evolver.errors import NothingToStartFrom
 from evolver.evaluation import Evaluator, Trial, Yardstick
 from evolver.journal import first_fault
 from evolver.task import Human, Refused, Results, Split, Task
 
-HUMAN, VETERAN = "human", "veteran"
 TUNED = ", tuned"  # behind the name of a human with other constants
 _NOBODY = (
     "No human policy could be verified and run on the training windows: give at least one that "
@@ -107,7 +106,7 @@ def _training(task: Task, results: Results) -> Results:
 def _member(
     task: Task, yardstick: Yardstick, human: Human, trial: Trial, results: Results, origin: str
 ) -> Member:
-    """A founder under its own name; a fault on the probe stays in its results."""
+    """A founder under its own name; its results are those that count, without the probe's."""
     training = _training(task, results)
     return Member(
         digest=trial.digest,

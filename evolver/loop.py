@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from evolver.archive import Archive, ArchiveSettings, Member
+from evolver.archive import HUMAN, Archive, ArchiveSettings, Member
 from evolver.bandit import Account, Bandit
 from evolver.budget import Budget, Limits
 from evolver.candidates import Candidate, Intake, Place, Tally, seed_for
@@ -17,7 +17,7 @@ from evolver.cascade import Cascade
 from evolver.chronicle import Chronicle
 from evolver.evaluation import Evaluator, Keep
 from evolver.finals import Finals
-from evolver.founders import HUMAN, TUNED, found
+from evolver.founders import TUNED, found
 from evolver.history import History
 from evolver.journal import EventSink, Journal
 from evolver.progress import SILENT, Progress

@@ -17,7 +17,7 @@ from evolver.exchanges import Exchange
 from evolver.history import History
 from evolver.journal import Event, EventKind
 from evolver.loop import RunResult
-from evolver.recorded_rows import RESULT, recorded_events, recorded_results
+from evolver.recorded_rows import EXCHANGE, RESULT, recorded_events, recorded_results
 from evolver.recordings import exchange_of
 from evolver.run_start import RunStart
 from evolver.task import WindowResult
@@ -29,7 +29,7 @@ from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import Evidence
 
 _log = logging.getLogger("evolver.record")
-_EXCHANGE, _STOPPED = "model_exchange", "stopped"
+_STOPPED = "stopped"
 _WAITS = frozenset({EventKind.CANDIDATE_DROPPED, EventKind.CANDIDATE_DUPLICATE,
                     EventKind.CANDIDATE_REFUSED, EventKind.HUMAN_SCORED})  # fmt: skip
 _FLUSH_AT = 64  # rows that wait at most
@@ -92,7 +92,7 @@ class RunRecord:
         """
         rows = store.runs.events(run)
         history = History(tuple(recorded_events(rows)), dict(recorded_results(rows)))
-        exchanges = [exchange_of(row.payload) for row in rows if row.kind == _EXCHANGE]
+        exchanges = [exchange_of(row.payload) for row in rows if row.kind == EXCHANGE]
         return cls(store, run, rows[-1].sequence if rows else 0, history, exchanges)
 
     def __enter__(self) -> RunRecord:
@@ -146,7 +146,7 @@ class RunRecord:
 
     def on_exchange(self, exchange: Exchange) -> None:
         """Keep what a model was asked and answered; at once, since it cost money."""
-        self._wait(_EXCHANGE, asdict(exchange))
+        self._wait(EXCHANGE, asdict(exchange))
         self._flush()
 
     def propose(self, verdict: Verdict, evidence: Evidence, author: str) -> str:

@@ -11,7 +11,7 @@ from evolver.errors import RecordStale
 from evolver.journal import Event, EventKind
 from evolver.task import WindowResult
 
-RESULT = "result"
+RESULT, EXCHANGE = "result", "model_exchange"  # kinds of rows beside the events
 _KINDS = frozenset(kind.value for kind in EventKind)
 _Count = Annotated[int, Field(ge=0, le=10**9)]
 _Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]

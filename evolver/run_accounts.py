@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from evolver.archive import HUMAN
 from evolver.run_history import Arm, Call, Rejected, RunHistory, Scored, Spent, Step
 
 _Try = TypeVar("_Try", Rejected, Scored)
@@ -76,7 +77,7 @@ def earned(history: RunHistory) -> list[Earned]:
     """A line for each proposer that was ever asked, best found first."""
     rejected, scored = _by_proposer(history.rejected), _by_proposer(history.scored)
     gains = _gains(history)
-    names = sorted({*rejected, *scored, *history.arms} - {"human"})
+    names = sorted({*rejected, *scored, *history.arms} - {HUMAN})
     lines = [
         _earned(
             name, rejected.get(name, []), scored.get(name, []), history.arms.get(name),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from evolver.archive import HUMAN
 from evolver.budget import Limits
 from policy_store.records import Run
 
@@ -81,7 +82,7 @@ class Scored:
     @property
     def human(self) -> bool:
         """Whether people wrote it; with constants tuned, too."""
-        return self.proposer == "human"
+        return self.proposer == HUMAN
 
     @property
     def gain(self) -> float | None:

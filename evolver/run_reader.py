@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from evolver.founders import VETERAN
+from evolver.archive import HUMAN, VETERAN
 from evolver.journal import EventKind
+from evolver.recorded_rows import EXCHANGE
 from evolver.run_history import (
     Arm,
     Call,
@@ -26,7 +27,6 @@ from evolver.run_history import (
 from evolver.task import Split
 from policy_store.records import Run
 
-EXCHANGE = "model_exchange"
 Data = Mapping[str, object]
 
 
@@ -138,7 +138,7 @@ class Reader:
             return
         active = data.get("active") is True
         before = len(self.history.curve)
-        self._lead(self._member(data, proposer="human", active=active), self.history.baselines)
+        self._lead(self._member(data, proposer=HUMAN, active=active), self.history.baselines)
         del self.history.curve[: len(self.history.curve) - 1 if before else 0]
 
     def _scored(self, data: Data) -> None:
@@ -160,7 +160,7 @@ class Reader:
         parent = self._parent(member)
         if parent is not None and parent.human:
             name = f"{words(data.get('of')) or parent.name}, tuned"
-            self._lead(replace(member, proposer="human", name=name), self.history.baselines)
+            self._lead(replace(member, proposer=HUMAN, name=name), self.history.baselines)
         else:
             self._lead(replace(member, proposer="tuner"), self.history.scored)
 
@@ -207,7 +207,7 @@ class Reader:
 
     def _reject(self, data: Data, kind: str, code: str, reason: str) -> None:
         """Before the first generation only constants of human policies are tried."""
-        if "generation" in data and not data["generation"] and data.get("proposer") != "human":
+        if "generation" in data and not data["generation"] and data.get("proposer") != HUMAN:
             self.history.tuning_tries += 1
             return
         self.history.rejected.append(

@@ -16,6 +16,7 @@ from evolver.cli.screen import Screen
 from evolver.evolution import Evolution, evolve
 from evolver.model_settings import ModelSettings
 from evolver.problem import Problem
+from evolver.recorded_rows import EXCHANGE
 from evolver.recordings import exchange_of, read_recording, write_recording
 from evolver.report import Cell, Report, Tone
 from evolver.run_start import Writers
@@ -70,7 +71,7 @@ class ModelAct:
 
     def _keep(self, store: PolicyStore, evolution: Evolution, scene: Problem) -> None:
         rows = store.runs.events(evolution.run)
-        exchanges = [exchange_of(row.payload) for row in rows if row.kind == "model_exchange"]
+        exchanges = [exchange_of(row.payload) for row in rows if row.kind == EXCHANGE]
         if self.record is not None:
             self.record.parent.mkdir(parents=True, exist_ok=True)
             write_recording(self.record, f"the demo's search on {scene.trace.meta.name}", exchanges)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from evolver.archive import VETERAN
 from evolver.budget import Limits
 from evolver.cli.evolve_lines import Moment, live_lines
 from evolver.cli.run_words import change, number
 from evolver.cli.screen import Live, Screen
-from evolver.founders import VETERAN
 from evolver.journal import Event, EventKind
 from evolver.report import plain
 from evolver.run_accounts import Earned, earned

@@ -12,6 +12,7 @@ from evolver.cli.failures import Misused
 from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
 from evolver.cli.policies import open_store
 from evolver.cli.results import json_text, show_result
+from evolver.recorded_rows import EXCHANGE
 
 if TYPE_CHECKING:
     from evolver.run_history import RunHistory
@@ -186,7 +187,7 @@ def _lines(store: PolicyStore, run: Run, with_prompts: bool) -> Iterator[str]:
     yield json.dumps(head, sort_keys=True) + "\n"
     for event in _events(store, run):
         payload = dict(event.payload)
-        if event.kind == "model_exchange" and not with_prompts:
+        if event.kind == EXCHANGE and not with_prompts:
             payload = {key: value for key, value in payload.items() if key not in PROMPT_FIELDS}
         line = {"row": event.sequence, "kind": event.kind, "at": moment(event.at), **payload}
         yield json.dumps({**line, "kind": event.kind}, sort_keys=True) + "\n"

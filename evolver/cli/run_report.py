@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evolver.archive import VETERAN
 from evolver.cli.policy_report import ago
 from evolver.cli.run_proof import proof
 from evolver.cli.run_words import (
@@ -17,7 +18,6 @@ from evolver.cli.run_words import (
     verdict_word,
     why,
 )
-from evolver.founders import VETERAN
 from evolver.report import Cell, Report, Series, Tone
 from evolver.run_accounts import (
     Earned,
