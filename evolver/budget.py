@@ -42,6 +42,11 @@ class Limits:
                 "a price."
             )
 
+    @property
+    def of_answers_only(self) -> bool:
+        """Nothing but what answers of models cost ends the run."""
+        return self.evaluations is None and self.seconds is None
+
 
 @dataclass(slots=True)
 class Budget:

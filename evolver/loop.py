@@ -15,6 +15,7 @@ from evolver.budget import Budget, Limits
 from evolver.candidates import Candidate, Intake, Place, Tally, seed_for
 from evolver.cascade import Cascade
 from evolver.chronicle import Chronicle
+from evolver.errors import BudgetTooSmall
 from evolver.evaluation import Evaluator, Keep
 from evolver.finals import Finals
 from evolver.founders import TUNED, found
@@ -151,7 +152,17 @@ class Search:
         self._worked: deque[str] = deque(maxlen=LINES_KEPT)
 
     def run(self) -> RunResult:
-        """Score the humans, search until the budget ends, choose a winner and prove it."""
+        """Score the humans, search until the budget ends, choose a winner and prove it.
+
+        Raises:
+            BudgetTooSmall: it does not cover the humans, or would never end.
+            NothingToStartFrom: no human works.
+        """
+        if self._intake.working and not self._spends():
+            raise BudgetTooSmall(
+                "Tokens and dollars end no run in which no model writes: limit evaluations or "
+                "seconds, or name a model."
+            )
         arms = [proposer.name for proposer in self._intake.proposers]
         self._chronicle.started(self._task, self._settings.seed, arms, self._budget.evaluation_cost)
         self._found()
@@ -240,8 +251,13 @@ class Search:
         return (
             self._budget.left(self._searching) >= self._budget.evaluation_cost
             and self._barren < self._settings.barren
-            and bool(self._intake.working)
+            and self._spends()
         )
+
+    def _spends(self) -> bool:
+        """Whether anybody who works spends what is limited: else the run would have no end."""
+        paid_only = self._budget.limits.of_answers_only
+        return any(proposer.waits or not paid_only for proposer in self._intake.working)
 
     def _place(self, number: int) -> Place:
         """A place of the batch: who is asked to improve whom; the islands take turns."""

@@ -237,3 +237,18 @@ def test_a_model_that_answers_at_length_after_a_short_answer_overruns_no_limit(b
     settings = SearchSettings(tuned_humans=0)
     result = Search(bowls(), [Lulls()], humans, Limits(tokens=1000), settings).run()
     assert 900 < result.tokens <= 1000
+
+
+def test_a_limit_in_tokens_ends_a_run_whose_model_is_gone(bowls, lines, humans):
+    class Gone:
+        name, waits = "gone", True
+
+        def propose(self, request):
+            raise ProposerFailed("The endpoint does not answer: check its address.")
+
+    settings = SearchSettings(tuned_humans=0)
+    proposers = [Gone(), lines]
+    result = Search(bowls(), proposers, humans, Limits(tokens=1000), settings).run()
+    assert (result.tokens, result.tally.failed) == (0, 4)
+    with pytest.raises(BudgetTooSmall, match="limit evaluations or seconds"):
+        Search(bowls(), [lines], humans, Limits(tokens=1000)).run()
