@@ -6,7 +6,7 @@ Reading guide:
    it stands on, so that it knows nothing of serving and nothing of models.
 2. `candidates`: texts in, verified novelties out, asked for by `bandit`; `cascade`: how far up each
    one climbs; `evaluation` and `budget`: scores, and what they may cost; `archive`: who is kept,
-   and who has children; `founders`: whom to beat.
+   and who has children; `founders`: whom to beat; `lessons`: what proposers hear of it all.
 3. `finals` and `selection`: how one winner is chosen, and proved once on windows nobody has seen.
 4. `mutator` (with `draft`, `edits`, `insertions`, `splice`), `tuner` and `models` (with `prompt`,
    `model_endpoint`, `reply`, `diff_reply`): the proposers.

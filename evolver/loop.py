@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,15 +20,13 @@ from evolver.finals import Finals
 from evolver.founders import TUNED, found
 from evolver.history import History
 from evolver.journal import EventSink, Journal
+from evolver.lessons import Lessons
 from evolver.progress import SILENT, Progress
 from evolver.proposer import Feedback, Learner, ProposalRequest, Proposer
 from evolver.selection import Court
 from evolver.task import Human, Split, Task
 from evolver.tuner import Tuner
 from evolver.verdict import MIN_GAIN, Verdict
-
-LINES_KEPT = 12  # of what helped and what did not
-WORTH_TELLING = 0.001  # saved; less is no idea that worked
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +145,7 @@ class Search:
         )  # fmt: skip
         self._archive = Archive(self._settings.archive)
         self._barren = 0
-        self._failed: deque[str] = deque(maxlen=LINES_KEPT)
-        self._worked: deque[str] = deque(maxlen=LINES_KEPT)
+        self._lessons = Lessons()
 
     def run(self) -> RunResult:
         """Score the humans, search until the budget ends, choose a winner and prove it.
@@ -210,7 +206,7 @@ class Search:
         self._founders = founders
         self._cascade = Cascade(
             self._task, self._evaluator, self._budget, self._bandit, self._chronicle,
-            self._intake.tally, founders.yardstick, s.hopeless, s.behind, self._dropped,
+            self._intake.tally, founders.yardstick, s.hopeless, s.behind, self._lessons.dropped,
         )  # fmt: skip
         for member in (*founders.members, *founders.veterans):
             self._intake.know(member.digest, member.name)
@@ -280,8 +276,8 @@ class Search:
             setting_lines=description.setting_lines,
             window_lines=description.window_lines,
             score_lines=self._task.score_lines(parent.results, rivals),
-            tried_and_failed=(*self._memory.failed, *self._failed),
-            worked=(*self._memory.worked, *self._worked),
+            tried_and_failed=(*self._memory.failed, *self._lessons.failed),
+            worked=(*self._memory.worked, *self._lessons.worked),
         )
 
     def _climb(self, candidates: Sequence[Candidate]) -> None:
@@ -294,36 +290,13 @@ class Search:
             self._bandit.account(arm).scored += 1
             over_parent = math.log(parent.score / member.score)
             self._bandit.earn(arm, math.log(self._best.score / member.score), over_parent)
-            self._tell(candidate, member, math.log(self._best.score / member.score))
+            self._lessons.scored(candidate, member, self._best.score)
             self._best = min(self._best, member, key=lambda m: m.rank)
 
     def _parent(self, candidate: Candidate) -> Member:
         """What was really changed: the tuner may choose another than it was offered."""
         named = candidate.proposal.parents[:1]
         return (self._archive.known(named[0]) if named else None) or candidate.request.parent
-
-    def _tell(self, candidate: Candidate, member: Member, over_best: float) -> None:
-        """Note for proposers what a new structure brought; constants are the tuner's business."""
-        if candidate.proposal.parameters is not None:
-            return
-        saved, parent = -math.expm1(-over_best), candidate.request.parent.score
-        if saved >= WORTH_TELLING:
-            self._worked.appendleft(f"{saved:.1%} less than the best until then: {member.idea}")
-        elif member.score >= parent:
-            self._failed.appendleft(
-                f"{member.score / parent - 1:.1%} more than its parent: {member.idea}"
-            )
-
-    def _dropped(self, candidate: Candidate, reason: str, score: float, bar: float) -> None:
-        """Note what did not get far, and why."""
-        if candidate.proposal.parameters is not None:
-            return
-        if reason == "fault":
-            self._failed.appendleft(f"it failed when it ran: {candidate.proposal.idea}")
-        elif reason in ("slower", "hopeless"):
-            how = f"{score:.3g} on its first windows"
-            needed = f", where {bar:.3g} was needed" if math.isfinite(bar) else ""
-            self._failed.appendleft(f"{how}{needed}: {candidate.proposal.idea}")
 
     def _learn(self, places: Sequence[Place]) -> None:
         """Tell those who want to know how each of their proposals stood."""
