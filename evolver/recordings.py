@@ -115,9 +115,11 @@ def read_recording(path: Path) -> Recording:
         RecordStale: there is none, or it was made by a version that writes them differently.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        with path.open("rb") as file:  # a device or a pipe tells no size
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
             raise RecordStale(f"{path} is too large for a recording: name another file.")
-        found = _File.model_validate_json(path.read_bytes())
+        found = _File.model_validate_json(content)
     except OSError as error:
         raise RecordStale(
             f"The recording {path} cannot be read ({error.strerror}): check the path."

@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -62,3 +63,9 @@ def test_any_reply_survives(tmp_path_factory, reply):
     path = tmp_path_factory.mktemp("recording") / "run.json"
     write_recording(path, "", [exchange(reply)])
     assert read_recording(path).exchanges[0].reply == reply
+
+
+def test_a_device_without_end_is_no_recording(monkeypatch):
+    monkeypatch.setattr("evolver.recordings.MAX_FILE_BYTES", 1000)
+    with pytest.raises(RecordStale, match="too large"):
+        read_recording(Path("/dev/zero"))
