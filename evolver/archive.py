@@ -89,10 +89,6 @@ class Archive:
         """Number of islands."""
         return len(self._islands)
 
-    def known(self, digest: str) -> Member | None:
-        """Whoever was ever added under a digest."""
-        return self._all.get(digest)
-
     def members(self) -> list[Member]:
         """Everyone ever added, best first, those that their island dropped included."""
         return sorted(self._all.values(), key=lambda member: member.rank)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from evolver.archive import HUMAN
+from evolver.archive import HUMAN, Member
 from evolver.asking import Answer, Pending, ask, ask_ahead
 from evolver.bandit import Bandit
 from evolver.budget import Budget
@@ -36,9 +36,16 @@ class Candidate:
     generation: int = 0
 
     @property
+    def parent(self) -> Member:
+        """What was changed: the tuner may choose another than it was offered."""
+        named = self.proposal.parents[:1]
+        offered = (self.request.parent, *self.request.others)
+        return next((one for one in offered if one.digest in named), self.request.parent)
+
+    @property
     def origin(self) -> str:
         """Who wrote the structure: tuning moves numbers, but a human's becomes the tuner's."""
-        parent = self.request.parent
+        parent = self.parent
         same = self.trial.program.canonical == parent.program.canonical
         return parent.origin if same and parent.origin != HUMAN else self.proposal.proposer
 

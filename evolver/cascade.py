@@ -174,7 +174,7 @@ class Cascade:
             return "twin"
         if climber.score >= self.hopeless:
             return "hopeless"
-        parent = climber.candidate.request.parent.results
+        parent = climber.candidate.parent.results
         bar = self.yardstick.score({window: parent[window] for window in climber.results})
         return "slower" if climber.score > bar * (1.0 + self.behind) else None
 

@@ -140,7 +140,7 @@ class Chronicle:
 
     def scored(self, member: Member, candidate: Candidate) -> None:
         """A candidate was scored on all training windows."""
-        parent = candidate.request.parent
+        parent = candidate.parent
         self._journal.write(
             EventKind.CANDIDATE_SCORED,
             member.digest,

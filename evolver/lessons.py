@@ -31,7 +31,7 @@ class Lessons:
         """A candidate came all the way up, when `best` was the best score."""
         if candidate.proposal.parameters is not None:
             return
-        saved, parent = 1.0 - member.score / best, candidate.request.parent.score
+        saved, parent = 1.0 - member.score / best, candidate.parent.score
         if saved >= WORTH_TELLING:
             self.worked.appendleft(f"{saved:.1%} less than the best until then: {member.idea}")
         elif member.score >= parent:

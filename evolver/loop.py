@@ -285,18 +285,13 @@ class Search:
         parents = {c.trial.digest: c for c in candidates}
         for member in self._cascade.climb(candidates, self._searching):
             candidate = parents[member.digest]
-            arm, parent = candidate.proposal.proposer, self._parent(candidate)
+            arm, parent = candidate.proposal.proposer, candidate.parent
             self._archive.add(member, candidate.request.island)
             self._bandit.account(arm).scored += 1
             over_parent = math.log(parent.score / member.score)
             self._bandit.earn(arm, math.log(self._best.score / member.score), over_parent)
             self._lessons.scored(candidate, member, self._best.score)
             self._best = min(self._best, member, key=lambda m: m.rank)
-
-    def _parent(self, candidate: Candidate) -> Member:
-        """What was really changed: the tuner may choose another than it was offered."""
-        named = candidate.proposal.parents[:1]
-        return (self._archive.known(named[0]) if named else None) or candidate.request.parent
 
     def _learn(self, places: Sequence[Place]) -> None:
         """Tell those who want to know how each of their proposals stood."""
