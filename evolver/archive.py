@@ -78,12 +78,6 @@ class Archive:
         self._islands: list[dict[str, Member]] = [{} for _ in range(settings.islands)]
         self._all: dict[str, Member] = {}
 
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def __contains__(self, digest: object) -> bool:
-        return digest in self._all
-
     @property
     def islands(self) -> int:
         """Number of islands."""
