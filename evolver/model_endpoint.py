@@ -188,14 +188,14 @@ class _Question:
 
     @property
     def max_tokens(self) -> int:
-        """Of the answer, by all limits; one at least, or there is nothing to ask."""
-        most = float(self.settings.max_tokens)
-        if self.call.tokens_left is not None:
-            most = min(most, self.call.tokens_left)
+        """Of the answer, by all limits; the prompt is paid for first, where there is enough."""
+        most, asking = float(self.settings.max_tokens), self.characters // CHARACTERS_PER_TOKEN
+        left, left_usd = self.call.tokens_left, self.call.price_left_usd
+        if left is not None:
+            most = min(most, left - asking if left > asking else left)
         prices = prices_of(self.settings)
-        if self.call.price_left_usd is not None and prices is not None and prices[1] > 0.0:
-            asking_usd = self.characters // CHARACTERS_PER_TOKEN * prices[0] / 1e6
-            most = min(most, 1e6 * (self.call.price_left_usd - asking_usd) / prices[1])
+        if left_usd is not None and prices is not None and prices[1] > 0.0:
+            most = min(most, (1e6 * left_usd - asking * prices[0]) / prices[1])
         return max(1, int(most))
 
     def run_s(self, now_s: float) -> float | None:

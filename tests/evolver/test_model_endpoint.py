@@ -89,8 +89,10 @@ def test_an_answer_is_counted_and_recorded(answer):
 def test_what_is_asked_for_is_bounded_by_what_the_run_has_left():
     with FakeEndpoint(stream(TEXT)) as fake:
         Desk(fake.url).ask(Call(tokens_left=77))
-    sent, headers = fake.requests[0]
+        Desk(fake.url).ask(Call(tokens_left=5000))
+    (sent, headers), (other, _) = fake.requests
     assert sent["max_tokens"] == 77
+    assert other["max_tokens"] == 5000 - len(MESSAGES[0]["content"]) // 4
     assert sent["stream_options"] == {"include_usage": True}
     assert headers["Authorization"] == f"Bearer {KEY}"
 
@@ -99,8 +101,8 @@ def test_tries_that_break_off_share_what_one_answer_may_take():
     broken = Script(chunk(TEXT), chunk(usage={"prompt_tokens": 1000, "completion_tokens": 60}),
                     cut=True)  # fmt: skip
     with FakeEndpoint(broken) as fake:
-        Desk(fake.url).fails_with(model_errors.EndpointFailing, Call(tokens_left=1100))
-    assert [sent["max_tokens"] for sent, _ in fake.requests] == [1100, 40]
+        Desk(fake.url).fails_with(model_errors.EndpointFailing, Call(tokens_left=3000))
+    assert [sent["max_tokens"] for sent, _ in fake.requests] == [1950, 890, 880]
 
 
 def test_what_is_asked_for_is_bounded_by_the_dollars_that_the_run_has_left():
