@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
 from typing import Protocol
 
 from evolver.guardrails import guardrails
@@ -74,7 +75,6 @@ class ServingTask:
         self._windows = windows
         self._description = description
         self._hooks = hooks
-        self._cascade = rungs_of(windows)
         self._cost = {scenario.name: len(scenario.trace) for scenario in windows.scenarios}
 
     def describe(self) -> Description:
@@ -87,7 +87,11 @@ class ServingTask:
 
     def cascade(self) -> tuple[Rung, ...]:
         """A probe, then training windows in blocks."""
-        return self._cascade
+        return self._rungs
+
+    @cached_property
+    def _rungs(self) -> tuple[Rung, ...]:
+        return rungs_of(self._windows)
 
     def variants(self) -> tuple[str, ...]:
         """Training windows at other rates and lengths, in bursts, with other capacity."""
