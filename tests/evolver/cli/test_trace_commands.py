@@ -38,7 +38,7 @@ def test_info_as_html_is_self_contained(evolver, trace_file, tmp_path):
     assert evolver("trace", "info", trace_file, "-o", "html", "--out", page).out == ""
     text = page.read_text()
     assert text.startswith("<!doctype html>")
-    assert "http" not in text
+    assert "://" not in text
     assert "<svg" in text
 
 
