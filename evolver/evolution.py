@@ -7,6 +7,7 @@ nothing of each other: the search sees a `Task`, the task sees a pool of locked-
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 # A candidate is scored on the screen, then on all windows, then tuned: compiled once for all.
 KEPT_CHILDREN = 40
+JOB_DEADLINE_S = 60.0  # wall clock, compilation included
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +82,26 @@ class Means:
     ray: str | None = None
 
 
-def start_pool(scenarios: Sequence[Scenario], means: Means) -> WorkerPool | RayPool:
-    """A pool of locked-down workers that hold these scenarios."""
+def start_pool(
+    scenarios: Sequence[Scenario], means: Means, limits: Limits | None = None
+) -> WorkerPool | RayPool:
+    """A pool of locked-down workers that hold these scenarios.
+
+    A candidate that hangs may take a small part of a limit in seconds only.
+    """
+    seconds = limits.seconds if limits is not None and limits.seconds is not None else math.inf
+    deadline_s = min(JOB_DEADLINE_S, max(JOB_DEADLINE_S / 6, seconds / 6))
     if means.ray is not None:
         from evolver.ray_pool import RayPool
 
         return RayPool(
             ServingScoring, scenarios, means.ray, means.workers,
-            keep=KEPT_CHILDREN, accept_missing=means.accept_missing,
+            keep=KEPT_CHILDREN, accept_missing=means.accept_missing, deadline_s=deadline_s,
         )  # fmt: skip
     return WorkerPool(
         ServingScoring(scenarios),
         workers=means.workers or os.cpu_count() or 1,
+        deadline_s=deadline_s,
         keep=KEPT_CHILDREN,
         accept_missing=means.accept_missing,
     )
@@ -282,7 +292,7 @@ def _run(
     progress: Progress,
     author: str,
 ) -> Evolution:
-    with start_pool(windows.scenarios, means) as pool:
+    with start_pool(windows.scenarios, means, start.limits) as pool:
         missing = tuple(layer.sentence for layer in pool.missing)
         windows = replace(windows, notes=(*windows.notes, *pool.notes))
         task = serving_task(problem, windows, pool)
