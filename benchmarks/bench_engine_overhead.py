@@ -230,7 +230,7 @@ def measured(count: int, profile: cProfile.Profile | None = None) -> dict[str, f
     }  # fmt: skip
 
 
-COST_SHARE = 0.75  # of an evaluation that a candidate takes on average: half of them end early
+COST_SHARE = 0.35  # of an evaluation that a candidate takes on average: most end early
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Which proposer is asked next: by what each has earned for what it cost, lately.
 
 Each arm's earnings (logarithms of improvement) and costs (shares of the budget, by the nearest
-limit) are summed and forgotten by a tenth each generation, because an arm that is good at the
+limit) are summed and slowly forgotten, generation by generation, because an arm that is good at the
 start need not be later. Arms are drawn in proportion to earnings over cost, with what all arms
 earn on average as the prior of an arm that was hardly asked, and a floor below nobody falls.
 """
@@ -12,8 +12,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-FORGET = 0.9  # of what was earned and spent, from one generation to the next
-FLOOR = 0.2  # of the draws is shared evenly
+FORGET = 0.97  # of what was earned and spent, from one generation to the next
+FLOOR = 0.1  # of the draws is shared evenly
 PRIOR_SHARE = 0.02  # of the budget: what an arm must have cost before its own record counts
 NOTHING = 1e-12  # less than that was not earned
 PARENT_CREDIT = 0.25  # of an improvement over the parent that is none over the best

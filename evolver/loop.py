@@ -52,13 +52,13 @@ class SearchSettings:
     seed: int = 0
     batch: int = 8
     hopeless: float = 1.5
-    behind: float = 0.02
+    behind: float = 0.01
     tries: int = 4
     inspirations: int = 6
     tuner: bool = True
     tuned_humans: int = 2
-    human_share: float = 0.1
-    varied_share: float = 0.1
+    human_share: float = 0.05
+    varied_share: float = 0.06
     finalists: int = 6
     smallest_gain: float = MIN_GAIN
     barren: int = 4
