@@ -57,8 +57,8 @@ class SearchSettings:
     inspirations: int = 6
     tuner: bool = True
     tuned_humans: int = 2
-    human_share: float = 0.05
-    varied_share: float = 0.06
+    human_share: float = 0.15
+    varied_share: float = 0.1
     finalists: int = 6
     smallest_gain: float = MIN_GAIN
     barren: int = 4
@@ -311,6 +311,10 @@ class Search:
 
     def _finish(self) -> RunResult:
         founders = self._founders.with_tuned(self._archive.members())
+        known = {member.digest for member in self._founders.members}
+        for member in (one for one in founders.members if one.digest not in known):
+            written = next(h for h in founders.members if h.text == member.text)
+            self._chronicle.tuned(member, written, 0)
         settings = self._settings
         finals = Finals(
             self._task, self._evaluator, self._budget, self._chronicle, founders, settings.finalists

@@ -36,6 +36,7 @@ from evolver.models import ModelProposer
 from evolver.problem import Problem
 from evolver.report import Report
 from evolver.report_html import page_of
+from evolver.run_start import Writers
 from policy_store import Origin, PolicyStore
 from sandbox.cluster import load_cluster
 from sandbox.contract import CONTRACT_VERSION
@@ -313,7 +314,7 @@ def evolve_on(house, store, trace):
     limits = Limits(evaluations=40, tokens=4000)
     with EvolveView.on(Screen(), limits) as view:
         models = (ModelSettings("openai/model", "http://127.0.0.1:9/v1"),)
-        evolution = evolve(problem, limits, store, models=models, sinks=(view,))
+        evolution = evolve(problem, limits, store, writers=Writers(models), sinks=(view,))
     window = summarise(trace)
     house.written["reports"] = "".join([
         page_of(report_of(evolution, view)),

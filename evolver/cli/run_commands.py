@@ -12,7 +12,6 @@ from evolver.cli.failures import Misused
 from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
 from evolver.cli.policies import open_store
 from evolver.cli.results import json_text, show_result
-from evolver.recorded_rows import EXCHANGE
 
 if TYPE_CHECKING:
     from evolver.run_history import RunHistory
@@ -180,6 +179,7 @@ def _lines(store: PolicyStore, run: Run, with_prompts: bool) -> Iterator[str]:
     import json
 
     from evolver.cli.policy_report import moment
+    from evolver.recorded_rows import EXCHANGE
 
     head = {"schema": 1, "run": run.id, "kind": run.kind, "config": dict(run.config),
             "started_at": moment(run.started_at), "verdict": run.verdict,

@@ -104,7 +104,7 @@ def test_sealed_windows_are_opened_once_for_one_candidate(bowls, lines, humans):
     result = run(task, [lines], humans, sinks=[log])
     opened = {digest for digest, window in task.runs if window.startswith("sealed")}
     humans_known = {event.candidate for event in log.of(EventKind.HUMAN_SCORED)}
-    humans_tuned = {event.candidate for event in log.of(EventKind.TUNED) if not event.generation}
+    humans_tuned = {event.candidate for event in log.of(EventKind.TUNED)}
     assert len(log.of(EventKind.SEALED_OPENED)) == 1
     assert opened - humans_known - humans_tuned == {result.verdict.winner.digest}
 

@@ -117,5 +117,5 @@ def test_a_run_begins_with_what_an_earlier_one_won(run, store):
     store.activate(first.policy, store.slot().sequence, by="ada", note="now")
     store.eject(first.policy, "host-1", "slow")
     config = store.runs.get_run(run(problem(4), 4).run).config
-    assert config["veterans"] == []
+    assert first.policy[:8] not in {one["name"][-8:] for one in config["veterans"]}
     assert config["failed"][0].startswith("ejected when live (slow), in a regime at distance 0.")
