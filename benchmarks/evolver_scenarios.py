@@ -1,7 +1,7 @@
 """Development scenarios for the search's benchmark: small problems, each with another difficulty.
 
 Traffic is drawn from the built-in profiles, so that nothing but this repository is needed. A
-scenario is ten windows or so of some hundred requests: 40 % to search on, the rest to choose on
+scenario is twenty windows or so of some hundred requests: 40 % to search on, the rest to choose on
 and to be judged on. `KEPT_ASIDE` are for a last look: nothing may be tuned on them.
 """
 
@@ -97,30 +97,30 @@ DOCUMENTS = {"name": "documents", "offline": True}
 
 DEVELOPMENT: tuple[Scenario, ...] = (
     Scenario(
-        "mixed-fleet", "three GPU types", "azure2023_conv", 2000, 0.85,
+        "mixed-fleet", "three GPU types", "azure2023_conv", 4400, 0.85,
         _fleet(SMALL, engine=FEW, H100=1, A100=1, L40S=2),
     ),
-    Scenario("edge", "two GPU types, small batches", "lmsys_arena", 2400, 0.9,
+    Scenario("edge", "two GPU types, small batches", "lmsys_arena", 4600, 0.9,
         _fleet(SMALL, engine=FEW, A100=1, L40S=2)),
     Scenario(
-        "prefixes", "long prompts that share prefixes", "mooncake_conversation", 1400, 0.65,
+        "prefixes", "long prompts that share prefixes", "mooncake_conversation", 3600, 0.65,
         _fleet(SMALL, engine=FEW, H100=3),
     ),
     Scenario(
-        "sessions", "each turn waits for the answer before it", "chat", 1800, 0.85,
+        "sessions", "each turn waits for the answer before it", "chat", 3200, 0.85,
         _fleet(SMALL, engine=FEW, A100=1, L40S=2),
     ),
     Scenario(
-        "tight-kv", "few requests fit at once: preemptions", "azure2023_conv", 2400, 0.85,
+        "tight-kv", "few requests fit at once: preemptions", "azure2023_conv", 6000, 0.85,
         _fleet(MIDDLE, replica=[{"pool": 0, "tp": 1, "count": 2}],
                engine={"scheduler_reserve_full_isl": False}, H100=2),
     ),
     Scenario(
-        "classes", "interactive and offline work side by side", "lmsys_arena", 2000, 0.85,
+        "classes", "interactive and offline work side by side", "lmsys_arena", 5000, 0.85,
         _fleet(SMALL, engine=FEW, A100=2) | {"class": [INTERACTIVE, DOCUMENTS]},
     ),
     Scenario(
-        "roles", "prompts and answers apart", "azure2023_conv", 2000, 0.85,
+        "roles", "prompts and answers apart", "azure2023_conv", 4400, 0.85,
         _fleet(SMALL, engine=FEW, A100=2, L40S=3, replica=[
             {"pool": 0, "tp": 1, "count": 1, "role": "prefill"},
             {"pool": 1, "tp": 1, "count": 1, "role": "prefill"},
@@ -128,32 +128,32 @@ DEVELOPMENT: tuple[Scenario, ...] = (
             {"pool": 1, "tp": 1, "count": 2, "role": "decode"}]),
     ),
     Scenario(
-        "spot", "GPUs leave and come back, plans are made anew", "azure2023_conv", 2000, 0.85,
+        "spot", "GPUs leave and come back, plans are made anew", "azure2023_conv", 4400, 0.85,
         _fleet(SMALL, engine=FEW, spot=True, switch={"start_s": 5.0, "grace_s": 10.0},
                A100=1, L40S=3),
         nodes_come_and_go=True,
     ),
     Scenario(
-        "samples", "four answers sampled, two needed", "lmsys_arena", 1600, 0.8,
+        "samples", "four answers sampled, two needed", "lmsys_arena", 3400, 0.8,
         _fleet(SMALL, engine=FEW, samples={"count": 4, "needed": 2}, A100=2),
     ),
     Scenario(
-        "bursts", "arrivals in bursts on unequal GPUs", "azure2023_code", 3000, 0.35,
+        "bursts", "arrivals in bursts on unequal GPUs", "azure2023_code", 9000, 0.35,
         _fleet(SMALL, engine=FEW, H100=1, L40S=3),
     ),
 )  # fmt: skip
 
 KEPT_ASIDE: tuple[Scenario, ...] = (
     Scenario(
-        "reasoning", "long answers, few at once", "servegen_reason", 1600, 0.85,
+        "reasoning", "long answers, few at once", "servegen_reason", 3400, 0.85,
         _fleet(SMALL, engine=FEW, A100=1, L40S=2),
     ),
     Scenario(
         "long-prompts", "prompts of very unlike length on unequal GPUs", "mooncake_conversation",
-        1200, 0.5, _fleet(SMALL, engine=FEW, H100=1, A100=1, L40S=2),
+        2200, 0.5, _fleet(SMALL, engine=FEW, H100=1, A100=1, L40S=2),
     ),
     Scenario(
-        "drafts", "speculation whose depth a policy sets", "azure2023_conv", 2000, 0.85,
+        "drafts", "speculation whose depth a policy sets", "azure2023_conv", 3000, 0.85,
         _fleet(SMALL, engine=FEW, speculation={"depth": 2, "max_depth": 6}, A100=2),
     ),
 )  # fmt: skip
