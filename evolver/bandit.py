@@ -56,7 +56,7 @@ class Bandit:
         """The chance of each arm; they sum to one."""
         accounts = [self.account(arm) for arm in arms]
         spent = sum(a.share for a in accounts)
-        average = sum(a.gain for a in accounts) / spent if spent else 0.0
+        average = sum(a.gain for a in accounts) / spent if spent > NOTHING else 0.0
         rates = [(a.gain + average * PRIOR_SHARE) / (a.share + PRIOR_SHARE) for a in accounts]
         total = sum(rates)
         even = 1.0 / len(arms)

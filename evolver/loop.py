@@ -50,7 +50,7 @@ class SearchSettings:
     """
 
     seed: int = 0
-    batch: int = 8
+    batch: int = 4
     hopeless: float = 1.5
     behind: float = 0.01
     tries: int = 4
