@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from policy_store import audit
@@ -15,13 +15,14 @@ from policy_store.lifecycle import State
 from policy_store.records import (
     AuditEntry,
     EvidenceRecord,
+    Kind,
     Origin,
     PolicyDetails,
     PolicySource,
     PolicyVersion,
 )
 from policy_store.rows import (
-    evidence_records,
+    documents_of,
     find_version,
     move,
     source_record,
@@ -127,9 +128,13 @@ class Catalog:
             return version_record(session, row)
 
     def attach_evidence(
-        self, policy: str, document: Mapping[str, object], by: str
+        self,
+        policy: str,
+        document: Mapping[str, object],
+        by: str,
+        kind: Kind = Kind.EVIDENCE,
     ) -> EvidenceRecord:
-        """File measurements; a verified policy becomes evaluated, later ones just gain evidence.
+        """File measurements; evidence makes a verified policy evaluated, other kinds only help.
 
         Raises:
             InvalidInput: the document holds NaN, infinity or something that is not JSON.
@@ -139,7 +144,8 @@ class Catalog:
         digest = text_digest(text)
         with self._database.deciding() as session:
             row = find_version(session, policy)
-            if row.state in (State.PROPOSED, State.REFUSED, State.VERIFIED):
+            waits = row.state in (State.PROPOSED, State.REFUSED, State.VERIFIED)
+            if kind is Kind.EVIDENCE and waits:
                 move(session, row, State.EVALUATED)
             now = self._database.clock()
             if session.get(EvidenceRow, digest) is None:
@@ -148,11 +154,11 @@ class Catalog:
             attached = session.get(AttachmentRow, (row.digest, digest))
             if attached is None:
                 attached = AttachmentRow(
-                    version_digest=row.digest, evidence_digest=digest, attached_at=now
+                    version_digest=row.digest, evidence_digest=digest, attached_at=now, kind=kind
                 )
                 session.add(attached)
-                self._note(session, row, by, "evidence_attached", {"evidence": digest})
-            return EvidenceRecord(digest, json.loads(text), attached.attached_at)
+                self._note(session, row, by, f"{kind.value}_attached", {"evidence": digest})
+            return EvidenceRecord(digest, json.loads(text), attached.attached_at, attached.kind)
 
     def resolve(self, policy: str) -> str:
         """The full digest of a policy given by at least six of its first hex digits.
@@ -175,6 +181,12 @@ class Catalog:
         with self._database.reading() as session:
             rows = session.scalars(query.limit(limit)).all()
             return version_records(session, rows)
+
+    def waiting(self) -> int:
+        """How many policies wait for a decision."""
+        query = select(func.count()).where(VersionRow.state == State.EVALUATED)
+        with self._database.reading() as session:
+            return session.scalar(query) or 0
 
     def find_policies(self, digests: Collection[str]) -> dict[str, PolicyVersion]:
         """The versions that have these full digests; unknown ones are left out."""
@@ -199,7 +211,7 @@ class Catalog:
             return PolicyDetails(
                 version=version_record(session, row),
                 source=source_record(session, row.source_digest),
-                evidence=evidence_records(session, row.digest),
+                documents=documents_of(session, row.digest),
             )
 
     def history(self, policy: str) -> tuple[AuditEntry, ...]:

@@ -1,16 +1,17 @@
 """What people, rules and watchdogs decide; each decision and its audit entry commit together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from policy_store import audit
 from policy_store.engine import Database
-from policy_store.errors import ForbiddenMove, InvalidInput, NothingLive
+from policy_store.errors import ForbiddenMove, InvalidInput, NothingLive, OwnWork
 from policy_store.intake import plain_name, required_note
 from policy_store.lifecycle import APPROVED_STATES, State, check_move
-from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, PolicyVersion, Slot
-from policy_store.rows import evidence_digests, find_version, move, version_record
+from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Origin, PolicyVersion, Slot
+from policy_store.rows import check_evidence, find_version, move, version_record
 from policy_store.slots import (
     check_sequence,
     current_activation,
@@ -26,6 +27,31 @@ from policy_store.slots import (
 from policy_store.tables import VersionRow
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A shadow or a canary to start, or to end.
+
+    Attributes:
+        expected_sequence: of its slot, which the decision was made on (0: never set).
+        weight: share of traffic that a canary is to get, above 0 and at most 1.
+    """
+
+    alias: Alias
+    expected_sequence: int
+    deployment: str = DEFAULT_DEPLOYMENT
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.alias not in (Alias.SHADOW, Alias.CANARY):
+            raise InvalidInput(
+                f"{self.alias} is no trial: place shadow or canary, activate the rest."
+            )
+        if self.weight is None:
+            return
+        if self.alias is not Alias.CANARY or not 0.0 < self.weight <= 1.0:
+            raise InvalidInput("A canary's weight is above 0 and at most 1; a shadow has none.")
+
+
 class Decisions:
     """Approving, rejecting, putting live and taking back.
 
@@ -36,8 +62,27 @@ class Decisions:
 
     _database: Database
 
-    def approve(self, policy: str, by: str, note: str) -> PolicyVersion:
-        """Allow an evaluated policy to go live; also one that was taken back before."""
+    def approve(
+        self,
+        policy: str,
+        by: str,
+        note: str,
+        *,
+        evidence: Sequence[str] | None = None,
+        trial: Trial | None = None,
+        facts: Mapping[str, object] | None = None,
+    ) -> PolicyVersion:
+        """Allow an evaluated policy to go live; also one that was taken back before.
+
+        Args:
+            evidence: digests of all evidence that the decision was made on, oldest first.
+            trial: starts at once, in the same transaction.
+            facts: more for the audit entry, such as that a failed gate was overridden.
+
+        Raises:
+            OwnWork: who decides wrote the policy by hand.
+            StaleDecision: there is other evidence by now, or the trial's slot has changed.
+        """
         note = required_note(note)
         with self._database.deciding() as session:
             row = find_version(session, policy)
@@ -46,16 +91,31 @@ class Decisions:
                     f"Policy {row.digest[:12]} is {row.state.value}, so it is approved already: "
                     "activate it."
                 )
+            if row.origin is Origin.PERSON and row.author == by.strip():
+                raise OwnWork(
+                    f"{row.author} submitted policy {row.digest[:12]} by hand: somebody else has "
+                    "to approve it."
+                )
+            known = check_evidence(session, row, evidence)
             move(session, row, State.APPROVED)
-            evidence = {"evidence": evidence_digests(session, row.digest)}
-            self._write(session, "approved", by, note, subject=row.digest, details=evidence)
+            details = {**(facts or {}), "evidence": known}
+            self._write(session, "approved", by, note, subject=row.digest, details=details)
+            if trial is not None:
+                self._start(session, row, trial, by, note)
             return version_record(session, row)
 
-    def reject(self, policy: str, by: str, note: str) -> PolicyVersion:
-        """Decide against a policy; a trial of it ends. What is active is rolled back instead."""
+    def reject(
+        self, policy: str, by: str, note: str, *, evidence: Sequence[str] | None = None
+    ) -> PolicyVersion:
+        """Decide against a policy; a trial of it ends. What is active is rolled back instead.
+
+        Raises:
+            StaleDecision: there is other evidence by now than what the decision was made on.
+        """
         note = required_note(note)
         with self._database.deciding() as session:
             row = find_version(session, policy)
+            check_evidence(session, row, evidence)
             check_move(row.state, State.REJECTED)
             self._remove(session, row, State.REJECTED, by, note, {})
             return version_record(session, row)
@@ -183,29 +243,35 @@ class Decisions:
         by: str,
         note: str,
         deployment: str = DEFAULT_DEPLOYMENT,
+        weight: float | None = None,
     ) -> Slot:
         """Start an approved policy as the shadow or the canary of a deployment.
 
         Raises:
+            InvalidInput: the weight is not for this alias, or not in 0..1.
             StaleDecision: that slot has changed since it had `expected_sequence`.
         """
-        note, deployment = required_note(note), plain_name(deployment)
+        note = required_note(note)
+        trial = Trial(alias, expected_sequence, plain_name(deployment), weight)
         with self._database.deciding() as session:
-            row = _approved(session, policy)
-            if row.digest == read_slot(session, deployment, Alias.ACTIVE).digest:
-                raise ForbiddenMove(f"Policy {row.digest[:12]} is active there already.")
-            slot = self._fill(session, _trial(alias), deployment, expected_sequence, row.digest)
-            other = Alias.SHADOW if alias is Alias.CANARY else Alias.CANARY
-            trial = read_slot(session, deployment, other)
-            if trial.digest == row.digest:
-                set_slot(session, trial, None, slot.sequence, self._database.clock())
-            settle(session, row.digest, vacant=row.state)
-            details = {"sequence": slot.sequence, "alias": slot.alias.value}
-            self._write(
-                session, "placed", by, note,
-                subject=row.digest, deployment=deployment, details=details,
-            )  # fmt: skip
-            return slot
+            return self._start(session, _approved(session, policy), trial, by, note)
+
+    def _start(self, session: Session, row: VersionRow, trial: Trial, by: str, note: str) -> Slot:
+        deployment, alias = trial.deployment, trial.alias
+        if row.digest == read_slot(session, deployment, Alias.ACTIVE).digest:
+            raise ForbiddenMove(f"Policy {row.digest[:12]} is active there already.")
+        slot = self._fill(session, trial, row.digest)
+        other = Alias.SHADOW if alias is Alias.CANARY else Alias.CANARY
+        held = read_slot(session, deployment, other)
+        if held.digest == row.digest:
+            set_slot(session, held, None, slot.sequence, self._database.clock())
+        settle(session, row.digest, vacant=row.state)
+        details = {"sequence": slot.sequence, "alias": alias.value, "weight": slot.weight}
+        self._write(
+            session, "placed", by, note,
+            subject=row.digest, deployment=deployment, details=details,
+        )  # fmt: skip
+        return slot
 
     def withdraw(
         self,
@@ -221,12 +287,12 @@ class Decisions:
             NothingLive: the slot is empty.
             StaleDecision: that slot has changed since it had `expected_sequence`.
         """
-        note = required_note(note)
+        note, trial = required_note(note), Trial(alias, expected_sequence, plain_name(deployment))
         with self._database.deciding() as session:
-            held = read_slot(session, deployment, _trial(alias))
+            held = read_slot(session, deployment, alias)
             if held.digest is None:
                 raise NothingLive(f"Deployment {deployment} has no {alias.value} policy to end.")
-            slot = self._fill(session, alias, deployment, expected_sequence, None)
+            slot = self._fill(session, trial, None)
             details = {"sequence": slot.sequence, "alias": slot.alias.value}
             self._write(
                 session, "withdrawn", by, note,
@@ -234,16 +300,14 @@ class Decisions:
             )  # fmt: skip
             return slot
 
-    def _fill(
-        self, session: Session, alias: Alias, deployment: str, expected: int, digest: str | None
-    ) -> Slot:
-        held = read_slot(session, deployment, alias)
-        check_sequence(held, expected)
-        sequence = next_sequence(session, deployment)
-        set_slot(session, held, digest, sequence, self._database.clock())
+    def _fill(self, session: Session, trial: Trial, digest: str | None) -> Slot:
+        held = read_slot(session, trial.deployment, trial.alias)
+        check_sequence(held, trial.expected_sequence)
+        sequence = next_sequence(session, trial.deployment)
+        set_slot(session, held, digest, sequence, self._database.clock(), trial.weight)
         if held.digest not in (None, digest):
             settle(session, str(held.digest), vacant=State.APPROVED)
-        return read_slot(session, deployment, alias)
+        return read_slot(session, trial.deployment, trial.alias)
 
     def _remove(
         self,
@@ -290,9 +354,3 @@ def _approved(session: Session, policy: str) -> VersionRow:
             f"live: `evolver policy show {row.digest[:12]}` says what it still needs."
         )
     return row
-
-
-def _trial(alias: Alias) -> Alias:
-    if alias not in (Alias.SHADOW, Alias.CANARY):
-        raise InvalidInput(f"{alias} is no trial: place shadow or canary, activate the rest.")
-    return alias

@@ -7,6 +7,7 @@
     |- UnknownRun          no run has that id
     |- SealedBefore        a run opened its sealed windows for another candidate
     |- ForbiddenMove       the lifecycle does not allow this step
+    |  `- OwnWork          nobody approves what they submitted by hand
     |- StaleDecision       somebody else decided first
     |- NothingLive         there is no active policy to take back
     |- DamagedStore        stored bytes no longer match their digest
@@ -58,6 +59,10 @@ class SealedBefore(StoreError):
 
 class ForbiddenMove(StoreError):
     """The lifecycle has no such step from the policy's present state."""
+
+
+class OwnWork(ForbiddenMove):
+    """Who decides submitted the policy by hand."""
 
 
 class StaleDecision(StoreError):

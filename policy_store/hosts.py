@@ -41,7 +41,7 @@ class Hosts:
                 session.add(row)
                 session.flush()
             row.sequence, row.digest = report.sequence, report.digest
-            row.seen_at = report.seen_at
+            row.seen_at, row.facts = report.seen_at, dict(report.facts)
             for ejection in report.ejections:
                 self._keep_ejection(session, key, ejection)
 
@@ -84,4 +84,7 @@ def _report(session: Session, row: HostRow) -> HostReport:
         Ejection(each.digest, each.sequence, each.kind, each.reason, each.at)
         for each in session.scalars(query.order_by(HostEjectionRow.at))
     )
-    return HostReport(row.host, row.deployment, row.sequence, row.digest, row.seen_at, ejections)
+    facts = row.facts or {}
+    return HostReport(
+        row.host, row.deployment, row.sequence, row.digest, row.seen_at, ejections, facts
+    )

@@ -4,7 +4,7 @@ Every time is UTC-aware; every digest is 64 lower-case hex digits.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -29,6 +29,22 @@ class Alias(StrEnum):
     LAST_GOOD = "last_good"
     CANARY = "canary"
     SHADOW = "shadow"
+
+
+class Kind(StrEnum):
+    """What a document about a policy is."""
+
+    EVIDENCE = "evidence"  # what a verdict rests on
+    CLOSE_UP = "close_up"  # single requests, candidate beside active, on one window
+    LAST_HOUR = "last_hour"  # the same on what was served lately
+
+
+class Role(StrEnum):
+    """What a person may do on the review page; each role may do what those before it may."""
+
+    VIEWER = "viewer"
+    REVIEWER = "reviewer"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +80,33 @@ class EvidenceRecord:
     digest: str
     document: Mapping[str, object]
     attached_at: datetime
+    kind: Kind = Kind.EVIDENCE
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyDetails:
-    """All that is kept about one version, its evidence oldest first."""
+    """All that is kept about one version, its documents oldest first."""
 
     version: PolicyVersion
     source: PolicySource
-    evidence: tuple[EvidenceRecord, ...]
+    documents: tuple[EvidenceRecord, ...]
+
+    @property
+    def evidence(self) -> tuple[EvidenceRecord, ...]:
+        """The documents that verdicts rest on."""
+        return self.of_kind(Kind.EVIDENCE)
+
+    def of_kind(self, kind: Kind) -> tuple[EvidenceRecord, ...]:
+        """The documents of one kind, oldest first."""
+        return tuple(one for one in self.documents if one.kind is kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
     """What one alias of one deployment names; `sequence` only grows, 0 means never set.
 
-    `digest` None means nobody: for `active`, the built-in default policy.
+    `digest` None means nobody: for `active`, the built-in default policy. `weight` is the share of
+    traffic that a canary is to get, in 0..1.
     """
 
     deployment: str
@@ -87,6 +114,7 @@ class Slot:
     digest: str | None
     sequence: int
     changed_at: datetime | None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +199,10 @@ class Ejection:
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
-    """What one serving host last said; `digest` None means that it runs the built-in default."""
+    """What one serving host last said; `digest` None means that it runs the built-in default.
+
+    `facts` are counts since it started, by name: `decisions`, `fallbacks`, `canary_decisions`, ...
+    """
 
     host: str
     deployment: str
@@ -179,3 +210,4 @@ class HostReport:
     digest: str | None
     seen_at: datetime
     ejections: tuple[Ejection, ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict)

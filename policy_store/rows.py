@@ -8,9 +8,9 @@ from types import MappingProxyType
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from policy_store.errors import AmbiguousPolicy, DamagedStore, UnknownPolicy
+from policy_store.errors import AmbiguousPolicy, DamagedStore, StaleDecision, UnknownPolicy
 from policy_store.lifecycle import State, check_move
-from policy_store.records import EvidenceRecord, PolicySource, PolicyVersion
+from policy_store.records import EvidenceRecord, Kind, PolicySource, PolicyVersion
 from policy_store.tables import AttachmentRow, EvidenceRow, ParentRow, SourceRow, VersionRow
 from sandbox.identity import identity_digest, source_digest, text_digest
 
@@ -96,25 +96,42 @@ def source_record(session: Session, digest: str) -> PolicySource:
     return PolicySource(digest=digest, text=row.text, claim=row.claim)
 
 
-def evidence_records(session: Session, version: str) -> tuple[EvidenceRecord, ...]:
-    """A version's evidence, oldest first, digests recomputed."""
+def documents_of(session: Session, version: str) -> tuple[EvidenceRecord, ...]:
+    """A version's documents, oldest first, digests recomputed."""
     query = (
-        select(EvidenceRow, AttachmentRow.attached_at)
+        select(EvidenceRow, AttachmentRow.attached_at, AttachmentRow.kind)
         .join(AttachmentRow, AttachmentRow.evidence_digest == EvidenceRow.digest)
         .where(AttachmentRow.version_digest == version)
         .order_by(AttachmentRow.attached_at)
     )
     records = []
-    for row, attached_at in session.execute(query):
+    for row, attached_at, kind in session.execute(query):
         _check_digest("Evidence", row.digest, text_digest(row.document))
-        records.append(EvidenceRecord(row.digest, json.loads(row.document), attached_at))
+        records.append(EvidenceRecord(row.digest, json.loads(row.document), attached_at, kind))
     return tuple(records)
 
 
 def evidence_digests(session: Session, version: str) -> list[str]:
     """The digests of a version's evidence, oldest first."""
-    query = select(AttachmentRow.evidence_digest).where(AttachmentRow.version_digest == version)
+    query = select(AttachmentRow.evidence_digest).where(
+        AttachmentRow.version_digest == version, AttachmentRow.kind == Kind.EVIDENCE
+    )
     return list(session.scalars(query.order_by(AttachmentRow.attached_at)))
+
+
+def check_evidence(session: Session, row: VersionRow, expected: Sequence[str] | None) -> list[str]:
+    """The digests of a version's evidence, when they are those that a decision was made on.
+
+    Raises:
+        StaleDecision: there is other evidence by now; `expected` None asks for none in particular.
+    """
+    known = evidence_digests(session, row.digest)
+    if expected is not None and list(expected) != known:
+        raise StaleDecision(
+            f"Policy {row.digest[:12]} has other evidence than the decision was made on "
+            f"({len(known)} documents now): look at it again, then decide."
+        )
+    return known
 
 
 def _check_digest(kind: str, filed: str, computed: str) -> None:

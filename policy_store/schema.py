@@ -11,7 +11,7 @@ from policy_store.errors import UnknownSchema
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`; opening a store at it needs no Alembic."""
 
 

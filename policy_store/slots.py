@@ -30,7 +30,7 @@ def read_slot(session: Session, deployment: str, alias: Alias) -> Slot:
     row = session.get(SlotRow, (deployment, alias), populate_existing=True)
     if row is None:
         return Slot(deployment, alias, None, 0, None)
-    return Slot(deployment, alias, row.version_digest, row.sequence, row.changed_at)
+    return Slot(deployment, alias, row.version_digest, row.sequence, row.changed_at, row.weight)
 
 
 def check_sequence(slot: Slot, expected: int) -> None:
@@ -58,11 +58,21 @@ def next_sequence(session: Session, deployment: str) -> int:
 
 
 def set_slot(
-    session: Session, held: Slot, digest: str | None, sequence: int, now: datetime
+    session: Session,
+    held: Slot,
+    digest: str | None,
+    sequence: int,
+    now: datetime,
+    weight: float | None = None,
 ) -> None:
     """Compare and swap: the slot changes only if it still is what `held` says."""
     key = {"deployment": held.deployment, "alias": held.alias}
-    values = {"version_digest": digest, "sequence": sequence, "changed_at": now}
+    values = {
+        "version_digest": digest,
+        "sequence": sequence,
+        "changed_at": now,
+        "weight": weight,
+    }
     if held.sequence == 0:
         session.add(SlotRow(**key, **values))  # type: ignore[arg-type]  # values match the columns
         session.flush()

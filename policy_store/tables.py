@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from policy_store.lifecycle import State
-from policy_store.records import Alias, Origin
+from policy_store.records import Alias, Kind, Origin, Role
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -142,6 +142,7 @@ class AttachmentRow(Base):
         ForeignKey("evidence.digest"), primary_key=True, index=True
     )
     attached_at: Mapped[Moment]
+    kind: Mapped[Kind] = mapped_column(checked(Kind, "kind"), server_default=Kind.EVIDENCE.value)
 
 
 class RunRow(Base):
@@ -177,6 +178,7 @@ class SlotRow(Base):
     version_digest: Mapped[Digest | None] = mapped_column(ForeignKey("versions.digest"), index=True)
     sequence: Mapped[int]
     changed_at: Mapped[Moment]
+    weight: Mapped[float | None] = mapped_column(default=None)
 
 
 class ActivationRow(Base):
@@ -202,7 +204,7 @@ class AuditRow(Base):
     __tablename__ = "audit"
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     at: Mapped[str] = mapped_column(String(32))
-    actor: Mapped[Name]
+    actor: Mapped[Name] = mapped_column(index=True)
     action: Mapped[str] = mapped_column(String(32))
     subject: Mapped[str | None] = mapped_column(String(64), index=True)
     deployment: Mapped[Name | None]
@@ -231,6 +233,7 @@ class HostRow(Base):
     # No foreign key: a host may run what this store has never heard of, and that must be seen.
     digest: Mapped[Digest | None]
     seen_at: Mapped[Moment]
+    facts: Mapped[Payload | None] = mapped_column(default=None)
 
 
 class HostEjectionRow(Base):
@@ -247,3 +250,68 @@ class HostEjectionRow(Base):
     kind: Mapped[Name]
     reason: Mapped[str] = mapped_column(Text)
     at: Mapped[Moment]
+
+
+class AccountRow(Base):
+    """Somebody who may sign in; without a password, through a link or another sign-in only."""
+
+    __tablename__ = "accounts"
+    name: Mapped[Name] = mapped_column(primary_key=True)
+    role: Mapped[Role] = mapped_column(checked(Role, "role"))
+    created_at: Mapped[Moment]
+    password: Mapped[str | None] = mapped_column(Text, default=None)
+    # Who an identity provider says it is: issuer and subject.
+    identity: Mapped[str | None] = mapped_column(String(512), unique=True, default=None)
+    disabled: Mapped[bool] = mapped_column(default=False)
+
+
+class SessionRow(Base):
+    """A signed-in browser under the SHA-256 of its cookie."""
+
+    __tablename__ = "sessions"
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    account: Mapped[Name] = mapped_column(ForeignKey("accounts.name"), index=True)
+    csrf: Mapped[Digest]
+    created_at: Mapped[Moment]
+    seen_at: Mapped[Moment]
+    expires_at: Mapped[Moment] = mapped_column(index=True)
+
+
+class LinkRow(Base):
+    """A link, under the SHA-256 of its secret, that once sets a password or makes an account."""
+
+    __tablename__ = "links"
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    role: Mapped[Role] = mapped_column(checked(Role, "role"))
+    # None: who opens it chooses a name.
+    account: Mapped[Name | None] = mapped_column(ForeignKey("accounts.name"), index=True)
+    created_at: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    used_at: Mapped[Moment | None] = mapped_column(default=None)
+
+
+class TokenRow(Base):
+    """A program's key to the API under the SHA-256 of its secret."""
+
+    __tablename__ = "tokens"
+    digest: Mapped[Digest] = mapped_column(primary_key=True)
+    name: Mapped[Name]
+    account: Mapped[Name] = mapped_column(ForeignKey("accounts.name"), index=True)
+    scopes: Mapped[str] = mapped_column(String(80))
+    created_at: Mapped[Moment]
+    expires_at: Mapped[Moment | None]
+    used_at: Mapped[Moment | None] = mapped_column(default=None)
+    revoked_at: Mapped[Moment | None] = mapped_column(default=None)
+
+
+class RuleRow(Base):
+    """An approval rule as a person wrote it; removed, it stays for the record."""
+
+    __tablename__ = "rules"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[Name] = mapped_column(index=True)
+    text: Mapped[str] = mapped_column(Text)
+    installed_by: Mapped[Name]
+    installed_at: Mapped[Moment]
+    removed_by: Mapped[Name | None] = mapped_column(default=None)
+    removed_at: Mapped[Moment | None] = mapped_column(default=None)

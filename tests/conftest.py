@@ -6,6 +6,6 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 sys.path[:0] = [
-    *(str(HERE / folder) for folder in (".", "evolver", "sandbox")),
+    *(str(HERE / folder) for folder in (".", "evolver", "sandbox", "policy_store/review")),
     str(HERE.parent / "benchmarks"),
 ]

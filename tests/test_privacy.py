@@ -34,14 +34,14 @@ from evolver.evolution import evolve
 from evolver.model_endpoint import Exchange, ModelSettings, prompt_digest
 from evolver.models import ModelProposer
 from evolver.problem import Problem
-from evolver.report import Report
-from evolver.report_html import page_of
 from evolver.run_start import Writers
 from policy_store import Origin, PolicyStore
 from sandbox.cluster import load_cluster
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.identity import text_digest
 from sandbox.replay import LoadReport
+from sandbox.report import Report
+from sandbox.report_html import page_of
 from sandbox.scenario import Scenario
 from sandbox.scores import WindowScore
 from sandbox.verifier import verify

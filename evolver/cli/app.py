@@ -167,7 +167,7 @@ def _usage(error: Exception) -> tuple[int, str, str] | None:
 
 
 def _end(screen: Screen, code: int, sentence: str, command: str) -> int:
-    from evolver.report import plain
+    from sandbox.report import plain
 
     head, *rest = plain(sentence).splitlines() or [""]
     screen.err.print(f"error: {head}", style="red", soft_wrap=True)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from evolver.cli.curves import drawn
 from evolver.cli.screen import STYLES
-from evolver.report import (
+from sandbox.report import (
     Block,
     Code,
     Curves,

@@ -15,9 +15,9 @@ from evolver.cli.options import Output, OutputOption, Quiet, screen_of
 from evolver.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from evolver.report import Report
     from sandbox.calibration import Calibration
     from sandbox.cluster import EngineSpec
+    from sandbox.report import Report
 
 MOST_META_BYTES = 2**20
 
@@ -177,7 +177,7 @@ def _meta(path: Path) -> dict[str, object]:
 
 
 def _report(found: Calibration) -> Report:
-    from evolver.report import Report
+    from sandbox.report import Report
 
     terms = found.terms
     how = "on the other half" if found.source == "timings" else "means were fitted to, the rest not"

@@ -14,9 +14,9 @@ from evolver.cli.results import show_result
 from evolver.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from evolver.report import Report
     from sandbox.errors import Refusal
     from sandbox.replay import ReplayResult
+    from sandbox.report import Report
     from sandbox.source import PolicySource
 
 SMOKE_PROFILE, SMOKE_SECONDS, SMOKE_CLUSTER = "azure2023_conv", 60.0, "mixed-8b"
@@ -120,7 +120,7 @@ def _report(
     refusals: Sequence[Refusal],
     smoke: ReplayResult | None,
 ) -> Report:
-    from evolver.report import Report, Tone
+    from sandbox.report import Report, Tone
 
     report = Report(f"Check of {file.name}")
     if refusals:
@@ -142,7 +142,7 @@ def _report(
 
 
 def _refusal(report: Report, lines: Sequence[str], refusal: Refusal) -> None:
-    from evolver.report import Tone
+    from sandbox.report import Tone
 
     written = lines[refusal.line - 1].strip() if 0 < refusal.line <= len(lines) else ""
     report.say(f"\nline {refusal.line}  {written[:90]}", tone=Tone.STRONG)
@@ -152,9 +152,9 @@ def _refusal(report: Report, lines: Sequence[str], refusal: Refusal) -> None:
 
 def _admitted(report: Report, source: PolicySource) -> None:
     from evolver.exercised import never_asked
-    from evolver.report import Tone
     from sandbox.language.cost import REQUEST_HOOK_LIMIT
     from sandbox.language.kinds import PLANNER_HOOKS
+    from sandbox.report import Tone
 
     report.say(source.claim.strip().split("\n")[0], tone=Tone.DIM)
     rows = []

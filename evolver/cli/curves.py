@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from evolver.report import Curves, Series
-from evolver.report_svg import Frame, finite
+from sandbox.report import Curves, Series
+from sandbox.report_svg import Frame, finite
 
 # across, up, from below to the right, from the left down, from above to the right, left up
 LINES = ("─│╭╮╰╯", "━┃┏┓┗┛", "═║╔╗╚╝", "╌╎┌┐└┘")

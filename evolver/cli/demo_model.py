@@ -18,10 +18,10 @@ from evolver.model_settings import ModelSettings
 from evolver.problem import Problem
 from evolver.recorded_rows import EXCHANGE
 from evolver.recordings import exchange_of, read_recording, write_recording
-from evolver.report import Cell, Report, Tone
 from evolver.run_start import Writers
 from evolver.verdict import Outcome
 from policy_store import PolicyStore
+from sandbox.report import Cell, Report, Tone
 
 if TYPE_CHECKING:
     from evolver.loop import RunResult

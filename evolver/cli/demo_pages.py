@@ -16,11 +16,11 @@ from evolver.cli.demo_swap import Swap
 from evolver.cli.evolve_report import diff_text
 from evolver.evolution import Evolution
 from evolver.problem import Problem
-from evolver.report import Cell, Report, Tone
 from evolver.verdict import Effect
 from evolver.written import written
 from sandbox.evidence import Evidence, Role
 from sandbox.replay import ReplayResult
+from sandbox.report import Cell, Report, Tone
 from sandbox.verifier import PolicyRefused, verify
 from serving_adapter.rehearsal import Half
 from telemetry import Window, load_profile, summarise

@@ -10,7 +10,7 @@ from typing import Any
 
 from evolver.cli.screen import STYLES, Screen
 from evolver.journal import Event, EventKind
-from evolver.report import Tone, plain
+from sandbox.report import Tone, plain
 
 IDEA_COLUMNS = 58
 INDENT = 22

@@ -16,7 +16,7 @@ from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
 from evolver.cli.results import show_result
 
 if TYPE_CHECKING:
-    from evolver.report import Report
+    from sandbox.report import Report
 
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("numpy", "numba", "RestrictedPython", "pydantic", "sqlalchemy", "alembic", "cmaes",
@@ -266,7 +266,7 @@ def _folded(findings: list[Finding]) -> list[Finding]:
 
 
 def _report(findings: list[Finding]) -> Report:
-    from evolver.report import Cell, Report, Tone
+    from sandbox.report import Cell, Report, Tone
 
     tones = {Health.OK: Tone.GOOD, Health.NOTE: Tone.DIM, Health.WRONG: Tone.BAD}
     rows = []

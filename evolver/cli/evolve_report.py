@@ -12,10 +12,10 @@ from evolver.cli.run_report import baselines, proposers
 from evolver.cli.run_words import VERDICTS, number, spent
 from evolver.evolution import Evolution
 from evolver.loop import RunResult
-from evolver.report import Cell, Report, Tone
 from evolver.run_history import Spent
 from evolver.verdict import Effect, Outcome, Verdict
 from evolver.written import written
+from sandbox.report import Cell, Report, Tone
 
 
 def document_of(evolution: Evolution) -> dict[str, object]:

@@ -17,11 +17,11 @@ from evolver.cli.evolve_lines import Moment, live_lines
 from evolver.cli.run_words import change, number
 from evolver.cli.screen import Live, Screen
 from evolver.journal import Event, EventKind
-from evolver.report import plain
 from evolver.run_accounts import Earned, earned
 from evolver.run_history import RunHistory
 from evolver.run_reader import Reader
 from policy_store.records import Run
+from sandbox.report import plain
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -21,7 +21,7 @@ from evolver.cli.results import show_result
 from sandbox.home import home
 
 if TYPE_CHECKING:
-    from evolver.report import Report
+    from sandbox.report import Report
     from serving_adapter.ejection import Ejection
     from serving_adapter.latches import LatchFolder
 
@@ -177,7 +177,7 @@ def _document(ejection: Ejection) -> dict[str, object]:
 
 def _report(folder: LatchFolder, latched: list[Ejection], dumps: list[Path]) -> Report:
     from evolver.cli.policy_report import ago
-    from evolver.report import Report
+    from sandbox.report import Report
 
     report = Report("Host")
     if folder.killed:

@@ -14,8 +14,8 @@ from evolver.cli.results import show_result
 from sandbox.home import home
 
 if TYPE_CHECKING:
-    from evolver.report import Report
     from policy_store.keys import PublicKey, TrustedKeys
+    from sandbox.report import Report
 
 keys_app = typer.Typer(
     name="keys", no_args_is_help=True, help="Who signs what goes live, and whom hosts trust."
@@ -174,7 +174,7 @@ def _one_file(trust: Path | None) -> Path:
 
 
 def _report(path: Path, trusted: TrustedKeys, signing: str | None) -> Report:
-    from evolver.report import Report, Tone
+    from sandbox.report import Report, Tone
 
     report = Report("Keys").say(f"trusted by hosts that read {path}")
     if not trusted.keys:

@@ -121,7 +121,7 @@ def diff(
     evolver policy diff least_loaded 3f2a9c
     """
     from evolver.cli.evolve_report import diff_text
-    from evolver.report import Report
+    from sandbox.report import Report
 
     screen = screen_of(context, quiet)
     old, new = (find_policy(ACTIVE), find_policy(policy)) if other is None else (

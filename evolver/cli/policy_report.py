@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from evolver.report import Cell, Report, Tone
 from policy_store.records import AuditEntry, PolicyDetails, PolicyVersion
 from sandbox.language.trees import tree_of
+from sandbox.report import Cell, Report, Tone
 
 _TONES = {
     "active": Tone.GOOD, "approved": Tone.STRONG, "evaluated": Tone.STRONG, "refused": Tone.BAD,

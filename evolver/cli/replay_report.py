@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from evolver.cli.replaying import Laid, Replayed
-from evolver.report import Cell, Report, Tone
 from sandbox.replay import ReplayResult
+from sandbox.report import Cell, Report, Tone
 
 _LATENCIES = (("ttft_s", "mean"), ("ttft_s", "p99"), ("tpot_s", "mean"),
               ("e2e_s", "mean"), ("e2e_s", "p99"))  # fmt: skip

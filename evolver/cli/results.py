@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evolver.cli.options import Output
 from evolver.cli.screen import Screen
-from evolver.report import Report
+from sandbox.report import Report
 
 SCHEMA = 1
 
@@ -38,7 +38,7 @@ def json_text(document: Mapping[str, object]) -> str:
 
 
 def _page(report: Report) -> str:
-    from evolver.report_html import page_of
+    from sandbox.report_html import page_of
 
     return page_of(report)
 

@@ -169,7 +169,7 @@ def _exported(history: RunHistory, form: str) -> str:
 
         return json_text(run_document(history)) + "\n"
     from evolver.cli.run_page import run_page
-    from evolver.report_html import page_of
+    from sandbox.report_html import page_of
 
     return page_of(run_page(history))
 

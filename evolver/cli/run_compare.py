@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 from evolver.cli.run_report import AXES, moves, points
 from evolver.cli.run_words import dollars, duration, headline, share, verdict_word
-from evolver.report import Cell, Report, Series
 from evolver.run_accounts import GAINS, reached, searched
 from evolver.run_history import RunHistory, mapping, number_or_none, words
 from sandbox.identity import canonical_json, text_digest
+from sandbox.report import Cell, Report, Series
 
 LETTERS = "ABCDEFGHIJKLMNOP"
 NEAR = 0.02  # how far apart loads may be that are compared

@@ -5,9 +5,9 @@ from __future__ import annotations
 from evolver.cli.evolve_report import diff_text
 from evolver.cli.run_report import run_report, source_title
 from evolver.cli.run_words import number
-from evolver.report import Report, Series
 from evolver.run_accounts import family, gain_over, lineage, reasons
 from evolver.run_history import Rejected, RunHistory, Scored
+from sandbox.report import Report, Series
 
 SCORED_SHOWN, REJECTED_SHOWN = 60, 30  # sources: of the best, and of each reason
 MOST_CHARACTERS = 20_000  # of one source

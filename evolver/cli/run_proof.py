@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from evolver.cli.run_words import share
-from evolver.report import Cell, Report, Tone
 from evolver.run_history import RunHistory, mapping, number_or_none, words
 from evolver.verdict import ROLE_WORDS
+from sandbox.report import Cell, Report, Tone
 
 ROLES = {role.value: said for role, said in ROLE_WORDS.items()}
 

@@ -33,8 +33,8 @@ def replay_run(
     from evolver.cli.evolve_inputs import ProblemInputs
     from evolver.cli.evolve_view import EvolveView
     from evolver.evolution import Means, reproduce
-    from evolver.report import Report, Tone
     from evolver.run_start import RunStart
+    from sandbox.report import Report, Tone
 
     screen = screen_of(context, quiet)
     with open_store() as store:

@@ -18,7 +18,6 @@ from evolver.cli.run_words import (
     verdict_word,
     why,
 )
-from evolver.report import Cell, Report, Series, Tone
 from evolver.run_accounts import (
     Earned,
     Reason,
@@ -32,6 +31,7 @@ from evolver.run_accounts import (
     until_end,
 )
 from evolver.run_history import RunHistory, Scored, Step, mapping, number_or_none, words
+from sandbox.report import Cell, Report, Series, Tone
 
 STEPS_SHOWN = 12
 AXES = ("evaluations", "seconds", "dollars")

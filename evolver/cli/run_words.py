@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from evolver.report import Tone
 from evolver.run_history import RunHistory, Spent, words
+from sandbox.report import Tone
 
 VERDICTS = {
     "improved": ("A better policy was found.", Tone.GOOD),

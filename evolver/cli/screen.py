@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from evolver.report import Report, Tone, plain
+from sandbox.report import Report, Tone, plain
 
 STYLES = {Tone.PLAIN: "", Tone.DIM: "dim", Tone.STRONG: "bold", Tone.GOOD: "green", Tone.BAD: "red"}
 

@@ -12,9 +12,9 @@ from evolver.cli.policies import open_store
 from evolver.cli.results import show_result
 
 if TYPE_CHECKING:
-    from evolver.report import Report
     from policy_store.records import HostReport, PolicyVersion, Run, Slot
     from policy_store.store import PolicyStore
+    from sandbox.report import Report
 
 RUNS_SHOWN = 5
 
@@ -94,7 +94,7 @@ def _document(standing: Standing) -> dict[str, object]:
 
 
 def _report(standing: Standing) -> Report:
-    from evolver.report import Report
+    from sandbox.report import Report
 
     report = Report("Status")
     report.grid(("", ""), _slot_rows(standing))
@@ -145,7 +145,7 @@ def _runs(report: Report, standing: Standing) -> None:
 
 def _hosts(report: Report, standing: Standing) -> None:
     from evolver.cli.policy_report import ago
-    from evolver.report import Cell, Tone
+    from sandbox.report import Cell, Tone
 
     if not standing.hosts:
         return

@@ -27,7 +27,7 @@ from evolver.cli.options import (
 from evolver.cli.results import show_result
 
 if TYPE_CHECKING:
-    from evolver.report import Report
+    from sandbox.report import Report
     from telemetry.capacity import CapacityTrace
     from telemetry.window import Window
 
@@ -184,7 +184,7 @@ _MEANING = {
 
 
 def _capacity_report(trace: CapacityTrace, levels: list[float]) -> Report:
-    from evolver.report import Report, Tone
+    from sandbox.report import Report, Tone
     from telemetry.window import capacity_row
 
     row = capacity_row(trace)
@@ -208,7 +208,7 @@ def _capacity_report(trace: CapacityTrace, levels: list[float]) -> Report:
 
 def _window_report(window: Window, beside: CapacityTrace | None) -> Report:
     from evolver.cli.window_report import window_blocks
-    from evolver.report import Report
+    from sandbox.report import Report
 
     report = window_blocks(Report(f"Trace {window.name}"), window)
     if beside is not None:

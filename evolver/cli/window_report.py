@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evolver.report import Report, Tone
+from sandbox.report import Report, Tone
 from telemetry.window import Row, Spread, Window
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from recorded_run import record_run
 
 from evolver.cli.run_report import run_report
-from evolver.report import Grid
 from evolver.run_accounts import (
     called,
     earned,
@@ -25,6 +24,7 @@ from evolver.run_accounts import (
 from evolver.run_reader import read_history
 from policy_store import PolicyStore
 from policy_store.records import Run
+from sandbox.report import Grid
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RUN = Run("ab" * 16, "evolve", {}, START, None, None, None)

@@ -20,11 +20,11 @@ from evolver.evolution import Evolution
 from evolver.journal import Event, EventKind
 from evolver.loop import RunResult, Search, SearchSettings
 from evolver.model_errors import EndpointDead
-from evolver.report_html import page_of
 from evolver.run_history import Spent
 from evolver.task import Gate, Human
 from evolver.verdict import Effect, Outcome, Verdict
 from evolver.written import written
+from sandbox.report_html import page_of
 from sandbox.verifier import verify
 from sandbox.windows import Windows
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from evolver.report import (
+from sandbox.report import (
     Block,
     Cell,
     Code,
@@ -20,7 +20,7 @@ from evolver.report import (
     diff_tone,
     plain,
 )
-from evolver.report_svg import figure_of
+from sandbox.report_svg import figure_of
 
 WIDTH, HEIGHT = 720, 96
 
@@ -62,14 +62,18 @@ pre { background: var(--soft); padding: .8rem 1rem; overflow-x: auto; font-size:
 
 def page_of(report: Report) -> str:
     """The whole page."""
-    body = "\n".join(_block(block) for block in report.blocks)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{_text(report.title)}</title>\n<style>{_STYLE}</style></head>\n"
-        f"<body><h1>{_text(report.title)}</h1>\n{body}\n</body></html>\n"
+        f"<body><h1>{_text(report.title)}</h1>\n{body_of(report)}\n</body></html>\n"
     )
+
+
+def body_of(report: Report) -> str:
+    """Its blocks alone, for a page that has a title and a style of its own."""
+    return "\n".join(_block(block) for block in report.blocks)
 
 
 def _block(block: Block) -> str:

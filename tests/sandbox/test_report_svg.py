@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolver.cli.curves import drawn
-from evolver.report import Curves, Series
-from evolver.report_svg import HEIGHT, WIDTH, figure_of, ticks
+from sandbox.report import Curves, Series
+from sandbox.report_svg import HEIGHT, WIDTH, figure_of, ticks
 
 RISE = Series("a", ((0.0, 0.0), (50.0, 0.1), (100.0, 0.3)))
 LATER = Series("b", ((0.0, 0.0), (80.0, 0.3)))

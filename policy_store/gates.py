@@ -1,0 +1,33 @@
+"""Whether a policy's evidence speaks for it: what stands between it and an ordinary approval."""
+
+from __future__ import annotations
+
+from policy_store.records import EvidenceRecord, PolicyDetails
+from sandbox.evidence import Evidence, EvidenceRefused, GateStatus, Outcome
+from sandbox.identity import canonical_json
+
+
+def measured(record: EvidenceRecord) -> Evidence | None:
+    """A document as the sandbox's record; None for what this version cannot read."""
+    try:
+        return Evidence.from_json(canonical_json(dict(record.document)))
+    except EvidenceRefused:
+        return None
+
+
+def latest_evidence(details: PolicyDetails) -> Evidence | None:
+    """What was measured last, when it can be read."""
+    return measured(details.evidence[-1]) if details.evidence else None
+
+
+def objection(evidence: Evidence | None) -> str:
+    """Why approving takes an admin who overrides it; empty when nothing stands against it."""
+    if evidence is None:
+        return "It has no measurements that this version can read."
+    failed = [gate for gate in evidence.gates if gate.status is GateStatus.FAIL]
+    if failed:
+        names = ", ".join(gate.name for gate in failed)
+        return f"It failed {'a gate' if len(failed) == 1 else 'gates'}: {names}."
+    if evidence.outcome is not Outcome.IMPROVED:
+        return f"Its verdict is {evidence.outcome.value.replace('_', ' ')}, not improved."
+    return ""

@@ -1,0 +1,94 @@
+"""Who is asking, and what they may do: visitors, roles and scopes as dependencies of the routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from policy_store.records import Role
+
+RANK = {Role.VIEWER: 0, Role.REVIEWER: 1, Role.ADMIN: 2}
+
+
+class Scope(StrEnum):
+    """What an API token may be used for; a browser session has all that its role allows."""
+
+    READ = "read"
+    DECIDE = "decide"
+    ADMINISTER = "administer"
+
+
+SCOPE_OF = {Role.VIEWER: Scope.READ, Role.REVIEWER: Scope.DECIDE, Role.ADMIN: Scope.ADMINISTER}
+"""The scope that a token needs where a person needs this role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who is signed in.
+
+    Attributes:
+        csrf: what forms of this session carry; empty for a token, which browsers never send
+            unasked.
+        scopes: of a token; None for a session, which has no limit but its role.
+    """
+
+    name: str
+    role: Role
+    csrf: str = ""
+    scopes: frozenset[Scope] | None = None
+
+    def may(self, role: Role) -> bool:
+        """Whether both the role and the scopes of a token reach so far."""
+        scoped = self.scopes is None or SCOPE_OF[role] in self.scopes
+        return scoped and RANK[self.role] >= RANK[role]
+
+
+class Access(Protocol):
+    """One way to tell who is asking."""
+
+    def visitor(self, request: Request) -> Visitor | None:
+        """Who sent this request; None when it cannot be told. Never raises for bad credentials."""
+        ...
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in: pages lead to the sign-in page, the API answers 401."""
+
+
+class NotAllowed(Exception):
+    """Who is signed in may not do this: 403, with the sentence shown."""
+
+
+def visitor_of(request: Request) -> Visitor | None:
+    """Who is asking, when anybody can tell; for pages that do without."""
+    for access in request.app.state.site.access:
+        visitor: Visitor | None = access.visitor(request)
+        if visitor is not None:
+            return visitor
+    return None
+
+
+def needs(role: Role) -> Callable[[Request], Visitor]:
+    """A dependency that lets only those through who may act in that role."""
+
+    def check(request: Request) -> Visitor:
+        visitor = visitor_of(request)
+        if visitor is None:
+            raise SignInNeeded
+        if not visitor.may(role):
+            raise NotAllowed(
+                f"{visitor.name} is a {visitor.role.value}, and this needs a {role.value}: ask an "
+                "admin for that role."
+            )
+        return visitor
+
+    return check
+
+
+Viewer = Annotated[Visitor, Depends(needs(Role.VIEWER))]
+Reviewer = Annotated[Visitor, Depends(needs(Role.REVIEWER))]
+Admin = Annotated[Visitor, Depends(needs(Role.ADMIN))]

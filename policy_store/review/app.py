@@ -1,0 +1,90 @@
+"""The wiring of the review page: routes, guards, and what becomes of errors."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from policy_store.errors import (
+    ForbiddenMove,
+    InvalidInput,
+    NothingLive,
+    OwnWork,
+    StaleDecision,
+    StoreError,
+    StoreUnavailable,
+    UnknownPolicy,
+    UnknownRun,
+)
+from policy_store.review import pages_policy, pages_queue
+from policy_store.review.access import NotAllowed, SignInNeeded, visitor_of
+from policy_store.review.guards import Guards
+from policy_store.review.rendering import ASSETS, FOR_EVER, asset, page
+from policy_store.review.site import Site
+
+STATUS: dict[type[Exception], int] = {
+    NotAllowed: 403, OwnWork: 403, StaleDecision: 409, ForbiddenMove: 409, NothingLive: 409,
+    UnknownPolicy: 404, UnknownRun: 404, InvalidInput: 422, StoreUnavailable: 503,
+    StoreError: 500,
+}  # fmt: skip
+
+
+def create_app(site: Site) -> FastAPI:
+    """The application, for any ASGI server."""
+    app = FastAPI(title="Evolver review", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
+    host = urlsplit(site.settings.base_url).hostname or "127.0.0.1"
+    app.add_middleware(Guards, base_url=site.settings.base_url)
+    # A name that somebody else points at this machine is not ours.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host], www_redirect=False)
+    for pages in (pages_queue, pages_policy):
+        app.include_router(pages.router)
+    app.add_api_route("/static/{digest}/{name}", static, include_in_schema=False)
+    app.add_exception_handler(SignInNeeded, _sign_in)
+    for kind in STATUS:
+        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(RequestValidationError, _refused)
+    app.add_exception_handler(HTTPException, _refused)
+    return app
+
+
+def static(digest: str, name: str) -> Response:
+    """A file of ours; browsers keep it, since its address changes with it."""
+    if name not in ASSETS:
+        raise HTTPException(404, "There is no such file.")
+    content, now = asset(name)
+    kept = FOR_EVER if digest == now else "no-store"
+    return Response(content, media_type=ASSETS[name], headers={"Cache-Control": kept})
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of a refusal, by the nearest kind that has one."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 422)
+
+
+def sentence_of(error: Exception) -> str:
+    """The refusal in words; never more of a request than its fields' names."""
+    if isinstance(error, RequestValidationError):
+        names = sorted({str(one["loc"][-1]) for one in error.errors()})
+        return f"The request cannot be read: look at {', '.join(names)}."
+    return str(error.detail if isinstance(error, HTTPException) else error)
+
+
+async def _sign_in(request: Request, _: Exception) -> Response:
+    wanted = request.url.path if request.method == "GET" else "/"
+    return RedirectResponse(f"/sign-in?next={quote(wanted)}", 303)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    status = status_of(error)
+    return page(
+        request, "refused.html", visitor_of(request), status=status,
+        sentence=sentence_of(error), code=status,
+    )  # fmt: skip

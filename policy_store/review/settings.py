@@ -1,0 +1,39 @@
+"""How one review page runs: addresses, lifetimes, and which ways of signing in it trusts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from policy_store.records import DEFAULT_DEPLOYMENT
+
+PORT = 8600
+SESSION_LASTS, SESSION_IDLES = timedelta(hours=12), timedelta(hours=2)
+LINK_LASTS = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a person who starts the page decides.
+
+    Attributes:
+        secret: 32 bytes or more that sign what forms carry; the same on every start, or pages
+            that were open before it are stale.
+        base_url: as browsers reach the page, without a slash at the end; cookies are for HTTPS
+            only when it starts with https.
+        deployment: whose slots the pages show and decide on.
+        canary_weight: share of traffic of a canary that nobody chose a weight for.
+        session_lasts, session_idles: a session ends so long after sign-in, or after its last use.
+    """
+
+    secret: bytes
+    base_url: str = f"http://127.0.0.1:{PORT}"
+    deployment: str = DEFAULT_DEPLOYMENT
+    canary_weight: float = 0.05
+    session_lasts: timedelta = SESSION_LASTS
+    session_idles: timedelta = SESSION_IDLES
+
+    @property
+    def https(self) -> bool:
+        """Whether browsers reach the page over TLS."""
+        return self.base_url.startswith("https://")

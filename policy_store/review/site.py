@@ -1,0 +1,41 @@
+"""What every page may use: the store, the settings, who may come in, and how hosts are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from policy_store.review.access import Access
+from policy_store.review.settings import Settings
+from policy_store.store import PolicyStore
+from sandbox.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One review page; the parts that know of search and signing keys are handed in.
+
+    Attributes:
+        access: ways to tell who is asking; the first that knows decides.
+        publish: writes the signed snapshot after a decision that changed what hosts run; called
+            again, it writes the same.
+        story: a run in full, by id; None where runs cannot be told.
+    """
+
+    store: PolicyStore
+    settings: Settings
+    access: Sequence[Access]
+    publish: Callable[[], None]
+    story: Callable[[str], Report] | None = None
+
+
+def site_of(request: Request) -> Site:
+    """The site that a request came to."""
+    site: Site = request.app.state.site
+    return site
+
+
+Here = Annotated[Site, Depends(site_of)]

@@ -1,0 +1,107 @@
+"""Decisions through the page: taken once, on what was shown, by those who may."""
+
+import pytest
+
+from policy_store.lifecycle import State
+from policy_store.records import Alias, Origin, Role
+from sandbox.evidence import Outcome
+
+
+def state_of(reviewing, policy):
+    return reviewing.site.store.show(policy).version.state
+
+
+def test_a_reviewer_approves_to_canary_then_promotes_then_rolls_back(reviewing, measured):
+    reviewing.as_("ada")
+    policy = measured()
+    assert reviewing.decide(policy, "canary", weight="0.1").status_code == 303
+    assert reviewing.site.store.slot(Alias.CANARY).weight == 0.1
+    assert reviewing.decide(policy, "promote").status_code == 303
+    assert state_of(reviewing, policy) is State.ACTIVE
+    form = reviewing.form("/", "/roll-back")
+    assert (
+        reviewing.browser.post("/roll-back", data=form, follow_redirects=False).status_code == 303
+    )
+    assert state_of(reviewing, policy) is State.ROLLED_BACK
+    assert reviewing.published.times == 3
+
+
+@pytest.mark.parametrize("verb", ["approve", "shadow", "canary", "reject"])
+def test_a_viewer_decides_nothing(reviewing, measured, verb):
+    reviewing.as_("vic", Role.VIEWER)
+    policy = measured()
+    assert reviewing.decide(policy, verb).status_code == 403
+    assert state_of(reviewing, policy) is State.EVALUATED
+
+
+def test_nobody_approves_what_they_submitted_by_hand(reviewing, measured):
+    policy = measured(origin=Origin.PERSON, author="ada")
+    reviewing.as_("ada", Role.ADMIN)
+    assert reviewing.decide(policy, "approve").status_code == 403
+    reviewing.as_("ben")
+    assert reviewing.decide(policy, "approve").status_code == 303
+
+
+def test_a_failed_verdict_takes_an_admin_who_says_so(reviewing, measured):
+    policy = measured(Outcome.NO_CHANGE)
+    reviewing.as_("ada")
+    assert reviewing.decide(policy, "approve", override="true").status_code == 403
+    reviewing.as_("root", Role.ADMIN)
+    assert reviewing.decide(policy, "approve").status_code == 403
+    assert reviewing.decide(policy, "approve", override="true").status_code == 303
+    entry = reviewing.site.store.history(policy)[-1]
+    assert "no change" in entry.details["override"]
+
+
+def test_a_stale_page_is_refused_with_what_changed(reviewing, measured):
+    reviewing.as_("ada")
+    policy, other = measured(), measured()
+    address = f"/policies/{policy}"
+    shown = reviewing.form(address, f"{address}/canary") | {"note": "because"}
+    reviewing.decide(other, "canary")
+    late = reviewing.browser.post(f"{address}/canary", data=shown)
+    assert late.status_code == 409
+    assert other[:12] in late.text
+    assert "canary policy was" in late.text
+
+
+def test_a_form_sent_twice_counts_once(reviewing, measured):
+    reviewing.as_("ada")
+    policy = measured()
+    address = f"/policies/{policy}"
+    form = reviewing.form(address, f"{address}/approve") | {"note": "because"}
+    first, second = (
+        reviewing.browser.post(f"{address}/approve", data=form, follow_redirects=False)
+        for _ in range(2)
+    )
+    assert (first.status_code, second.status_code) == (303, 409)
+
+
+def test_a_form_of_another_session_or_site_is_refused(reviewing, measured):
+    reviewing.as_("ada")
+    policy = measured()
+    assert reviewing.decide(policy, "approve", csrf="guessed").status_code == 403
+    address = f"/policies/{policy}"
+    form = reviewing.form(address, f"{address}/approve") | {"note": "because"}
+    elsewhere = {"Origin": "http://evil.example"}
+    answer = reviewing.browser.post(f"{address}/approve", data=form, headers=elsewhere)
+    assert answer.status_code == 403
+    assert state_of(reviewing, policy) is State.EVALUATED
+
+
+def test_a_decision_without_a_reason_is_refused(reviewing, measured):
+    reviewing.as_("ada")
+    assert reviewing.decide(measured(), "approve", note="  ").status_code == 422
+
+
+def test_strangers_are_led_to_the_sign_in_page(reviewing):
+    answer = reviewing.browser.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=/")
+
+
+def test_every_answer_has_the_strict_headers(reviewing):
+    reviewing.as_("ada")
+    for address in ("/", "/policies/abcdef", "/static/x/none.js"):
+        policy = reviewing.browser.get(address).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
