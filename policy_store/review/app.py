@@ -84,7 +84,9 @@ async def _sign_in(request: Request, _: Exception) -> Response:
 
 def _refused(request: Request, error: Exception) -> Response:
     status = status_of(error)
+    # Who asks and what is live are in the store, too: without it, the page says only why.
+    visitor = visitor_of(request) if status < 500 else None
     return page(
-        request, "refused.html", visitor_of(request), status=status,
+        request, "refused.html", visitor, status=status,
         sentence=sentence_of(error), code=status,
     )  # fmt: skip

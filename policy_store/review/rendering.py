@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 
@@ -37,7 +38,27 @@ def environment() -> Environment:
     made.globals["asset"] = address_of
     made.filters["short"] = lambda digest: digest[:12] if digest else "built-in default"
     made.filters["moment"] = lambda at: at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    made.filters["ago"] = lambda at: ago((datetime.now(UTC) - at).total_seconds())
+    made.filters["lasting"] = lasting
     return made
+
+
+def lasting(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    whole = max(round(seconds), 0)
+    for size, unit, part_size, part in (
+        (86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"),
+    ):  # fmt: skip
+        if whole >= size:
+            rest = whole % size // part_size
+            return f"{whole // size} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{whole} s"
+
+
+def ago(seconds: float) -> str:
+    """How long since, or until, a moment: the largest unit says enough."""
+    words = " ".join(lasting(abs(seconds)).split()[:2])
+    return f"{words} ago" if seconds >= 0 else f"in {words}"
 
 
 def page(
