@@ -20,6 +20,7 @@ from policy_store.review.actions import rollback_offer
 from policy_store.review.settings import Settings
 from policy_store.review.site import site_of
 from policy_store.review.situation import sealed, situation_of
+from policy_store.review.visible import seen
 
 ASSETS = {"review.css": "text/css", "review.js": "text/javascript"}
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -36,6 +37,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["asset"] = address_of
+    made.filters["seen"] = seen
     made.filters["short"] = lambda digest: digest[:12] if digest else "built-in default"
     made.filters["moment"] = lambda at: at.strftime("%Y-%m-%d %H:%M:%S UTC")
     made.filters["ago"] = lambda at: ago((datetime.now(UTC) - at).total_seconds())
