@@ -170,15 +170,31 @@ class Catalog:
             return find_version(session, policy).digest
 
     def list_policies(
-        self, *, state: State | None = None, run: str | None = None, limit: int = 100
+        self,
+        *,
+        state: State | None = None,
+        run: str | None = None,
+        origin: Origin | None = None,
+        author: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
     ) -> tuple[PolicyVersion, ...]:
-        """Versions, newest first."""
+        """Versions, newest first; `after` is the last one of the page before, by its digest.
+
+        Raises:
+            UnknownPolicy: there is no such policy to go on after.
+        """
         query = select(VersionRow).order_by(VersionRow.created_at.desc(), VersionRow.digest)
-        if state is not None:
-            query = query.where(VersionRow.state == state)
-        if run is not None:
-            query = query.where(VersionRow.run_id == run)
+        wanted = {"state": state, "run_id": run, "origin": origin, "author": author}
+        query = query.filter_by(**{name: one for name, one in wanted.items() if one is not None})
         with self._database.reading() as session:
+            if after is not None:
+                last = find_version(session, after)
+                older = VersionRow.created_at < last.created_at
+                tied = (VersionRow.created_at == last.created_at) & (
+                    VersionRow.digest > last.digest
+                )
+                query = query.where(older | tied)
             rows = session.scalars(query.limit(limit)).all()
             return version_records(session, rows)
 

@@ -155,10 +155,18 @@ class Runs:
                 raise InvalidInput(f"Several runs begin with {word}: give more of its digits.")
             return _run(found[0])
 
-    def list_runs(self, limit: int = 100) -> tuple[Run, ...]:
-        """Runs, newest first."""
+    def list_runs(self, limit: int = 100, *, after: str | None = None) -> tuple[Run, ...]:
+        """Runs, newest first; `after` is the last one of the page before, by its id.
+
+        Raises:
+            UnknownRun: there is no such run to go on after.
+        """
         query = select(RunRow).order_by(RunRow.started_at.desc(), RunRow.id).limit(limit)
         with self._database.reading() as session:
+            if after is not None:
+                last = _row(session, after)
+                tied = (RunRow.started_at == last.started_at) & (RunRow.id > last.id)
+                query = query.where((RunRow.started_at < last.started_at) | tied)
             return tuple(_run(row) for row in session.scalars(query))
 
     def summaries(self, verdict: str, limit: int = 10_000) -> dict[str, Mapping[str, object]]:

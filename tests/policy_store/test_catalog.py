@@ -1,10 +1,11 @@
 """Proposals, evidence and lookups."""
 
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 
-from policy_store import Origin, State
+from policy_store import Origin, PolicyStore, State
 from policy_store.errors import (
     AmbiguousPolicy,
     DamagedStore,
@@ -162,3 +163,26 @@ def test_many_versions_are_found_at_once(store, proposed, monkeypatch):
     digests = [proposed() for _ in range(5)]
     found = store.find_policies([*digests, "f" * 64])
     assert found == {version.digest: version for version in store.list_policies()}
+
+
+def test_policies_are_listed_page_by_page_without_gap_or_repeat(store_path):
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    with PolicyStore.open(store_path, clock=lambda: now) as store:  # all made in one moment
+        made = {
+            propose_at(store, number, author="ada" if number % 2 else "ben") for number in range(7)
+        }
+        seen, after = [], None
+        while page := store.list_policies(limit=3, after=after):
+            seen += [version.digest for version in page]
+            after = page[-1].digest
+        assert sorted(seen) == sorted(made)
+        by_ada = store.list_policies(author="ada", origin=Origin.PERSON)
+        assert len(by_ada) == 3
+        assert store.list_policies(origin=Origin.LLM) == ()
+
+
+def propose_at(store, number, author):
+    return store.propose(
+        "def route(request, instances, memory):\n    return 0\n", name="one", origin=Origin.PERSON,
+        author=author, contract_version=1, parameters={"KNEE": float(number)},
+    ).digest  # fmt: skip

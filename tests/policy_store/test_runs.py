@@ -86,3 +86,12 @@ def test_events_of_some_kinds_only(store):
     run = store.runs.start_run("evolve", {}).id
     store.runs.append_events(run, [("scored", {}), ("done", {}), ("scored", {})])
     assert [event.sequence for event in store.runs.events(run, kinds=("scored",))] == [1, 3]
+
+
+def test_runs_are_listed_page_by_page_without_gap_or_repeat(store):
+    made = {store.runs.start_run("evolve", {"n": number}).id for number in range(5)}
+    seen, after = [], None
+    while page := store.runs.list_runs(2, after=after):
+        seen += [run.id for run in page]
+        after = seen[-1]
+    assert (len(seen), set(seen)) == (5, made)
