@@ -7,10 +7,13 @@ show too; against someone who rewrites the whole file, compare `head` with a cop
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -19,20 +22,42 @@ from policy_store.errors import DamagedStore
 from policy_store.intake import plain_name
 from policy_store.records import AuditEntry, AuditVerdict
 from policy_store.tables import AuditHeadRow, AuditRow
-from sandbox.identity import canonical_json, text_digest
+from sandbox.identity import canonical_json
 
 FIRST_HASH = "0" * 64
 HASHED = (
     "sequence", "at", "actor", "action", "subject", "deployment", "note", "details",
     "previous_hash",
 )  # fmt: skip
-PAGE = 1000
+PAGE = 5000
 SUBJECTS_AT_ONCE = 500  # databases bound the parameters of one query
 
 
-def entry_hash(fields: Mapping[str, object]) -> str:
-    """The hash of one entry, over its fields as they are stored."""
-    return text_digest(canonical_json({name: fields[name] for name in HASHED}))
+def entry_hash(
+    sequence: int,
+    at: str,
+    actor: str,
+    action: str,
+    subject: str | None,
+    deployment: str | None,
+    note: str,
+    details: str,
+    previous_hash: str,
+) -> str:
+    """The hash of one entry, over its fields as they are stored.
+
+    Raises:
+        TypeError: a field is no text.
+    """
+    # The canonical JSON of the fields, spelt out: a log is a million of these.
+    text = (
+        f'{{"action":{quoted(action)},"actor":{quoted(actor)},"at":{quoted(at)},'
+        f'"deployment":{"null" if deployment is None else quoted(deployment)},'
+        f'"details":{quoted(details)},"note":{quoted(note)},'
+        f'"previous_hash":{quoted(previous_hash)},"sequence":{sequence},'
+        f'"subject":{"null" if subject is None else quoted(subject)}}}'
+    )
+    return sha256(text.encode("ascii")).hexdigest()
 
 
 def append(
@@ -52,21 +77,26 @@ def append(
         InvalidInput: the actor is no name.
     """
     head = session.get_one(AuditHeadRow, 1)
-    fields: dict[str, object] = {
-        "sequence": head.sequence + 1,
-        "at": at.isoformat(timespec="microseconds"),
-        "actor": plain_name(actor),
-        "action": action,
-        "subject": subject,
-        "deployment": deployment,
-        "note": note,
-        "details": canonical_json(dict(details or {})),
-        "previous_hash": head.hash,
-    }
-    digest = entry_hash(fields)
-    session.add(AuditRow(**fields, hash=digest))  # type: ignore[arg-type]  # values match the columns
-    head.sequence += 1
-    head.hash = digest
+    entry = AuditRow(
+        sequence=head.sequence + 1,
+        at=moment_text(at),
+        actor=plain_name(actor),
+        action=action,
+        subject=subject,
+        deployment=deployment,
+        note=note,
+        details=canonical_json(dict(details or {})),
+        previous_hash=head.hash,
+        hash="",
+    )
+    entry.hash = entry_hash(*(getattr(entry, name) for name in HASHED))
+    session.add(entry)
+    head.sequence, head.hash = entry.sequence, entry.hash
+
+
+def moment_text(at: datetime) -> str:
+    """A time as entries spell it; of times in UTC, the later one sorts after the earlier."""
+    return at.isoformat(timespec="microseconds")
 
 
 class AuditLog:
@@ -76,15 +106,34 @@ class AuditLog:
         self._database = database
 
     def entries(
-        self, *, after: int = 0, limit: int = 100, subject: str | None = None
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 100,
+        subject: str | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        newest_first: bool = False,
     ) -> tuple[AuditEntry, ...]:
-        """Entries with a sequence above `after`, oldest first; `subject` is a full digest."""
+        """Entries with a sequence above `after` and below `before`, oldest or newest first.
+
+        Only those about `subject` (a full digest), by `actor`, of one `action`, where given.
+        """
         query = select(AuditRow).where(AuditRow.sequence > after)
-        if subject is not None:
-            query = query.where(AuditRow.subject == subject)
+        if before is not None:
+            query = query.where(AuditRow.sequence < before)
+        wanted = {"subject": subject, "actor": actor, "action": action}
+        query = query.filter_by(**{name: one for name, one in wanted.items() if one is not None})
+        order = AuditRow.sequence.desc() if newest_first else AuditRow.sequence
         with self._database.reading() as session:
-            rows = session.scalars(query.order_by(AuditRow.sequence).limit(limit))
-            return tuple(_entry(row) for row in rows)
+            return tuple(_entry(row) for row in session.scalars(query.order_by(order).limit(limit)))
+
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last entry: kept elsewhere, it proves the log up to here."""
+        with self._database.reading() as session:
+            row = session.get_one(AuditHeadRow, 1)
+            return row.sequence, row.hash
 
     def latest(self, subjects: Collection[str], actions: Collection[str]) -> dict[str, AuditEntry]:
         """The latest entry with one of these actions about each of some full digests."""
@@ -98,19 +147,38 @@ class AuditLog:
                 found |= {row.subject: _entry(row) for row in rows if row.subject is not None}
         return found
 
-    def verify(self) -> AuditVerdict:
-        """Recompute the whole chain; says which entry is the first that is not as written."""
+    def verify(
+        self, heads: Collection[str] = (), progress: Callable[[int], object] = int
+    ) -> AuditVerdict:
+        """Recompute the whole chain; says which entry is the first that is not as written.
+
+        Args:
+            heads: hashes of last entries that were kept elsewhere; each must be in the log.
+            progress: told how many entries were checked since it was told last.
+        """
         with self._database.reading() as session:
-            sequence, head = 0, FIRST_HASH
-            for row in _pages(session):
-                sequence += 1
-                complaint = _complaint(row, sequence, head)
-                if row is None or complaint:
-                    return AuditVerdict(sequence - 1, head, sequence, complaint)
-                head = row["hash"]
-            complaint = _head_complaint(session, sequence, head)
-            first_bad = sequence + 1 if complaint else None
-            return AuditVerdict(sequence, head, first_bad, complaint)
+            return verify_chain(session, heads, progress)
+
+
+def verify_chain(
+    session: Session, heads: Collection[str] = (), progress: Callable[[int], object] = int
+) -> AuditVerdict:
+    """What `AuditLog.verify` says, inside the caller's transaction."""
+    sequence, head, wanted = 0, FIRST_HASH, set(heads) - {FIRST_HASH}
+    for rows in _pages(session):
+        for row in rows:
+            complaint = _complaint(row, sequence + 1, head)
+            if row is None or complaint:
+                return AuditVerdict(sequence, head, sequence + 1, complaint)
+            sequence, head = sequence + 1, row[9]
+            wanted.discard(head)
+        progress(len(rows))
+    complaint = _head_complaint(session, sequence, head)
+    if complaint:
+        return AuditVerdict(sequence, head, sequence + 1, complaint)
+    missing = tuple(sorted(wanted))
+    reason = f"No entry has the hash {missing[0]}, so the log was rewritten." if missing else ""
+    return AuditVerdict(sequence, head, None, reason, missing)
 
 
 def _entry(row: AuditRow) -> AuditEntry:
@@ -134,36 +202,36 @@ def _entry(row: AuditRow) -> AuditEntry:
     )
 
 
-def _pages(session: Session) -> Iterator[RowMapping | None]:
+def _pages(session: Session) -> Iterator[list[Sequence[Any] | None]]:
     """All rows in order; None in place of the first that cannot even be read, and no more."""
     columns = [AuditRow.__table__.c[name] for name in (*HASHED, "hash")]
     everything = select(*columns).order_by(columns[0])
     query, size = everything, PAGE
     while True:
         try:
-            rows = session.execute(query.limit(size)).mappings().all()
+            rows = session.execute(query.limit(size)).all()
         except SQLAlchemyError:
             if size == 1:
-                yield None
+                yield [None]
                 return
             size = 1  # one row at a time up to the damaged one
             continue
-        yield from rows
+        yield list(rows)
         if len(rows) < size:
             return
-        query = everything.where(columns[0] > rows[-1]["sequence"])
+        query = everything.where(columns[0] > rows[-1][0])
 
 
-def _complaint(row: RowMapping | None, expected: int, previous: str) -> str:
+def _complaint(row: Sequence[Any] | None, expected: int, previous: str) -> str:
     if row is None:
         return f"Entry {expected} cannot be read."
-    if row["sequence"] != expected:
-        return f"Entry {expected} is missing: the next one present is {row['sequence']}."
-    if row["previous_hash"] != previous:
+    if row[0] != expected:
+        return f"Entry {expected} is missing: the next one present is {row[0]}."
+    if row[8] != previous:
         return f"Entry {expected} does not follow from the entry before it."
     try:
-        intact = row["hash"] == entry_hash({name: row[name] for name in HASHED})
-    except (TypeError, ValueError):
+        intact = row[9] == entry_hash(*row[:9])
+    except TypeError:
         intact = False
     return "" if intact else f"Entry {expected} was altered after it was written."
 

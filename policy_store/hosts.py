@@ -4,6 +4,9 @@ A report is kept as it comes, even of a digest that the store does not know: a h
 something else must show. Taking an ejected policy out everywhere is a decision of its own.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -47,9 +50,15 @@ class Hosts:
 
     def hosts(self, deployment: str = DEFAULT_DEPLOYMENT) -> tuple[HostReport, ...]:
         """The latest report of each host of a deployment, by name, with all its ejections."""
-        query = select(HostRow).where(HostRow.deployment == deployment).order_by(HostRow.host)
+        hosts = select(HostRow).where(HostRow.deployment == deployment).order_by(HostRow.host)
+        ejections = select(HostEjectionRow).where(HostEjectionRow.deployment == deployment)
         with self._database.reading() as session:
-            return tuple(_report(session, row) for row in session.scalars(query).all())
+            by_host = defaultdict[str, list[Ejection]](list)
+            for each in session.scalars(ejections.order_by(HostEjectionRow.at)):
+                ejection = Ejection(each.digest, each.sequence, each.kind, each.reason, each.at)
+                by_host[each.host].append(ejection)
+            rows = session.scalars(hosts).all()
+            return tuple(_report(row, by_host[row.host]) for row in rows)
 
     def _keep_ejection(self, session: Session, key: tuple[str, str], ejection: Ejection) -> None:
         deployment, host = key
@@ -78,13 +87,8 @@ class Hosts:
         )
 
 
-def _report(session: Session, row: HostRow) -> HostReport:
-    query = select(HostEjectionRow).filter_by(deployment=row.deployment, host=row.host)
-    ejections = tuple(
-        Ejection(each.digest, each.sequence, each.kind, each.reason, each.at)
-        for each in session.scalars(query.order_by(HostEjectionRow.at))
-    )
-    facts = row.facts or {}
+def _report(row: HostRow, ejections: Sequence[Ejection]) -> HostReport:
     return HostReport(
-        row.host, row.deployment, row.sequence, row.digest, row.seen_at, ejections, facts
-    )
+        row.host, row.deployment, row.sequence, row.digest, row.seen_at, tuple(ejections),
+        row.facts or {},
+    )  # fmt: skip

@@ -148,23 +148,28 @@ class AuditEntry:
 class AuditVerdict:
     """The result of checking the whole log; `head` is the hash to compare with one kept elsewhere.
 
-    `first_bad` is the sequence of the first entry that is altered, missing or out of place.
+    `first_bad` is the sequence of the first entry that is altered, missing or out of place;
+    `missing` are hashes kept elsewhere that no entry has.
     """
 
     entries: int
     head: str
     first_bad: int | None
     reason: str
+    missing: tuple[str, ...] = ()
 
     @property
     def intact(self) -> bool:
-        """Whether every entry is as it was written."""
-        return self.first_bad is None
+        """Whether every entry is as it was written, and all that were known are there."""
+        return self.first_bad is None and not self.missing
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One evolution run; `finished_at` and `verdict` are None while it can be resumed."""
+    """One evolution run; `finished_at` and `verdict` are None while it can be resumed.
+
+    `pruned_at` says when its events went, all but those that sum it up; None: they are there.
+    """
 
     id: str
     kind: str
@@ -173,6 +178,7 @@ class Run:
     finished_at: datetime | None
     verdict: str | None
     summary: Mapping[str, object] | None
+    pruned_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,4 +248,5 @@ def _run(row: RunRow) -> Run:
         finished_at=row.finished_at,
         verdict=row.verdict,
         summary=row.summary,
+        pruned_at=row.pruned_at,
     )

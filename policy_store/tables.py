@@ -156,10 +156,11 @@ class RunRow(Base):
     finished_at: Mapped[Moment | None] = mapped_column(default=None)
     verdict: Mapped[Name | None] = mapped_column(default=None)
     summary: Mapped[Payload | None] = mapped_column(default=None)
+    pruned_at: Mapped[Moment | None] = mapped_column(default=None)
 
 
 class RunEventRow(Base):
-    """One step of a run, numbered from 1 without gaps."""
+    """One step of a run, numbered from 1; without gaps until the run is pruned."""
 
     __tablename__ = "run_events"
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
@@ -192,9 +193,9 @@ class ActivationRow(Base):
     )
     deployment: Mapped[Name] = mapped_column(primary_key=True)
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    version_digest: Mapped[Digest | None] = mapped_column(ForeignKey("versions.digest"))
+    version_digest: Mapped[Digest | None] = mapped_column(ForeignKey("versions.digest"), index=True)
     good_sequence: Mapped[int | None]
-    good_digest: Mapped[Digest | None] = mapped_column(ForeignKey("versions.digest"))
+    good_digest: Mapped[Digest | None] = mapped_column(ForeignKey("versions.digest"), index=True)
     at: Mapped[Moment]
 
 
@@ -202,11 +203,17 @@ class AuditRow(Base):
     """One line of the audit log; `at` and `details` are kept as the very text that was hashed."""
 
     __tablename__ = "audit"
+    # With the sequence: pages of one person's, one action's or one policy's entries, newest first.
+    __table_args__ = (
+        Index(None, "subject", "sequence"),
+        Index(None, "actor", "sequence"),
+        Index(None, "action", "sequence"),
+    )
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     at: Mapped[str] = mapped_column(String(32))
-    actor: Mapped[Name] = mapped_column(index=True)
+    actor: Mapped[Name]
     action: Mapped[str] = mapped_column(String(32))
-    subject: Mapped[str | None] = mapped_column(String(64), index=True)
+    subject: Mapped[str | None] = mapped_column(String(64))
     deployment: Mapped[Name | None]
     note: Mapped[str] = mapped_column(Text)
     details: Mapped[str] = mapped_column(Text)

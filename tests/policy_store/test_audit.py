@@ -6,6 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from policy_store.audit import entry_hash
+from sandbox.identity import canonical_json, text_digest
+
 COLUMNS = ["at", "actor", "action", "subject", "deployment", "note", "details"]
 COLUMNS += ["previous_hash", "hash"]
 TRIGGERS = [f"audit_no_{change}" for change in ("update", "delete", "replace")]
@@ -122,6 +125,56 @@ def test_entries_come_in_pages_and_by_subject(store, raw):
     assert {entry.subject for entry in store.audit.entries(subject=first.subject)} == {
         first.subject
     }
+
+
+def test_entries_come_newest_first_between_two_and_by_whom_and_what(store, raw):
+    def found(**wanted):
+        return [entry.sequence for entry in store.audit.entries(**wanted)]
+
+    assert found(newest_first=True, limit=3) == [9, 8, 7]
+    assert found(newest_first=True, before=7, after=4) == [6, 5]
+    assert found(actor="simulator") == found(action="evidence_attached") == [3, 6, 9]
+    assert found(actor="simulator", action="proposed") == []
+
+
+def test_an_entry_is_hashed_over_the_canonical_json_of_its_fields(store, approved):
+    store.eject(approved(), by='Bo "quoted" Ünal', note="two\nlines, a \U0001f600 and \x7f")
+    for entry in store.audit.entries():
+        fields = {name: getattr(entry, name) for name in COLUMNS if name != "hash"}
+        fields["at"] = entry.at.isoformat(timespec="microseconds")
+        fields["details"] = canonical_json(entry.details)
+        text = canonical_json({**fields, "sequence": entry.sequence})
+        assert entry.hash == text_digest(text)
+
+
+def test_law_10_a_log_that_was_rewritten_whole_is_found_by_a_head_kept_elsewhere(
+    store, unguarded, evaluated
+):
+    kept = store.audit.head()[1]
+    evaluated()
+    assert store.audit.verify(heads=[kept]).intact
+    previous, rows = "0" * 64, unguarded.execute("SELECT * FROM audit ORDER BY sequence")
+    for sequence, *fields, _, _ in rows.fetchall():
+        fields[5] = "nothing to see"
+        digest = entry_hash(sequence, *fields, previous)
+        unguarded.execute(
+            "UPDATE audit SET note = ?, previous_hash = ?, hash = ? WHERE sequence = ?",
+            (fields[5], previous, digest, sequence),
+        )
+        previous = digest
+    unguarded.execute("UPDATE audit_head SET hash = ?", (previous,))
+    assert store.audit.verify().intact
+    verdict = store.audit.verify(heads=[kept])
+    assert (verdict.intact, verdict.missing) == (False, (kept,))
+
+
+@pytest.mark.parametrize("page", [1, 2, 9, 10])
+def test_law_10_progress_and_verdict_do_not_depend_on_pages(store, unguarded, monkeypatch, page):
+    monkeypatch.setattr("policy_store.audit.PAGE", page)
+    told = []
+    assert store.audit.verify(progress=told.append).entries == sum(told) == 9
+    unguarded.execute("UPDATE audit SET note = CAST(x'ff' AS TEXT) WHERE sequence = 6")
+    assert store.audit.verify().first_bad == 6
 
 
 def test_the_latest_entry_about_each_subject(store, evaluated, go_live, monkeypatch):

@@ -1,5 +1,7 @@
 """What the review page needs: accounts, sessions, links, tokens, rules; canary weights, host facts.
 
+And what keeps a large store fast: indexes on the audit log and the activations, pruned runs.
+
 Revision 0002, after 0001. No table that only grows is copied, so its triggers stay as they
 are.
 """
@@ -14,6 +16,8 @@ depends_on = None
 
 KINDS = "'evidence', 'close_up', 'last_hour'"
 ROLES = "'viewer', 'reviewer', 'admin'"
+AUDIT_BY = ("subject", "actor", "action")
+LIVE_BY = ("version_digest", "good_digest")
 
 
 def upgrade() -> None:
@@ -26,7 +30,12 @@ def upgrade() -> None:
         attachments.create_check_constraint(
             op.f("ck_attachments_kind"), sa.text(f"kind IN ({KINDS})")
         )
-    op.create_index(op.f("ix_audit_actor"), "audit", ["actor"])
+    op.add_column("runs", _moment("pruned_at", nullable=True))
+    op.drop_index(op.f("ix_audit_subject"), "audit")
+    for column in AUDIT_BY:
+        op.create_index(op.f(f"ix_audit_{column}_sequence"), "audit", [column, "sequence"])
+    for column in LIVE_BY:
+        _index("activations", column)
     _create_accounts()
     _create_rules()
 
@@ -35,7 +44,12 @@ def downgrade() -> None:
     """Drop the tables and the columns."""
     for table in ("rules", "tokens", "links", "sessions", "accounts"):
         op.drop_table(table)
-    op.drop_index(op.f("ix_audit_actor"), "audit")
+    for column in LIVE_BY:
+        op.drop_index(op.f(f"ix_activations_{column}"), "activations")
+    for column in AUDIT_BY:
+        op.drop_index(op.f(f"ix_audit_{column}_sequence"), "audit")
+    _index("audit", "subject")
+    op.drop_column("runs", "pruned_at")
     with op.batch_alter_table("attachments") as attachments:
         attachments.drop_constraint(op.f("ck_attachments_kind"), type_="check")
         attachments.drop_column("kind")
