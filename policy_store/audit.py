@@ -30,6 +30,9 @@ HASHED = (
     "previous_hash",
 )  # fmt: skip
 PAGE = 5000
+LIVE_ACTIONS = (
+    "activated", "renewed", "rolled_back", "placed", "withdrawn", "ejected", "rejected", "remarked",
+)  # fmt: skip
 SUBJECTS_AT_ONCE = 500  # databases bound the parameters of one query
 
 
@@ -147,6 +150,21 @@ class AuditLog:
                 found |= {row.subject: _entry(row) for row in rows if row.subject is not None}
         return found
 
+    def about_deployment(self, deployment: str, limit: int = 50) -> tuple[AuditEntry, ...]:
+        """What was decided about what a deployment runs, newest first.
+
+        What took a policy out of every deployment is told where this one ran it.
+        """
+        there = AuditRow.details.contains(f"{quoted(deployment)}:", autoescape=True)
+        found: list[AuditEntry] = []
+        with self._database.reading() as session:
+            for action in LIVE_ACTIONS:  # one by one: the index has an action's entries in order
+                query = select(AuditRow).where(AuditRow.action == action)
+                query = query.where((AuditRow.deployment == deployment) | there)
+                rows = session.scalars(query.order_by(AuditRow.sequence.desc()).limit(limit))
+                found += [one for one in map(_entry, rows) if _touches(one, deployment)]
+        return tuple(sorted(found, key=lambda one: one.sequence, reverse=True)[:limit])
+
     def verify(
         self, heads: Collection[str] = (), progress: Callable[[int], object] = int
     ) -> AuditVerdict:
@@ -179,6 +197,13 @@ def verify_chain(
     missing = tuple(sorted(wanted))
     reason = f"No entry has the hash {missing[0]}, so the log was rewritten." if missing else ""
     return AuditVerdict(sequence, head, None, reason, missing)
+
+
+def _touches(entry: AuditEntry, deployment: str) -> bool:
+    if entry.deployment == deployment:
+        return True
+    changed = entry.details.get("sequences") or entry.details.get("elsewhere")
+    return isinstance(changed, Mapping) and deployment in changed
 
 
 def _entry(row: AuditRow) -> AuditEntry:

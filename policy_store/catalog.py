@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from policy_store import audit
@@ -22,6 +22,7 @@ from policy_store.records import (
     PolicyVersion,
 )
 from policy_store.rows import (
+    PREFIX,
     documents_of,
     find_version,
     move,
@@ -176,10 +177,13 @@ class Catalog:
         run: str | None = None,
         origin: Origin | None = None,
         author: str | None = None,
+        words: str = "",
         after: str | None = None,
         limit: int = 100,
     ) -> tuple[PolicyVersion, ...]:
         """Versions, newest first; `after` is the last one of the page before, by its digest.
+
+        `words` is part of a name in any case, or the first six digits of a digest or more.
 
         Raises:
             UnknownPolicy: there is no such policy to go on after.
@@ -187,16 +191,23 @@ class Catalog:
         query = select(VersionRow).order_by(VersionRow.created_at.desc(), VersionRow.digest)
         wanted = {"state": state, "run_id": run, "origin": origin, "author": author}
         query = query.filter_by(**{name: one for name, one in wanted.items() if one is not None})
+        if words:
+            query = query.where(_named_like(words))
         with self._database.reading() as session:
             if after is not None:
                 last = find_version(session, after)
-                older = VersionRow.created_at < last.created_at
-                tied = (VersionRow.created_at == last.created_at) & (
-                    VersionRow.digest > last.digest
+                # The bound on the time stands alone, since that is what the index can use.
+                query = query.where(VersionRow.created_at <= last.created_at).where(
+                    (VersionRow.created_at < last.created_at) | (VersionRow.digest > last.digest)
                 )
-                query = query.where(older | tied)
             rows = session.scalars(query.limit(limit)).all()
             return version_records(session, rows)
+
+    def count_by_state(self) -> dict[State, int]:
+        """How many versions are in each state; states that none is in are left out."""
+        query = select(VersionRow.state, func.count()).group_by(VersionRow.state)
+        with self._database.reading() as session:
+            return {row[0]: row[1] for row in session.execute(query)}
 
     def waiting(self) -> int:
         """How many policies wait for a decision."""
@@ -251,6 +262,14 @@ class Catalog:
     ) -> None:
         now = self._database.clock()
         audit.append(session, at=now, actor=by, action=action, subject=row.digest, details=details)
+
+
+def _named_like(words: str) -> ColumnElement[bool]:
+    like = func.lower(VersionRow.name).contains(words.lower(), autoescape=True)
+    prefix = words.strip().lower()
+    if PREFIX.fullmatch(prefix):
+        return or_(like, VersionRow.digest.between(prefix, prefix + "g"))
+    return like
 
 
 def _file_source(session: Session, text: str, claim: str, now: datetime) -> str:

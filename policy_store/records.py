@@ -129,6 +129,21 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """How far the store has come; what is decided or live never changes without the audit log.
+
+    Attributes:
+        audit: sequence of the last entry.
+        hosts: when any host was last seen.
+        runs: last event of each unfinished run, and when one finished last.
+    """
+
+    audit: int
+    hosts: datetime | None
+    runs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One line of the audit log; `hash` covers all other fields."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
 
-from sqlalchemy import select
+from sqlalchemy import func, select, union
 from sqlalchemy.orm import Session
 
 from policy_store.audit import AuditLog
@@ -14,13 +14,21 @@ from policy_store.decisions import Decisions
 from policy_store.engine import Database, make_engine, store_url, utc_now
 from policy_store.errors import DamagedStore
 from policy_store.hosts import Hosts
-from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Slot
+from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Pulse, Slot
 from policy_store.rows import find_version, source_record, version_record
 from policy_store.runs import Runs
 from policy_store.schema import ensure_schema
 from policy_store.slots import read_slot
 from policy_store.snapshot import VALID_FOR, Approval, Snapshot, SnapshotPolicy
-from policy_store.tables import ActivationRow, AuditHeadRow, AuditRow
+from policy_store.tables import (
+    ActivationRow,
+    AuditHeadRow,
+    AuditRow,
+    HostRow,
+    RunEventRow,
+    RunRow,
+    SlotRow,
+)
 
 
 class PolicyStore(Catalog, Decisions, Hosts):
@@ -78,6 +86,26 @@ class PolicyStore(Catalog, Decisions, Hosts):
         """All four aliases of a deployment, set or not, in one consistent view."""
         with self._database.reading() as session:
             return tuple(read_slot(session, deployment, alias) for alias in Alias)
+
+    def deployments(self) -> tuple[str, ...]:
+        """Every deployment that something was decided for or that a host reported from."""
+        query = union(select(SlotRow.deployment), select(HostRow.deployment))
+        with self._database.reading() as session:
+            return tuple(sorted(session.scalars(query)))
+
+    def pulse(self) -> Pulse:
+        """What to compare with an earlier one to know whether anything has changed."""
+        open_runs = select(RunRow.id).where(RunRow.finished_at.is_(None))
+        last = select(RunEventRow.run_id, func.max(RunEventRow.sequence))
+        last = last.where(RunEventRow.run_id.in_(open_runs)).group_by(RunEventRow.run_id)
+        finished = select(func.max(RunRow.finished_at))
+        with self._database.reading() as session:
+            runs = ((run, str(sequence)) for run, sequence in session.execute(last))
+            return Pulse(
+                audit=session.get_one(AuditHeadRow, 1).sequence,
+                hosts=session.scalar(select(func.max(HostRow.seen_at))),
+                runs=(*sorted(runs), ("finished", str(session.scalar(finished)))),
+            )
 
     def activations(
         self, deployment: str = DEFAULT_DEPLOYMENT, *, after: int = 0, limit: int = 1000
