@@ -300,6 +300,18 @@ class Decisions:
             )  # fmt: skip
             return slot
 
+    def remark(
+        self, policy: str, by: str, note: str, deployment: str = DEFAULT_DEPLOYMENT
+    ) -> None:
+        """Say more about a decision that was taken; it changes nothing else."""
+        note = required_note(note)
+        with self._database.deciding() as session:
+            row = find_version(session, policy)
+            self._write(
+                session, "remarked", by, note,
+                subject=row.digest, deployment=plain_name(deployment),
+            )  # fmt: skip
+
     def _fill(self, session: Session, trial: Trial, digest: str | None) -> Slot:
         held = read_slot(session, trial.deployment, trial.alias)
         check_sequence(held, trial.expected_sequence)

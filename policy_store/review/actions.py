@@ -18,6 +18,7 @@ from policy_store.records import Alias, Origin, PolicyDetails, Role
 from policy_store.review.access import NotAllowed, Visitor
 from policy_store.review.settings import Settings
 from policy_store.review.situation import BUILT_IN, Situation, changes, situation_of
+from policy_store.snapshot import VALID_FOR
 from policy_store.store import PolicyStore
 
 
@@ -30,12 +31,14 @@ class Verb(StrEnum):
     PROMOTE = "promote"
     REJECT = "reject"
     END = "end"
+    RENEW = "renew"
     ROLL_BACK = "roll-back"
 
 
 LABELS = {
     Verb.APPROVE: "Approve", Verb.SHADOW: "Approve to shadow", Verb.CANARY: "Approve to canary",
     Verb.PROMOTE: "Promote", Verb.REJECT: "Reject", Verb.END: "End the trial",
+    Verb.RENEW: "Renew",
     Verb.ROLL_BACK: "Roll back",
 }  # fmt: skip
 TRIALS = {Verb.SHADOW: Alias.SHADOW, Verb.CANARY: Alias.CANARY}
@@ -112,6 +115,15 @@ def rollback_offer(now: Situation, visitor: Visitor) -> Offer | None:
                  _role_lacks(visitor))  # fmt: skip
 
 
+def renewal_offer(now: Situation, visitor: Visitor) -> Offer | None:
+    """Letting the active policy run for another term; None when nothing needs one."""
+    active = now.holders.get("active")
+    if active is None:
+        return None
+    will = f"{_short(active)} may run for another {VALID_FOR.days} days from now; nothing else "
+    return Offer(Verb.RENEW, LABELS[Verb.RENEW], will + "changes.", _role_lacks(visitor))
+
+
 def perform(
     store: PolicyStore, settings: Settings, policy: str | None, order: Order, visitor: Visitor
 ) -> str:
@@ -180,6 +192,14 @@ def _end(
     raise InvalidInput(f"{_short(now.policy)} is in no trial: there is nothing to end.")
 
 
+def _renew(
+    store: PolicyStore, settings: Settings, _: Situation, order: Order, visitor: Visitor
+) -> str:
+    live = store.renew(order.seen.expected(Alias.ACTIVE), visitor.name, order.note,
+                       settings.deployment)  # fmt: skip
+    return f"{_short(live.digest)} is renewed, as sequence {live.sequence}."
+
+
 def _roll_back(
     store: PolicyStore, settings: Settings, _: Situation, order: Order, visitor: Visitor
 ) -> str:
@@ -190,7 +210,8 @@ def _roll_back(
 
 _PERFORM: dict[Verb, Callable[[PolicyStore, Settings, Situation, Order, Visitor], str]] = {
     Verb.APPROVE: _approve, Verb.SHADOW: _approve, Verb.CANARY: _approve, Verb.PROMOTE: _promote,
-    Verb.REJECT: _reject, Verb.END: _end, Verb.ROLL_BACK: _roll_back,
+    Verb.REJECT: _reject, Verb.END: _end, Verb.RENEW: _renew,
+    Verb.ROLL_BACK: _roll_back,
 }  # fmt: skip
 
 
