@@ -15,6 +15,7 @@ from evolver.loop import RunResult
 from evolver.run_history import Spent
 from evolver.verdict import Effect, Outcome, Verdict
 from evolver.written import written
+from sandbox.changes import changes
 from sandbox.report import Cell, Report, Tone
 
 
@@ -150,7 +151,7 @@ def _candidate(report: Report, evolution: Evolution) -> None:
         report.heading("What is new").say(winner.idea)
     before = written(human.text, human.parameters).canonical
     after = written(winner.text, winner.parameters).canonical
-    report.heading(f"Against {human.name}")
+    report.heading(f"Against {human.name}").say(changes(before, after).sentence())
     report.code(diff_text(before, after, human.name, winner.name), "diff")
 
 

@@ -114,24 +114,27 @@ def diff(
     out: OutFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compare two policies line by line, constants as they are set.
+    """Say what changed between two policies, then compare them line by line.
 
     \b
     evolver policy diff 3f2a9c                   what would change for the active one
     evolver policy diff least_loaded 3f2a9c
     """
     from evolver.cli.evolve_report import diff_text
+    from sandbox.changes import changes
     from sandbox.report import Report
 
     screen = screen_of(context, quiet)
     old, new = (find_policy(ACTIVE), find_policy(policy)) if other is None else (
         find_policy(policy), find_policy(other))  # fmt: skip
-    text = diff_text(_written(old), _written(new), old.name, new.name)
+    before, after = _written(old), _written(new)
+    text, change = diff_text(before, after, old.name, new.name), changes(before, after)
     show_result(
         screen, output, out,
         lambda: {"old": {"name": old.name, "digest": old.digest},
-                 "new": {"name": new.name, "digest": new.digest}, "diff": text},
-        lambda: Report(f"{old.name} and {new.name}").code(text, "diff"),
+                 "new": {"name": new.name, "digest": new.digest}, "change": change.as_data(),
+                 "diff": text},
+        lambda: Report(f"{old.name} and {new.name}").say(change.sentence()).code(text, "diff"),
     )  # fmt: skip
 
 

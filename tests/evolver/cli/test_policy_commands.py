@@ -133,9 +133,13 @@ def test_diff_compares_with_the_active_policy(evolver, proposed, policy_file):
     text = policy_file.read_text().replace("= 2.0 ", "= 3.0 ")
     (policy_file.parent / "other.py").write_text(text)
     done = evolver("policy", "diff", digest[:8], policy_file.parent / "other.py")
+    assert "Only WEIGHT moved, from 2 to 3." in done.out
     assert "-WEIGHT = 2.0" in done.out
     assert "+WEIGHT = 3.0" in done.out
     assert "--- active (default)" in evolver("policy", "diff", digest[:8]).out
+    change = evolver("policy", "diff", digest[:8], "-o", "json").json["change"]
+    assert change["kind"] == "structure"
+    assert change["hooks"][0]["hook"] == "route"
 
 
 def test_a_rejected_policy_waits_no_more(evolver, proposed):
