@@ -2,7 +2,8 @@
 
 Reading never blocks a decision (WAL). A decision takes the write lock before it reads anything,
 so that what it checks is still true when it commits: `BEGIN IMMEDIATE` on SQLite, a lock on the
-one row of `audit_head` on PostgreSQL.
+one row of `audit_head` on PostgreSQL. Nothing waits for ever: not for a lock, not for a server that
+has gone, and not for a process that was stopped while it held the lock.
 """
 
 import os
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
@@ -17,10 +19,13 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
+    DataError,
+    DBAPIError,
     IntegrityError,
     InterfaceError,
     NoSuchModuleError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -36,6 +41,16 @@ PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA foreign_keys = ON",
 )
+STATEMENT_TIMEOUT_MS = 60_000
+# The server ends a transaction whose process went silent, so that its lock is free again.
+SESSION = {
+    "lock_timeout": BUSY_TIMEOUT_MS,
+    "statement_timeout": STATEMENT_TIMEOUT_MS,
+    "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT_MS,
+}
+CONNECTING = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 30}
+# PostgreSQL's codes: a lock timeout, a deadlock, a statement timeout.
+LOCKED, CANCELLED = ("55P03", "40P01"), "57014"
 
 
 def utc_now() -> datetime:
@@ -61,6 +76,8 @@ def store_url(url_or_path: str | os.PathLike[str]) -> URL:
         ) from error
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise InvalidInput("The policy store outlives its process: name a SQLite file.")
+    if url.drivername in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
     return url
 
 
@@ -82,12 +99,13 @@ def make_engine(url: URL) -> Engine:
     """An engine with the store's settings; creates the folder of a SQLite file."""
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    options = _postgresql_options(url) if url.get_backend_name() == "postgresql" else {}
     try:
-        engine = create_engine(url, json_serializer=canonical_json)
+        engine = create_engine(url, json_serializer=canonical_json, **options)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise InvalidInput(
             f"There is no driver here for {url.drivername} databases ({error}): install it, for "
-            "PostgreSQL with `pip install psycopg[binary]`, or give a file path."
+            "PostgreSQL with `pip install 'evolver[postgres]'`, or give a file path."
         ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
@@ -95,23 +113,59 @@ def make_engine(url: URL) -> Engine:
     return engine
 
 
+def _postgresql_options(url: URL) -> dict[str, Any]:
+    """What the URL says goes before what is usual here."""
+    arguments: dict[str, object] = {
+        name: value for name, value in CONNECTING.items() if name not in url.query
+    }
+    usual = [f"-c {name}={value}" for name, value in SESSION.items()]
+    arguments["options"] = " ".join([*usual, str(url.query.get("options", ""))])
+    return {"connect_args": arguments, "pool_pre_ping": True}
+
+
 @contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turn a driver's complaint into one sentence; constraint errors are ours and pass through."""
+    """Turn a driver's complaint into one sentence; constraint errors are ours and pass through.
+
+    Raises:
+        InvalidInput: a value that the database cannot hold, such as a NUL or a huge number.
+        StoreUnavailable: anything else that the driver complains of.
+    """
     try:
         yield
     except IntegrityError:
         raise
+    except (DataError, UnicodeEncodeError, OverflowError) as error:
+        raise InvalidInput(f"The store cannot hold that ({_first_line(error)}).") from error
     except (DatabaseError, InterfaceError) as error:
-        if "locked" in str(error.orig):
-            raise StoreUnavailable(
-                f"The policy store {where} stayed locked for {BUSY_TIMEOUT_MS / 1000:g} s: "
-                "another process holds a transaction open; try again."
-            ) from error
+        raise StoreUnavailable(f"The policy store {where} {_complaint(error)}") from error
+    except PoolTimeout as error:
         raise StoreUnavailable(
-            f"The policy store {where} cannot be used ({error.orig}): check the path, its "
-            "permissions and free space."
+            f"The policy store {where} has no connection free: try again when it is less busy."
         ) from error
+
+
+def _complaint(error: DBAPIError) -> str:
+    """What is wrong, and what to do."""
+    code, said = getattr(error.orig, "sqlstate", None), _first_line(error)
+    if code in LOCKED or "locked" in said:
+        return (
+            f"stayed locked for {BUSY_TIMEOUT_MS / 1000:g} s: another process holds a transaction "
+            "open; try again."
+        )
+    if code == CANCELLED:
+        return f"gave up on a question ({said}): try again when it is less busy."
+    if "sqlite" in type(error.orig).__module__:
+        return f"cannot be used ({said}): check the path, its permissions and free space."
+    return (
+        f"cannot be used ({said}): check that its server runs, and the user, password and database "
+        "in its URL."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    said = str(error.orig if isinstance(error, DBAPIError) else error)
+    return said.partition("\n")[0]
 
 
 class Database:
@@ -153,6 +207,7 @@ class Database:
         """A bare connection that holds the write lock, for changes to the schema."""
         with explained(self.where), self._writer.begin() as connection:
             if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             yield connection
 

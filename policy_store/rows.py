@@ -102,7 +102,7 @@ def documents_of(session: Session, version: str) -> tuple[EvidenceRecord, ...]:
         select(EvidenceRow, AttachmentRow.attached_at, AttachmentRow.kind)
         .join(AttachmentRow, AttachmentRow.evidence_digest == EvidenceRow.digest)
         .where(AttachmentRow.version_digest == version)
-        .order_by(AttachmentRow.attached_at)
+        .order_by(AttachmentRow.attached_at, AttachmentRow.evidence_digest)
     )
     records = []
     for row, attached_at, kind in session.execute(query):
@@ -116,7 +116,8 @@ def evidence_digests(session: Session, version: str) -> list[str]:
     query = select(AttachmentRow.evidence_digest).where(
         AttachmentRow.version_digest == version, AttachmentRow.kind == Kind.EVIDENCE
     )
-    return list(session.scalars(query.order_by(AttachmentRow.attached_at)))
+    order = AttachmentRow.attached_at, AttachmentRow.evidence_digest
+    return list(session.scalars(query.order_by(*order)))
 
 
 def check_evidence(session: Session, row: VersionRow, expected: Sequence[str] | None) -> list[str]:

@@ -229,14 +229,15 @@ def _sealed_for(session: Session, run: str) -> str | None:
 
 def _last_of_unfinished(connection: Connection, run: str) -> int:
     """The last sequence of a run that goes on; the run's row is locked where rows can be."""
-    last = select(func.max(RunEventRow.sequence)).where(RunEventRow.run_id == run)
-    query = select(RunRow.finished_at, RunRow.verdict, last.scalar_subquery())
-    row = connection.execute(query.where(RunRow.id == run).with_for_update(of=RunRow)).first()
+    query = select(RunRow.finished_at, RunRow.verdict).where(RunRow.id == run)
+    row = connection.execute(query.with_for_update()).first()
     if row is None:
         raise UnknownRun(_unknown(run))
     if row[0] is not None:
         raise InvalidInput(f"Run {run} finished as {row[1]}: start a new one.")
-    return row[2] or 0
+    # Asked under the lock: one statement for both would count what was there before it waited.
+    last = select(func.max(RunEventRow.sequence)).where(RunEventRow.run_id == run)
+    return connection.execute(last).scalar() or 0
 
 
 def _run(row: RunRow) -> Run:

@@ -44,7 +44,8 @@ def revision_of(connection: Connection, where: str) -> str | None:
         return None if found is None else str(found)
     if tables:
         raise UnknownSchema(
-            f"{where} holds the tables of something else: give the policy store a file of its own."
+            f"{where} holds the tables of something else: give the policy store a database of its "
+            "own."
         )
     return None
 
@@ -70,7 +71,7 @@ def _refuse_unknown(revision: str | None, where: str) -> None:
     if revision is not None and revision not in known:
         raise UnknownSchema(
             f"{where} is at schema {revision}, which this version (schema {HEAD}) does not know: "
-            "type `pip install --upgrade evolver`, or set EVOLVER_HOME to another folder."
+            "type `pip install --upgrade evolver`, or give the store another place."
         )
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 sys.path[:0] = [
-    *(str(HERE / folder) for folder in (".", "evolver", "sandbox", "policy_store/review")),
+    *(
+        str(HERE / folder)
+        for folder in (".", "evolver", "sandbox", "policy_store", "policy_store/review")
+    ),
     str(HERE.parent / "benchmarks"),
 ]

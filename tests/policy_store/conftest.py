@@ -1,4 +1,8 @@
-"""A migrated store to copy, and policies that have come as far as a test needs."""
+"""A migrated store to copy, on both databases, and policies that have come as far as needed.
+
+A test that asks for a `store` or `store_url` runs on SQLite and on PostgreSQL, except those of the
+review page, and those that look into the file, `store_path`.
+"""
 
 import itertools
 import shutil
@@ -6,9 +10,38 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from postgres_server import NoServer, PostgresServer, Reused, running_server
 
 from policy_store import Origin, PolicyStore
 from policy_store.keys import SigningKey, TrustedKeys, new_signing_key
+
+DATABASES = ("sqlite", "postgresql")
+REVIEW = Path(__file__).with_name("review")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run on the databases that a test is about; a test that names them itself knows better."""
+    names, marks = metafunc.fixturenames, metafunc.definition.iter_markers("parametrize")
+    if "store_url" not in names or any(mark.args[0] == "store_url" for mark in marks):
+        return
+    file_only = "store_path" in names or REVIEW in metafunc.definition.path.parents
+    metafunc.parametrize("store_url", DATABASES[:1] if file_only else DATABASES, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    try:
+        with running_server() as server:
+            yield server
+    except NoServer as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_store(postgres: PostgresServer) -> Iterator[Reused]:
+    with postgres.database() as url:
+        PolicyStore.open(url).close()
+        yield Reused(url)
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +57,18 @@ def store_path(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(store_path: Path) -> Iterator[PolicyStore]:
-    with PolicyStore.open(store_path) as opened:
+def store_url(request: pytest.FixtureRequest) -> str:
+    """Where a fresh store is: a file path, or the URL of a database."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("store_path"))
+    reused: Reused = request.getfixturevalue("postgres_store")
+    reused.empty()
+    return reused.url
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[PolicyStore]:
+    with PolicyStore.open(store_url) as opened:
         yield opened
 
 

@@ -6,12 +6,12 @@ from policy_store import PolicyStore
 from policy_store.errors import InvalidInput, SealedBefore, UnknownRun
 
 
-def test_a_run_is_read_back_by_another_process(store, store_path):
+def test_a_run_is_read_back_by_another_process(store, store_url):
     run = store.runs.start_run("evolve", {"seed": 1, "trace": "azure"})
     assert store.runs.append_event(run.id, "generation", {"best": 0.5}) == 1
     pairs = [("candidate", {"n": 1}), ("candidate", {"n": 2})]
     assert store.runs.append_events(run.id, pairs) == 3
-    with PolicyStore.open(store_path) as other:
+    with PolicyStore.open(store_url) as other:
         assert other.runs.get_run(run.id) == run
         events = other.runs.events(run.id, after=1)
     assert [(event.sequence, dict(event.payload)) for event in events] == [
@@ -27,11 +27,11 @@ def test_a_bad_event_adds_none_of_its_batch(store):
     assert store.runs.events(run.id) == ()
 
 
-def test_sealed_windows_are_opened_for_one_candidate_of_a_run_and_audited_once(store, store_path):
+def test_sealed_windows_are_opened_for_one_candidate_of_a_run_and_audited_once(store, store_url):
     run, other = (store.runs.start_run("evolve", {"seed": n}).id for n in (1, 2))
     store.runs.open_sealed(run, "a" * 64, 10, by="evolver")
     store.runs.open_sealed(other, "b" * 64, 10, by="evolver")
-    with PolicyStore.open(store_path) as resumed:
+    with PolicyStore.open(store_url) as resumed:
         resumed.runs.open_sealed(run, "a" * 64, 10, by="evolver")
         with pytest.raises(SealedBefore, match="for aaaaaaaaaaaa already"):
             resumed.runs.open_sealed(run, "b" * 64, 10, by="evolver")

@@ -79,7 +79,7 @@ def test_somebody_elses_database_is_refused(tmp_path):
     raw = sqlite3.connect(tmp_path / "other.db")
     raw.execute("CREATE TABLE music (title TEXT)")
     raw.close()
-    with pytest.raises(UnknownSchema, match="a file of its own"):
+    with pytest.raises(UnknownSchema, match="a database of its own"):
         PolicyStore.open(tmp_path / "other.db")
 
 
