@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from evolver import library
 from evolver.budget import Limits
+from evolver.closing import attach_close_up
 from evolver.dossier import evidence_of
 from evolver.errors import RecordStale
 from evolver.exchanges import Recorder
@@ -58,6 +59,7 @@ class Evolution:
     Attributes:
         evidence: about the winner; None when no candidate was worth proving.
         policy: digest of the version in the store; None when nothing was proposed.
+        close_up: what came of looking at the winner request by request, in a sentence.
     """
 
     run: str
@@ -65,6 +67,7 @@ class Evolution:
     result: RunResult
     evidence: Evidence | None
     policy: str | None
+    close_up: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,9 @@ def evolve(
         inputs or {},
     )  # fmt: skip
     with RunRecord.begin(store, start) as record:
-        return _run(problem, windows, start, record, means or Means(), sinks, progress, author)
+        return _run(
+            problem, windows, start, record, store, means or Means(), sinks, progress, author
+        )
 
 
 def resume(
@@ -220,8 +225,9 @@ def resume(
     start = _begun(run, problem, store)
     with RunRecord.resume(store, run) as record:
         return _run(
-            problem, problem.windows(), start, record, means or Means(), sinks, progress, author
-        )
+            problem, problem.windows(), start, record, store, means or Means(), sinks, progress,
+            author,
+        )  # fmt: skip
 
 
 def reproduce(
@@ -287,6 +293,7 @@ def _run(
     windows: Windows,
     start: RunStart,
     record: RunRecord,
+    store: PolicyStore,
     means: Means,
     sinks: Sequence[EventSink],
     progress: Progress,
@@ -319,4 +326,11 @@ def _run(
             gain = verdict.effect.gain if verdict.effect else None
             lesson = remembered(policy, verdict.winner.idea, gain, problem.regime(windows))
         record.finish(result, policy, missing, lesson)
-    return Evolution(record.run, windows, result, evidence, policy)
+    close_up = ""
+    if policy is not None and evidence is not None:
+        active = next((human.text for human in start.humans if human.active), None)
+        close_up = attach_close_up(
+            store, policy, evidence, windows.scenarios,
+            active=active, author=author, accept_missing=means.accept_missing,
+        )  # fmt: skip
+    return Evolution(record.run, windows, result, evidence, policy, close_up)

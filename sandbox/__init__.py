@@ -11,7 +11,7 @@ Reading guide:
 5. `windows`: a trace cut into what to search, to choose and to prove on, with a `probe` and
    `variants`; `worker` runs unapproved policies on such `scenario`s in locked-down processes and
    `scoring` says what that was worth, once `plausibility` holds; `stats` and `evidence` say what it
-   proves.
+   proves; `close_up` shows it request by request.
 
 `policies` holds the default, `identity` the digests, `errors` what is refused.
 

@@ -112,6 +112,17 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     return Metrics(latencies, numbers, objective, classes, seen)
 
 
+def charged_s(
+    outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float = 0.0
+) -> Floats:
+    """Seconds that the objective charges each request, NaN for those that do not count."""
+    entered = outcome.entered >= 0
+    mine = (outcome.entered >= round(warmup_s * PS_PER_S)) & entered
+    alone_s = unloaded_s(setup.trace, hardware)
+    due = _never_came(outcome, setup, alone_s, warmup_s)
+    return _charged(outcome, alone_s, due, mine, mine & (outcome.state == FINISHED))
+
+
 def _spread(values: Floats) -> dict[str, float]:
     if len(values) == 0:
         return dict.fromkeys(("mean", *_QUANTILES), float("nan"))

@@ -24,6 +24,7 @@ from sandbox.plausibility import check_outcome
 from sandbox.replay import default_policy
 from sandbox.scenario import Scenario, outcome_of, score
 from sandbox.scores import Candidate, WindowScore
+from sandbox.simulation import Outcome
 from sandbox.source import PolicySource
 from sandbox.verifier import verify
 from sandbox.worker_lockdown import Limits
@@ -110,17 +111,30 @@ class ServingScoring:
         Raises:
             MalformedOutcome, ImplausibleOutcome: it is no answer, or cannot be true.
         """
+        outcomes = self.outcomes(windows, reply)
+        return [score(self.scenario(n), one) for n, one in zip(windows, outcomes, strict=True)]
+
+    def outcomes(self, windows: Sequence[str], reply: bytes) -> list[Outcome]:
+        """What a child's answer says that happened, window by window.
+
+        Raises:
+            MalformedOutcome, ImplausibleOutcome: it is no answer, or cannot be true.
+        """
         found, at = [], 0
-        for scenario in (self._by_name[name] for name in windows):
+        for scenario in map(self.scenario, windows):
             requests, cluster = len(scenario.trace), scenario.cluster
             end = at + outcome_length(requests, cluster)
             outcome = outcome_from_bytes(reply[at:end], requests, cluster)
             check_outcome(outcome, scenario.setup, build_hardware(cluster))
-            found.append(score(scenario, outcome))
+            found.append(outcome)
             at = end
         if at != len(reply):
             raise ValueError("an answer for other windows")
         return found
+
+    def scenario(self, name: str) -> Scenario:
+        """The scenario of a name."""
+        return self._by_name[name]
 
 
 def prepare(payload: Sequence[Scenario]) -> None:
@@ -139,19 +153,30 @@ def prepare(payload: Sequence[Scenario]) -> None:
 def score_job(
     payload: Sequence[Scenario], message: Mapping[str, Any], attachment: bytes, kept: dict[str, Any]
 ) -> bytes:
-    """Outcomes of a candidate on windows; loaded policies are kept for other parameters."""
+    """Outcomes of a candidate on windows."""
+    policy = policy_of(message, attachment, kept)
+    asked = asked_of(payload, message)
+    return b"".join(outcome_to_bytes(outcome_of(s, policy), s.cluster) for s in asked)
+
+
+def policy_of(message: Mapping[str, Any], code: bytes, kept: dict[str, Any]) -> LoadedPolicy:
+    """The policy that a job asks for; what was loaded is kept for other parameters."""
     source = kept.get("source")
     if source is None:
         source = kept["source"] = verify(message["source"])
-    engine = "compiled" if attachment else "interpreted"
+    engine = "compiled" if code else "interpreted"
     if engine not in kept:
-        kept[engine] = _loaded(source, attachment)
+        kept[engine] = _loaded(source, code)
     policy: LoadedPolicy = kept[engine]
     if message["parameters"] is not None:
         policy = policy.with_parameters(message["parameters"])
+    return policy
+
+
+def asked_of(payload: Sequence[Scenario], message: Mapping[str, Any]) -> list[Scenario]:
+    """The scenarios that a job asks for."""
     by_name = {scenario.name: scenario for scenario in payload}
-    asked = [by_name[name] for name in message["windows"]]
-    return b"".join(outcome_to_bytes(outcome_of(s, policy), s.cluster) for s in asked)
+    return [by_name[name] for name in message["windows"]]
 
 
 def _loaded(source: PolicySource, code: bytes) -> LoadedPolicy:

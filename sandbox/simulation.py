@@ -6,7 +6,7 @@ Nothing here decides anything: times, capacities and prices are in the rows, dec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from telemetry.trace import Trace
 Mode = Literal["open", "backlog"]
 LONGEST_S = 4_000_000.0  # int64 picoseconds end at 106 days; half of it keeps sums in range
 EVENTS_PER_CALL = 200_000
+EVENTS_PER_LOOK = 16
 DEFAULT_MEMORY_ROWS = 1
 
 
@@ -91,8 +92,16 @@ class Outcome:
     samples: Mapping[str, float] = field(default_factory=dict)
 
 
-def simulate(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> Outcome:
+def simulate(
+    setup: Setup,
+    policy: LoadedPolicy,
+    default: LoadedPolicy,
+    look: Callable[[state.Sim], None] | None = None,
+) -> Outcome:
     """Run to the end.
+
+    Args:
+        look: is shown the rows every so many events, to read only.
 
     Raises:
         SimulationError: the trace is too long for the clock, or no plan fits the cluster.
@@ -106,8 +115,9 @@ def simulate(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> Outco
             f"No plan fits {setup.cluster.name} at the start; give it more GPUs, or take another "
             "stretch of the capacity file with --capacity-from."
         )
-    while program.run(EVENTS_PER_CALL):
-        pass
+    while program.run(EVENTS_PER_LOOK if look else EVENTS_PER_CALL):
+        if look:
+            look(sim)
     totals = sim.totals[0]
     if totals["broken"]:
         raise SimulationError(_complaint(int(totals["broken"]), int(totals["handled"])))

@@ -65,6 +65,8 @@ def report_of(evolution: Evolution, view: EvolveView) -> Report:
         if evolution.policy
         else ("nothing is proposed")
     )
+    if evolution.close_up:
+        report.say(evolution.close_up, tone=Tone.DIM)
     return report.say(f"run {evolution.run[:12]}: {proposed}", tone=Tone.DIM)
 
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from policy_store.records import AuditEntry, PolicyDetails, PolicyVersion
+from policy_store.records import AuditEntry, Kind, PolicyDetails, PolicyVersion
 from sandbox.language.trees import tree_of
 from sandbox.report import Cell, Report, Tone
+
+if TYPE_CHECKING:
+    from sandbox.close_up import Window
 
 _TONES = {
     "active": Tone.GOOD, "approved": Tone.STRONG, "evaluated": Tone.STRONG, "refused": Tone.BAD,
     "rejected": Tone.DIM, "retired": Tone.DIM, "verified": Tone.DIM, "ejected": Tone.BAD,
     "rolled_back": Tone.BAD,
+}  # fmt: skip
+
+_WHY = {
+    "worst": "where it does worst", "typical": "a typical one", "best": "where it does best",
+    "last_hour": "the last hour",
 }  # fmt: skip
 
 
@@ -86,6 +95,10 @@ def details_document(details: PolicyDetails, history: Sequence[AuditEntry]) -> d
         "source": details.source.text,
         "claim": details.source.claim,
         "evidence": [{"digest": e.digest, "document": dict(e.document)} for e in details.evidence],
+        "close_ups": [
+            {"kind": e.kind.value, "digest": e.digest, "document": dict(e.document)}
+            for e in details.documents if e.kind is not Kind.EVIDENCE
+        ],
         "history": [
             {"at": moment(e.at), "by": e.actor, "action": e.action, "note": e.note} for e in history
         ],
@@ -106,6 +119,10 @@ def details_report(details: PolicyDetails, history: Sequence[AuditEntry]) -> Rep
     for record in details.evidence:
         report.heading("Evidence", record.digest)
         report.say(*_evidence_lines(dict(record.document)))
+    for record in details.documents:
+        if record.kind is not Kind.EVIDENCE:
+            report.heading("Request by request", record.digest)
+            report.say(*_close_up_lines(dict(record.document)))
     report.heading("History").grid(
         ("when", "who", "what", "why"),
         [(ago(e.at), e.actor, e.action.replace("_", " "), e.note) for e in history],
@@ -122,3 +139,36 @@ def _evidence_lines(document: dict[str, object]) -> list[str]:
         return Evidence.from_json(canonical_json(document)).lines()
     except EvidenceRefused as refused:
         return [str(document.get("verdict", "")), str(refused)]
+
+
+def _close_up_lines(document: dict[str, object]) -> list[str]:
+    """Each window in a sentence, with the request that lost most; the review page shows all."""
+    from sandbox.close_up import CloseUp, CloseUpRefused
+
+    try:
+        close_up = CloseUp.from_document(document)
+    except CloseUpRefused as refused:
+        return [str(refused)]
+    lines = [f"against {close_up.active[:12]}; the review page shows it in full"]
+    return lines + [line for window in close_up.windows for line in _window_lines(window)]
+
+
+def _window_lines(window: Window) -> list[str]:
+    mine, theirs = window.candidate, window.active
+    sealed = "sealed, " if window.sealed else ""
+    lines = [
+        f"{window.name} ({sealed}{_WHY[window.why.value]}): {window.requests} requests, "
+        f"{_seconds(mine.objective_s)} against {_seconds(theirs.objective_s)} end to end"
+    ]
+    for word, found in (("most was lost", window.losses[:1]), ("most was won", window.gains[:1])):
+        lines += [
+            f"  {word} by a prompt of {one.prompt_tokens} tokens at {one.arrival_s:.1f} s: "
+            f"{_seconds(one.candidate.e2e_s)} on instance {one.candidate.instance} against "
+            f"{_seconds(one.active.e2e_s)} on {one.active.instance}"
+            for one in found
+        ]
+    return lines
+
+
+def _seconds(value: float | None) -> str:
+    return "no end" if value is None else f"{value:.3g} s"
