@@ -80,13 +80,19 @@ def needs(role: Role) -> Callable[[Request], Visitor]:
         if visitor is None:
             raise SignInNeeded
         if not visitor.may(role):
-            raise NotAllowed(
-                f"{visitor.name} is a {visitor.role.value}, and this needs a {role.value}: ask an "
-                "admin for that role."
-            )
+            raise NotAllowed(_lacks(visitor, role))
         return visitor
 
     return check
+
+
+def _lacks(visitor: Visitor, role: Role) -> str:
+    if RANK[visitor.role] >= RANK[role]:
+        return f"This token has no scope `{SCOPE_OF[role].value}`: make one that has it."
+    return (
+        f"This needs the role {role.value}, and {visitor.name} has the role {visitor.role.value}: "
+        "ask an admin for it."
+    )
 
 
 Viewer = Annotated[Visitor, Depends(needs(Role.VIEWER))]

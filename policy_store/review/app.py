@@ -21,29 +21,38 @@ from policy_store.errors import (
     UnknownPolicy,
     UnknownRun,
 )
-from policy_store.review import pages_policy, pages_queue
+from policy_store.review import api, pages_policy, pages_queue
 from policy_store.review.access import NotAllowed, SignInNeeded, visitor_of
+from policy_store.review.api_errors import answer, is_api
+from policy_store.review.bodies import Bounds
 from policy_store.review.guards import Guards
 from policy_store.review.rendering import ASSETS, FOR_EVER, asset, page
 from policy_store.review.site import Site
+from policy_store.review.submission import Busy
 
 STATUS: dict[type[Exception], int] = {
     NotAllowed: 403, OwnWork: 403, StaleDecision: 409, ForbiddenMove: 409, NothingLive: 409,
     UnknownPolicy: 404, UnknownRun: 404, InvalidInput: 422, StoreUnavailable: 503,
-    StoreError: 500,
+    StoreError: 500, Busy: 429,
 }  # fmt: skip
 
 
 def create_app(site: Site) -> FastAPI:
     """The application, for any ASGI server."""
-    app = FastAPI(title="Evolver review", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Evolver review", version="1", description=api.DESCRIPTION, openapi_tags=api.TAGS,
+        docs_url=None, redoc_url=None, openapi_url=None,
+    )  # fmt: skip
     app.state.site = site
     host = urlsplit(site.settings.base_url).hostname or "127.0.0.1"
+    app.add_middleware(Bounds)
     app.add_middleware(Guards, base_url=site.settings.base_url)
     # A name that somebody else points at this machine is not ours.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host], www_redirect=False)
     for pages in (pages_queue, pages_policy):
         app.include_router(pages.router)
+    for router in api.ROUTERS:
+        app.include_router(router)
     app.add_api_route("/static/{digest}/{name}", static, include_in_schema=False)
     app.add_exception_handler(SignInNeeded, _sign_in)
     for kind in STATUS:
@@ -70,20 +79,31 @@ def status_of(error: Exception) -> int:
 
 
 def sentence_of(error: Exception) -> str:
-    """The refusal in words; never more of a request than its fields' names."""
+    """The refusal in words; of the request, no more than the names of fields that we know."""
     if isinstance(error, RequestValidationError):
-        names = sorted({str(one["loc"][-1]) for one in error.errors()})
+        names = sorted({_field(one["loc"], one["type"]) for one in error.errors()})
         return f"The request cannot be read: look at {', '.join(names)}."
     return str(error.detail if isinstance(error, HTTPException) else error)
 
 
-async def _sign_in(request: Request, _: Exception) -> Response:
+def _field(place: tuple[str | int, ...], kind: str) -> str:
+    if kind == "extra_forbidden" and len(place) == 2:
+        return "a field that is not known here"
+    return str(place[1]) if len(place) > 1 and isinstance(place[1], str) else str(place[0])
+
+
+async def _sign_in(request: Request, error: Exception) -> Response:
+    if is_api(request.url.path):
+        headers = {"WWW-Authenticate": "Bearer"}
+        return answer(401, "Nobody is signed in.", error, headers)
     wanted = request.url.path if request.method == "GET" else "/"
     return RedirectResponse(f"/sign-in?next={quote(wanted)}", 303)
 
 
 def _refused(request: Request, error: Exception) -> Response:
     status = status_of(error)
+    if is_api(request.url.path):
+        return answer(status, sentence_of(error), error, getattr(error, "headers", None))
     # Who asks and what is live are in the store, too: without it, the page says only why.
     visitor = visitor_of(request) if status < 500 else None
     return page(

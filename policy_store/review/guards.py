@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Form
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from policy_store.review.access import NotAllowed, Reviewer, Viewer, Visitor
+from policy_store.review.bodies import refusal
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -50,7 +50,7 @@ class Guards:
 
         app = self._app
         if scope["method"] not in SAFE and self._from_elsewhere(Headers(scope=scope)):
-            app = PlainTextResponse("This form came from another site.\n", 403)
+            app = refusal(scope, 403, "This request came from another site.")
         await app(scope, receive, with_headers)
 
     def _from_elsewhere(self, headers: Headers) -> bool:
