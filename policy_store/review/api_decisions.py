@@ -8,11 +8,18 @@ from fastapi import APIRouter
 
 from policy_store.review import api_models as models
 from policy_store.review.access import Visitor
-from policy_store.review.actions import Order, Verb, perform, rollback_offer
+from policy_store.review.actions import Order, Verb, perform, renewal_offer, rollback_offer
 from policy_store.review.api_access import Decides, Reads
 from policy_store.review.api_errors import refusals
 from policy_store.review.api_models import AfterNumber, Digits, Limit
-from policy_store.review.api_routes import Answered, Conflict, UnlessSame, next_number
+from policy_store.review.api_routes import (
+    Answered,
+    Conflict,
+    NotFound,
+    TooLarge,
+    UnlessSame,
+    next_number,
+)
 from policy_store.review.site import Here, Site
 from policy_store.review.situation import Situation, opened, sealed, situation_of
 
@@ -39,6 +46,15 @@ def decide(site: Here, visitor: Decides, policy: Digits, body: models.Decision) 
     return models.Decided(said=said, policy=version, seen=sealed(now, site.settings))
 
 
+@router.post(
+    "/policies/{policy}/remarks", operation_id="remark", tags=["decisions"], status_code=204,
+    responses=NotFound | TooLarge,
+)  # fmt: skip
+def remark(site: Here, visitor: Decides, policy: Digits, body: models.Remark) -> None:
+    """Say more about a decision that was taken; it changes nothing else."""
+    site.store.remark(policy, visitor.name, body.note, site.settings.deployment)
+
+
 @router.get("/live", operation_id="getLive", tags=["live"], responses=UnlessSame)
 def live(site: Here, visitor: Reads) -> models.Live:
     """What the deployment runs, and what taking it back would do."""
@@ -46,12 +62,15 @@ def live(site: Here, visitor: Reads) -> models.Live:
 
 
 @router.post("/live/roll-back", operation_id="rollBack", tags=["decisions"], responses=Conflict)
-def roll_back(site: Here, visitor: Decides, body: models.RollBack) -> models.RolledBack:
+def roll_back(site: Here, visitor: Decides, body: models.LiveDecision) -> models.LiveDecided:
     """Take the active policy back; it counts once, as every decision."""
-    order = Order(Verb.ROLL_BACK, body.note, _seen(site, body.seen, None))
-    said = perform(site.store, site.settings, None, order, visitor)
-    site.publish()
-    return models.RolledBack(said=said, live=_live(site, visitor))
+    return _decided(site, visitor, Verb.ROLL_BACK, body)
+
+
+@router.post("/live/renew", operation_id="renew", tags=["decisions"], responses=Conflict)
+def renew(site: Here, visitor: Decides, body: models.LiveDecision) -> models.LiveDecided:
+    """Let the active policy run for another term; it counts once, as every decision."""
+    return _decided(site, visitor, Verb.RENEW, body)
 
 
 @router.get("/live/hosts", operation_id="listHosts", tags=["live"], responses=UnlessSame)
@@ -70,6 +89,15 @@ def activations(
     return models.ActivationPage.model_validate({"items": found, "next": next_number(found, limit)})
 
 
+def _decided(
+    site: Site, visitor: Visitor, verb: Verb, body: models.LiveDecision
+) -> models.LiveDecided:
+    order = Order(verb, body.note, _seen(site, body.seen, None))
+    said = perform(site.store, site.settings, None, order, visitor)
+    site.publish()
+    return models.LiveDecided(said=said, live=_live(site, visitor))
+
+
 def _live(site: Site, visitor: Visitor) -> models.Live:
     deployment = site.settings.deployment
     now = situation_of(site.store, deployment)
@@ -78,6 +106,7 @@ def _live(site: Site, visitor: Visitor) -> models.Live:
         "slots": site.store.slots(deployment),
         "waiting": site.store.waiting(),
         "rollback": rollback_offer(now, visitor),
+        "renewal": renewal_offer(now, visitor),
         "seen": sealed(now, site.settings),
         "situation": now,
     })  # fmt: skip

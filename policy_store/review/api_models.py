@@ -107,8 +107,12 @@ class DocumentInFull(Document):
 class Diff(Said):
     """What one policy changes about another."""
 
-    old: str
+    old: str | None = Field(description="Null is the built-in default.")
     new: str
+    change: str = Field(
+        description="What really changed, computed from the syntax trees; empty when a source is "
+        "no policy by today's rules."
+    )
     unified: str = Field(description="Of the canonical sources; empty when they are the same.")
     parameters: Mapping[str, tuple[float | None, float | None]] = Field(
         description="Constants that differ: old and new, null where there is none."
@@ -176,11 +180,17 @@ class Decision(Asked):
     override: bool = Field(False, description="An admin decides against the evidence.")
 
 
-class RollBack(Asked):
-    """Taking the active policy back."""
+class LiveDecision(Asked):
+    """A decision about what is live, whichever policy that is."""
 
     note: Note
     seen: Annotated[str, Field(max_length=16_384)] | Seen = SEEN
+
+
+class Remark(Asked):
+    """More about a decision that was taken."""
+
+    note: Note
 
 
 class Decided(Said):
@@ -208,12 +218,13 @@ class Live(Said):
     slots: list[Slot]
     waiting: int = Field(description="How many policies wait for a decision.")
     rollback: Offer | None = Field(description="Null when the built-in default is active.")
-    seen: str = Field(description="Send it with a roll-back.")
+    renewal: Offer | None = Field(description="Null when nothing needs to be renewed.")
+    seen: str = Field(description="Send it with a roll-back or a renewal.")
     situation: Situation
 
 
-class RolledBack(Said):
-    """What came of taking the active policy back."""
+class LiveDecided(Said):
+    """What came of a decision about what is live."""
 
     said: str
     live: Live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
@@ -18,10 +18,13 @@ from policy_store.review.api_access import Decides, Reads
 from policy_store.review.api_errors import refusals
 from policy_store.review.api_models import AfterNumber, Digits, Limit
 from policy_store.review.api_record_models import EntryPage
-from policy_store.review.api_routes import Answered, NotFound, UnlessSame, next_number
+from policy_store.review.api_routes import Answered, NotFound, TooLarge, UnlessSame, next_number
 from policy_store.review.site import Here, Site
-from policy_store.review.situation import sealed, situation_of
+from policy_store.review.situation import BUILT_IN, sealed, situation_of
 from policy_store.review.submission import submit
+from sandbox.changes import changes
+from sandbox.errors import PolicyRefused
+from sandbox.policies import default_source
 
 router = APIRouter(
     prefix="/api/v1/policies", tags=["policies"], route_class=Answered, responses=refusals()
@@ -30,6 +33,9 @@ Author = Annotated[str | None, Query(min_length=1, max_length=80, pattern=models
 AfterDigest = Annotated[
     str | None, Query(pattern="^[0-9a-f]{64}$", description="`next` of the page before.")
 ]
+Known: dict[int | str, dict[str, Any]] = {
+    200: {"model": models.Policy, "description": "It was there already."}
+}
 RunId = Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="Only of this run.")]
 
 
@@ -55,7 +61,7 @@ def policies(
 
 @router.post(
     "", operation_id="submitPolicy", status_code=201,
-    responses={200: {"model": models.Policy, "description": "It was there already."}},
+    responses=Known | TooLarge,
 )  # fmt: skip
 def submit_policy(
     site: Here, visitor: Decides, body: models.Submission, response: Response
@@ -101,19 +107,18 @@ def document(site: Here, _: Reads, policy: Digits, document: Digits) -> models.D
     return models.DocumentInFull.model_validate(found[0])
 
 
+@router.get("/{policy}/diff", operation_id="diffToActive", responses=UnlessSame | NotFound)
+def diff_to_active(site: Here, _: Reads, policy: Digits) -> models.Diff:
+    """What it changes about the active policy."""
+    active = site.store.slot(deployment=site.settings.deployment).digest
+    old = site.store.show(active) if active else None
+    return diff_of(old, site.store.show(policy))
+
+
 @router.get("/{policy}/diff/{other}", operation_id="diffPolicies", responses=UnlessSame | NotFound)
 def diff(site: Here, _: Reads, policy: Digits, other: Digits) -> models.Diff:
     """What `policy` changes about `other`."""
-    old, new = site.store.show(other), site.store.show(policy)
-    lines = difflib.unified_diff(
-        old.source.text.splitlines(), new.source.text.splitlines(),
-        old.version.digest[:12], new.version.digest[:12], lineterm="",
-    )  # fmt: skip
-    changed = _changed(old.version.parameters, new.version.parameters)
-    return models.Diff(
-        old=old.version.digest, new=new.version.digest, unified="\n".join(lines),
-        parameters=changed,
-    )  # fmt: skip
+    return diff_of(site.store.show(other), site.store.show(policy))
 
 
 @router.get("/{policy}/offers", operation_id="getOffers", responses=UnlessSame | NotFound)
@@ -154,11 +159,30 @@ def _in_full(details: PolicyDetails) -> models.PolicyInFull:
     )
 
 
-def _changed(
-    old: Mapping[str, float], new: Mapping[str, float]
-) -> dict[str, tuple[float | None, float | None]]:
-    return {
-        name: (old.get(name), new.get(name))
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    }
+def diff_of(old: PolicyDetails | None, new: PolicyDetails) -> models.Diff:
+    """What `new` changes about `old`; None is the built-in default."""
+    text = old.source.text if old else default_source().canonical
+    before = old.version.parameters if old else default_source().parameters()
+    after = new.version.parameters
+    names = [one.version.digest[:12] if one else BUILT_IN for one in (old, new)]
+    lines = difflib.unified_diff(
+        text.splitlines(), new.source.text.splitlines(), names[0], names[1], lineterm=""
+    )
+    return models.Diff(
+        old=old.version.digest if old else None,
+        new=new.version.digest,
+        change=_sentence(text, new.source.text, before, after),
+        unified="\n".join(lines),
+        parameters={
+            name: (before.get(name), after.get(name))
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name)
+        },
+    )
+
+
+def _sentence(old: str, new: str, before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    try:
+        return changes(old, new, before, after).sentence()
+    except PolicyRefused:
+        return ""

@@ -15,7 +15,8 @@ UnlessSame: dict[int | str, dict[str, Any]] = {
     304: {"description": "As the ETag in If-None-Match says, it is the same."}
 }
 NotFound = refusals(404)
-Conflict = refusals(404, 409, 413)
+Conflict = refusals(404, 408, 409, 413)
+TooLarge = refusals(408, 413)
 
 
 class Answered(APIRoute):

@@ -75,6 +75,9 @@ def test_a_policy_is_told_with_its_source_evidence_and_history(program, measured
     assert actions == ["proposed", "verified", "evidence_attached"]
     diff = program("GET", f"/policies/{other}/diff/{policy}").json()
     assert (diff["unified"], diff["parameters"]) == ("", {"KNEE": [1.0, 2.0]})
+    assert "Nothing that decides changed" in diff["change"]  # no hook reads KNEE
+    live = program("GET", f"/policies/{policy}/diff").json()
+    assert (live["old"], live["unified"][:3]) == (None, "---")
 
 
 def test_a_program_approves_promotes_and_takes_back(program, measured, reviewing):
@@ -87,14 +90,19 @@ def test_a_program_approves_promotes_and_takes_back(program, measured, reviewing
     assert program("POST", f"/policies/{policy}/decisions", json=body).status_code == 200
     live = program("GET", "/live").json()
     assert live["rollback"]["why_not"] == ""
+    term = program("POST", "/live/renew", json={"note": "as before", "seen": live["seen"]})
+    live = term.json()["live"]
     back = program("POST", "/live/roll-back", json={"note": "hot", "seen": live["seen"]})
     assert back.json()["live"]["rollback"] is None
     assert store.show(policy).version.state is State.ROLLED_BACK
-    assert reviewing.published.times == 3
+    assert reviewing.published.times == 4
     said = program("GET", "/audit?actor=ada").json()["items"]
-    assert [one["action"] for one in said] == ["approved", "placed", "activated", "rolled_back"]
+    done = [one["action"] for one in said]
+    assert done == ["approved", "placed", "activated", "renewed", "rolled_back"]
     assert program("GET", "/audit/verification").json()["intact"] is True
-    assert len(program("GET", "/live/activations").json()["items"]) == 2
+    assert len(program("GET", "/live/activations").json()["items"]) == 3
+    assert program("POST", f"/policies/{policy}/remarks", json={"note": "x"}).status_code == 204
+    assert program("GET", "/audit?action=remarked").json()["items"][0]["note"] == "x"
 
 
 def test_what_a_decision_was_made_on_can_be_spelt_out(program, measured):
