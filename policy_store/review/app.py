@@ -21,7 +21,7 @@ from policy_store.errors import (
     UnknownPolicy,
     UnknownRun,
 )
-from policy_store.review import api, pages_policy, pages_queue
+from policy_store.review import api, pages_live, pages_policy, pages_queue
 from policy_store.review.access import NotAllowed, SignInNeeded, visitor_of
 from policy_store.review.api_errors import answer, is_api
 from policy_store.review.bodies import Bounds
@@ -49,7 +49,7 @@ def create_app(site: Site) -> FastAPI:
     app.add_middleware(Guards, base_url=site.settings.base_url)
     # A name that somebody else points at this machine is not ours.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host], www_redirect=False)
-    for pages in (pages_queue, pages_policy):
+    for pages in (pages_queue, pages_live, pages_policy):
         app.include_router(pages.router)
     for router in api.ROUTERS:
         app.include_router(router)

@@ -47,17 +47,3 @@ def decide(
     said = perform(site.store, site.settings, digest, order, visitor)
     site.publish()
     return afterwards(f"/policies/{digest}", said, site.settings)
-
-
-@router.post("/roll-back")
-def roll_back(
-    site: Here,
-    visitor: Deciding,
-    note: Annotated[str, Form()] = "",
-    seen: Annotated[str, Form()] = "",
-) -> Response:
-    """Take the active policy back; from every page."""
-    order = Order(Verb.ROLL_BACK, note, opened(seen, site.settings))
-    said = perform(site.store, site.settings, None, order, visitor)
-    site.publish()
-    return afterwards("/live", said, site.settings)

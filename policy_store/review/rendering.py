@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -37,6 +38,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["asset"] = address_of
+    made.globals["the_time"] = lambda: datetime.now(UTC)
     made.filters["seen"] = seen
     made.filters["short"] = lambda digest: digest[:12] if digest else "built-in default"
     made.filters["moment"] = lambda at: at.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -80,6 +82,12 @@ def afterwards(address: str, said: str, settings: Settings) -> Response:
     """Lead to a page that says what was done; nobody else can make it say something."""
     text = URLSafeSerializer(settings.secret, salt="said").dumps(said)
     return RedirectResponse(f"{address}?said={text}", 303)
+
+
+def other_page(request: Request, **changed: str) -> str:
+    """The same page with other parameters; empty ones go, as does what was said."""
+    kept = {**request.query_params, "said": "", **changed}
+    return f"{request.url.path}?{urlencode({name: one for name, one in kept.items() if one})}"
 
 
 def _heard(text: str, settings: Settings) -> str:
