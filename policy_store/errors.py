@@ -5,6 +5,10 @@
     |- UnknownPolicy       no version has that digest
     |  `- AmbiguousPolicy  several versions share that prefix
     |- UnknownRun          no run has that id
+    |- UnknownAccount      nobody here has that name
+    |- SignInRefused       name and password do not belong together
+    |- LinkSpent           a link that was used, is too old, or was never made
+    |- LastAdmin           the one who could let others in again
     |- SealedBefore        a run opened its sealed windows for another candidate
     |- ForbiddenMove       the lifecycle does not allow this step
     |  `- OwnWork          nobody approves what they submitted by hand
@@ -51,6 +55,22 @@ class AmbiguousPolicy(UnknownPolicy):
 
 class UnknownRun(StoreError):
     """No run has the id asked for."""
+
+
+class UnknownAccount(StoreError):
+    """Nobody here has the name asked for."""
+
+
+class SignInRefused(StoreError):
+    """Somebody could not be told to be who they say; never says why in more detail."""
+
+
+class LinkSpent(StoreError):
+    """A link that was used, is too old, or was never made."""
+
+
+class LastAdmin(StoreError):
+    """Without this admin nobody could let anybody in."""
 
 
 class SealedBefore(StoreError):

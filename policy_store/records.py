@@ -47,6 +47,22 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class Scope(StrEnum):
+    """What an API token may be used for; a browser session has all that its role allows."""
+
+    READ = "read"
+    DECIDE = "decide"
+    ADMINISTER = "administer"
+
+
+SCOPES = {
+    Role.VIEWER: (Scope.READ,),
+    Role.REVIEWER: (Scope.READ, Scope.DECIDE),
+    Role.ADMIN: (Scope.READ, Scope.DECIDE, Scope.ADMINISTER),
+}
+"""The scopes that tokens of somebody in a role can have."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicySource:
     """A canonical source under its digest; `claim` is what its author says it does."""

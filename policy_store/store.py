@@ -8,6 +8,7 @@ from types import TracebackType
 from sqlalchemy import func, select, union
 from sqlalchemy.orm import Session
 
+from policy_store.accounts import Accounts
 from policy_store.audit import AuditLog
 from policy_store.catalog import Catalog
 from policy_store.decisions import Decisions
@@ -35,13 +36,14 @@ class PolicyStore(Catalog, Decisions, Hosts):
     """One store, safe to use from many threads and processes at once.
 
     `Catalog` holds what was proposed, `Decisions` what people decided, `Hosts` what serving hosts
-    reported; `runs` and `audit` are the evolution runs and the audit log.
+    reported; `runs` are the evolution runs, `audit` is the log, `accounts` who may sign in.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.runs = Runs(database)
         self.audit = AuditLog(database)
+        self.accounts = Accounts(database)
 
     @classmethod
     def open(

@@ -264,6 +264,8 @@ class AccountRow(Base):
 
     __tablename__ = "accounts"
     name: Mapped[Name] = mapped_column(primary_key=True)
+    # The name as eyes read it, so that no two look alike.
+    likeness: Mapped[str] = mapped_column(String(320), unique=True)
     role: Mapped[Role] = mapped_column(checked(Role, "role"))
     created_at: Mapped[Moment]
     password: Mapped[str | None] = mapped_column(Text, default=None)
@@ -285,12 +287,11 @@ class SessionRow(Base):
 
 
 class LinkRow(Base):
-    """A link, under the SHA-256 of its secret, that once sets a password or makes an account."""
+    """A link, under the SHA-256 of its secret, that once sets a password or makes an admin."""
 
     __tablename__ = "links"
     digest: Mapped[Digest] = mapped_column(primary_key=True)
-    role: Mapped[Role] = mapped_column(checked(Role, "role"))
-    # None: who opens it chooses a name.
+    # None: the first start's; who opens it chooses a name and becomes an admin.
     account: Mapped[Name | None] = mapped_column(ForeignKey("accounts.name"), index=True)
     created_at: Mapped[Moment]
     expires_at: Mapped[Moment]
@@ -306,7 +307,7 @@ class TokenRow(Base):
     account: Mapped[Name] = mapped_column(ForeignKey("accounts.name"), index=True)
     scopes: Mapped[str] = mapped_column(String(80))
     created_at: Mapped[Moment]
-    expires_at: Mapped[Moment | None]
+    expires_at: Mapped[Moment]
     used_at: Mapped[Moment | None] = mapped_column(default=None)
     revoked_at: Mapped[Moment | None] = mapped_column(default=None)
 

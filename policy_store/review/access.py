@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
 from policy_store.records import Role
+from policy_store.records import Scope as Scope
 
+SAFE = ("GET", "HEAD", "OPTIONS")
 RANK = {Role.VIEWER: 0, Role.REVIEWER: 1, Role.ADMIN: 2}
-
-
-class Scope(StrEnum):
-    """What an API token may be used for; a browser session has all that its role allows."""
-
-    READ = "read"
-    DECIDE = "decide"
-    ADMINISTER = "administer"
 
 
 SCOPE_OF = {Role.VIEWER: Scope.READ, Role.REVIEWER: Scope.DECIDE, Role.ADMIN: Scope.ADMINISTER}
@@ -81,6 +74,9 @@ def needs(role: Role) -> Callable[[Request], Visitor]:
             raise SignInNeeded
         if not visitor.may(role):
             raise NotAllowed(_lacks(visitor, role))
+        if request.method not in SAFE:
+            site = request.app.state.site
+            site.limits.posted(visitor.name, site.settings.posts_per_minute)
         return visitor
 
     return check

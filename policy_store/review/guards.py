@@ -10,14 +10,13 @@ from fastapi import Depends, Form
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from policy_store.review.access import NotAllowed, Reviewer, Viewer, Visitor
+from policy_store.review.access import SAFE, Admin, NotAllowed, Reviewer, Viewer, Visitor
 from policy_store.review.bodies import refusal
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class Guards:
@@ -79,7 +78,14 @@ def _deciding(visitor: Reviewer, csrf: Annotated[str, Form()] = "") -> Visitor:
     return visitor
 
 
+def _administering(visitor: Admin, csrf: Annotated[str, Form()] = "") -> Visitor:
+    checked_token(visitor, csrf)
+    return visitor
+
+
 Posting = Annotated[Visitor, Depends(_posting)]
 """Who sent a form of their own session."""
 Deciding = Annotated[Visitor, Depends(_deciding)]
 """The same, who may decide."""
+Administering = Annotated[Visitor, Depends(_administering)]
+"""The same, who may say who comes in."""

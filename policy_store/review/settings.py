@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 
 from policy_store.records import DEFAULT_DEPLOYMENT
 
+Network = IPv4Network | IPv6Network
 PORT = 8600
 SESSION_LASTS, SESSION_IDLES = timedelta(hours=12), timedelta(hours=2)
-LINK_LASTS = timedelta(hours=24)
+POSTS_PER_MINUTE = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Settings:
         deployment: whose slots the pages show and decide on.
         canary_weight: share of traffic of a canary that nobody chose a weight for.
         session_lasts, session_idles: a session ends so long after sign-in, or after its last use.
+        posts_per_minute: of one visitor; more are put off.
+        trusted_proxies: whose word about who sent a request, and from where, counts.
     """
 
     secret: bytes
@@ -32,6 +36,8 @@ class Settings:
     canary_weight: float = 0.05
     session_lasts: timedelta = SESSION_LASTS
     session_idles: timedelta = SESSION_IDLES
+    posts_per_minute: int = POSTS_PER_MINUTE
+    trusted_proxies: tuple[Network, ...] = ()
 
     @property
     def https(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from policy_store.review.access import Access
+from policy_store.review.limits import Limits
 from policy_store.review.settings import Settings
 from policy_store.store import PolicyStore
 from sandbox.report import Report
@@ -23,6 +24,7 @@ class Site:
         publish: writes the signed snapshot after a decision that changed what hosts run; called
             again, it writes the same.
         story: a run in full, by id; None where runs cannot be told.
+        limits: how often somebody may try.
     """
 
     store: PolicyStore
@@ -30,6 +32,7 @@ class Site:
     access: Sequence[Access]
     publish: Callable[[], None]
     story: Callable[[str], Report] | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 def site_of(request: Request) -> Site:

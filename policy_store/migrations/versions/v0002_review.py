@@ -85,6 +85,7 @@ def _create_accounts() -> None:
     op.create_table(
         "accounts",
         _text("name", 80),
+        _text("likeness", 320),
         _text("role", 16),
         sa.Column("password", sa.Text(), nullable=True),
         _text("identity", 512, nullable=True),
@@ -92,6 +93,7 @@ def _create_accounts() -> None:
         _moment("created_at"),
         _role("accounts"),
         sa.UniqueConstraint("identity", name=op.f("uq_accounts_identity")),
+        sa.UniqueConstraint("likeness", name=op.f("uq_accounts_likeness")),
         _primary("accounts", "name"),
     )
     op.create_table(
@@ -108,12 +110,10 @@ def _create_accounts() -> None:
     op.create_table(
         "links",
         _text("digest", 64),
-        _text("role", 16),
         _text("account", 80, nullable=True),
         _moment("created_at"),
         _moment("expires_at"),
         _moment("used_at", nullable=True),
-        _role("links"),
         _of_account("links"),
         _primary("links", "digest"),
     )
@@ -124,7 +124,7 @@ def _create_accounts() -> None:
         _text("account", 80),
         _text("scopes", 80),
         _moment("created_at"),
-        _moment("expires_at", nullable=True),
+        _moment("expires_at"),
         _moment("used_at", nullable=True),
         _moment("revoked_at", nullable=True),
         _of_account("tokens"),
