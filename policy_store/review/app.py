@@ -13,27 +13,41 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from policy_store.errors import (
     ForbiddenMove,
     InvalidInput,
+    LastAdmin,
+    LinkSpent,
     NothingLive,
     OwnWork,
+    SignInRefused,
     StaleDecision,
     StoreError,
     StoreUnavailable,
+    UnknownAccount,
     UnknownPolicy,
     UnknownRun,
 )
-from policy_store.review import api, pages_live, pages_policy, pages_queue
+from policy_store.review import (
+    api,
+    pages_account,
+    pages_live,
+    pages_people,
+    pages_policy,
+    pages_queue,
+    sign_in,
+)
 from policy_store.review.access import NotAllowed, SignInNeeded, visitor_of
 from policy_store.review.api_errors import answer, is_api
 from policy_store.review.bodies import Bounds
 from policy_store.review.guards import Guards
+from policy_store.review.limits import TooMany
 from policy_store.review.rendering import ASSETS, FOR_EVER, asset, page
 from policy_store.review.site import Site
 from policy_store.review.submission import Busy
 
 STATUS: dict[type[Exception], int] = {
     NotAllowed: 403, OwnWork: 403, StaleDecision: 409, ForbiddenMove: 409, NothingLive: 409,
-    UnknownPolicy: 404, UnknownRun: 404, InvalidInput: 422, StoreUnavailable: 503,
-    StoreError: 500, Busy: 429,
+    LastAdmin: 409, LinkSpent: 410, SignInRefused: 403, TooMany: 429, Busy: 429,
+    UnknownPolicy: 404, UnknownRun: 404, UnknownAccount: 404, InvalidInput: 422,
+    StoreUnavailable: 503, StoreError: 500,
 }  # fmt: skip
 
 
@@ -49,7 +63,9 @@ def create_app(site: Site) -> FastAPI:
     app.add_middleware(Guards, base_url=site.settings.base_url)
     # A name that somebody else points at this machine is not ours.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host], www_redirect=False)
-    for pages in (pages_queue, pages_live, pages_policy):
+    for pages in (
+        pages_queue, pages_live, pages_policy, pages_account, pages_people, sign_in,
+    ):  # fmt: skip
         app.include_router(pages.router)
     for router in api.ROUTERS:
         app.include_router(router)
@@ -106,7 +122,9 @@ def _refused(request: Request, error: Exception) -> Response:
         return answer(status, sentence_of(error), error, getattr(error, "headers", None))
     # Who asks and what is live are in the store, too: without it, the page says only why.
     visitor = visitor_of(request) if status < 500 else None
-    return page(
+    shown = page(
         request, "refused.html", visitor, status=status,
         sentence=sentence_of(error), code=status,
     )  # fmt: skip
+    shown.headers.update(getattr(error, "headers", None) or {})
+    return shown

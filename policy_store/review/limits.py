@@ -22,8 +22,9 @@ class TooMany(Exception):
     """Somebody tries too often: 429, and when to try again."""
 
     def __init__(self, wait_s: float) -> None:
-        self.retry_after_s = max(1, math.ceil(wait_s))
-        super().__init__(f"That was too often: try again in {self.retry_after_s} s.")
+        wait = max(1, math.ceil(wait_s))
+        self.headers = {"Retry-After": str(wait)}
+        super().__init__(f"That was too often: try again in {wait} s.")
 
 
 @dataclass(slots=True)

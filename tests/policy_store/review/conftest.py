@@ -71,7 +71,7 @@ class Reviewing:
 @pytest.fixture
 def reviewing(store: PolicyStore) -> Iterator[Reviewing]:
     access, published = FixedAccess(), Published()
-    settings = Settings(secret=b"s" * 32, base_url=BASE)
+    settings = Settings(secret=b"s" * 32, base_url=BASE, posts_per_minute=10**6)
     site = Site(store, settings, (access,), published)
     with TestClient(create_app(site), base_url=BASE) as browser:
         yield Reviewing(site, browser, access, published)
