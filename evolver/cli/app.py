@@ -20,6 +20,7 @@ from evolver.cli.keys_command import keys_app
 from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.policy_commands import policy_app
 from evolver.cli.replay_command import replay
+from evolver.cli.review_command import review_app
 from evolver.cli.run_commands import run_app
 from evolver.cli.run_replay import replay_run
 from evolver.cli.screen import Screen
@@ -28,8 +29,8 @@ from evolver.cli.status_command import status
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
-    "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "keys", "serve",
-    "host", "status", "doctor",
+    "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "review", "keys",
+    "serve", "host", "status", "doctor",
 )  # fmt: skip
 
 
@@ -75,6 +76,7 @@ def evolver(
     evolver replay FILE -p round_robin -p x.py  compare policies on it
     evolver evolve FILE --seed 1                look for a better one, and prove it
     evolver run show                            what the last run tried, found and cost
+    evolver review                              the evidence, to decide on in a browser
     evolver policy approve ID --note "why"      let it go live
     evolver serve --engine URL                  put it in front of engines
     """
@@ -94,6 +96,7 @@ for decision in (activate, rollback, renew):
     policy_app.command()(decision)
 policy_app.command(name="publish")(write_again)
 app.add_typer(policy_app)
+app.add_typer(review_app)
 app.add_typer(keys_app)
 app.add_typer(host_app)
 app.command()(serve)

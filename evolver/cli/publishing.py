@@ -1,6 +1,6 @@
 """Writes the signed snapshot that serving hosts follow, under the keys of a home folder.
 
-HOME/active.json          the snapshot
+HOME/active.json          the snapshot; active-NAME.json of another deployment than the usual
 HOME/keys/signing.pem     the key that signs it, made when it is first needed
 HOME/trusted_keys.json    the keys that hosts of this home trust
 """
@@ -8,6 +8,7 @@ HOME/trusted_keys.json    the keys that hosts of this home trust
 from __future__ import annotations
 
 import getpass
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
     from policy_store.store import PolicyStore
 
 VALID_DAYS = 30
+USUAL = "default"  # the deployment that nobody named
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
-def snapshot_path(home: Path) -> Path:
-    """The file from which serving hosts read what is active."""
-    return home / "active.json"
+def snapshot_path(home: Path, deployment: str = USUAL) -> Path:
+    """The file from which serving hosts of a deployment read what is active.
+
+    Raises:
+        Misused: a deployment with such a name has no file.
+    """
+    if not _NAME.fullmatch(deployment):
+        raise Misused(f"{deployment!r} is no name of a deployment; give letters and digits.")
+    return home / ("active.json" if deployment == USUAL else f"active-{deployment}.json")
 
 
 def keys_folder(home: Path) -> Path:
@@ -84,7 +93,13 @@ def make_key(home: Path, screen: Screen, owner: str) -> SigningKey:
     return key
 
 
-def publish(store: PolicyStore, home: Path, key: SigningKey, days: int = VALID_DAYS) -> Snapshot:
+def publish(
+    store: PolicyStore,
+    home: Path,
+    key: SigningKey,
+    days: int = VALID_DAYS,
+    deployment: str = USUAL,
+) -> Snapshot:
     """Sign and write what is active now.
 
     Raises:
@@ -92,5 +107,5 @@ def publish(store: PolicyStore, home: Path, key: SigningKey, days: int = VALID_D
     """
     from policy_store.snapshot import write_snapshot
 
-    snapshot = store.snapshot(valid_for=timedelta(days=days))
-    return write_snapshot(snapshot_path(home), snapshot, key)
+    snapshot = store.snapshot(deployment, timedelta(days=days))
+    return write_snapshot(snapshot_path(home, deployment), snapshot, key)

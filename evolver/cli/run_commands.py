@@ -49,7 +49,7 @@ def list_runs(
     screen = screen_of(context, quiet)
     with open_store() as store:
         runs = store.runs.list_runs(limit)
-        histories = [_history(store, run, SUMMARY_KINDS) for run in runs]
+        histories = [history_of(store, run, SUMMARY_KINDS) for run in runs]
     show_result(
         screen, output, out,
         lambda: {"runs": [listed(history) for history in histories]},
@@ -159,7 +159,7 @@ def export(
         if form == ".jsonl":
             text = "".join(_lines(store, found, with_prompts))
         else:
-            text = _exported(_history(store, found), form)
+            text = _exported(history_of(store, found), form)
     screen.save(path, text)
 
 
@@ -195,10 +195,11 @@ def _lines(store: PolicyStore, run: Run, with_prompts: bool) -> Iterator[str]:
 
 def _read(word: str) -> RunHistory:
     with open_store() as store:
-        return _history(store, store.runs.find_run(word))
+        return history_of(store, store.runs.find_run(word))
 
 
-def _history(store: PolicyStore, run: Run, kinds: tuple[str, ...] = ()) -> RunHistory:
+def history_of(store: PolicyStore, run: Run, kinds: tuple[str, ...] = ()) -> RunHistory:
+    """One run as its rows tell it; `kinds` are the only ones to read, none: all."""
     from evolver.run_reader import read_history
 
     return read_history(run, _events(store, run, kinds))

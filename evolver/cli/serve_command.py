@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from serving_adapter.side_process import SideProcesses
 
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 class EngineMode(StrEnum):
@@ -100,13 +99,11 @@ def serve(
         raise Misused("--untrusted and --policy FILE go together; a snapshot needs neither.")
     if accept_missing and not untrusted:
         raise Misused("--accept-missing is for --untrusted only.")
-    if not _NAME.fullmatch(deployment):
-        raise Misused(f"{deployment!r} is no name of a deployment; give letters and digits.")
     settings = ServiceSettings(
         engines=tuple(_engine_url(url) for url in engine),
         host=host,
         port=port,
-        snapshot=snapshot or snapshot_path(home()),
+        snapshot=snapshot or snapshot_path(home(), deployment),
         trust=trust or trust_path(home()),
         deployment=deployment,
         untrusted=None if policy is None else read_policy_file(policy),

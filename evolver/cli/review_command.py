@@ -1,0 +1,171 @@
+"""`evolver review`: the review page as a process, for people who decide in a browser."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from evolver.cli.failures import Declined, Misused
+from evolver.cli.options import Quiet, screen_of
+from evolver.cli.policies import open_store
+from evolver.cli.publishing import USUAL, snapshot_path, user_name
+from evolver.cli.review_people import role_of, token_app, user_app
+from evolver.cli.screen import Screen
+from sandbox.home import home
+
+if TYPE_CHECKING:
+    import socket
+
+    from evolver.cli.review_site import Ways
+    from policy_store.review.settings import Settings
+    from policy_store.store import PolicyStore
+
+PORT = 8600
+_BASE = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?/?")
+
+review_app = typer.Typer(
+    name="review", help="The review page: evidence to read, decisions to answer for."
+)
+review_app.add_typer(user_app)
+review_app.add_typer(token_app)
+
+Address = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="As browsers reach the page, if not like that.")
+]
+Deployment = Annotated[str, typer.Option(metavar="NAME", help="Whose policies are decided on.")]
+CanaryWeight = Annotated[
+    float, typer.Option(min=0.001, max=0.5, help="Share of traffic of a canary, unless chosen.")
+]
+ProxyHeader = Annotated[
+    str | None, typer.Option(metavar="NAME", help="In which a trusted proxy names who asks.")
+]
+TrustProxy = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CIDR", help="Addresses of proxies whose word counts; repeatable."),
+]
+ProxyRole = Annotated[
+    str | None, typer.Option(metavar="ROLE", help="Of whom the proxy names and nobody knows.")
+]
+
+
+@review_app.callback(invoke_without_command=True)
+def review(
+    context: typer.Context,
+    host: Address = "127.0.0.1",
+    port: Port = PORT,
+    base_url: BaseUrl = None,
+    deployment: Deployment = USUAL,
+    canary_weight: CanaryWeight = 0.05,
+    proxy_header: ProxyHeader = None,
+    trust_proxy: TrustProxy = None,
+    proxy_role: ProxyRole = None,
+    quiet: Quiet = False,
+) -> None:
+    """Serve the review page; the first start prints a link that makes the first admin.
+
+    SIGTERM or Ctrl-C ends it.
+
+    \b
+    evolver review                               on this machine only
+    evolver review --host 0.0.0.0 --base-url https://review.example.org
+    evolver review user add ada --role reviewer  without a browser
+    """
+    screen = screen_of(context, quiet)
+    if context.invoked_subcommand is not None:
+        return
+    from evolver.cli.review_site import Ways
+
+    snapshot_path(home(), deployment)
+    ways = Ways(proxy_header, _networks(trust_proxy or []), role_of(proxy_role))
+    with _listening(host, port) as socket_:
+        address = base_url or _usual_base(host, socket_.getsockname()[1])
+        _run(screen, socket_, _base(address), deployment, canary_weight, ways)
+
+
+def _run(
+    screen: Screen, socket_: socket.socket, base: str, deployment: str, weight: float, ways: Ways
+) -> None:
+    from evolver.cli.review_server import serve
+    from evolver.cli.review_site import page_secret, publish_first, site_of
+    from policy_store.review.app import create_app
+    from policy_store.review.settings import Settings
+
+    settings = Settings(
+        secret=page_secret(home()), base_url=base, deployment=deployment, canary_weight=weight,
+        trusted_proxies=ways.trusted,
+    )  # fmt: skip
+    with open_store() as store:
+        site = site_of(store, settings, ways, home(), screen)
+        publish_first(site, screen)
+        app = create_app(site)
+        _greet(screen, socket_, store, settings)
+        serve(app, socket_, quiet=screen.quiet)
+
+
+def _greet(screen: Screen, socket_: socket.socket, store: PolicyStore, settings: Settings) -> None:
+    bound = ipaddress.ip_address(socket_.getsockname()[0])
+    if not bound.is_loopback and not settings.https:
+        screen.warn(
+            "the page is reached from other machines without TLS, so passwords and decisions can "
+            "be read and changed on the way: put a TLS proxy before it, and say --base-url "
+            "https://..."
+        )
+    screen.text(f"review page on {settings.base_url}")
+    secret = store.accounts.first_link(by=user_name())
+    if secret is not None:
+        screen.text(
+            f"make the first admin, once, within 24 h: {settings.base_url}/welcome/{secret}"
+        )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    import errno
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Declined(
+                f"Port {port} of {host} is taken, perhaps by a review page that runs already; give "
+                "another.",
+                f"evolver review --port {port + 1 if port < 65535 else 0}",
+            ) from None
+        raise Misused(f"Nobody can listen on {host!r} port {port}: {error.strerror}.") from None
+
+
+def _usual_base(host: str, port: int) -> str:
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104  # the question is whether somebody wants that
+        raise Misused(
+            "With all addresses of this machine, say how browsers reach the page: --base-url "
+            "https://NAME."
+        )
+    return f"http://{host}:{port}"
+
+
+def _base(text: str) -> str:
+    """As browsers write an origin: lower case, no usual port, nothing after it."""
+    if not _BASE.fullmatch(text):
+        raise Misused(
+            f"{text!r} is no address of a page; give one like https://review.example.org."
+        )
+    parts = urlsplit(text.lower().rstrip("/"))
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    port = "" if parts.port in (None, usual) else f":{parts.port}"
+    return f"{parts.scheme}://{parts.hostname}{port}"
+
+
+def _networks(words: list[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(word) for word in words)
+    except ValueError as error:
+        raise Misused(
+            f"--trust-proxy takes an address or network, such as 10.0.0.0/8; {error}."
+        ) from None

@@ -1,0 +1,68 @@
+"""Runs the review page under uvicorn: signals that end it in time, a log without secrets."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PATIENCE_S = 2  # for answers on their way, at the end; streams have none
+_SECRET = re.compile(r"^(/link|/welcome)/.*")
+
+
+def serve(app: FastAPI, listening: socket.socket, *, quiet: bool) -> None:
+    """Serve until SIGTERM or SIGINT; the socket is closed then."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Ends with the signal that it was sent, and not by it: that is no failure."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Listen to the signals while serving."""
+            ending = (signal.SIGTERM, signal.SIGINT)
+            before = {each: signal.signal(each, self.handle_exit) for each in ending}
+            try:
+                yield
+            finally:
+                for each, handler in before.items():
+                    signal.signal(each, handler)
+
+    _log_to_stderr(quiet)
+    # Whose word about addresses counts is asked where it matters, not here.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=not quiet, proxy_headers=False, server_header=False,
+        ws="none", timeout_graceful_shutdown=PATIENCE_S,
+    )  # fmt: skip
+    Server(config).run(sockets=[listening])
+
+
+class WithoutSecrets(logging.Filter):
+    """Takes queries and links' secrets out of what is logged of a request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record's address; always true."""
+        if isinstance(record.args, tuple) and len(record.args) == 5:
+            client, method, address, version, status = record.args
+            path = _SECRET.sub(r"\1/...", str(address).partition("?")[0])
+            record.args = (client, method, path, version, status)
+        return True
+
+
+def _log_to_stderr(quiet: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name, level in (("uvicorn.error", logging.WARNING), ("uvicorn.access", logging.INFO)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.WARNING if quiet else level)
+    access = logging.getLogger("uvicorn.access")
+    access.filters = [WithoutSecrets()]

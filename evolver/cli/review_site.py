@@ -1,0 +1,135 @@
+"""What the review page is given: its secret, the ways to come in, how hosts and runs are told."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evolver.cli.failures import Declined, Misused
+from evolver.cli.publishing import publish, signing_key, user_name
+from evolver.cli.run_commands import history_of
+
+if TYPE_CHECKING:
+    from evolver.cli.screen import Screen
+    from policy_store.records import Role
+    from policy_store.review.access import Access
+    from policy_store.review.settings import Settings
+    from policy_store.review.site import Site
+    from policy_store.store import PolicyStore
+    from sandbox.report import Report
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Whose word about who asks is believed, beside passwords and tokens.
+
+    Attributes:
+        header: in which proxies among `trusted` name people; None for no such header.
+        proxy_role: of people that they name and nobody knows; None refuses them.
+    """
+
+    header: str | None = None
+    trusted: tuple[IPv4Network | IPv6Network, ...] = ()
+    proxy_role: Role | None = None
+
+    def __post_init__(self) -> None:
+        if self.header is not None and not self.trusted:
+            raise Misused(
+                "Anybody can send a header: say with --trust-proxy whose --proxy-header counts."
+            )
+        if self.proxy_role is not None and self.header is None:
+            raise Misused("--proxy-role is for people named by --proxy-header.")
+
+
+def site_of(store: PolicyStore, settings: Settings, ways: Ways, home: Path, screen: Screen) -> Site:
+    """The page over the store of a home."""
+    from policy_store.review.site import Site
+
+    return Site(
+        store=store,
+        settings=settings,
+        access=_access(store, settings, ways),
+        publish=_publisher(store, settings.deployment, home, screen),
+        story=lambda run: _story(store, run),
+    )
+
+
+def page_secret(home: Path) -> bytes:
+    """What signs the page's forms: made on the first start, the same ever after.
+
+    Raises:
+        Declined: others may read the file.
+    """
+    from policy_store.files import create_file, open_file
+
+    path = home / "review.secret"
+    home.mkdir(parents=True, exist_ok=True)
+    create_file(path, secrets.token_hex(SECRET_BYTES).encode("ascii"), 0o600)
+    with open_file(path) as file:
+        found = os.fstat(file.fileno())
+        content = file.read(4 * SECRET_BYTES)
+    if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
+        raise Declined(
+            f"Others may read {path}, with which forms of the review page can be forged; remove "
+            "it, and the next start makes another.",
+            f"rm {path}",
+        )
+    if len(content) < 2 * SECRET_BYTES:
+        raise Declined(f"{path} is damaged; the next start makes another.", f"rm {path}")
+    return content
+
+
+def publish_first(site: Site, screen: Screen) -> None:
+    """Have the snapshot agree with the store, whatever happened since it was written."""
+    from policy_store.errors import SnapshotError
+
+    if all(slot.sequence == 0 for slot in site.store.slots(site.settings.deployment)):
+        return  # nothing was ever decided: there is nothing to tell hosts
+    try:
+        site.publish()
+    except SnapshotError as error:
+        screen.warn(str(error))
+
+
+def _access(store: PolicyStore, settings: Settings, ways: Ways) -> tuple[Access, ...]:
+    from policy_store.review.local_access import LocalAccess, TokenAccess
+    from policy_store.review.proxy import ProxyAccess
+
+    found: list[Access] = [TokenAccess(store.accounts)]
+    if ways.header is not None:
+        found.append(ProxyAccess(store.accounts, settings, ways.header, ways.proxy_role))
+    return (*found, LocalAccess(store.accounts, settings))
+
+
+def _publisher(
+    store: PolicyStore, deployment: str, home: Path, screen: Screen
+) -> Callable[[], None]:
+    """Writes the snapshot under the key of the home, which is made here when there is none."""
+    key, turn = signing_key(home, screen, user_name()), threading.Lock()
+
+    def write() -> None:
+        from policy_store.errors import SnapshotStale
+
+        with turn:
+            try:
+                publish(store, home, key, deployment=deployment)
+            except SnapshotStale:
+                # Another process decided and wrote between our reading and our writing.
+                publish(store, home, key, deployment=deployment)
+
+    return write
+
+
+def _story(store: PolicyStore, run: str) -> Report:
+    from evolver.cli.run_report import run_report
+
+    return run_report(history_of(store, store.runs.find_run(run)))
