@@ -7,16 +7,21 @@ that does not exist is None (null), never NaN.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from sandbox.errors import SandboxError
 from sandbox.identity import canonical_json, text_digest
 from sandbox.stats import Interval, relative_gain
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 EVIDENCE_SCHEMA = 2
 Metrics = Mapping[str, float | None]
@@ -282,13 +287,19 @@ def _plain(value: object) -> object:
     return value.value if isinstance(value, StrEnum) else value
 
 
-def _read(text: str | bytes) -> Evidence:
-    from pydantic import TypeAdapter, ValidationError
+@functools.cache
+def _adapter() -> TypeAdapter[Evidence]:
+    from pydantic import TypeAdapter
 
-    adapter = TypeAdapter(Evidence)
+    return TypeAdapter(Evidence)
+
+
+def _read(text: str | bytes) -> Evidence:
+    from pydantic import ValidationError
+
     try:
         document = json.loads(text)
-        evidence = adapter.validate_python(document)
+        evidence = _adapter().validate_python(document)
         same = canonical_json(document) == evidence.to_json()
     except (ValidationError, ValueError, RecursionError) as error:
         raise EvidenceRefused(

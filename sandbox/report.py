@@ -83,12 +83,17 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Several series over one axis, in percent on the other; `level` is a line to compare with."""
+    """Several series over one axis; `level` is a line to compare with.
+
+    Attributes:
+        unit: of the other axis; "%" shows shares, such as 0.05, in percent.
+    """
 
     title: str
     across: str
     series: tuple[Series, ...]
     level: tuple[str, float] | None = None
+    unit: str = "%"
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,29 +68,36 @@ def figure_of(curves: Curves) -> str:
     frame = Frame.around(curves)
     if frame is None:
         return ""
-    parts = [*_axes(frame, curves.across), *_level(frame, curves)]
+    parts = [*_axes(frame, curves), *_level(frame, curves)]
     for place, series in enumerate(curves.series):
-        parts += _drawn(frame, series, place)
+        parts += _drawn(frame, series, place, curves.unit)
     legend = _legend(curves.series)
+    # What a script needs to read values off the lines; nothing is drawn by it.
+    ends = f"{frame.x_low:g} {frame.x_high:g} {frame.y_low:g} {frame.y_high:g}"
+    data = (
+        f'data-frame="{ends}" data-box="{LEFT} {WIDTH - RIGHT} {HEIGHT - BOTTOM} {TOP}" '
+        f'data-across="{_text(curves.across)}" data-unit="{_text(curves.unit)}"'
+    )
     return (
         f'<figure class="curves"><svg class="curves" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{_text(curves.title)}">{"".join(parts)}</svg>'
+        f'aria-label="{_text(curves.title)}" {data}>{"".join(parts)}</svg>'
         f"<figcaption>{_text(curves.title)}{legend}</figcaption></figure>"
     )
 
 
-def _axes(frame: Frame, across: str) -> Iterator[str]:
+def _axes(frame: Frame, curves: Curves) -> Iterator[str]:
     right = WIDTH - RIGHT
     values = ticks(frame.y_low, frame.y_high)
-    digits = 0 if all(abs(value * 100 - round(value * 100)) < 1e-6 for value in values) else 1
+    whole = all(abs(value * 100 - round(value * 100)) < 1e-6 for value in values)
     for y in values:
         _, down = frame.at(0.0, y)
         yield _across(down, "--line")
-        yield _words(LEFT - 6, down + 4, f"{y * 100:.{digits}f}%", "end")
+        words = _value(y, curves.unit, 0 if whole else 1)
+        yield _words(LEFT - 6, down + 4, words, "end")
     for x in ticks(frame.x_low, frame.x_high):
         along, _ = frame.at(x, 0.0)
         yield _words(along, HEIGHT - BOTTOM + 16, f"{x:g}", "middle")
-    yield _words((LEFT + right) / 2, HEIGHT - 6, across, "middle")
+    yield _words((LEFT + right) / 2, HEIGHT - 6, curves.across, "middle")
 
 
 def _level(frame: Frame, curves: Curves) -> Iterator[str]:
@@ -102,7 +109,13 @@ def _level(frame: Frame, curves: Curves) -> Iterator[str]:
     yield _words(WIDTH - RIGHT - 4, down - 4, name, "end")
 
 
-def _drawn(frame: Frame, series: Series, place: int) -> Iterator[str]:
+def _value(value: float, unit: str, digits: int = 1) -> str:
+    if unit == "%":
+        return f"{value * 100:.{digits}f}%"
+    return f"{value:.3g} {unit}".strip() if abs(value) < 1000 else f"{value:.0f} {unit}".strip()
+
+
+def _drawn(frame: Frame, series: Series, place: int, unit: str) -> Iterator[str]:
     colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
     points = [frame.at(x, y) for x, y in finite(series)[:MAX_POINTS]]
     if not points:
@@ -114,10 +127,11 @@ def _drawn(frame: Frame, series: Series, place: int) -> Iterator[str]:
     first, last = points[0], points[-1]
     steps = "".join(f"H{across:.1f}V{down:.1f}" for across, down in points[1:])
     line = f"M{first[0]:.1f} {first[1]:.1f}{steps}"
-    yield f'<path d="{line}" fill="none" {_stroke(colour, 2, dash)}/>'
+    name = f'data-name="{_text(series.name)}"'
+    yield f'<path d="{line}" fill="none" {name} {_stroke(colour, 2, dash)}/>'
     yield f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3.5" fill="var({colour})"/>'
     value = finite(series)[-1][1]
-    yield _words(last[0] + 7, last[1] + 4, f"{value * 100:.1f}%", "start", "value")
+    yield _words(last[0] + 7, last[1] + 4, _value(value, unit), "start", "value")
 
 
 def _legend(series: Sequence[Series]) -> str:

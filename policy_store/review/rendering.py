@@ -23,7 +23,10 @@ from policy_store.review.site import site_of
 from policy_store.review.situation import sealed, situation_of
 from policy_store.review.visible import seen
 
-ASSETS = {"review.css": "text/css", "review.js": "text/javascript"}
+ASSETS = {
+    "review.css": "text/css", "review.js": "text/javascript",
+    "policy.css": "text/css", "charts.js": "text/javascript",
+}  # fmt: skip
 FOR_EVER = "public, max-age=31536000, immutable"
 
 

@@ -35,7 +35,8 @@ RIVALS = {Role.ACTIVE: 1.09, Role.BEST_HUMAN: 1.05, Role.BEST_HUMAN_HINDSIGHT: 1
 
 def window(number: int, sealed: bool) -> WindowEvidence:
     mine = 4.0 + math.sin(number)
-    slower = {role: mine * ratio * (1 + 0.02 * math.cos(number)) for role, ratio in RIVALS.items()}
+    noise = math.exp(0.02 * (-1) ** number)  # none in the mean of the sealed ones
+    slower = {role: mine * ratio * noise for role, ratio in RIVALS.items()}
     objective = {Role.CANDIDATE: mine, **slower}
     metrics = {
         role: {"ttft_p99_s": value / 5, "tpot_mean_s": 0.02, "reconfigurations": 0.0,

@@ -1,0 +1,54 @@
+"""Roles, times and shares of evidence in words."""
+
+from __future__ import annotations
+
+from sandbox.evidence import Contender, Evidence, Role
+
+ROLES = {
+    Role.CANDIDATE: "this policy", Role.ACTIVE: "active policy",
+    Role.BEST_HUMAN: "best human policy", Role.BEST_HUMAN_HINDSIGHT: "best human in hindsight",
+    Role.BEST_HUMAN_TUNED: "best human, tuned by the run",
+    Role.BEST_HUMAN_UNTUNED: "best human, as written",
+}  # fmt: skip
+HUMANS = (Role.BEST_HUMAN, Role.BEST_HUMAN_HINDSIGHT, Role.BEST_HUMAN_TUNED,
+          Role.BEST_HUMAN_UNTUNED)  # fmt: skip
+
+
+def standing(evidence: Evidence, role: Role) -> Role | None:
+    """The role that the numbers of a contender are listed under; None when nobody has the role."""
+    found = (one.role for one in evidence.contenders if role in (one.role, *one.also))
+    return next(found, None)
+
+
+def best_human(evidence: Evidence) -> Role | None:
+    """Where the best human policy is listed: as chosen before the sealed windows were opened."""
+    return next((there for role in HUMANS if (there := standing(evidence, role))), None)
+
+
+def roles_of(contender: Contender) -> str:
+    """A contender's roles in words."""
+    return ", ".join(ROLES[role] for role in (contender.role, *contender.also))
+
+
+def seconds(value: float) -> str:
+    """A time with its unit, to three digits or so."""
+    if 0.0 < abs(value) < 0.1:
+        return f"{1000 * value:.3g} ms"
+    return f"{value:,.0f} s" if abs(value) >= 1000.0 else f"{value:.3g} s"
+
+
+def count(value: float) -> str:
+    """A number without a unit, to three digits or whole."""
+    return f"{value:,.0f}" if abs(value) >= 100.0 else f"{value:.3g}"
+
+
+def share(value: float) -> str:
+    """A share in percent."""
+    return f"{100 * value:.3g} %"
+
+
+def duration(span_s: float) -> str:
+    """A stretch of time in words."""
+    if span_s < 120.0:
+        return f"{span_s:.0f} s"
+    return f"{span_s / 60.0:.0f} min" if span_s < 7200.0 else f"{span_s / 3600.0:.1f} h"
