@@ -15,7 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serving_adapter.errors import BadBody
-from serving_adapter.openai_api import Body, estimate_prompt_tokens, max_output_tokens
+from serving_adapter.openai_api import (
+    CHARS_PER_TOKEN,
+    Body,
+    estimate_prompt_tokens,
+    max_output_tokens,
+)
 
 MAX_SESSIONS = 10_000
 PREFIX_CHARS = 512
@@ -31,6 +36,7 @@ class RequestFacts:
         arrived_s: on the host's clock.
         max_output_tokens: the client's limit, -1 without one.
         cached_tokens: of the prompt, estimated to be cached on `last_instance`.
+        prefix_tokens: of the prompt's beginning that `prefix_key` stands for, estimated.
     """
 
     arrived_s: float
@@ -45,6 +51,7 @@ class RequestFacts:
     last_instance: int = -1
     cached_tokens: int = 0
     prefix_key: int = -1
+    prefix_tokens: int = 0
     weight: float = 1.0
     online: bool = True
 
@@ -102,7 +109,7 @@ class FactReader:
         limit_tokens = -1 if limit is None else limit
         predicted, error = self.lengths.predict(limit_tokens)
         try:
-            prompt_tokens, opening = estimate_prompt_tokens(body), _opening(body)
+            prompt_tokens, (opening, prefix_tokens) = estimate_prompt_tokens(body), _opening(body)
         except RecursionError:
             raise BadBody("The prompt is nested too deeply: send text or token ids.") from None
         session = self._number(headers.get(SESSION_HEADER))
@@ -120,6 +127,7 @@ class FactReader:
             last_instance=known.last_instance,
             cached_tokens=min(known.context_tokens, prompt_tokens),
             prefix_key=self._number(opening),
+            prefix_tokens=min(prefix_tokens, prompt_tokens),
         )
 
     def ended(self, facts: RequestFacts, instance_id: int, output_tokens: int) -> None:
@@ -145,12 +153,17 @@ class FactReader:
         return int.from_bytes(digest, "big") >> 2
 
 
-def _opening(body: Body) -> str | None:
-    """The first characters of the prompt, to be hashed at once."""
+def _opening(body: Body) -> tuple[str | None, int]:
+    """The first characters of the prompt, to be hashed at once, and how many tokens they are."""
     messages = body.get("messages")
     prompt = body.get("prompt")
     if isinstance(messages, list) and messages and isinstance(messages[0], dict):
         prompt = messages[0].get("content")
     if isinstance(prompt, list):
-        return repr(prompt[: PREFIX_CHARS // 4])[:PREFIX_CHARS]
-    return prompt[:PREFIX_CHARS] if isinstance(prompt, str) else None
+        first = prompt[: PREFIX_CHARS // CHARS_PER_TOKEN]
+        known = all(isinstance(one, int) for one in first)
+        return repr(first)[:PREFIX_CHARS], len(first) * known
+    if not isinstance(prompt, str):
+        return None, 0
+    first_text = prompt[:PREFIX_CHARS]
+    return first_text, len(first_text) // CHARS_PER_TOKEN

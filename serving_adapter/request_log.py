@@ -36,6 +36,9 @@ class RequestRecord:
         sequence, digest, instance_id: of the last decision; -1 and empty without one.
         arm, compared: of the comparison with the control, and the digest of the policy that is
             compared; none when a swap fell between two decisions.
+        online: whether somebody waits for it.
+        prefix: equal for prompts that begin alike, a number under this process's key, -1 without;
+            prefix_tokens: so many tokens of them, by the gateway's estimate.
     """
 
     arrived_unix_s: float
@@ -57,6 +60,9 @@ class RequestRecord:
     e2e_s: float
     arm: Arm = Arm.NONE
     compared: str = ""
+    online: bool = True
+    prefix: int = -1
+    prefix_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -104,4 +110,7 @@ class Visit:
             e2e_s=now_s - facts.arrived_s,
             arm=last.arm if last and last.compared == self.decisions[0].compared else Arm.NONE,
             compared=last.compared if last else "",
+            online=facts.online,
+            prefix=facts.prefix_key,
+            prefix_tokens=facts.prefix_tokens,
         )

@@ -14,6 +14,7 @@ from telemetry.errors import FormatError
 from telemetry.readers.azure import AZURE, AZURE_LMM
 from telemetry.readers.burstgpt import BURSTGPT
 from telemetry.readers.columns_csv import LMSYS, VIDUR
+from telemetry.readers.gateway_log import GATEWAY_LOG
 from telemetry.readers.genai import GENAI_LORA, GENAI_QPS
 from telemetry.readers.hashed_jsonl import MOONCAKE, QWEN
 from telemetry.readers.lmcache import LMCACHE
@@ -29,8 +30,8 @@ __all__ = ["TRACE_FORMATS", "TraceFormat", "read_trace", "trace_options"]
 
 TRACE_FORMATS: dict[str, TraceFormat] = {
     form.name: form for form in (
-        AZURE, AZURE_LMM, BURSTGPT, GENAI_LORA, GENAI_QPS, LMCACHE, LMSYS, MOONCAKE, QWEN, SAVED,
-        SERVEGEN, SERVEGEN_NATIVE, VIDUR, WEKA)
+        AZURE, AZURE_LMM, BURSTGPT, GATEWAY_LOG, GENAI_LORA, GENAI_QPS, LMCACHE, LMSYS, MOONCAKE,
+        QWEN, SAVED, SERVEGEN, SERVEGEN_NATIVE, VIDUR, WEKA)
 }
 
 

@@ -19,7 +19,7 @@ MEMBER_LIMIT_BYTES = 256 << 20
 TOTAL_LIMIT_BYTES = 8 << 30
 MEMBER_LIMIT = 100_000
 Json: TypeAlias = Any  # a parsed value: its shape is the reader's to check
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _TAR_MAGIC_AT = 257
 _SUFFIXES = (".tar.gz", ".tgz", ".csv.gz", ".jsonl.gz", ".json.gz", ".out.gz", ".tar", ".gz",
              ".csv", ".jsonl", ".json", ".txt", ".out", ".npz")
@@ -155,7 +155,7 @@ def open_source(path: str | Path) -> Source:
 def open_bytes(path: Path) -> IO[bytes]:
     """The file's bytes, unpacked when it is gzip."""
     with path.open("rb") as probe:
-        packed = probe.read(2) == _GZIP_MAGIC
+        packed = probe.read(2) == GZIP_MAGIC
     return cast("IO[bytes]", gzip.open(path, "rb") if packed else path.open("rb"))
 
 
