@@ -1,6 +1,6 @@
 """What people, rules and watchdogs decide; each decision and its audit entry commit together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -71,6 +71,7 @@ class Decisions:
         evidence: Sequence[str] | None = None,
         trial: Trial | None = None,
         facts: Mapping[str, object] | None = None,
+        check: Callable[[Session, VersionRow], None] | None = None,
     ) -> PolicyVersion:
         """Allow an evaluated policy to go live; also one that was taken back before.
 
@@ -78,6 +79,7 @@ class Decisions:
             evidence: digests of all evidence that the decision was made on, oldest first.
             trial: starts at once, in the same transaction.
             facts: more for the audit entry, such as that a failed gate was overridden.
+            check: looks once more, inside the decision, and raises what it has against it.
 
         Raises:
             OwnWork: who decides wrote the policy by hand.
@@ -97,6 +99,8 @@ class Decisions:
                     "to approve it."
                 )
             known = check_evidence(session, row, evidence)
+            if check is not None:
+                check(session, row)
             move(session, row, State.APPROVED)
             details = {**(facts or {}), "evidence": known}
             self._write(session, "approved", by, note, subject=row.digest, details=details)

@@ -2,9 +2,11 @@
 
     StoreError
     |- InvalidInput        a name, note, parameter or payload that cannot be kept
+    |  `- RuleRefused      a text that is no approval rule
     |- UnknownPolicy       no version has that digest
     |  `- AmbiguousPolicy  several versions share that prefix
     |- UnknownRun          no run has that id
+    |- UnknownRule         no approval rule of that name is installed
     |- UnknownAccount      nobody here has that name
     |- SignInRefused       name and password do not belong together
     |- LinkSpent           a link that was used, is too old, or was never made
@@ -45,6 +47,14 @@ class InvalidInput(StoreError):
     """A name, note, parameter or payload that the store does not keep."""
 
 
+class RuleRefused(InvalidInput):
+    """A text is no approval rule; `line` says where."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(f"Line {line} of the rule: {what}")
+        self.line = line
+
+
 class UnknownPolicy(StoreError):
     """No policy version has the digest asked for."""
 
@@ -71,6 +81,10 @@ class LinkSpent(StoreError):
 
 class LastAdmin(StoreError):
     """Without this admin nobody could let anybody in."""
+
+
+class UnknownRule(StoreError):
+    """No approval rule of the name asked for is installed."""
 
 
 class SealedBefore(StoreError):

@@ -17,6 +17,7 @@ from policy_store.errors import DamagedStore
 from policy_store.hosts import Hosts
 from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Pulse, Slot
 from policy_store.rows import find_version, source_record, version_record
+from policy_store.rule_book import RuleBook
 from policy_store.runs import Runs
 from policy_store.schema import ensure_schema
 from policy_store.slots import read_slot
@@ -36,13 +37,15 @@ class PolicyStore(Catalog, Decisions, Hosts):
     """One store, safe to use from many threads and processes at once.
 
     `Catalog` holds what was proposed, `Decisions` what people decided, `Hosts` what serving hosts
-    reported; `runs` are the evolution runs, `audit` is the log, `accounts` who may sign in.
+    reported; `runs` are the evolution runs, `audit` is the log, `rules` the approval rules,
+    `accounts` who may sign in.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.runs = Runs(database)
         self.audit = AuditLog(database)
+        self.rules = RuleBook(database)
         self.accounts = Accounts(database)
 
     @classmethod

@@ -26,11 +26,12 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A module constant with another value."""
+    """A module constant with another value; `hooks` are those that use it now."""
 
     name: str
     old: float
     new: float
+    hooks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,10 @@ class _Side:
         """Every constant that any hook uses, with its value."""
         return frozenset(one for used in self.uses.values() for one in used.items())
 
+    def users(self, name: str, value: float) -> tuple[str, ...]:
+        """Hooks that use a constant of this value."""
+        return tuple(hook for hook, used in self.uses.items() if used.get(name) == value)
+
     def all_reads(self) -> frozenset[str]:
         """Fields that any hook reads."""
         return frozenset().union(*(hook.reads for hook in self.hooks.values()))
@@ -235,15 +240,19 @@ def _both_ways(
 def _moved(before: _Side, after: _Side) -> tuple[Moved, ...]:
     """A name is one constant on both sides when both policies define it, or a hook uses both."""
     pairs = {
-        Moved(name, before.values[name], after.values[name])
+        (name, before.values[name], after.values[name])
         for name in before.values.keys() & after.values.keys()
     }
     for hook, used in before.uses.items():
         for name in used.keys() & after.uses[hook].keys():
             old, new = used[name], after.uses[hook][name]
             if isinstance(old, float) and isinstance(new, float):
-                pairs.add(Moved(name, old, new))
-    return tuple(sorted((one for one in pairs if one.old != one.new), key=lambda one: one.name))
+                pairs.add((name, old, new))
+    return tuple(
+        Moved(name, old, new, after.users(name, new))
+        for name, old, new in sorted(pairs)
+        if old != new
+    )
 
 
 def _named(before: _Side, after: _Side, told: Collection[str]) -> tuple[tuple[str, str], ...]:

@@ -54,6 +54,7 @@ _NEXT: dict[str, tuple[int, str]] = {
     "WorkersUnavailable": (REFUSED, "evolver doctor"),
     "UnknownPolicy": (MISUSED, "evolver policy list"),
     "UnknownRun": (MISUSED, "evolver run list"),
+    "UnknownRule": (MISUSED, "evolver rule list"),
     "InvalidInput": (MISUSED, HELP),
     "ForbiddenMove": (REFUSED, "evolver policy list"),
     "StaleDecision": (REFUSED, "evolver status"),

@@ -23,6 +23,7 @@ from policy_store.errors import (
     StoreUnavailable,
     UnknownAccount,
     UnknownPolicy,
+    UnknownRule,
     UnknownRun,
 )
 from policy_store.review import (
@@ -46,7 +47,7 @@ from policy_store.review.submission import Busy
 STATUS: dict[type[Exception], int] = {
     NotAllowed: 403, OwnWork: 403, StaleDecision: 409, ForbiddenMove: 409, NothingLive: 409,
     LastAdmin: 409, LinkSpent: 410, SignInRefused: 403, TooMany: 429, Busy: 429,
-    UnknownPolicy: 404, UnknownRun: 404, UnknownAccount: 404, InvalidInput: 422,
+    UnknownPolicy: 404, UnknownRun: 404, UnknownRule: 404, UnknownAccount: 404, InvalidInput: 422,
     StoreUnavailable: 503, StoreError: 500,
 }  # fmt: skip
 
