@@ -15,6 +15,7 @@ from policy_store.decisions import Decisions
 from policy_store.engine import Database, make_engine, store_url, utc_now
 from policy_store.errors import DamagedStore
 from policy_store.hosts import Hosts
+from policy_store.lineage import Lineage
 from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Pulse, Slot
 from policy_store.rows import find_version, source_record, version_record
 from policy_store.rule_book import RuleBook
@@ -33,12 +34,12 @@ from policy_store.tables import (
 )
 
 
-class PolicyStore(Catalog, Decisions, Hosts):
+class PolicyStore(Catalog, Decisions, Hosts, Lineage):
     """One store, safe to use from many threads and processes at once.
 
     `Catalog` holds what was proposed, `Decisions` what people decided, `Hosts` what serving hosts
-    reported; `runs` are the evolution runs, `audit` is the log, `rules` the approval rules,
-    `accounts` who may sign in.
+    reported, `Lineage` who was made from whom; `runs` are the evolution runs, `audit` is the log,
+    `rules` the approval rules, `accounts` who may sign in.
     """
 
     def __init__(self, database: Database) -> None:

@@ -29,10 +29,13 @@ from policy_store.errors import (
 from policy_store.review import (
     api,
     pages_account,
+    pages_audit,
+    pages_lineage,
     pages_live,
     pages_people,
     pages_policy,
     pages_queue,
+    pages_runs,
     sign_in,
 )
 from policy_store.review.access import NotAllowed, SignInNeeded, visitor_of
@@ -66,6 +69,7 @@ def create_app(site: Site) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host], www_redirect=False)
     for pages in (
         pages_queue, pages_live, pages_policy, pages_account, pages_people, sign_in,
+        pages_lineage, pages_runs, pages_audit,
     ):  # fmt: skip
         app.include_router(pages.router)
     for router in api.ROUTERS:
