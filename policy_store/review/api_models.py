@@ -104,6 +104,13 @@ class DocumentInFull(Document):
     document: Mapping[str, Any]
 
 
+class Moved(Said):
+    """A constant with another value; null where there is none."""
+
+    old: float | None
+    new: float | None
+
+
 class Diff(Said):
     """What one policy changes about another."""
 
@@ -114,9 +121,7 @@ class Diff(Said):
         "no policy by today's rules."
     )
     unified: str = Field(description="Of the canonical sources; empty when they are the same.")
-    parameters: Mapping[str, tuple[float | None, float | None]] = Field(
-        description="Constants that differ: old and new, null where there is none."
-    )
+    parameters: Mapping[str, Moved] = Field(description="Constants that differ, by name.")
 
 
 class Situation(Said):

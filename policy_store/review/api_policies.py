@@ -174,7 +174,7 @@ def diff_of(old: PolicyDetails | None, new: PolicyDetails) -> models.Diff:
         change=_sentence(text, new.source.text, before, after),
         unified="\n".join(lines),
         parameters={
-            name: (before.get(name), after.get(name))
+            name: models.Moved(old=before.get(name), new=after.get(name))
             for name in sorted({*before, *after})
             if before.get(name) != after.get(name)
         },

@@ -74,7 +74,7 @@ def test_a_policy_is_told_with_its_source_evidence_and_history(program, measured
     ]
     assert actions == ["proposed", "verified", "evidence_attached"]
     diff = program("GET", f"/policies/{other}/diff/{policy}").json()
-    assert (diff["unified"], diff["parameters"]) == ("", {"KNEE": [1.0, 2.0]})
+    assert (diff["unified"], diff["parameters"]) == ("", {"KNEE": {"old": 1.0, "new": 2.0}})
     assert "Nothing that decides changed" in diff["change"]  # no hook reads KNEE
     live = program("GET", f"/policies/{policy}/diff").json()
     assert (live["old"], live["unified"][:3]) == (None, "---")
