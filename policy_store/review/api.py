@@ -1,17 +1,18 @@
 """The review page for programs: everything it shows and decides, as JSON under /api/v1.
 
-Reading guide: `api_policies`, `api_decisions` and `api_records` hold the routes, `api_models` and
-`api_record_models` what they take and give, `api_access` who may, `api_errors` what they refuse and
-in which shape, `api_routes` what they share.
+Reading guide: `api_policies`, `api_decisions`, `api_records` and `api_people` hold the routes,
+`api_models`, `api_record_models` and `api_people_models` what they take and give, `api_access` who
+may, `api_errors` what they refuse and in which shape, `api_routes` what they share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 
-from policy_store.review import api_decisions, api_policies, api_records
+from policy_store.review import api_decisions, api_people, api_policies, api_records
+from policy_store.review.local_access import SESSION, cookie_name
 
 DESCRIPTION = """\
 Everything that the review page shows and decides, for programs. Every error has one shape:
@@ -36,10 +37,19 @@ schema = APIRouter(prefix="/api/v1")
 
 
 @schema.get("/openapi.json", operation_id="getSchema", tags=["schema"])
-def openapi(request: Request) -> Mapping[str, object]:
+def openapi(request: Request) -> dict[str, Any]:
     """This description; no sign-in is needed."""
-    described: Mapping[str, object] = request.app.openapi()
-    return described
+    return described(request.app)
 
 
-ROUTERS = (api_policies.router, api_decisions.router, api_records.router, schema)
+def described(app: FastAPI) -> dict[str, Any]:
+    """The schema of an application, with the name that its cookie has."""
+    found = app.openapi()
+    scheme = found["components"]["securitySchemes"]["session"]
+    scheme["name"] = cookie_name(app.state.site.settings, SESSION)
+    return found
+
+
+ROUTERS = (
+    api_policies.router, api_decisions.router, api_records.router, api_people.router, schema,
+)  # fmt: skip

@@ -10,8 +10,6 @@ from policy_store.records import Role
 from policy_store.review.access import SCOPE_OF, NotAllowed, Visitor, needs
 from policy_store.review.guards import checked_token
 
-COOKIE = "session"
-
 bearer = HTTPBearer(
     scheme_name="token",
     description="A token that somebody made on /account. Its scopes say what it may be used for: "
@@ -19,7 +17,7 @@ bearer = HTTPBearer(
     auto_error=False,
 )
 session = APIKeyCookie(
-    name=COOKIE,
+    name="evolver-session",
     scheme_name="session",
     description="A browser that is signed in. Requests that change something also carry the "
     "`csrf` of GET /api/v1/me as X-CSRF-Token.",

@@ -234,3 +234,40 @@ def test_what_is_wrong_is_named_and_never_repeated(program):
     assert answer.status_code == 422
     assert "source" in error_of(answer)["message"]
     assert "hunter" not in answer.text
+
+
+def test_a_person_makes_and_ends_tokens_and_a_token_does_not(reviewing, program):
+    accounts = reviewing.site.store.accounts
+    accounts.add("ada", Role.REVIEWER, by="root")
+    browser = reviewing.as_("ada")
+    me = browser.get(f"{API}/me").json()
+    assert (me["name"], me["scopes"], me["csrf"]) == ("ada", None, "csrf-of-ada")
+    ours, body = {"X-CSRF-Token": me["csrf"]}, {"name": "ci", "scopes": ["read", "decide"]}
+    made = browser.post(f"{API}/tokens", json=body, headers=ours)
+    assert made.status_code == 201
+    assert accounts.token_of(made.json()["secret"])
+    assert program("POST", "/tokens", json=body).status_code == 403
+    [listed] = program("GET", "/tokens").json()["items"]
+    assert "secret" not in listed
+    too_much = {"name": "ci", "scopes": ["administer"]}
+    reviewing.as_("ada")
+    assert browser.post(f"{API}/tokens", json=too_much, headers=ours).status_code == 422
+    assert browser.delete(f"{API}/tokens/{listed['id']}", headers=ours).status_code == 200
+    assert accounts.token_of(made.json()["secret"]) is None
+    assert browser.delete(f"{API}/tokens/{'0' * 64}", headers=ours).status_code == 404
+
+
+def test_an_admin_lets_people_in_and_keeps_them_out(reviewing, program):
+    accounts, boss = reviewing.site.store.accounts, {"name": "root", "role": Role.ADMIN}
+    accounts.add("root", Role.ADMIN, by="root")
+    made = program("POST", "/people", json={"name": "ben", "role": "viewer"}, **boss).json()
+    assert (made["account"]["role"], made["account"]["invited"]) == ("viewer", True)
+    assert accounts.link(made["link"].rpartition("/")[2]).name == "ben"
+    body = {"role": "reviewer", "disabled": True}
+    changed = program("PATCH", "/people/ben", json=body, **boss).json()
+    assert (changed["role"], changed["disabled"]) == ("reviewer", True)
+    assert program("POST", "/people/ben/link", **boss).status_code == 403
+    last = program("PATCH", "/people/root", json={"role": "viewer"}, **boss)
+    assert (last.status_code, error_of(last)["code"]) == (409, "conflict")
+    assert program("PATCH", "/people/nobody", json={}, **boss).status_code == 404
+    assert program("GET", "/people").status_code == 403
