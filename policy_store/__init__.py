@@ -9,6 +9,8 @@ Reading guide:
 3. `slots`: how what is live changes, and why its sequence never goes back.
 4. `snapshot`: the signed file a serving host reads; needs no database. `statement` is its text,
    `signing` and `keys` make it worth believing.
+5. `backup` and `restore` (their file: `backup_format`), `retention`, `verification`: a store
+   that lasts.
 
 `records` are what comes out, `errors` what is refused; `tables`, `engine`, `schema` and
 `migrations` are the database underneath, `rows` and `intake` its border in each direction, `files`

@@ -19,6 +19,9 @@
     |- DamagedStore        stored bytes no longer match their digest
     |- StoreUnavailable    the database is locked, missing or not a database
     |- UnknownSchema       the tables are not ones this version can read
+    |- BackupUnusable      a file is no backup, or not all of one
+    |  `- BackupTooNew     a later version wrote it
+    |- StoreNotEmpty      a backup is restored where nothing is yet
     |- KeyProblem
     |  |- KeyMissing       there is no signing key
     |  |- KeyExposed       others may read it
@@ -117,6 +120,18 @@ class StoreUnavailable(StoreError):
 
 class UnknownSchema(StoreError):
     """The database holds tables that this version cannot read."""
+
+
+class BackupUnusable(StoreError):
+    """A file is no backup of a store, or is damaged, cut short or contradicts itself."""
+
+
+class BackupTooNew(BackupUnusable):
+    """A later version than this one wrote the backup."""
+
+
+class StoreNotEmpty(StoreError):
+    """There is something where a backup was to be restored."""
 
 
 class KeyProblem(StoreError):

@@ -39,15 +39,30 @@ def replace_file(target: Path, content: bytes, mode: int, *, durable: bool = Tru
 
 def create_file(target: Path, content: bytes, mode: int) -> bool:
     """The same where nothing is yet; False, and nothing is changed, when something is."""
-    part = _write_part(target, content, mode, durable=True)
     try:
-        os.link(part, target)
+        with new_file(target, mode) as file:
+            file.write(content)
     except FileExistsError:
         return False
+    return True
+
+
+@contextmanager
+def new_file(target: Path, mode: int) -> Iterator[BinaryIO]:
+    """A file to write, which is at `target`, whole and durable, once the block ends well.
+
+    Raises:
+        FileExistsError: something is there by then; it is not changed.
+    """
+    part = _part_name(target)
+    try:
+        with _created(part) as file:
+            yield file
+            _finish(file, mode, durable=True)
+        os.link(part, target)
     finally:
         part.unlink(missing_ok=True)
     sync(target.parent)
-    return True
 
 
 @contextmanager
@@ -69,16 +84,28 @@ def sync(path: Path) -> None:
 
 
 def _write_part(target: Path, content: bytes, mode: int, durable: bool) -> Path:
-    part = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
+    part = _part_name(target)
     try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
+        with _created(part) as file:
             file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            if durable:
-                os.fsync(file.fileno())
+            _finish(file, mode, durable)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     return part
+
+
+def _part_name(target: Path) -> Path:
+    return target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
+
+
+def _created(part: Path) -> BinaryIO:
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    return os.fdopen(handle, "wb")
+
+
+def _finish(file: BinaryIO, mode: int, durable: bool) -> None:
+    file.flush()
+    os.fchmod(file.fileno(), mode)
+    if durable:
+        os.fsync(file.fileno())

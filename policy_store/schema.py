@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.orm import Session
 
+from policy_store import audit
 from policy_store.engine import Database, explained
-from policy_store.errors import UnknownSchema
+from policy_store.errors import InvalidInput, UnknownSchema
+from policy_store.intake import required_note
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -64,11 +67,45 @@ def downgrade(connection: Connection, revision: str = "base") -> None:
     command.downgrade(_config(connection), revision)
 
 
-def _refuse_unknown(revision: str | None, where: str) -> None:
+def present_revision(database: Database) -> str | None:
+    """The revision of a database that is looked at, not opened; None for an empty one."""
+    with explained(database.where), database.engine.connect() as connection:
+        return revision_of(connection, database.where)
+
+
+def set_back(database: Database, revision: str, *, by: str, note: str) -> None:
+    """Take a store back to an older revision, audited; what came after it goes with its data.
+
+    Raises:
+        InvalidInput: it is no older revision than the present one, or there is no note.
+        UnknownSchema: the present one is not known here.
+    """
+    note = required_note(note)
+    with database.migrating() as connection:
+        present = revision_of(connection, database.where)
+        _refuse_unknown(present, database.where)
+        if present is None or revision not in known_revisions() or revision >= present:
+            known = ", ".join(sorted(known_revisions()))
+            raise InvalidInput(f"The store is at schema {present}; give an older one of {known}.")
+        with Session(connection) as session:
+            audit.append(
+                session, at=database.clock(), actor=by, action="downgraded", note=note,
+                details={"from": present, "to": revision},
+            )  # fmt: skip
+            session.flush()
+        downgrade(connection, revision)
+
+
+def known_revisions() -> frozenset[str]:
+    """All schemas that this version can bring a store from or to."""
     from alembic.script import ScriptDirectory
 
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision is not None and revision not in known:
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    return frozenset(script.revision for script in scripts)
+
+
+def _refuse_unknown(revision: str | None, where: str) -> None:
+    if revision is not None and revision not in known_revisions():
         raise UnknownSchema(
             f"{where} is at schema {revision}, which this version (schema {HEAD}) does not know: "
             "type `pip install --upgrade evolver`, or give the store another place."

@@ -1,15 +1,18 @@
 """The policy store: what was proposed, who decided, what is live."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import func, select, union
+from sqlalchemy import func, select, text, union
 from sqlalchemy.orm import Session
 
 from policy_store.accounts import Accounts
 from policy_store.audit import AuditLog
+from policy_store.backup import take_backup
+from policy_store.backup_format import Backup
 from policy_store.catalog import Catalog
 from policy_store.decisions import Decisions
 from policy_store.engine import Database, make_engine, store_url, utc_now
@@ -17,6 +20,8 @@ from policy_store.errors import DamagedStore
 from policy_store.hosts import Hosts
 from policy_store.lineage import Lineage
 from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Pulse, Slot
+from policy_store.restore import restore_backup
+from policy_store.retention import Retention
 from policy_store.rows import find_version, source_record, version_record
 from policy_store.rule_book import RuleBook
 from policy_store.runs import Runs
@@ -27,11 +32,19 @@ from policy_store.tables import (
     ActivationRow,
     AuditHeadRow,
     AuditRow,
+    Base,
     HostRow,
     RunEventRow,
     RunRow,
     SlotRow,
 )
+from policy_store.verification import StoreVerdict, check_store
+
+Progress = Callable[[str, int], object]
+
+
+def _nobody(table: str, count: int) -> None:
+    """Listens to no progress."""
 
 
 class PolicyStore(Catalog, Decisions, Hosts, Lineage):
@@ -39,7 +52,7 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
 
     `Catalog` holds what was proposed, `Decisions` what people decided, `Hosts` what serving hosts
     reported, `Lineage` who was made from whom; `runs` are the evolution runs, `audit` is the log,
-    `rules` the approval rules, `accounts` who may sign in.
+    `rules` the approval rules, `accounts` who may sign in, `retention` lets go of what is old.
     """
 
     def __init__(self, database: Database) -> None:
@@ -48,6 +61,7 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
         self.audit = AuditLog(database)
         self.rules = RuleBook(database)
         self.accounts = Accounts(database)
+        self.retention = Retention(database)
 
     @classmethod
     def open(
@@ -67,6 +81,80 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
             database.close()
             raise
         return cls(database)
+
+    @classmethod
+    def restore(
+        cls,
+        url_or_path: str | os.PathLike[str],
+        backup: Path,
+        *,
+        by: str,
+        note: str = "",
+        seen: Mapping[str, int] | None = None,
+        progress: Progress = _nobody,
+    ) -> Backup:
+        """Fill an empty store from a backup, whole and verified or not at all.
+
+        Args:
+            url_or_path: a file that is not there yet, or an empty database.
+            backup: a file of `back_up`, of any database.
+            seen: highest sequence by deployment that hosts may have seen since it was taken.
+
+        Raises:
+            StoreNotEmpty: there is something in the store.
+            BackupUnusable: the file is no backup, damaged, cut short or too new.
+        """
+        database = Database(make_engine(store_url(url_or_path)))
+        try:
+            return restore_backup(database, backup, by=by, note=note, seen=seen, progress=progress)
+        finally:
+            database.close()
+
+    @property
+    def where(self) -> str:
+        """URL of the database, without its password."""
+        return self._database.where
+
+    def back_up(self, target: Path, progress: Progress = _nobody) -> Backup:
+        """Write all that is stored, at one moment, into one new compressed file of mode 0600.
+
+        Raises:
+            InvalidInput: there is something at `target` already.
+        """
+        return take_backup(self._database, target, progress)
+
+    def check(
+        self,
+        *,
+        heads: Collection[str] = (),
+        snapshot: Snapshot | None = None,
+        progress: Progress = _nobody,
+    ) -> StoreVerdict:
+        """Check the audit log, every digest, what is live, and the file that hosts read.
+
+        Args:
+            heads: hashes of last audit entries that were kept elsewhere.
+            snapshot: what hosts read now.
+            progress: told a kind and how many more of it were checked.
+        """
+        return check_store(self._database, heads=heads, snapshot=snapshot, progress=progress)
+
+    def row_counts(self) -> dict[str, int]:
+        """How many rows each table has."""
+        with self._database.reading() as session:
+            return {
+                table.name: session.scalar(select(func.count()).select_from(table)) or 0
+                for table in Base.metadata.sorted_tables
+            }
+
+    def size_bytes(self) -> int:
+        """What the database takes on its disk."""
+        queries = {
+            "sqlite": "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+            "postgresql": "SELECT pg_database_size(current_database())",
+        }
+        with self._database.reading() as session:
+            return int(session.scalar(text(queries[session.get_bind().dialect.name])) or 0)
 
     def close(self) -> None:
         """Give the connections back."""
