@@ -269,7 +269,13 @@ def reproduce(
 
 def _begun(run: str, problem: Problem, store: PolicyStore) -> RunStart:
     """What the run was given; the problem must be the one that it was begun on."""
-    start = RunStart.of(store.runs.get_run(run).config)
+    row = store.runs.get_run(run)
+    if row.pruned_at is not None:
+        raise RecordStale(
+            f"The details of run {run[:12]} were removed on {row.pruned_at:%Y-%m-%d}, so it cannot "
+            "be done again: begin a new run."
+        )
+    start = RunStart.of(row.config)
     if json.loads(json.dumps(problem.facts())) != dict(start.problem):
         raise RecordStale(
             f"Run {run[:12]} was begun on other data: give it the same trace, cluster and options."

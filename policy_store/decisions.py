@@ -304,9 +304,7 @@ class Decisions:
             )  # fmt: skip
             return slot
 
-    def remark(
-        self, policy: str, by: str, note: str, deployment: str = DEFAULT_DEPLOYMENT
-    ) -> None:
+    def remark(self, policy: str, by: str, note: str, deployment: str = DEFAULT_DEPLOYMENT) -> None:
         """Say more about a decision that was taken; it changes nothing else."""
         note = required_note(note)
         with self._database.deciding() as session:

@@ -26,11 +26,12 @@ from evolver.cli.run_replay import replay_run
 from evolver.cli.screen import Screen
 from evolver.cli.serve_command import serve
 from evolver.cli.status_command import status
+from evolver.cli.store_commands import store_app
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
     "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "review", "keys",
-    "serve", "host", "status", "doctor",
+    "serve", "host", "store", "status", "doctor",
 )  # fmt: skip
 
 
@@ -99,6 +100,7 @@ app.add_typer(policy_app)
 app.add_typer(review_app)
 app.add_typer(keys_app)
 app.add_typer(host_app)
+app.add_typer(store_app)
 app.command()(serve)
 app.command()(status)
 app.command()(doctor)

@@ -149,25 +149,25 @@ def _existing(path: Path) -> Path:
 
 
 def _store() -> Iterator[Finding]:
-    from evolver.cli.policies import open_store, store_path
+    from evolver.cli.policies import has_store, open_store, store_path
     from policy_store.errors import StoreError
     from policy_store.schema import HEAD
 
-    if not store_path().is_file():
+    if not has_store():
         yield Finding("store", Health.OK, f"none yet; {store_path()} is made when needed")
         return
     try:
         with open_store() as store:
-            verdict = store.audit.verify()
+            where, verdict = store.where, store.audit.verify()
     except StoreError as error:
         yield Finding("store", Health.WRONG, str(error), "see the sentence before")
         return
-    text = f"{store_path()}, schema {HEAD}, {verdict.entries} audit entries"
+    text = f"{where}, schema {HEAD}, {verdict.entries} audit entries"
     if verdict.intact:
         yield Finding("store", Health.OK, text)
     else:
         yield Finding("store", Health.WRONG, f"{text}: {verdict.reason}",
-                      "restore the store from a backup")  # fmt: skip
+                      "evolver store verify")  # fmt: skip
 
 
 def _keys() -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,16 +43,25 @@ class Named:
 
 
 def store_path() -> Path:
-    """Where the policy store is."""
+    """Where the policy store is, unless EVOLVER_STORE names another place."""
     return home() / "store.db"
+
+
+def store_place() -> str:
+    """The file or the database URL of the policy store."""
+    return os.environ.get("EVOLVER_STORE") or str(store_path())
+
+
+def has_store() -> bool:
+    """Whether there is a store; a database on a server is taken to have one."""
+    return "://" in store_place() or Path(store_place()).is_file()
 
 
 def open_store() -> PolicyStore:
     """The policy store, made if missing."""
     from policy_store.store import PolicyStore
 
-    store_path().parent.mkdir(parents=True, exist_ok=True)
-    return PolicyStore.open(store_path())
+    return PolicyStore.open(store_place())
 
 
 def find_policy(word: str) -> Named:
@@ -75,7 +85,7 @@ def find_policy(word: str) -> Named:
     path = Path(word)
     if path.is_file():
         return Named(path.stem, verify(read_policy_file(path), path.stem), "file")
-    if _DIGITS.fullmatch(word) and store_path().is_file():
+    if _DIGITS.fullmatch(word) and has_store():
         return _stored(word)
     raise Misused(_unknown(word), "evolver policy list --library")
 
@@ -100,7 +110,7 @@ def _active() -> Named:
     from policy_store.records import Alias
     from sandbox.policies import default_source
 
-    if store_path().is_file():
+    if has_store():
         with open_store() as store:
             digest = store.slot(Alias.ACTIVE).digest
         if digest is not None:

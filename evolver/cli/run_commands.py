@@ -183,7 +183,8 @@ def _lines(store: PolicyStore, run: Run, with_prompts: bool) -> Iterator[str]:
 
     head = {"schema": 1, "run": run.id, "kind": run.kind, "config": dict(run.config),
             "started_at": moment(run.started_at), "verdict": run.verdict,
-            "summary": run.summary}  # fmt: skip
+            "summary": run.summary,
+            "pruned_at": moment(run.pruned_at) if run.pruned_at else None}  # fmt: skip
     yield json.dumps(head, sort_keys=True) + "\n"
     for event in _events(store, run):
         payload = dict(event.payload)

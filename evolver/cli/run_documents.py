@@ -29,6 +29,7 @@ def listed(history: RunHistory) -> dict[str, object]:
         "run": run.id,
         "started_at": moment(run.started_at),
         "finished_at": moment(run.finished_at) if run.finished_at else None,
+        "pruned_at": moment(run.pruned_at) if run.pruned_at else None,
         "trace": run.config.get("trace_name"),
         "verdict": run.verdict,
         "resumable": run.verdict is None,

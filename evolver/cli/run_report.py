@@ -12,6 +12,7 @@ from evolver.cli.run_words import (
     dollars,
     duration,
     headline,
+    pruned,
     share,
     short,
     spent,
@@ -70,7 +71,7 @@ def run_report(history: RunHistory) -> Report:
     """Everything about one run that fits a terminal."""
     report = Report(f"Evolution run {history.run.id[:12]}")
     said, tone = headline(history)
-    report.say("", said, tone=tone).say(why(history))
+    report.say("", said, tone=tone).say(why(history)).say(*pruned(history), tone=Tone.DIM)
     report.grid(("", ""), facts(history))
     proof(report, history)
     best_so_far(report, history)

@@ -40,6 +40,17 @@ def why(history: RunHistory) -> str:
     return said or (f"It ended with {error}." if error else "No reason was recorded.")
 
 
+def pruned(history: RunHistory) -> tuple[str, ...]:
+    """That a run's details are gone, where they are."""
+    at = history.run.pruned_at
+    if at is None:
+        return ()
+    return (
+        f"Its details were removed on {at:%Y-%m-%d} (evolver store prune): the verdict, what it "
+        "cost and its generations are kept; who was tried, and what models said, is gone.",
+    )
+
+
 def resume(run: str) -> str:
     """The command that goes on with a run."""
     return f"evolver evolve --resume {run[:12]}"

@@ -102,10 +102,10 @@ class Bar:
     def __init__(self, progress: object, task: object) -> None:
         self._progress, self._task = progress, task
 
-    def step(self, title: str = "") -> None:
-        """One more piece is done; `title` is what it is about now."""
+    def step(self, title: str = "", by: int = 1) -> None:
+        """So many more pieces are done; `title` is what it is about now."""
         update = {"description": plain(title)} if title else {}
-        self._progress.update(self._task, advance=1, **update)  # type: ignore[attr-defined]  # rich
+        self._progress.update(self._task, advance=by, **update)  # type: ignore[attr-defined]  # rich
 
 
 class Live:
