@@ -35,6 +35,7 @@ from policy_store.review import (
     pages_people,
     pages_policy,
     pages_queue,
+    pages_rules,
     pages_runs,
     sign_in,
 )
@@ -69,7 +70,7 @@ def create_app(site: Site) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host], www_redirect=False)
     for pages in (
         pages_queue, pages_live, pages_policy, pages_account, pages_people, sign_in,
-        pages_lineage, pages_runs, pages_audit,
+        pages_lineage, pages_runs, pages_audit, pages_rules,
     ):  # fmt: skip
         app.include_router(pages.router)
     for router in api.ROUTERS:
