@@ -29,17 +29,20 @@ NOW = datetime(2031, 4, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
 
 def sign_up(store):
+    """A person with a session, a link and a token, and a rule."""
+    later = NOW + timedelta(days=1)
+    keys = {"account": "ada", "created_at": NOW, "expires_at": later}
     with store._database.deciding() as session:
-        session.add(AccountRow(name="ada", role=Role.ADMIN, created_at=NOW, password="scrypt$x"))
+        session.add(
+            AccountRow(
+                name="ada", likeness="ada", role=Role.ADMIN, created_at=NOW, password="scrypt$x"
+            )
+        )
         session.flush()
-        later = NOW + timedelta(days=1)
         session.add_all([
-            SessionRow(digest="1" * 64, account="ada", csrf="2" * 64, created_at=NOW, seen_at=NOW,
-                       expires_at=later),
-            LinkRow(digest="3" * 64, role=Role.VIEWER, account=None, created_at=NOW,
-                    expires_at=later),
-            TokenRow(digest="4" * 64, name="ci", account="ada", scopes="read", created_at=NOW,
-                     expires_at=None),
+            SessionRow(digest="1" * 64, csrf="2" * 64, seen_at=NOW, **keys),
+            LinkRow(digest="3" * 64, **keys),
+            TokenRow(digest="4" * 64, name="ci", scopes="read", **keys),
             RuleRow(id=1, name="small steps", text="[when]\n", installed_by="ada",
                     installed_at=NOW),
         ])  # fmt: skip

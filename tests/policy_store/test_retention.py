@@ -180,7 +180,7 @@ def test_a_finished_runs_events_go_in_portions_and_it_is_said(store, clock, monk
 
 def test_people_who_left_and_hosts_that_fell_silent_go(store, clock):
     with store._database.deciding() as session:
-        session.add(AccountRow(name="ada", role=Role.ADMIN, created_at=START))
+        session.add(AccountRow(name="ada", likeness="ada", role=Role.ADMIN, created_at=START))
         session.flush()
         for number, days in enumerate((1, 90)):
             ends = START + timedelta(days=days)
@@ -188,9 +188,10 @@ def test_people_who_left_and_hosts_that_fell_silent_go(store, clock):
                 digest=f"{number}" * 64, account="ada", csrf="c" * 64, created_at=START,
                 seen_at=START, expires_at=ends))  # fmt: skip
             for used in (None, START):
+                digest = ("a" if used else f"{number}") * 63 + f"{number}"
                 session.add(LinkRow(
-                    digest=("a" if used else f"{number}") * 63 + f"{number}", role=Role.VIEWER,
-                    account=None, created_at=START, expires_at=ends, used_at=used))  # fmt: skip
+                    digest=digest, account=None, created_at=START, expires_at=ends,
+                    used_at=used))  # fmt: skip
     ejection = Ejection("1" * 64, 1, "ERROR", "it raised", START)
     store.report_host(HostReport("gone", "default", 1, None, START, (ejection,)))
     clock.days(31)
