@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import socket
 
     from evolver.cli.review_site import Ways
+    from policy_store.review.last_hours import Recent
     from policy_store.review.settings import Settings
     from policy_store.store import PolicyStore
 
@@ -53,6 +57,14 @@ ProxyRole = Annotated[
     str | None, typer.Option(metavar="ROLE", help="Of whom the proxy names and nobody knows.")
 ]
 
+Requests = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The gateway's request log, to replay its last hour."),
+]
+ClusterName = Annotated[
+    str | None, typer.Option(metavar="FILE|NAME", help="With --requests: what serves them.")
+]
+
 
 @review_app.callback(invoke_without_command=True)
 def review(
@@ -65,6 +77,8 @@ def review(
     proxy_header: ProxyHeader = None,
     trust_proxy: TrustProxy = None,
     proxy_role: ProxyRole = None,
+    requests: Requests = None,
+    cluster: ClusterName = None,
     quiet: Quiet = False,
 ) -> None:
     """Serve the review page; the first start prints a link that makes the first admin.
@@ -75,21 +89,29 @@ def review(
     evolver review                               on this machine only
     evolver review --host 0.0.0.0 --base-url https://review.example.org
     evolver review user add ada --role reviewer  without a browser
+    evolver review --requests requests.jsonl --cluster mine.toml
     """
     screen = screen_of(context, quiet)
     if context.invoked_subcommand is not None:
         return
-    from evolver.cli.review_site import Ways
+    from evolver.cli.review_site import Ways, recent_requests
 
+    recent = recent_requests(requests, cluster)
     snapshot_path(home(), deployment)
     ways = Ways(proxy_header, _networks(trust_proxy or []), role_of(proxy_role))
     with _listening(host, port) as socket_:
         address = base_url or _usual_base(host, socket_.getsockname()[1])
-        _run(screen, socket_, _base(address), deployment, canary_weight, ways)
+        _run(screen, socket_, _base(address), deployment, canary_weight, ways, recent)
 
 
 def _run(
-    screen: Screen, socket_: socket.socket, base: str, deployment: str, weight: float, ways: Ways
+    screen: Screen,
+    socket_: socket.socket,
+    base: str,
+    deployment: str,
+    weight: float,
+    ways: Ways,
+    recent: Callable[[], Recent | None] | None,
 ) -> None:
     from evolver.cli.review_server import serve
     from evolver.cli.review_site import page_secret, publish_first, site_of
@@ -101,7 +123,7 @@ def _run(
         trusted_proxies=ways.trusted,
     )  # fmt: skip
     with open_store() as store:
-        site = site_of(store, settings, ways, home(), screen)
+        site = replace(site_of(store, settings, ways, home(), screen), recent=recent)
         publish_first(site, screen)
         app = create_app(site)
         _greet(screen, socket_, store, settings)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evolver.cli.screen import Screen
     from policy_store.records import Role
     from policy_store.review.access import Access
+    from policy_store.review.last_hours import Recent
     from policy_store.review.settings import Settings
     from policy_store.review.site import Site
     from policy_store.store import PolicyStore
@@ -86,6 +87,22 @@ def page_secret(home: Path) -> bytes:
     if len(content) < 2 * SECRET_BYTES:
         raise Declined(f"{path} is damaged; the next start makes another.", f"rm {path}")
     return content
+
+
+def recent_requests(log: Path | None, cluster: str | None) -> Callable[[], Recent | None] | None:
+    """Reads what the gateway recorded last; None where no log is named.
+
+    Raises:
+        Misused: one of both is missing.
+        ClusterError: there is no such cluster.
+    """
+    if log is None and cluster is None:
+        return None
+    if log is None or cluster is None:
+        raise Misused("A replay of the last hour takes both: --requests FILE and --cluster NAME.")
+    from policy_store.review.last_hours import recent_of
+
+    return recent_of(log, cluster)
 
 
 def publish_first(site: Site, screen: Screen) -> None:

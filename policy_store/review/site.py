@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -13,6 +13,9 @@ from policy_store.review.limits import Limits
 from policy_store.review.settings import Settings
 from policy_store.store import PolicyStore
 from sandbox.report import Report
+
+if TYPE_CHECKING:
+    from policy_store.review.last_hours import Recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Site:
         publish: writes the signed snapshot after a decision that changed what hosts run; called
             again, it writes the same.
         story: a run in full, by id; None where runs cannot be told.
+        recent: what the gateway recorded last, read anew each time, None while there is nothing;
+            None where no log is known. See `last_hours.recent_of`.
         limits: how often somebody may try.
     """
 
@@ -32,6 +37,7 @@ class Site:
     access: Sequence[Access]
     publish: Callable[[], None]
     story: Callable[[str], Report] | None = None
+    recent: Callable[[], Recent | None] | None = None
     limits: Limits = field(default_factory=Limits)
 
 
