@@ -97,7 +97,8 @@ def details_document(details: PolicyDetails, history: Sequence[AuditEntry]) -> d
         "evidence": [{"digest": e.digest, "document": dict(e.document)} for e in details.evidence],
         "close_ups": [
             {"kind": e.kind.value, "digest": e.digest, "document": dict(e.document)}
-            for e in details.documents if e.kind is not Kind.EVIDENCE
+            for e in details.documents
+            if e.kind is not Kind.EVIDENCE
         ],
         "history": [
             {"at": moment(e.at), "by": e.actor, "action": e.action, "note": e.note} for e in history

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from close_up_record import RECORD
 
+from evolver.cli.failures import Misused
+from evolver.cli.review_site import recent_requests
 from policy_store.lifecycle import State
 from policy_store.records import Kind, Role
 from policy_store.review import last_hours
@@ -203,3 +205,12 @@ def test_what_is_shown_is_what_is_stored(store, measured):
     policy = measured()
     assert shown(store, policy).digest == policy
     assert shown(store, None).digest == default_source().digest()
+
+
+def test_a_log_and_what_serves_it_are_named_together(tmp_path):
+    log = tmp_path / "requests.jsonl"
+    assert recent_requests(None, None) is None
+    assert recent_requests(log, "edge-8b")() is None
+    for only in ((log, None), (None, "edge-8b")):
+        with pytest.raises(Misused, match="--requests FILE and --cluster NAME"):
+            recent_requests(*only)
