@@ -41,6 +41,10 @@ reviewer  POST    /policies/{policy}/{verb}
 reviewer  POST    /roll-back
 reviewer  POST    /live/renew
 reviewer  POST    /live/remark
+viewer    GET     /rules
+admin     POST    /rules/preview
+admin     POST    /rules
+admin     POST    /rules/{name}/remove
 
 viewer    GET     /account
 viewer    POST    /account/password
