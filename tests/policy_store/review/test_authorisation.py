@@ -37,6 +37,8 @@ viewer    GET     /audit
 viewer    GET     /audit/verify
 viewer    GET     /audit/export
 viewer    GET     /audit/{sequence}
+viewer    GET     /policies/{policy}/last-hour
+reviewer  POST    /policies/{policy}/last-hour
 reviewer  POST    /policies/{policy}/{verb}
 reviewer  POST    /roll-back
 reviewer  POST    /live/renew
