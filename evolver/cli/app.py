@@ -21,6 +21,7 @@ from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.policy_commands import policy_app
 from evolver.cli.replay_command import replay
 from evolver.cli.review_command import review_app
+from evolver.cli.rule_commands import rule_app
 from evolver.cli.run_commands import run_app
 from evolver.cli.run_replay import replay_run
 from evolver.cli.screen import Screen
@@ -30,8 +31,8 @@ from evolver.cli.store_commands import store_app
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
-    "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "review", "keys",
-    "serve", "host", "store", "status", "doctor",
+    "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "rule", "review",
+    "keys", "serve", "host", "store", "status", "doctor",
 )  # fmt: skip
 
 
@@ -97,6 +98,7 @@ for decision in (activate, rollback, renew):
     policy_app.command()(decision)
 policy_app.command(name="publish")(write_again)
 app.add_typer(policy_app)
+app.add_typer(rule_app)
 app.add_typer(review_app)
 app.add_typer(keys_app)
 app.add_typer(host_app)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from evolver.evolution import Evolution, Means
     from evolver.model_settings import ModelSettings
     from evolver.task import Human
+    from policy_store.rule_application import Applied
 
 USUAL_SECONDS = 60.0
 
@@ -140,8 +141,12 @@ def evolve(
         limits = _limits(budget_seconds, budget_evaluations, budget_tokens, budget_usd)
         models = _models(model or (), api_base, limits)
         evolution, view = _searched(screen, _inputs(typed), limits, models, means)
-    _shown(screen, output, out, evolution, view)
-    _next(screen, trace, evolution, view)
+    applied = _ruled(screen, evolution)
+    _shown(screen, output, out, evolution, view, applied)
+    if applied is None or applied.rule is None:
+        _next(screen, trace, evolution, view)
+    else:
+        screen.next(f"evolver rule show {applied.rule}", "evolver status")
 
 
 def _inputs(typed: Mapping[str, Any]) -> ProblemInputs:
@@ -210,14 +215,39 @@ def _resumed(screen: Screen, run: str, means: Means) -> tuple[Evolution, EvolveV
     return evolution, view
 
 
+def _ruled(screen: Screen, evolution: Evolution) -> Applied | None:
+    """What the approval rules make of the winner; the run stands, whatever they come to."""
+    from evolver.cli.policies import open_store
+    from evolver.cli.rule_applying import ask_rules
+    from policy_store.errors import StoreError
+
+    if evolution.policy is None:
+        return None
+    try:
+        with open_store() as store:
+            return ask_rules(store, screen, evolution.policy)
+    except StoreError as error:
+        screen.warn(f"the approval rules were not asked or not heard of by hosts: {error}")
+        return None
+
+
 def _shown(
-    screen: Screen, output: Output, out: Path | None, evolution: Evolution, view: EvolveView
+    screen: Screen,
+    output: Output,
+    out: Path | None,
+    evolution: Evolution,
+    view: EvolveView,
+    applied: Applied | None,
 ) -> None:
     from evolver.cli.evolve_report import document_of, report_of
 
+    ruled = {} if applied is None else {"rule": applied.rule, "rules_said": applied.said}
+    said = () if applied is None else (applied.said,)
     show_result(
-        screen, output, out, lambda: document_of(evolution), lambda: report_of(evolution, view)
-    )
+        screen, output, out,
+        lambda: {**document_of(evolution), **ruled},
+        lambda: report_of(evolution, view).say(*said),
+    )  # fmt: skip
 
 
 def _limits(
