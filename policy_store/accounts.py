@@ -64,9 +64,7 @@ class Accounts(Sessions, Links, Tokens):
         with self._database.reading() as session:
             return session.scalar(select(func.count()).select_from(AccountRow)) != 0
 
-    def add(
-        self, name: str, role: Role, *, by: str, identity: str | None = None, note: str = ""
-    ) -> Account:
+    def add(self, name: str, role: Role, *, by: str, identity: str | None = None) -> Account:
         """A new account, without a password: a link or an identity provider lets it in.
 
         Raises:
@@ -75,9 +73,7 @@ class Accounts(Sessions, Links, Tokens):
         with self._database.deciding() as session:
             row = create(session, name, role, self._database.clock())
             row.identity = checked_identity(identity)
-            self._tell(
-                session, by, "account_made", row.name, note, role=role.value, identity=identity
-            )
+            self._tell(session, by, "account_made", row.name, role=role.value, identity=identity)
             session.flush()
             return record(row)
 

@@ -56,6 +56,19 @@ TrustProxy = Annotated[
 ProxyRole = Annotated[
     str | None, typer.Option(metavar="ROLE", help="Of whom the proxy names and nobody knows.")
 ]
+Issuer = Annotated[
+    str | None, typer.Option(metavar="URL", help="Of an OpenID Connect provider to sign in with.")
+]
+Client = Annotated[str | None, typer.Option(metavar="ID", help="This page's, at the provider.")]
+ClientSecret = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Holds its secret; nobody else may read it.")
+]
+NameClaim = Annotated[str, typer.Option(metavar="NAME", help="Names the account; fixed by admins.")]
+GroupsClaim = Annotated[str, typer.Option(metavar="NAME", help="Lists groups, which give roles.")]
+GroupRoles = Annotated[
+    list[str] | None,
+    typer.Option("--oidc-role", metavar="GROUP=ROLE", help="What a group means; repeatable."),
+]
 
 Requests = Annotated[
     Path | None,
@@ -79,6 +92,12 @@ def review(
     proxy_role: ProxyRole = None,
     requests: Requests = None,
     cluster: ClusterName = None,
+    oidc_issuer: Issuer = None,
+    oidc_client_id: Client = None,
+    oidc_secret_file: ClientSecret = None,
+    oidc_name_claim: NameClaim = "preferred_username",
+    oidc_groups_claim: GroupsClaim = "",
+    oidc_role: GroupRoles = None,
     quiet: Quiet = False,
 ) -> None:
     """Serve the review page; the first start prints a link that makes the first admin.
@@ -94,11 +113,15 @@ def review(
     screen = screen_of(context, quiet)
     if context.invoked_subcommand is not None:
         return
-    from evolver.cli.review_site import Ways, recent_requests
+    from evolver.cli.review_site import Ways, recent_requests, trust_in
 
     recent = recent_requests(requests, cluster)
     snapshot_path(home(), deployment)
-    ways = Ways(proxy_header, _networks(trust_proxy or []), role_of(proxy_role))
+    trust = trust_in(
+        oidc_issuer, oidc_client_id, oidc_secret_file, oidc_name_claim, oidc_groups_claim,
+        oidc_role or [],
+    )  # fmt: skip
+    ways = Ways(proxy_header, _networks(trust_proxy or []), role_of(proxy_role), trust)
     with _listening(host, port) as socket_:
         address = base_url or _usual_base(host, socket_.getsockname()[1])
         _run(screen, socket_, _base(address), deployment, canary_weight, ways, recent)

@@ -39,12 +39,14 @@ from policy_store.review import (
     pages_rules,
     pages_runs,
     sign_in,
+    sign_in_elsewhere,
 )
 from policy_store.review.access import NotAllowed, SignInNeeded, visitor_of
 from policy_store.review.api_errors import answer, is_api
 from policy_store.review.bodies import Bounds
 from policy_store.review.guards import Guards
 from policy_store.review.limits import TooMany
+from policy_store.review.oidc import ProviderUnavailable
 from policy_store.review.rendering import ASSETS, FOR_EVER, asset, page
 from policy_store.review.site import Site
 from policy_store.review.submission import Busy
@@ -53,7 +55,7 @@ STATUS: dict[type[Exception], int] = {
     NotAllowed: 403, OwnWork: 403, StaleDecision: 409, ForbiddenMove: 409, NothingLive: 409,
     LastAdmin: 409, LinkSpent: 410, SignInRefused: 403, TooMany: 429, Busy: 429,
     UnknownPolicy: 404, UnknownRun: 404, UnknownRule: 404, UnknownAccount: 404, InvalidInput: 422,
-    StoreUnavailable: 503, StoreError: 500,
+    ProviderUnavailable: 503, StoreUnavailable: 503, StoreError: 500,
 }  # fmt: skip
 
 
@@ -72,6 +74,7 @@ def create_app(site: Site) -> FastAPI:
     for pages in (
         pages_queue, pages_live, pages_hour, pages_policy, pages_account, pages_people, sign_in,
         pages_lineage, pages_runs, pages_audit, pages_rules,
+        sign_in_elsewhere,
     ):  # fmt: skip
         app.include_router(pages.router)
     for router in api.ROUTERS:

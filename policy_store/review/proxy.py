@@ -41,19 +41,19 @@ class ProxyAccess:
         names = request.headers.getlist(self.header)
         if len(names) != 1 or not _trusted(_peer(request), self.settings.trusted_proxies):
             return None
-        account = self._account(names[0].strip())
+        account = self._account(request, names[0].strip())
         if account is None or account.disabled:
             return None
         return Visitor(account.name, account.role, csrf=self._csrf(account.name))
 
-    def _account(self, name: str) -> Account | None:
+    def _account(self, request: Request, name: str) -> Account | None:
         try:
             return self.accounts.get(name)
         except UnknownAccount:
             if self.unknown is None:
                 return None
         try:
-            return self.accounts.add(name, self.unknown, by=name, note="named by the proxy")
+            return self.accounts.add(name, self.unknown, by=f"proxy:{_peer(request)}")
         except InvalidInput:  # no name for an account, or one that looks like somebody's
             return None
 

@@ -174,7 +174,7 @@ def _form(
     """A form for a browser that is not signed in, and the cookie that makes it this browser's."""
     stranger = stranger_of(request, site.settings)
     token = form_token(stranger, site.settings)
-    provider = ""
+    provider = site.provider.name if site.provider else ""
     answer = page(
         request, template, None, status=status, form=token, refused=refused, provider=provider,
         **facts,

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from policy_store.review.access import Access
 from policy_store.review.limits import Limits
+from policy_store.review.oidc import Provider
 from policy_store.review.settings import Settings
 from policy_store.store import PolicyStore
 from sandbox.report import Report
@@ -29,6 +30,7 @@ class Site:
         story: a run in full, by id; None where runs cannot be told.
         recent: what the gateway recorded last, read anew each time, None while there is nothing;
             None where no log is known. See `last_hours.recent_of`.
+        provider: signs people in for us; None without one.
         limits: how often somebody may try.
     """
 
@@ -38,6 +40,7 @@ class Site:
     publish: Callable[[], None]
     story: Callable[[str], Report] | None = None
     recent: Callable[[], Recent | None] | None = None
+    provider: Provider | None = None
     limits: Limits = field(default_factory=Limits)
 
 
