@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from policy_store.review.charts import Span, percent
-from policy_store.review.evidence_words import ROLES, duration, roles_of, standing
+from policy_store.review.evidence_words import (
+    ROLES,
+    duration,
+    gate_name,
+    roles_of,
+    standing,
+)
 from sandbox.evidence import Effect, Evidence, GateStatus, Outcome, Role
 from sandbox.stats import MIN_WINDOWS, cluster_means, log_ratios
 
@@ -59,23 +65,25 @@ def _sentence(effect: Effect, evidence: Evidence) -> str:
     if effect.metric != "mean end-to-end time":
         change = f"{abs(100 * span.mean):.1f} % {'better' if span.mean >= 0 else 'worse'}"
     return (
-        f"{effect.metric.capitalize()} is {change} than under {rival_of(effect, evidence)} "
-        f"({100 * interval.confidence:g} % interval {percent(span.low)} to {percent(span.high)})."
+        f"{effect.metric.capitalize()} is {change} than under {rival_of(effect, evidence)}, "
+        f"{100 * interval.confidence:g} % interval {percent(span.low)} to {percent(span.high)}."
     )
 
 
 def _weakest(effect: Effect, evidence: Evidence) -> str:
     span = span_of(effect)
     return (
-        f"The least of its gains is {percent(span.mean)}, against {rival_of(effect, evidence)} "
-        f"({percent(span.low)} to {percent(span.high)})."
+        f"The least of its gains is {percent(span.mean)}, against {rival_of(effect, evidence)}, "
+        f"{percent(span.low)} to {percent(span.high)}."
     )
 
 
 def rival_of(effect: Effect, evidence: Evidence) -> str:
     """Whom an effect is against: by name, with all its roles."""
     known = next((one for one in evidence.contenders if one.role is effect.against), None)
-    return f"{known.name} ({roles_of(known)})" if known else ROLES[effect.against]
+    if known is None:
+        return f"the {ROLES[effect.against]}"
+    return f"{known.name} (the {roles_of(known)})"
 
 
 def _sample(evidence: Evidence) -> str:
@@ -94,7 +102,7 @@ def _guardrails(evidence: Evidence) -> str:
     counts = dict.fromkeys(GateStatus, 0)
     for gate in evidence.gates:
         counts[gate.status] += 1
-    failed = [gate.name.replace("_", " ") for gate in evidence.gates
+    failed = [gate_name(gate.name) for gate in evidence.gates
               if gate.status is GateStatus.FAIL]  # fmt: skip
     if not evidence.gates:
         return "No guardrail was tried."

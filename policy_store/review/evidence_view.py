@@ -11,9 +11,11 @@ from markupsafe import Markup
 from policy_store.review.charts import Scale, Span
 from policy_store.review.evidence_verdict import Verdict, span_of, verdict_of
 from policy_store.review.evidence_words import (
+    MEASURED,
     ROLES,
     best_human,
     count,
+    gate_name,
     roles_of,
     seconds,
     share,
@@ -69,6 +71,7 @@ class EvidenceView:
     """Everything of a record that the page shows.
 
     Attributes:
+        gates: with their names in words, failed ones first.
         reference: what windows are compared with, in words.
         has_active: the policy that was active then is among the contenders.
         sealed, searched: rows of windows, worst first.
@@ -76,7 +79,7 @@ class EvidenceView:
 
     evidence: Evidence
     verdict: Verdict
-    gates: tuple[Gate, ...]
+    gates: tuple[tuple[str, Gate], ...]
     effects: tuple[EffectRow, ...]
     effects_axis: Markup
     reference: str
@@ -97,7 +100,10 @@ def evidence_view(evidence: Evidence, active: str | None = None) -> EvidenceView
     return EvidenceView(
         evidence=evidence,
         verdict=verdict_of(evidence, active),
-        gates=tuple(sorted(evidence.gates, key=lambda gate: ORDER[gate.status])),
+        gates=tuple(
+            (gate_name(gate.name), gate)
+            for gate in sorted(evidence.gates, key=lambda gate: ORDER[gate.status])
+        ),
         effects=rows,
         effects_axis=effects_axis,
         reference=ROLES[Role.ACTIVE if mine else Role.BEST_HUMAN] if reference else "",
@@ -163,12 +169,6 @@ def _gain(window: WindowEvidence, against: Role | None) -> float | None:
     return 1.0 - mine / theirs
 
 
-MEANS = {
-    "ttft_mean_s": "time to first token, mean", "ttft_p99_s": "time to first token, p99",
-    "tpot_mean_s": "time per output token, mean", "e2e_p50_s": "end-to-end time, p50",
-    "e2e_p99_s": "end-to-end time, p99", "slo_attainment": "requests within their objectives",
-    "smooth_goodput": "smooth goodput, tokens a second",
-}  # fmt: skip
 SHOWN: Mapping[str, Callable[[float], str]] = {"slo_attainment": share, "smooth_goodput": count}
 COUNTS = {
     "rejected": "rejected", "unfinished": "unfinished", "preemptions": "preemptions",
@@ -180,7 +180,7 @@ def _facts(evidence: Evidence, mine: Role | None, theirs: Role | None) -> Iterab
     """Means of sealed windows, and counts of them an hour; of all windows when none is sealed."""
     windows = [w for w in evidence.windows if w.sealed] or list(evidence.windows)
     roles = (Role.CANDIDATE, mine, theirs)
-    for name, words in MEANS.items():
+    for name, words in MEASURED.items():
         values = [_mean(windows, role, name) for role in roles]
         if any(value is not None for value in values):
             show = SHOWN.get(name, seconds)

@@ -7,9 +7,17 @@ from sandbox.evidence import Contender, Evidence, Role
 ROLES = {
     Role.CANDIDATE: "this policy", Role.ACTIVE: "active policy",
     Role.BEST_HUMAN: "best human policy", Role.BEST_HUMAN_HINDSIGHT: "best human in hindsight",
-    Role.BEST_HUMAN_TUNED: "best human, tuned by the run",
-    Role.BEST_HUMAN_UNTUNED: "best human, as written",
+    Role.BEST_HUMAN_TUNED: "best human with constants tuned",
+    Role.BEST_HUMAN_UNTUNED: "best human as written",
 }  # fmt: skip
+MEASURED = {
+    "ttft_mean_s": "time to first token, mean", "ttft_p99_s": "time to first token, p99",
+    "tpot_mean_s": "time per output token, mean", "tpot_p99_s": "time per output token, p99",
+    "e2e_p50_s": "end-to-end time, p50", "e2e_p99_s": "end-to-end time, p99",
+    "slo_attainment": "requests within their objectives",
+    "smooth_goodput": "smooth goodput, tokens a second",
+}  # fmt: skip
+GATES = {**MEASURED, "smooth_goodput": "smooth goodput", "rejected": "rejected requests"}
 HUMANS = (Role.BEST_HUMAN, Role.BEST_HUMAN_HINDSIGHT, Role.BEST_HUMAN_TUNED,
           Role.BEST_HUMAN_UNTUNED)  # fmt: skip
 
@@ -35,6 +43,11 @@ def seconds(value: float) -> str:
     if 0.0 < abs(value) < 0.1:
         return f"{1000 * value:.3g} ms"
     return f"{value:,.0f} s" if abs(value) >= 1000.0 else f"{value:.3g} s"
+
+
+def gate_name(name: str) -> str:
+    """A gate's name in words."""
+    return GATES.get(name, name.replace("_", " "))
 
 
 def count(value: float) -> str:

@@ -189,7 +189,7 @@ def _spent(summary: Mapping[str, object], priced: bool) -> tuple[str, ...]:
     if tokens is not None:
         said.append(f"{tokens:,.0f} tokens")
     if tokens and not priced:
-        said.append("price unknown")
+        said.append("at a price that nobody knows")
     elif price_usd is not None:
         said.append(f"{price_usd:.2f} USD")
     return tuple(said)
