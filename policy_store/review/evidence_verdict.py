@@ -127,14 +127,15 @@ def _doubts(evidence: Evidence, word: str, active: str | None) -> Iterable[str]:
             )
     if 0 < evidence.sealed_units < MIN_WINDOWS:
         yield f"{evidence.sealed_units} sealed windows are few: a win needs {MIN_WINDOWS}."
-    if standing(evidence, Role.ACTIVE) is None:
+    yield from _strangers(evidence, active)
+
+
+def _strangers(evidence: Evidence, active: str | None) -> Iterable[str]:
+    """Whether what is live is what it was measured against."""
+    if active is not None and active not in {one.digest for one in evidence.contenders}:
+        yield f"It was not measured against {active[:12]}, which is active now."
+    elif standing(evidence, Role.ACTIVE) is None:
         yield "The policy that was active then is not among those it was compared with."
-    rival = next((one for one in evidence.contenders if Role.ACTIVE in (one.role, *one.also)), None)
-    if active is not None and rival is not None and rival.digest != active:
-        yield (
-            f"It was measured against {rival.name}, and {active[:12]} is active now: the numbers "
-            "say nothing about that one."
-        )
 
 
 def recomputed(evidence: Evidence, effect: Effect) -> tuple[float, int] | None:

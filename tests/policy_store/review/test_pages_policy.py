@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from dataclasses import replace
 
@@ -30,7 +31,7 @@ def test_sections_come_in_the_order_in_which_people_decide(reviewing, measured):
     assert [ids.index(name) for name in SECTIONS] == sorted(ids.index(name) for name in SECTIONS)
     levels = [int(one.tag[1]) for one in page.elements if one.tag in ("h1", "h2", "h3", "h4")]
     assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     targets = {one.attributes["href"][1:] for one in page.all("a")
                if (one.attributes.get("href") or "").startswith("#")}  # fmt: skip
     assert targets <= set(ids)
@@ -80,7 +81,7 @@ def test_an_active_policy_that_was_not_measured_against_is_told(reviewing, measu
     store.approve(live, by="bob", note="fine")
     store.activate(live, 0, by="bob", note="go")
     page = read(reviewing.as_("ada").get(f"/policies/{policy}").text)
-    assert f"{live[:12]} is active now" in page.by_id("doubts").text
+    assert f"not measured against {live[:12]}, which is active" in page.by_id("doubts").text
 
 
 @pytest.mark.parametrize("query", ["", "?view=split", "?comments=hide", "?against=default"])
