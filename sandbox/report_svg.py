@@ -13,6 +13,7 @@ WIDTH, HEIGHT = 480, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 60, 12, 40
 COLOURS = ("--mark", "--second", "--third", "--fourth")
 DASHES = ("", "7 3", "2 3", "9 3 2 3")  # colour alone tells not everybody which is which
+LABEL = 13  # height of one
 MAX_POINTS = 4000  # of one series; a figure shows no more
 
 
@@ -70,7 +71,8 @@ def figure_of(curves: Curves) -> str:
         return ""
     parts = [*_axes(frame, curves), *_level(frame, curves)]
     for place, series in enumerate(curves.series):
-        parts += _drawn(frame, series, place, curves.unit)
+        parts += _drawn(frame, series, place)
+    parts += _ends(frame, curves)
     legend = _legend(curves.series)
     # What a script needs to read values off the lines; nothing is drawn by it.
     ends = f"{frame.x_low:g} {frame.x_high:g} {frame.y_low:g} {frame.y_high:g}"
@@ -115,7 +117,19 @@ def _value(value: float, unit: str, digits: int = 1) -> str:
     return f"{value:.3g} {unit}".strip() if abs(value) < 1000 else f"{value:.0f} {unit}".strip()
 
 
-def _drawn(frame: Frame, series: Series, place: int, unit: str) -> Iterator[str]:
+def _ends(frame: Frame, curves: Curves) -> Iterator[str]:
+    """The last value of each line beside its end, none over another, the same one said once."""
+    lines = [finite(series)[-1] for series in curves.series if not series.dots and finite(series)]
+    found = sorted((*frame.at(x, y)[::-1], _value(y, curves.unit)) for x, y in lines)
+    below, said = -math.inf, ""
+    for down, across, words in found:
+        if words == said and down - below < LABEL:
+            continue
+        below, said = max(down, below + LABEL), words
+        yield _words(across + 7, below + 4, words, "start", "value")
+
+
+def _drawn(frame: Frame, series: Series, place: int) -> Iterator[str]:
     colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
     points = [frame.at(x, y) for x, y in finite(series)[:MAX_POINTS]]
     if not points:
@@ -130,8 +144,6 @@ def _drawn(frame: Frame, series: Series, place: int, unit: str) -> Iterator[str]
     name = f'data-name="{_text(series.name)}"'
     yield f'<path d="{line}" fill="none" {name} {_stroke(colour, 2, dash)}/>'
     yield f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3.5" fill="var({colour})"/>'
-    value = finite(series)[-1][1]
-    yield _words(last[0] + 7, last[1] + 4, _value(value, unit), "start", "value")
 
 
 def _legend(series: Sequence[Series]) -> str:

@@ -38,7 +38,7 @@ class Piece:
     text: str
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=32)
 def lines_of(text: str) -> tuple[tuple[Piece, ...], ...]:
     """The lines of a source, each in pieces; what a lexer thinks of them changes no character."""
     plain = text.removesuffix("\n").split("\n")

@@ -92,7 +92,7 @@ class Diff:
         yield from new
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def diff_of(old: str, new: str, *, bare: bool = False) -> Diff:
     """The lines that differ, with some around them; `bare` looks past comments and docstrings."""
     before, after = lines_of(old)[:MOST_LINES], lines_of(new)[:MOST_LINES]

@@ -21,6 +21,7 @@ from policy_store.review.policy_view import PolicyView, chosen, policy_view
 from policy_store.review.rendering import afterwards, asset, environment, page
 from policy_store.review.site import Here, Site
 from policy_store.review.situation import opened, sealed, situation_of
+from policy_store.rule_application import judged
 
 router = APIRouter(include_in_schema=False)
 
@@ -58,6 +59,7 @@ def show(request: Request, site: Here, visitor: Viewer, policy: str, view: Seen)
         offers=offers(shown.details, now, visitor, site.settings),
         seen=sealed(now, site.settings),
         weight=site.settings.canary_weight,
+        judgements=judged(site.store, site.settings, digest),
     )  # fmt: skip
 
 

@@ -186,12 +186,9 @@ def _spent(summary: Mapping[str, object], priced: bool) -> tuple[str, ...]:
         said.append(f"{evaluations:,.0f} evaluations")
     if seconds is not None:
         said.append(f"{seconds:,.0f} s")
-    if tokens is not None:
-        said.append(f"{tokens:,.0f} tokens")
-    if tokens and not priced:
-        said.append("at a price that nobody knows")
-    elif price_usd is not None:
-        said.append(f"{price_usd:.2f} USD")
+    if tokens:
+        price = f"{price_usd or 0.0:.2f} USD" if priced else "at a price that nobody knows"
+        said += [f"{tokens:,.0f} tokens", price]
     return tuple(said)
 
 
