@@ -11,7 +11,7 @@ from policy_store.errors import ForbiddenMove, InvalidInput, NothingLive, OwnWor
 from policy_store.intake import plain_name, required_note
 from policy_store.lifecycle import APPROVED_STATES, State, check_move
 from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Origin, PolicyVersion, Slot
-from policy_store.rows import check_evidence, find_version, move, version_record
+from policy_store.rows import check_evidence, check_state, find_version, move, version_record
 from policy_store.slots import (
     check_sequence,
     current_activation,
@@ -69,6 +69,7 @@ class Decisions:
         note: str,
         *,
         evidence: Sequence[str] | None = None,
+        state: State | None = None,
         trial: Trial | None = None,
         facts: Mapping[str, object] | None = None,
         check: Callable[[Session, VersionRow], None] | None = None,
@@ -77,13 +78,15 @@ class Decisions:
 
         Args:
             evidence: digests of all evidence that the decision was made on, oldest first.
+            state: that the policy had then.
             trial: starts at once, in the same transaction.
             facts: more for the audit entry, such as that a failed gate was overridden.
             check: looks once more, inside the decision, and raises what it has against it.
 
         Raises:
             OwnWork: who decides wrote the policy by hand.
-            StaleDecision: there is other evidence by now, or the trial's slot has changed.
+            StaleDecision: there is other evidence by now, or the state or the trial's slot has
+                changed.
         """
         note = required_note(note)
         with self._database.deciding() as session:
@@ -98,6 +101,7 @@ class Decisions:
                     f"{row.author} submitted policy {row.digest[:12]} by hand: somebody else has "
                     "to approve it."
                 )
+            check_state(row, state)
             known = check_evidence(session, row, evidence)
             if check is not None:
                 check(session, row)
@@ -109,16 +113,24 @@ class Decisions:
             return version_record(session, row)
 
     def reject(
-        self, policy: str, by: str, note: str, *, evidence: Sequence[str] | None = None
+        self,
+        policy: str,
+        by: str,
+        note: str,
+        *,
+        evidence: Sequence[str] | None = None,
+        state: State | None = None,
     ) -> PolicyVersion:
         """Decide against a policy; a trial of it ends. What is active is rolled back instead.
 
         Raises:
-            StaleDecision: there is other evidence by now than what the decision was made on.
+            StaleDecision: there is other evidence by now than what the decision was made on, or
+                it was made on another state.
         """
         note = required_note(note)
         with self._database.deciding() as session:
             row = find_version(session, policy)
+            check_state(row, state)
             check_evidence(session, row, evidence)
             check_move(row.state, State.REJECTED)
             self._remove(session, row, State.REJECTED, by, note, {})

@@ -135,6 +135,19 @@ def check_evidence(session: Session, row: VersionRow, expected: Sequence[str] | 
     return known
 
 
+def check_state(row: VersionRow, expected: State | None) -> None:
+    """Pass when the policy has the state that a decision was made on; None asks for none.
+
+    Raises:
+        StaleDecision: it has another by now.
+    """
+    if expected not in (None, row.state):
+        raise StaleDecision(
+            f"Policy {row.digest[:12]} was {expected} and is {row.state.value} now: look at it "
+            "again, then decide."
+        )
+
+
 def _check_digest(kind: str, filed: str, computed: str) -> None:
     if filed != computed:
         raise DamagedStore(

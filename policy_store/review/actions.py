@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policy_store.decisions import Trial
-from policy_store.errors import InvalidInput, StaleDecision
+from policy_store.errors import ForbiddenMove, InvalidInput, NothingLive, StaleDecision
 from policy_store.gates import latest_evidence, objection
 from policy_store.lifecycle import APPROVED_STATES, MOVES, State
 from policy_store.records import Alias, Origin, PolicyDetails, Role
@@ -141,7 +141,14 @@ def perform(
     changed = changes(order.seen, now)
     if changed:
         raise StaleDecision(" ".join(changed))
-    return _PERFORM[order.verb](store, settings, now, order, visitor)
+    try:
+        return _PERFORM[order.verb](store, settings, now, order, visitor)
+    except (StaleDecision, ForbiddenMove, NothingLive, InvalidInput):
+        # Somebody was quicker since that look: what they did says more than the store can.
+        changed = changes(order.seen, situation_of(store, settings.deployment, policy))
+        if not changed:
+            raise
+        raise StaleDecision(" ".join(changed)) from None
 
 
 def _approve(
@@ -161,7 +168,8 @@ def _approve(
     if refused or (against and not order.override):
         raise NotAllowed(refused or f"{against} An admin may approve it all the same: say so.")
     store.approve(
-        _policy(now), visitor.name, order.note, evidence=order.seen.evidence, trial=trial,
+        _policy(now), visitor.name, order.note, evidence=order.seen.evidence,
+        state=State(order.seen.state), trial=trial,
         facts={"override": against} if against else None,
     )  # fmt: skip
     place = f" and runs as {trial.alias.value} now" if trial else ""
@@ -177,7 +185,8 @@ def _promote(
 
 
 def _reject(store: PolicyStore, _: Settings, now: Situation, order: Order, visitor: Visitor) -> str:
-    store.reject(_policy(now), visitor.name, order.note, evidence=order.seen.evidence)
+    store.reject(_policy(now), visitor.name, order.note, evidence=order.seen.evidence,
+                 state=State(order.seen.state))  # fmt: skip
     return f"{_short(now.policy)} is rejected."
 
 

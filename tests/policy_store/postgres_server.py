@@ -52,13 +52,14 @@ class PostgresServer:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """The URL of a new, empty database; dropped in the end."""
+        """The URL of a new, empty database; dropped in the end, unless all of the server goes."""
         name = f"evolver_test_{os.getpid()}_{next(self._numbers)}"
         self.run(f"CREATE DATABASE {name}")
         try:
             yield self.url.set(database=name).render_as_string(hide_password=False)
         finally:
-            self.run(f"DROP DATABASE {name} WITH (FORCE)")
+            if self.process is None:
+                self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def run(self, statement: str) -> None:
         """One statement, outside any transaction, in the database that is there from the start."""
