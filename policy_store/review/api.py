@@ -1,8 +1,9 @@
 """The review page for programs: everything it shows and decides, as JSON under /api/v1.
 
-Reading guide: `api_policies`, `api_decisions`, `api_records` and `api_people` hold the routes,
-`api_models`, `api_record_models` and `api_people_models` what they take and give, `api_access` who
-may, `api_errors` what they refuse and in which shape, `api_routes` what they share.
+Reading guide: `api_policies`, `api_decisions`, `api_records`, `api_people` and `api_rules` hold the
+routes, `api_models`, `api_record_models` and `api_people_models` what they take and give,
+`api_access` who may, `api_errors` what they refuse and in which shape, `api_routes` what they
+share.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 
-from policy_store.review import api_decisions, api_people, api_policies, api_records
+from policy_store.review import api_decisions, api_people, api_policies, api_records, api_rules
 from policy_store.review.local_access import SESSION, cookie_name
 
 DESCRIPTION = """\
@@ -51,5 +52,6 @@ def described(app: FastAPI) -> dict[str, Any]:
 
 
 ROUTERS = (
-    api_policies.router, api_decisions.router, api_records.router, api_people.router, schema,
+    api_policies.router, api_decisions.router, api_records.router, api_people.router,
+    api_rules.router, schema,
 )  # fmt: skip

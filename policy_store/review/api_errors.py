@@ -133,9 +133,10 @@ def refusals(*more: int) -> dict[int | str, dict[str, object]]:
         413: "The request is too large.",
         422: "A field, or the policy, is not acceptable.",
         429: "Too many requests; Retry-After says how long to wait.",
+        500: "Something is damaged, or failed inside.",
         503: "The store cannot be used at the moment.",
     }
-    every = {400, 401, 403, 422, 429, 503}
+    every = {400, 401, 403, 422, 429, 500, 503}
     return {
         status: {"model": Refusal, "description": usual[status]}
         for status in sorted(every | set(more))

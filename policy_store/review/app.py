@@ -43,7 +43,7 @@ from policy_store.review import (
 )
 from policy_store.review.access import NotAllowed, SignInNeeded, visitor_of
 from policy_store.review.api_errors import answer, is_api
-from policy_store.review.bodies import Bounds
+from policy_store.review.bodies import Bounds, refusal
 from policy_store.review.guards import Guards
 from policy_store.review.limits import TooMany
 from policy_store.review.oidc import ProviderUnavailable
@@ -85,6 +85,7 @@ def create_app(site: Site) -> FastAPI:
         app.add_exception_handler(kind, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _failed)
     return app
 
 
@@ -138,3 +139,7 @@ def _refused(request: Request, error: Exception) -> Response:
     )  # fmt: skip
     shown.headers.update(getattr(error, "headers", None) or {})
     return shown
+
+
+async def _failed(request: Request, _: Exception) -> Response:
+    return refusal(request.scope, 500, "Something failed inside; the server's log says what.")

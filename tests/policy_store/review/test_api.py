@@ -1,10 +1,13 @@
 """The API: what the pages show and decide, for programs."""
 
 import pytest
+from fastapi.testclient import TestClient
 
 from policy_store.lifecycle import State
 from policy_store.records import Alias, Role
+from policy_store.review import create_app
 from policy_store.review.access import Scope, Visitor
+from policy_store.rule_text import EXAMPLE
 from sandbox.evidence import Outcome
 
 API = "/api/v1"
@@ -271,3 +274,33 @@ def test_an_admin_lets_people_in_and_keeps_them_out(reviewing, program):
     assert (last.status_code, error_of(last)["code"]) == (409, "conflict")
     assert program("PATCH", "/people/nobody", json={}, **boss).status_code == 404
     assert program("GET", "/people").status_code == 403
+
+
+def test_an_admin_installs_and_removes_a_rule(program, measured):
+    boss, body = {"name": "root", "role": Role.ADMIN}, {"text": EXAMPLE, "note": "small steps"}
+    assert program("POST", "/rules", json=body).status_code == 403
+    assert program("POST", "/rules", json=body | {"text": "x"}, **boss).status_code == 422
+    made = program("POST", "/rules", json=body, **boss)
+    assert (made.status_code, made.json()["installed_by"]) == (201, "root")
+    assert program("POST", "/rules", json=body, **boss).status_code == 409
+    [judgement] = program("GET", f"/policies/{measured()}/judgements").json()["items"]
+    held = all(one["holds"] for one in judgement["conditions"])
+    assert (judgement["rule"], judgement["fires"]) == (made.json()["name"], held)
+    path = f"/rules/{made.json()['name']}/remove"
+    assert program("POST", path, json={"note": "no more"}, **boss).status_code == 200
+    told = program("GET", "/rules").json()
+    assert (told["installed"], told["removed"][0]["removed_by"]) == ([], "root")
+
+
+def test_what_fails_inside_is_said_in_the_same_shape_and_without_details(reviewing):
+    def fails():
+        raise RuntimeError("secret of the inside")
+
+    app = create_app(reviewing.site)
+    app.add_api_route("/api/v1/broken", fails)
+    with TestClient(
+        app, base_url="http://127.0.0.1:8600", raise_server_exceptions=False
+    ) as browser:
+        answer = browser.get("/api/v1/broken")
+    assert (answer.status_code, error_of(answer)["code"]) == (500, "failed")
+    assert "secret" not in answer.text

@@ -84,6 +84,10 @@ viewer    GET     /api/v1/runs/{run}
 viewer    GET     /api/v1/runs/{run}/events
 viewer    GET     /api/v1/audit
 viewer    GET     /api/v1/audit/verification
+viewer    GET     /api/v1/rules
+admin     POST    /api/v1/rules
+admin     POST    /api/v1/rules/{name}/remove
+viewer    GET     /api/v1/policies/{policy}/judgements
 viewer    GET     /api/v1/me
 viewer    GET     /api/v1/tokens
 person    POST    /api/v1/tokens
