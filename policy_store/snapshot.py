@@ -43,6 +43,7 @@ __all__ = [
     "Snapshot",
     "SnapshotPolicy",
     "check_snapshot",
+    "present_snapshot",
     "read_snapshot",
     "sign_snapshot",
     "signed_text",
@@ -75,7 +76,8 @@ def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot, key: Signin
     _check_policies(snapshot)
     signed = sign_snapshot(snapshot, key)
     with only_writer(target):
-        _check_sequence(snapshot, _present_sequence(target, key.public))
+        present = present_snapshot(target, key.public)
+        _check_sequence(snapshot, present.sequence if present else 0)
         replace_file(target, file_text(signed).encode("ascii"), 0o444)
     return signed
 
@@ -149,16 +151,16 @@ def _check_time(snapshot: Snapshot, now: datetime) -> None:
         )
 
 
-def _present_sequence(target: Path, key: PublicKey) -> int:
-    """The sequence of the file there; 0 when there is none, or it is not ours."""
+def present_snapshot(path: str | os.PathLike[str], key: PublicKey) -> Snapshot | None:
+    """What was last written under this key, in its term or not; None without, or not ours."""
     try:
-        present = _parse(target)
+        present = _parse(Path(path))
         if present.signature is None:
-            return 0
+            return None
         check_text(signed_text(present), PURPOSE, present.signature, TrustedKeys((key,)))
     except SnapshotError:
-        return 0
-    return present.sequence
+        return None
+    return present
 
 
 def _parse(source: Path) -> Snapshot:

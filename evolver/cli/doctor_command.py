@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("numpy", "numba", "RestrictedPython", "pydantic", "sqlalchemy", "alembic", "cmaes",
           "typer", "rich", "platformdirs", "aiohttp", "cryptography")  # fmt: skip
-OPTIONAL = {"litellm": ("llm", "--model"), "openai": ("llm", "--model"), "ray": ("ray", "--ray")}
+OPTIONAL = {"litellm": ("llm", "--model"), "openai": ("llm", "--model"), "ray": ("ray", "--ray"),
+            "psycopg": ("postgres", "a store on PostgreSQL")}  # fmt: skip
 # 1.82.7 and 1.82.8 were malicious uploads; releases before 1.84.0 have known holes.
 LITELLM_OLDEST, LITELLM_REFUSED = (1, 84, 0), ("1.82.7", "1.82.8")
 RESTRICTED_OLDEST = (9, 0)
-KNOWN_SETTINGS = ("EVOLVER_HOME", "EVOLVER_ACCEPT_MISSING")
+KNOWN_SETTINGS = ("EVOLVER_HOME", "EVOLVER_STORE", "EVOLVER_ACCEPT_MISSING")
 
 
 class Health(StrEnum):

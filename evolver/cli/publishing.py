@@ -105,7 +105,44 @@ def publish(
     Raises:
         SnapshotError: what is in the store, or already there, forbids it.
     """
+    from policy_store.errors import SnapshotStale
     from policy_store.snapshot import write_snapshot
 
-    snapshot = store.snapshot(deployment, timedelta(days=days))
-    return write_snapshot(snapshot_path(home, deployment), snapshot, key)
+    path, valid_for = snapshot_path(home, deployment), timedelta(days=days)
+    snapshot = store.snapshot(deployment, valid_for)
+    while True:
+        try:
+            return write_snapshot(path, snapshot, key)
+        except SnapshotStale:
+            newer = store.snapshot(deployment, valid_for)
+            if newer.sequence <= snapshot.sequence:
+                raise
+            # Somebody decided, and published that, between our reading and our writing.
+            snapshot = newer
+
+
+def publish_changes(
+    store: PolicyStore, home: Path, key: SigningKey, deployment: str = USUAL
+) -> Snapshot | None:
+    """Have the file that hosts follow say what the store says, as after a crash between the two.
+
+    None, and nothing is written, when it says so already: its term stays as it was chosen.
+
+    Raises:
+        SnapshotError: what is in the store, or already there, forbids it.
+    """
+    from policy_store.snapshot import present_snapshot
+
+    there = present_snapshot(snapshot_path(home, deployment), key.public)
+    wanted = store.snapshot(deployment)
+    if _said(there) == _said(wanted) or (there is None and wanted.sequence == 0):
+        return None
+    return publish(store, home, key, deployment=deployment)
+
+
+def _said(snapshot: Snapshot | None) -> object:
+    """What hosts would do by it."""
+    if snapshot is None:
+        return None
+    good = snapshot.last_good.digest if snapshot.last_good else None
+    return snapshot.deployment, snapshot.sequence, snapshot.digest, good

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evolver.cli.failures import Declined, Misused
-from evolver.cli.publishing import publish, signing_key, user_name
+from evolver.cli.publishing import publish_changes, signing_key, user_name
 from evolver.cli.review_people import role_of
 from evolver.cli.run_commands import history_of
 
@@ -158,8 +157,6 @@ def publish_first(site: Site, screen: Screen) -> None:
     """Have the snapshot agree with the store, whatever happened since it was written."""
     from policy_store.errors import SnapshotError
 
-    if all(slot.sequence == 0 for slot in site.store.slots(site.settings.deployment)):
-        return  # nothing was ever decided: there is nothing to tell hosts
     try:
         site.publish()
     except SnapshotError as error:
@@ -180,17 +177,10 @@ def _publisher(
     store: PolicyStore, deployment: str, home: Path, screen: Screen
 ) -> Callable[[], None]:
     """Writes the snapshot under the key of the home, which is made here when there is none."""
-    key, turn = signing_key(home, screen, user_name()), threading.Lock()
+    key = signing_key(home, screen, user_name())
 
     def write() -> None:
-        from policy_store.errors import SnapshotStale
-
-        with turn:
-            try:
-                publish(store, home, key, deployment=deployment)
-            except SnapshotStale:
-                # Another process decided and wrote between our reading and our writing.
-                publish(store, home, key, deployment=deployment)
+        publish_changes(store, home, key, deployment)
 
     return write
 

@@ -9,11 +9,13 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
 from sqlalchemy import Engine, event
 
@@ -111,6 +113,25 @@ def die_at_each_step(url: str, decision: str, policy: str, said: SimpleQueue[obj
         if ended != -signal.SIGKILL or picture(store) != before:
             said.put((step - 1, ended))
             return
+
+
+def publish_and_die(url: str, home: Path, step: int) -> None:
+    """Renew the active policy, and be killed when the home is touched so often to publish that."""
+    from evolver.cli.publishing import keys_folder, publish
+    from policy_store.keys import load_signing_key
+
+    key, touched = load_signing_key(keys_folder(home)), itertools.count(1)
+
+    def watch(kind: str, arguments: tuple[object, ...]) -> None:
+        about_home = kind in ("open", "os.rename") and str(arguments[0]).startswith(str(home))
+        if about_home and next(touched) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with PolicyStore.open(url) as store:
+        store.renew(store.slot().sequence, by="ada", note="looked at it again")
+        sys.addaudithook(watch)
+        publish(store, home, key)
+    os._exit(0)
 
 
 def race(url: str, policy: str, start: Barrier, said: SimpleQueue[str]) -> None:

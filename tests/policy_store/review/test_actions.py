@@ -11,6 +11,7 @@ def state_of(reviewing, policy):
     return reviewing.site.store.show(policy).version.state
 
 
+@pytest.mark.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
 def test_a_reviewer_approves_to_canary_then_promotes_then_rolls_back(reviewing, measured):
     reviewing.as_("ada")
     policy = measured()
