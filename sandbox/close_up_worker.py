@@ -29,6 +29,7 @@ from sandbox.worker_lockdown import Limits
 from sandbox.worker_process import Role
 
 DEADLINE_S = 30.0
+_SIDES = ("candidate", "active policy")
 _COLUMNS = 3  # reconfigurations, instances, KV use
 _GLANCE_BYTES = 8 * _COLUMNS * (BINS + 1)
 
@@ -72,14 +73,18 @@ def look_closely(
     names = [look.scenario.name for look in looks]
     scoring = CloseUpScoring([look.scenario for look in looks])
     seen: dict[int, Sequence[Seen]] = {}
+    jobs = [(one.candidate, names) for one in (candidate, active)]
+    for who, (asked, _) in zip(_SIDES, jobs, strict=True):
+        try:
+            scoring.question(asked, names)
+        except (SandboxError, ValueError) as refused:
+            raise CloseUpFailed(f"The {who} was refused: {refused}") from refused
 
     def keep(job: int, scores: list[WindowScore]) -> None:
         if not scoring.last:
-            who = ("candidate", "active policy")[job]
-            raise CloseUpFailed(f"The {who} did not come through: {scores[0].fault}.")
+            raise CloseUpFailed(f"The {_SIDES[job]} did not come through: {scores[0].fault}.")
         seen[job], scoring.last = scoring.last, ()
 
-    jobs = [(one.candidate, names) for one in (candidate, active)]
     with WorkerPool(scoring, 2, deadline_s, accept_missing=accept_missing) as pool:
         pool.evaluate(jobs, keep)
     windows = [

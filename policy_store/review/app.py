@@ -30,6 +30,7 @@ from policy_store.review import (
     api,
     pages_account,
     pages_audit,
+    pages_explore,
     pages_hour,
     pages_lineage,
     pages_live,
@@ -72,9 +73,9 @@ def create_app(site: Site) -> FastAPI:
     # A name that somebody else points at this machine is not ours.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host], www_redirect=False)
     for pages in (
-        pages_queue, pages_live, pages_hour, pages_policy, pages_account, pages_people, sign_in,
-        pages_lineage, pages_runs, pages_audit, pages_rules,
-        sign_in_elsewhere,
+        pages_queue, pages_live, pages_hour, pages_explore, pages_policy, pages_account,
+        pages_people, sign_in, sign_in_elsewhere, pages_lineage, pages_runs, pages_audit,
+        pages_rules,
     ):  # fmt: skip
         app.include_router(pages.router)
     for router in api.ROUTERS:

@@ -26,6 +26,7 @@ from policy_store.review.visible import seen
 ASSETS = {
     "review.css": "text/css", "review.js": "text/javascript",
     "policy.css": "text/css", "charts.js": "text/javascript",
+    "explore.css": "text/css", "explore.js": "text/javascript",
 }  # fmt: skip
 FOR_EVER = "public, max-age=31536000, immutable"
 

@@ -83,7 +83,7 @@ def test_without_one_the_run_is_as_good_and_why_is_said(store):
     said = attach_close_up(
         store, policy, EVIDENCE, scenarios(), active=None, author="evolver"
     )  # fmt: skip
-    assert said.startswith("There is no close-up of it: The candidate did not come through")
+    assert said.startswith("There is no close-up of it: The candidate was refused")
     assert store.show(policy).of_kind(Kind.CLOSE_UP) == ()
 
 
