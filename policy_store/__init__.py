@@ -11,6 +11,8 @@ Reading guide:
    `signing` and `keys` make it worth believing.
 5. `backup` and `restore` (their file: `backup_format`), `retention`, `verification`: a store
    that lasts.
+6. `rules`: how an approval rule judges (pure); `rule_text` reads one and says it in words,
+   `rule_book` keeps them, `rule_application` lets one approve.
 
 `records` are what comes out, `errors` what is refused; `tables`, `engine`, `schema` and
 `migrations` are the database underneath, `rows` and `intake` its border in each direction, `files`

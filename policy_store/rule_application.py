@@ -8,7 +8,7 @@ from datetime import datetime
 
 from policy_store.decisions import Trial
 from policy_store.errors import ForbiddenMove, StaleDecision
-from policy_store.gates import measured
+from policy_store.gates import measured, objection
 from policy_store.records import Alias, PolicyDetails, Slot
 from policy_store.review.settings import Settings
 from policy_store.rule_book import InstalledRule
@@ -140,6 +140,7 @@ class _Scene:
     details: PolicyDetails
     slots: dict[Alias, Slot]
     active_since: datetime | None
+    elsewhere: bool
     measured_from: datetime | None
     change: Change | None
     against: tuple[str, ...]
@@ -149,8 +150,9 @@ class _Scene:
         details = store.show(policy)
         slots = {slot.alias: slot for slot in store.slots(deployment)}
         active = slots[Alias.ACTIVE]
+        elsewhere = active.digest != store.slot().digest
         return cls(
-            details, slots, _active_since(store, active), _measured_from(store, details),
+            details, slots, _active_since(store, active), elsewhere, _measured_from(store, details),
             change_from(store, active.digest, details),
             store.rules.decided_against(details.version.digest),
         )  # fmt: skip
@@ -168,17 +170,22 @@ class _Scene:
         return judge(installed.rule, self._facts(store, installed, installed.rule), asked=asked)
 
     def _facts(self, store: PolicyStore, installed: InstalledRule, rule: Rule) -> Facts:
-        version, last = self.details.version, self.details.evidence[-1:]
+        version = self.details.version
+        evidence = self.details.evidence
+        last = evidence[-1] if evidence else None
+        earlier = [objection(measured(one)) for one in evidence[:-1]]
         alias = ALIASES.get(rule.action)
         holder = self.slots[alias].digest if alias else None
         return Facts(
             state=version.state,
             origin=version.origin,
             author=version.author,
-            evidence=measured(last[0]) if last else None,
-            measured_at=last[0].attached_at if last else None,
+            evidence=measured(last) if last else None,
+            doubts=tuple(doubt for doubt in earlier if doubt),
+            measured_at=last.attached_at if last else None,
             measured_from=self.measured_from,
             active_since=self.active_since,
+            elsewhere=self.elsewhere,
             change=self.change,
             against=self.against,
             installed_by=installed.installed_by,

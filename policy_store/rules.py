@@ -73,9 +73,12 @@ class Facts:
 
     Attributes:
         evidence: latest measurements; None when this version cannot read any.
+        doubts: what earlier measurements say against it, which later ones do not take back.
         measured_at: when they came in.
         measured_from: when measuring began.
         active_since: since when the active policy has been active; None for ever.
+        elsewhere: searches compare with the active policy of the usual deployment, and another one
+            is active here.
         change: from the active policy; None when one of the texts cannot be read.
         against: what was decided against it or took it back, in the audit's words.
         installed_by, installed_at: of the rule.
@@ -87,9 +90,11 @@ class Facts:
     origin: Origin
     author: str
     evidence: Evidence | None
+    doubts: tuple[str, ...]
     measured_at: datetime | None
     measured_from: datetime | None
     active_since: datetime | None
+    elsewhere: bool
     change: Change | None
     against: tuple[str, ...]
     installed_by: str
@@ -164,6 +169,8 @@ def _clean(_: Rule, facts: Facts) -> tuple[bool, str]:
 
 def _verdict(_: Rule, facts: Facts) -> tuple[bool, str]:
     against = objection(facts.evidence)
+    if facts.doubts and not against:
+        return False, f"Earlier measurements said otherwise. {facts.doubts[-1]}"
     return not against, against or "Its verdict is improved, and no gate failed."
 
 
@@ -208,6 +215,8 @@ def _active(_: Rule, facts: Facts) -> tuple[bool, str]:
     """A comparison with what was active then says nothing about what is active now."""
     if facts.measured_from is None:
         return False, "It was not measured."
+    if facts.elsewhere:
+        return False, "It was compared with what is active in the usual deployment, not here."
     same = facts.active_since is None or facts.active_since <= facts.measured_from
     return same, (
         "The active policy is the one it was compared with."

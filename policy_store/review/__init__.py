@@ -5,7 +5,7 @@ Reading guide:
 1. `app`: `create_app`, the wiring: routes, headers, what becomes of errors.
 2. `site`: what a page may use; `access`: who is asking, and what they may do.
 3. `situation`: what a page showed when a decision was made on it; `actions`: the decisions, each
-   with a plain sentence of what will happen. Pages, the API and rules have no other way to decide.
+   with a plain sentence of what will happen. Pages and the API have no other way to decide.
 4. `pages_*`: one module of routes for each kind of page; `templates` and `static` are what they
    show. Everything works without scripts, and nothing is fetched from elsewhere.
 5. `api`: the same under `/api/v1`, as JSON.

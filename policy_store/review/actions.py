@@ -1,6 +1,6 @@
 """The decisions of the review page: who may take each, when, and what will happen then.
 
-One table for pages, the API and approval rules. Each decision names what it was made on, and the
+One table for pages and the API; rules decide in `rule_application`. Each decision names what it was made on, and the
 store refuses it when that has changed.
 """
 

@@ -138,6 +138,25 @@ def test_measurements_against_what_was_active_before_do_not_count(store, measure
     assert apply_rules(store, SETTINGS, later).rule == "any-to-canary"
 
 
+def test_measured_again_until_it_fits_is_a_persons_to_approve(store, measure):
+    install(store)
+    policy = measure(Outcome.INCONCLUSIVE)
+    store.attach_evidence(policy, measurements(policy).document(), by="simulator")
+    applied = apply_rules(store, SETTINGS, policy)
+    assert applied.rule is None
+    assert "Earlier measurements said otherwise" in applied.said
+
+
+def test_another_deployment_has_its_own_active_policy(store, measure):
+    install(store)
+    other = measure()
+    store.approve(other, "ada", "yes")
+    store.activate(other, 0, "ada", "yes", deployment="east")
+    east = replace(SETTINGS, deployment="east")
+    assert "not here" in apply_rules(store, east, measure()).said
+    assert apply_rules(store, SETTINGS, measure()).rule
+
+
 def test_a_running_trial_is_ended_only_where_the_rule_says_so(store, measure):
     install(store, SHADOW.replace("most_a_day = 1", "most_a_day = 9"))
     first, second = measure(), measure()

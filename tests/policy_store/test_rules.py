@@ -93,7 +93,8 @@ def test_a_text_that_is_no_rule_is_refused_with_its_line_and_a_mend(text, line, 
 def facts():
     return Facts(
         state=State.EVALUATED, origin=Origin.MUTATOR, author="mutator",
-        evidence=measurements("a" * 64), measured_at=NOW - timedelta(hours=1),
+        evidence=measurements("a" * 64), doubts=(), elsewhere=False,
+        measured_at=NOW - timedelta(hours=1),
         measured_from=NOW - timedelta(hours=2), active_since=NOW - timedelta(days=3),
         change=changes(POLICY, POLICY.replace("0.5", "0.6")), against=(), installed_by="ada",
         installed_at=NOW - timedelta(days=1), approved_today=0, holder=None, now=NOW,
@@ -126,6 +127,8 @@ def test_each_condition_alone_keeps_a_rule_from_applying(rule, facts):
         ("waits", rule, {"state": State.REJECTED}),
         ("clean", rule, {"against": ("rolled_back",)}),
         ("verdict", rule, {"evidence": replace(evidence, outcome=Outcome.INCONCLUSIVE)}),
+        ("verdict", rule, {"doubts": ("Its verdict is inconclusive, not improved.",)}),
+        ("compared with active", rule, {"elsewhere": True}),
         ("gates", replace(rule, may_be_missing=()), {}),
         ("gain over active", replace(rule, gain_active=6.8), {}),
         ("gain over people", replace(rule, gain_human=2.0), {}),
