@@ -46,8 +46,13 @@ class Sessions(Told):
             session.flush()
             return secret, _signed_in(row)
 
-    def session_of(self, secret: str, idles: timedelta) -> tuple[SignedIn, Account] | None:
-        """Whose cookie this is; None when it is nobody's, over, or was not used for `idles`."""
+    def session_of(
+        self, secret: str, idles: timedelta, *, used: bool = True
+    ) -> tuple[SignedIn, Account] | None:
+        """Whose cookie this is; None when it is nobody's, over, or was not used for `idles`.
+
+        `used` says that a person did something, and not their browser by itself.
+        """
         now, digest = self._database.clock(), digest_of(secret)
         query = select(SessionRow, AccountRow).join(AccountRow).where(SessionRow.digest == digest)
         with self._database.reading() as session:
@@ -58,7 +63,7 @@ class Sessions(Told):
         over = now >= signed_in.expires_at or now - signed_in.seen_at >= idles
         if over or account.disabled:
             return None
-        if now - signed_in.seen_at >= SEEN_EVERY:
+        if used and now - signed_in.seen_at >= SEEN_EVERY:
             self._seen(digest)
         return signed_in, account
 

@@ -41,6 +41,7 @@ from policy_store.review import (
     pages_runs,
     sign_in,
     sign_in_elsewhere,
+    stream,
 )
 from policy_store.review.access import NotAllowed, SignInNeeded, visitor_of
 from policy_store.review.api_errors import answer, is_api
@@ -67,6 +68,7 @@ def create_app(site: Site) -> FastAPI:
         docs_url=None, redoc_url=None, openapi_url=None,
     )  # fmt: skip
     app.state.site = site
+    app.state.watch = stream.Watch(site.store)
     host = urlsplit(site.settings.base_url).hostname or "127.0.0.1"
     app.add_middleware(Bounds)
     app.add_middleware(Guards, base_url=site.settings.base_url)
@@ -75,7 +77,7 @@ def create_app(site: Site) -> FastAPI:
     for pages in (
         pages_queue, pages_live, pages_hour, pages_explore, pages_policy, pages_account,
         pages_people, sign_in, sign_in_elsewhere, pages_lineage, pages_runs, pages_audit,
-        pages_rules,
+        pages_rules, stream,
     ):  # fmt: skip
         app.include_router(pages.router)
     for router in api.ROUTERS:

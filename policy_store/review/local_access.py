@@ -15,6 +15,7 @@ from policy_store.review.access import NotAllowed, Visitor
 from policy_store.review.settings import Settings
 
 SESSION, STRANGER = "session", "form"
+EVENTS, REFRESH = "/events", "x-refresh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,11 @@ class LocalAccess:
     def visitor(self, request: Request) -> Visitor | None:
         """Whose session it is, while it lasts."""
         secret = cookie(request, self.settings, SESSION)
-        found = self.accounts.session_of(secret, self.settings.session_idles) if secret else None
+        if not secret:
+            return None
+        # A page that keeps itself fresh is no use of the session: it would never end.
+        used = request.url.path != EVENTS and REFRESH not in request.headers
+        found = self.accounts.session_of(secret, self.settings.session_idles, used=used)
         if found is None:
             return None
         session, account = found

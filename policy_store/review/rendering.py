@@ -21,6 +21,7 @@ from policy_store.review.actions import rollback_offer
 from policy_store.review.settings import Settings
 from policy_store.review.site import site_of
 from policy_store.review.situation import sealed, situation_of
+from policy_store.review.stream import mark_of
 from policy_store.review.visible import seen
 
 ASSETS = {
@@ -109,6 +110,7 @@ def _live(request: Request, visitor: Visitor) -> Mapping[str, object]:
         "rollback": rollback_offer(now, visitor),
         "rollback_seen": sealed(now, site.settings),
         "waiting": site.store.waiting(),
+        "pulse": mark_of(site.store.pulse()),
     }
 
 
