@@ -36,6 +36,11 @@ def serve(app: FastAPI, listening: socket.socket, *, quiet: bool) -> None:
                 for each, handler in before.items():
                     signal.signal(each, handler)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """End live updates first: nothing else does, and every answer is waited for."""
+            app.state.watch.stop()
+            await super().shutdown(sockets)
+
     _log_to_stderr(quiet)
     # Whose word about addresses counts is asked where it matters, not here.
     config = uvicorn.Config(

@@ -175,6 +175,15 @@ def test_a_session_ends_after_its_time_or_when_nobody_uses_it(accounts, clock):
     assert accounts.session_of(idle, 2 * HOUR) is None
 
 
+def test_a_page_that_keeps_itself_fresh_does_not_keep_its_session(accounts, clock):
+    enter(accounts)
+    secret, _ = accounts.start_session("ada", 12 * HOUR, way="password")
+    clock.now += HOUR
+    assert accounts.session_of(secret, 2 * HOUR, used=False)
+    clock.now += HOUR
+    assert accounts.session_of(secret, 2 * HOUR) is None
+
+
 @pytest.mark.parametrize(
     "end",
     [

@@ -31,6 +31,7 @@ viewer    GET     /policies/{policy}/export
 viewer    GET     /diff
 viewer    GET     /live
 viewer    GET     /lineage
+viewer    GET     /events
 viewer    GET     /runs
 viewer    GET     /runs/{run}
 viewer    GET     /audit
@@ -142,6 +143,7 @@ class Crowd:
 
     def __init__(self, store):
         self.site = visiting(store, posts_per_minute=10**6)
+        self.site.app.state.watch.stop()  # streams end at once
         self.accounts = store.accounts
         for name in (*Role, "disabled", "expired"):
             self.accounts.add(name, Role(name) if name in set(Role) else Role.ADMIN, by="root")
