@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +23,7 @@ from sandbox.close_up import (
     Why,
     Window,
 )
+from sandbox.identity import canonical_json
 from sandbox.report import Curves, Series
 
 MINE, THEIRS = "this policy", "active policy"  # in this order everywhere: it gives the colours
@@ -107,8 +110,14 @@ def close_up_view(details: PolicyDetails, chosen: str = "") -> CloseUpView:
     documents = details.of_kind(Kind.CLOSE_UP)
     if not documents:
         return CloseUpView(problem="No window was looked at closely for this policy.")
+    return _view(canonical_json(dict(documents[-1].document)), chosen)
+
+
+@functools.lru_cache(maxsize=32)
+def _view(text: str, chosen: str) -> CloseUpView:
+    """Documents never change, so neither does what is seen of one."""
     try:
-        record = CloseUp.from_document(documents[-1].document)
+        record = CloseUp.from_document(json.loads(text))
     except CloseUpRefused as refused:
         return CloseUpView(problem=str(refused))
     keys = [window.why.value for window in record.windows]
