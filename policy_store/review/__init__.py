@@ -7,10 +7,12 @@ Reading guide:
 3. `situation`: what a page showed when a decision was made on it; `actions`: the decisions, each
    with a plain sentence of what will happen. Pages and the API have no other way to decide.
 4. `pages_*`: one module of routes for each kind of page; `templates` and `static` are what they
-   show. Everything works without scripts, and nothing is fetched from elsewhere.
+   show. Everything works without scripts, and nothing is fetched from elsewhere. A policy's page
+   is gathered by `policy_view`, from `evidence_view`, `comparison`, `close_up_view`, `provenance`.
 5. `api`: the same under `/api/v1`, as JSON.
 
-Everything is server-rendered and escaped: a policy's source and claim are hostile text.
+Everything is server-rendered and escaped: a policy's source and claim are hostile text, and
+`visible` shows what would hide in them.
 """
 
 from importlib import import_module

@@ -30,8 +30,9 @@ class Span:
 
     @classmethod
     def of_ratios(cls, low: float, mean: float, high: float) -> Span:
-        """From log-ratios, as intervals hold them."""
-        return cls(relative_gain(low), relative_gain(mean), relative_gain(high))
+        """From log-ratios, as intervals hold them; beyond e**50 nobody measures anything."""
+        least, middle, most = (relative_gain(max(min(x, 50.0), -50.0)) for x in (low, mean, high))
+        return cls(least, middle, most)
 
     @property
     def tone(self) -> str:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from sandbox.close_up import CloseUp, Conduct, End, Fate, Request, Series, Tenant, Why, Window
 
-VOID = frozenset({"meta", "link", "input", "br", "img", "hr"})
+VOID = frozenset({"col", "meta", "link", "input", "br", "img", "hr"})
 SERIES = Series((1.0, None, 2.0), (1.5, 2.0, 2.5), (0.0, 0.5, 1.0), (None, 0.5, 0.6), (0, 1, 0),
                 (0.1, None, 0.3), (2, 2, 2))  # fmt: skip
 MINE = Conduct(1.0, tuple(k / 8 for k in range(33)), tuple(k / 80 for k in range(33)), (), 300, 1,

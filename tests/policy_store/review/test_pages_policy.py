@@ -76,6 +76,27 @@ def test_numbers_that_do_not_follow_from_the_windows_are_told(reviewing, store):
     assert "does not follow from the windows" in page.by_id("doubts").text
 
 
+def test_senseless_numbers_are_shown_as_such(reviewing, store):
+    policy = store.propose(SOURCE, name="x", origin=Origin.LLM, author="m", contract_version=1)
+    store.record_verified(policy.digest, by="v")
+    record = measurements(policy.digest)
+    wild = tuple(
+        replace(one, interval=replace(one.interval, low=-1e308, mean=0.0, high=1e308))
+        for one in record.effects
+    )
+    windows = tuple(
+        replace(
+            one, objective={role: 1e-300 * k for k, role in enumerate(one.objective)}, metrics={}
+        )
+        for one in record.windows
+    )
+    empty = replace(record, effects=wild, windows=windows, gates=(), contenders=())
+    store.attach_evidence(policy.digest, empty.document(), by="s")
+    page = read(reviewing.as_("ada").get(f"/policies/{policy.digest}").text)
+    assert "Undecided" in page.by_id("verdict").text
+    assert "No guardrail was tried." in page.by_id("guardrails").text
+
+
 def test_an_active_policy_that_was_not_measured_against_is_told(reviewing, measured, store):
     live, policy = measured(), measured()
     store.approve(live, by="bob", note="fine")
