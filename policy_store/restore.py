@@ -104,6 +104,7 @@ class _Filling:
     progress: Progress
     counts: dict[str, int] = field(default_factory=dict)
     _target: TableClause | None = None
+    _moments: tuple[str, ...] = ()
     _waiting: list[dict[str, object]] = field(default_factory=list)
     _bytes: int = 0
 
@@ -116,9 +117,10 @@ class _Filling:
                 present = self._columns(name) if name in known else frozenset()
                 fits = present.issuperset(columns)
                 self._target = _typed(name, columns) if fits and columns else None
+                self._moments = _moments(self._target)
             if self._target is None or len(columns) != len(values):
                 raise damaged(self.backup.path, f"it has rows of {name[:80]!r} that fit nothing")
-            self._add(self._target, values)
+            self._add(columns, values)
         self._flush()
         expected = {name: count for name, count in self.backup.rows.items() if count}
         if self.counts != expected:
@@ -127,11 +129,11 @@ class _Filling:
     def _columns(self, name: str) -> frozenset[str]:
         return frozenset(one["name"] for one in inspect(self.connection).get_columns(name))
 
-    def _add(self, target: TableClause, values: list[Any]) -> None:
-        row = {}
-        for one, value in zip(target.columns, values, strict=True):
-            moment = isinstance(one.type, UtcDateTime) and isinstance(value, str)
-            row[one.name] = datetime.fromisoformat(value) if moment else value
+    def _add(self, columns: list[str], values: list[Any]) -> None:
+        row = dict(zip(columns, values, strict=True))
+        for name in self._moments:
+            if isinstance(row[name], str):
+                row[name] = datetime.fromisoformat(row[name])
         self._waiting.append(row)
         self._bytes += sum(len(value) for value in values if isinstance(value, str))
         if len(self._waiting) >= ROWS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
@@ -144,6 +146,12 @@ class _Filling:
             self.counts[self._target.name] = self.counts.get(self._target.name, 0) + count
             self.progress(self._target.name, count)
         self._waiting, self._bytes = [], 0
+
+
+def _moments(target: TableClause | None) -> tuple[str, ...]:
+    """The columns that hold times."""
+    columns = () if target is None else target.columns
+    return tuple(one.name for one in columns if isinstance(one.type, UtcDateTime))
 
 
 def _typed(name: str, columns: list[str]) -> TableClause:
