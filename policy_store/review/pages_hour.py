@@ -67,7 +67,8 @@ def show(request: Request, site: Here, visitor: Viewer, policy: str) -> Response
         can=hours is not None, may=visitor.may(Role.REVIEWER), most=MOST_REQUESTS,
     )  # fmt: skip
     if progress is not None and progress.goes_on:
-        shown.headers["Refresh"] = str(REFRESH_S)
+        # to an address without what was said before: that is over
+        shown.headers["Refresh"] = f"{REFRESH_S}; url={request.url.path}"
     return shown
 
 
