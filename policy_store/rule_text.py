@@ -237,33 +237,52 @@ def _shown(value: object) -> str:
 
 def sentence_of(rule: Rule) -> str:
     """The rule in plain English, every condition in it."""
-    does = {
-        Action.APPROVE: "Approves a policy, without starting it,",
-        Action.SHADOW: "Approves a policy and starts it as the shadow",
-        Action.CANARY: f"Approves a policy and starts it as the canary with "
-        f"{100 * (rule.weight or 0.0):g} % of traffic",
-    }[rule.action]
+    writers = _listed([_WRITERS[one] for one in rule.origins], "or")
+    units = "sealed unit" if rule.sealed_units == 1 else "sealed units"
     missing = f" ({', '.join(rule.may_be_missing)} may be missing)" if rule.may_be_missing else ""
-    first, last = rule.hours or (0, 24)
-    when = "on any day" if rule.weekdays == WEEKDAYS else f"on {_listed(rule.weekdays)}"
-    at = "at any hour" if rule.hours is None else f"from {first}:00 until {last}:00 UTC"
-    place = (
-        ""
-        if rule.action is Action.APPROVE
-        else f", {'also' if rule.replace else 'only'} when another policy "
-        f"{'is in' if rule.replace else 'is not in'} that place"
-    )
-    times = f"at most {rule.most_a_day} {'time' if rule.most_a_day == 1 else 'times'} in 24 hours"
     return (
-        f"{does} when the interval of its gain begins at {rule.gain_active:g} % or more against "
-        f"the active policy and at {rule.gain_human:g} % or more against the best that people "
-        f"wrote, its verdict is improved, no gate failed or was left out{missing}, "
-        f"{_may_change(rule)}, it is by {_listed([_WRITERS[one] for one in rule.origins], 'or')}, "
-        f"and it was proved on {rule.sealed_units} sealed units or more at most "
-        f"{rule.evidence_hours:g} h ago; {when}, {at}, {times}{place}."
+        f"{_does(rule)} when the interval of its gain begins at {rule.gain_active:g} % or more "
+        f"against the active policy and at {rule.gain_human:g} % or more against the best that "
+        f"people wrote, on {rule.sealed_units} {units} or more, measured at most "
+        f"{rule.evidence_hours:g} h ago. Its verdict has to be improved, and no gate failed or "
+        f"left out{missing}; it has to be by {writers}, and {_may_change(rule)}. {_when(rule)}."
     )
 
 
+def _does(rule: Rule) -> str:
+    if rule.action is Action.APPROVE:
+        return "Approves a policy, without starting it,"
+    if rule.action is Action.SHADOW:
+        return "Approves a policy and starts it as the shadow"
+    share = f"{100 * (rule.weight or 0.0):g} % of traffic"
+    return f"Approves a policy and starts it as the canary with {share}"
+
+
+def _when(rule: Rule) -> str:
+    """Days, hours, how often, and beside what."""
+    first, last = rule.hours or (0, 24)
+    hours = "at any hour" if rule.hours is None else f"from {first}:00 until {last}:00 UTC"
+    times = f"at most {'once' if rule.most_a_day == 1 else f'{rule.most_a_day} times'} in 24 hours"
+    said = f"{_days(rule.weekdays)} {hours}, {times}"
+    if rule.action is Action.APPROVE:
+        return said
+    place = rule.action.value
+    if rule.replace:
+        return f"{said}, and in place of another {place} where there is one"
+    return f"{said}, and only while there is no other {place}"
+
+
+def _days(days: Sequence[str]) -> str:
+    if len(days) == len(WEEKDAYS):
+        return "On any day"
+    names = [_DAYS[WEEKDAYS.index(day)] for day in days]
+    first = WEEKDAYS.index(days[0])
+    if len(days) > 2 and tuple(days) == WEEKDAYS[first : first + len(days)]:
+        return f"{names[0]} to {names[-1]}"
+    return f"On {_listed(names)}"
+
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _WRITERS = {
     Origin.LIBRARY: "the library", Origin.MUTATOR: "the mutator", Origin.LLM: "a model",
     Origin.PERSON: "a person",
@@ -272,10 +291,10 @@ _WRITERS = {
 
 def _may_change(rule: Rule) -> str:
     if rule.touches == ANYTHING:
-        return "whatever it changes"
+        return "it may change anything"
     if rule.touches == CONSTANTS:
-        return "it changes nothing but constants"
-    return f"it changes nothing but {_listed(rule.touches)}"
+        return "to change nothing but constants"
+    return f"to change nothing but {_listed(rule.touches)}"
 
 
 def _listed(words: Sequence[str], last: str = "and") -> str:

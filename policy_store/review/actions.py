@@ -1,7 +1,7 @@
 """The decisions of the review page: who may take each, when, and what will happen then.
 
-One table for pages and the API; rules decide in `rule_application`. Each decision names what it was made on, and the
-store refuses it when that has changed.
+One table for pages and the API; rules decide in `rule_application`. Each decision names what it
+was made on, and the store refuses it when that has changed.
 """
 
 from __future__ import annotations

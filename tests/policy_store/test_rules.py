@@ -27,8 +27,19 @@ def test_the_example_is_a_rule_and_its_sentence_says_all_of_it():
     said = sentence_of(rule)
     for words in ("5 % of traffic", "3 % or more against the active", "0.5 % or more", "8 sealed",
                   "24 h ago", "nothing but constants", "the mutator or a model", "8:00 until 17:00",
-                  "mon, tue, wed, thu and fri", "4 times in 24 hours"):  # fmt: skip
+                  "Monday to Friday", "4 times in 24 hours",
+                  "no other canary"):  # fmt: skip
         assert words in said, words
+
+
+def test_the_sentence_says_what_else_a_rule_may_say():
+    text = RULE.replace('"anything"', '["route", "tune"]').replace("= 2", "= 1")
+    said = sentence_of(read_rule(text + 'weekdays = ["sun", "mon"]\norigins = ["person"]\n' + GAIN))
+    for words in ("without starting it", "nothing but route and tune", "by a person",
+                  "On Monday and Sunday at any hour, at most once", "0 % or more"):  # fmt: skip
+        assert words in said, said
+    shadow = RULE.replace('"approve"', '"shadow"') + "replace = true\n" + GAIN
+    assert "in place of another shadow" in sentence_of(read_rule(shadow))
 
 
 def test_what_a_rule_does_not_say_is_the_cautious_choice():
