@@ -21,7 +21,7 @@ def proposed(home, policy_file):
         source = verify(text or policy_file.read_text(), name)
         with open_store() as store:
             version = store.propose(
-                source.canonical, name=name, origin=Origin.PERSON, author="ada",
+                source.canonical, name=name, origin=Origin.PERSON, author="eve",
                 contract_version=1, parameters=source.parameters(), claim=source.claim)
             store.record_verified(version.digest, by="verifier")
             if evaluated:
