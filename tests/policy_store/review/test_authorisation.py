@@ -39,6 +39,7 @@ viewer    GET     /audit/verify
 viewer    GET     /audit/export
 viewer    GET     /audit/{sequence}
 viewer    GET     /policies/{policy}/last-hour
+viewer    GET     /policies/{policy}/explore
 reviewer  POST    /policies/{policy}/last-hour
 reviewer  POST    /policies/{policy}/{verb}
 reviewer  POST    /roll-back
