@@ -93,6 +93,45 @@ def test_law_10_an_inserted_entry_is_found(store, unguarded):
     assert store.audit.verify().first_bad == 10
 
 
+def test_law_10_an_emptied_log_is_found(store, unguarded):
+    unguarded.execute("DELETE FROM audit")
+    assert store.audit.verify().first_bad == 1
+
+
+@pytest.mark.parametrize("sequences", [(4, 5), (1, 9), (8, 9)])
+def test_law_10_exchanged_contents_are_found(store, unguarded, sequences):
+    where = "SELECT {} FROM audit WHERE sequence = ?"
+    names = "at, actor, action, subject, deployment, note, details"
+    rows = [unguarded.execute(where.format(names), (one,)).fetchone() for one in sequences]
+    put = ", ".join(f"{name} = ?" for name in names.split(", "))
+    for row, sequence in zip(rows, reversed(sequences), strict=True):
+        unguarded.execute(f"UPDATE audit SET {put} WHERE sequence = ?", (*row, sequence))
+    assert store.audit.verify().first_bad == sequences[0]
+
+
+@pytest.mark.parametrize("after", [1, 4, 8])
+def test_law_10_an_entry_forged_into_the_middle_is_found(store, unguarded, after):
+    query = "SELECT {} FROM audit WHERE sequence = ?"
+    for sequence in range(9, after, -1):
+        move = "UPDATE audit SET sequence = ? WHERE sequence = ?"
+        unguarded.execute(move, (sequence + 1, sequence))
+    (previous,) = unguarded.execute(query.format("hash"), (after,)).fetchone()
+    fields = (after + 1, "2031-01-01T00:00:00.000000+00:00", "eve", "approved", "f" * 64, None,
+              "good", "{}", previous)  # fmt: skip
+    marks = ", ".join("?" * 10)
+    unguarded.execute(f"INSERT INTO audit VALUES ({marks})", (*fields, entry_hash(*fields)))
+    verdict = store.audit.verify()
+    # The forged one follows from the one before it; the one after it shows that it does not belong.
+    assert (verdict.intact, verdict.first_bad) == (False, after + 2)
+
+
+@pytest.mark.parametrize("column", ["sequence", "hash"])
+def test_law_10_a_changed_head_is_found(store, unguarded, column):
+    value = 8 if column == "sequence" else "f" * 64
+    unguarded.execute(f"UPDATE audit_head SET {column} = ?", (value,))
+    assert store.audit.verify().first_bad == 10
+
+
 def test_law_10_a_lost_head_is_found(store, unguarded):
     unguarded.execute("DELETE FROM audit_head")
     assert not store.audit.verify().intact
