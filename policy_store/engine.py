@@ -8,7 +8,7 @@ has gone, and not for a process that was stopped while it held the lock.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,12 @@ def store_url(url_or_path: str | os.PathLike[str]) -> URL:
     return url
 
 
+def _make_private(path: str) -> None:
+    """A new file is its owner's alone: it holds password hashes. What is there stays as it is."""
+    with suppress(OSError):  # the driver says it better
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     # The driver's own BEGIN comes too late for BEGIN IMMEDIATE, so it is switched off.
     connection.isolation_level = None
@@ -108,6 +114,7 @@ def make_engine(url: URL) -> Engine:
             "PostgreSQL with `pip install 'evolver[postgres]'`, or give a file path."
         ) from error
     if engine.dialect.name == "sqlite":
+        event.listen(engine, "do_connect", lambda *_: _make_private(str(url.database)))
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -112,3 +112,10 @@ def test_readers_go_on_while_a_decision_is_open(store, proposed):
     digest = proposed()
     with store._database.deciding():
         assert store.resolve(digest[:6]) == digest
+
+
+def test_a_new_file_is_its_owners_alone_with_all_beside_it(tmp_path):
+    with PolicyStore.open(tmp_path / "store.db") as store:
+        store.runs.start_run("evolve", {})
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("store.db", "store.db-wal", "store.db-shm"), 0o600)
