@@ -141,7 +141,7 @@ def make_live(house, store, text, after):
     ).digest  # fmt: skip
     store.record_verified(digest, by="verifier")
     store.attach_evidence(digest, {"gain": 0.1}, by="simulator")
-    store.approve(digest, by="ada", note="good")
+    store.approve(digest, by="ben", note="good")
     store.activate(digest, after, by="ada", note="live")
     publish(store, house.home, signing_key(house.home, Screen(), "ada"))
 
