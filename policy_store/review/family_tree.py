@@ -91,4 +91,5 @@ def _line(parent: tuple[float, float], child: tuple[float, float]) -> str:
     x0, y0 = parent[0] + WIDTH, parent[1] + HEIGHT / 2
     x1, y1 = child[0], child[1] + HEIGHT / 2
     bend = max(abs(x1 - x0) / 2, ACROSS / 2)
-    return f"M{x0:g} {y0:g}C{x0 + bend:g} {y0:g} {x1 - bend:g} {y1:g} {x1:g} {y1:g}"
+    bow = HEIGHT if x1 - x0 > ACROSS else 0  # a line over a generation goes under its boxes
+    return f"M{x0:g} {y0:g}C{x0 + bend:g} {y0 + bow:g} {x1 - bend:g} {y1 + bow:g} {x1:g} {y1:g}"

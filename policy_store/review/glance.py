@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+
+from markupsafe import Markup
 
 from policy_store.gates import measured
 from policy_store.records import PolicyVersion
+from policy_store.review.charts import Scale, Span
+from policy_store.review.evidence_verdict import span_of, verdict_of
 from policy_store.store import PolicyStore
 from sandbox.evidence import Effect, Evidence, GateStatus, Role
-from sandbox.stats import relative_gain
 
 RIVALS = (Role.ACTIVE, Role.BEST_HUMAN)  # whose comparison says most, best first
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """An effect on sealed windows; shares, 0.05 for 5 % less time than the rival."""
-
-    against: str
-    metric: str
-    mean: float
-    low: float
-    high: float
-    windows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,43 +24,28 @@ class Glance:
 
     Attributes:
         measured_at: when its evidence came; when it was proposed, where there is none.
-        outcome: verdict in one word; empty without evidence that can be read.
-        gain: None where nothing was compared on sealed windows.
+        verdict: "better", "undecided" or "worse", as the policy's page says; empty without
+            evidence that can be read.
+        gain: on sealed windows; None where nothing was compared there.
+        against: whose gain it is.
+        bar: the gain on the scale that all lines of the list share.
         failed: names of gates.
     """
 
     version: PolicyVersion
     measured_at: datetime
-    outcome: str = ""
-    gain: Gain | None = None
+    verdict: str = ""
+    gain: Span | None = None
+    against: str = ""
+    bar: Markup = Markup()  # noqa: RUF009 - it does not change
     failed: tuple[str, ...] = ()
 
 
 def glances(store: PolicyStore, versions: Sequence[PolicyVersion]) -> tuple[Glance, ...]:
     """The latest evidence of each version in short, in their order."""
-    return tuple(_glance(store, version) for version in versions)
-
-
-def reach(lines: Iterable[Glance]) -> float:
-    """The largest gain or loss that any interval of a list holds: one scale for all its bars."""
-    ends = [abs(x) for line in lines if line.gain for x in (line.gain.low, line.gain.high)]
-    return min(max((0.05, *ends)), 1.0)
-
-
-def gain_of(evidence: Evidence) -> Gain | None:
-    """The effect on sealed windows that says most."""
-    sealed = [effect for effect in evidence.effects if effect.sealed]
-    ranked = sorted(sealed, key=_rank)
-    if not ranked:
-        return None
-    first, interval = ranked[0], ranked[0].interval
-    mean, low, high = map(relative_gain, (interval.mean, interval.low, interval.high))
-    against = first.against.value.replace("_", " ")
-    return Gain(against, first.metric, mean, low, high, interval.windows)
-
-
-def _rank(effect: Effect) -> int:
-    return RIVALS.index(effect.against) if effect.against in RIVALS else len(RIVALS)
+    lines = [_glance(store, version) for version in versions]
+    scale = Scale.around(line.gain for line in lines if line.gain)
+    return tuple(replace(line, bar=scale.bar(line.gain)) if line.gain else line for line in lines)
 
 
 def _glance(store: PolicyStore, version: PolicyVersion) -> Glance:
@@ -79,7 +55,22 @@ def _glance(store: PolicyStore, version: PolicyVersion) -> Glance:
     evidence = measured(records[-1])
     if evidence is None:
         return Glance(version, records[-1].attached_at)
-    failed = tuple(gate.name for gate in evidence.gates if gate.status is GateStatus.FAIL)
+    effect = _telling(evidence)
     return Glance(
-        version, records[-1].attached_at, evidence.outcome.value, gain_of(evidence), failed
+        version,
+        records[-1].attached_at,
+        verdict=verdict_of(evidence).word,
+        gain=span_of(effect) if effect else None,
+        against=effect.against.value.replace("_", " ") if effect else "",
+        failed=tuple(gate.name for gate in evidence.gates if gate.status is GateStatus.FAIL),
     )
+
+
+def _telling(evidence: Evidence) -> Effect | None:
+    """The effect on sealed windows that says most."""
+    sealed = [effect for effect in evidence.effects if effect.sealed]
+    return min(sealed, key=_rank, default=None)
+
+
+def _rank(effect: Effect) -> int:
+    return RIVALS.index(effect.against) if effect.against in RIVALS else len(RIVALS)

@@ -12,7 +12,7 @@ from policy_store.errors import InvalidInput
 from policy_store.lifecycle import State
 from policy_store.records import Origin, PolicyVersion
 from policy_store.review.access import Viewer
-from policy_store.review.glance import glances, reach
+from policy_store.review.glance import glances
 from policy_store.review.rendering import other_page, page
 from policy_store.review.site import Here
 
@@ -42,7 +42,7 @@ def queue(
     left_at, cookie = _looked(request.cookies.get(LOOKED, ""))
     answer = page(
         request, "queue.html", visitor,
-        lines=lines, reach=reach(lines), state=state, counts=site.store.count_by_state(),
+        lines=lines, state=state, counts=site.store.count_by_state(),
         states=(State.EVALUATED, *AFTER_A_DECISION), left_at=left_at,
         fresh=sum(line.measured_at.timestamp() > left_at for line in lines) if left_at else 0,
         more=_more(request, versions, QUEUE_PAGE),

@@ -12,9 +12,8 @@ def test_the_queue_says_what_each_policy_is_worth(reviewing, measured):
     first, second = measured(), measured(Outcome.NO_CHANGE)
     html = browser.get("/").text
     assert html.index(second) < html.index(first)
-    assert "improved" in html
-    assert "no change" in html
-    assert "interval +6.4 to +10.1" in html
+    assert html.count("</span>better<") == html.count("</span>undecided<") == 1
+    assert "+8.3 %, from +6.4 % to +10.1 %" in html
     assert "<title>(2) Queue" in html
 
 
