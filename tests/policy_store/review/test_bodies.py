@@ -3,12 +3,10 @@
 import asyncio
 import http.client
 import socket
-import threading
-import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
-import uvicorn
+from serving import served
 
 from policy_store.records import Role
 from policy_store.review import create_app
@@ -16,24 +14,6 @@ from policy_store.review.access import Scope, Visitor
 from policy_store.review.bodies import MAX_BODY_BYTES, MAX_JSON_DEPTH, Bounds
 
 POLICIES = "/api/v1/policies"
-
-
-@contextmanager
-def served(app):
-    """A real server on loopback; yields its port."""
-    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    listening = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield listening.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-        listening.close()
 
 
 @pytest.fixture
