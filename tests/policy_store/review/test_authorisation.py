@@ -16,6 +16,8 @@ from policy_store.records import Role, Scope
 ROUTES = """
 open      GET     /sign-in
 open      POST    /sign-in
+open      GET     /sign-in/provider
+open      GET     /sign-in/provider/back
 open      GET     /welcome/{secret}
 open      POST    /welcome/{secret}
 open      GET     /link/{secret}
