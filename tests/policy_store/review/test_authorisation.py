@@ -40,6 +40,7 @@ viewer    GET     /audit
 viewer    GET     /audit/verify
 viewer    GET     /audit/export
 viewer    GET     /audit/{sequence}
+viewer    GET     /policies/{policy}/explore
 viewer    GET     /policies/{policy}/last-hour
 viewer    GET     /policies/{policy}/explore
 reviewer  POST    /policies/{policy}/last-hour
