@@ -150,12 +150,13 @@ def _existing(path: Path) -> Path:
 
 
 def _store() -> Iterator[Finding]:
-    from evolver.cli.policies import has_store, open_store, store_path
+    from evolver.cli.policies import has_store, open_store, store_place
     from policy_store.errors import StoreError
     from policy_store.schema import HEAD
 
     if not has_store():
-        yield Finding("store", Health.OK, f"none yet; {store_path()} is made when needed")
+        yield Finding("store", Health.OK, f"none yet; {store_place()} is made when needed, or "
+                      "EVOLVER_STORE names a PostgreSQL database")  # fmt: skip
         return
     try:
         with open_store() as store:

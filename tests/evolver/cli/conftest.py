@@ -42,6 +42,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("USER", "ada")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("EVOLVER_STORE", raising=False)
     return folder
 
 
