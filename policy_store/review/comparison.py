@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -133,8 +134,6 @@ def sentence_of(old: str, new: str, old_parameters: str, new_parameters: str) ->
 
 @functools.lru_cache(maxsize=256)
 def _change(old: str, new: str, old_parameters: str, new_parameters: str) -> Change | None:
-    import json
-
     try:
         return changes(old, new, json.loads(old_parameters), json.loads(new_parameters))
     except SandboxError:

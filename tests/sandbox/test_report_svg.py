@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -65,3 +66,20 @@ def test_a_terminal_tells_two_series_apart_without_colours():
     assert "┏" in text
     assert "── a" in text
     assert "━━ b" in text
+
+
+def test_the_other_axis_has_the_unit_that_is_asked_for():
+    svg = figure_of(Curves("times", "seconds", (Series("a", ((0.0, 1.0), (5.0, 2.5))),), unit="s"))
+    assert ">2.5 s<" in svg
+    assert "%" not in svg
+    assert 'data-unit="s"' in svg
+
+
+def test_values_at_the_ends_never_stand_over_one_another():
+    lines = [Series(f"{k}", ((0.0, 0.0), (5.0, 0.5 + k / 1000))) for k in range(4)]
+    twins = [Series("x", ((0.0, 0.0), (5.0, 1.0))), Series("y", ((0.0, 0.0), (4.9, 1.0)))]
+    svg = figure_of(Curves("ends", "n", (*lines, *twins)))
+    ends = re.findall(r'y="([0-9.]+)" text-anchor="start" class="value"', svg)
+    heights = sorted(map(float, ends))
+    assert all(after - before >= 12.9 for before, after in pairwise(heights))
+    assert svg.count(">100.0%<") == 1
