@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from policy_store import audit
 from policy_store.engine import Database
 from policy_store.errors import InvalidInput, LastAdmin, UnknownAccount
-from policy_store.people import Account, account_name, likeness
+from policy_store.people import Account, account_name, could_be_name, likeness
 from policy_store.records import Role
 from policy_store.tables import AccountRow, SessionRow
 
@@ -28,7 +28,7 @@ def find(session: Session, name: str) -> AccountRow:
     Raises:
         UnknownAccount: nobody has that name.
     """
-    row = session.get(AccountRow, name)
+    row = session.get(AccountRow, name) if could_be_name(name) else None
     if row is None:
         raise UnknownAccount(f"Nobody here is called {name[:80]!r}: look at the list of people.")
     return row

@@ -17,7 +17,7 @@ from policy_store.engine import Database
 from policy_store.errors import SignInRefused
 from policy_store.links import Links
 from policy_store.passwords import check_password, hashed, matches, outdated
-from policy_store.people import Account
+from policy_store.people import Account, could_be_name
 from policy_store.records import Role
 from policy_store.sessions import Sessions
 from policy_store.tables import AccountRow, LinkRow
@@ -54,7 +54,12 @@ class Accounts(Sessions, Links, Tokens):
             return record(find(session, name))
 
     def of_identity(self, identity: str) -> Account | None:
-        """Who an identity provider means by `issuer|subject`."""
+        """Who an identity provider means by `issuer|subject`.
+
+        Raises:
+            InvalidInput: that is no identity.
+        """
+        checked_identity(identity)
         with self._database.reading() as session:
             row = session.scalars(select(AccountRow).where(AccountRow.identity == identity)).first()
             return None if row is None else record(row)
@@ -130,7 +135,7 @@ class Accounts(Sessions, Links, Tokens):
             SignInRefused: nobody, or they are kept out; it says no more and takes as long.
         """
         with self._database.reading() as session:
-            row = session.get(AccountRow, name)
+            row = session.get(AccountRow, name) if could_be_name(name) else None
             kept = None if row is None or row.disabled else row.password
             account = None if row is None else record(row)
         if not matches(password, kept) or kept is None or account is None:

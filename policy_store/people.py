@@ -110,6 +110,11 @@ def account_name(name: str) -> str:
     return plain
 
 
+def could_be_name(text: str) -> bool:
+    """Whether to look for an account of that name at all: databases refuse some signs."""
+    return 0 < len(text) <= MAX_ACCOUNT_CHARS and text.isprintable()
+
+
 def likeness(name: str) -> str:
     """A name as eyes read it: two accounts with the same one could pass for each other."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -7,6 +7,7 @@ from sqlalchemy import delete, select, update
 
 from policy_store.account_rows import Told, end_sessions, find, record
 from policy_store.errors import SignInRefused, StoreUnavailable
+from policy_store.intake import DIGEST
 from policy_store.people import Account, SignedIn, digest_of, new_secret
 from policy_store.tables import AccountRow, SessionRow
 
@@ -81,6 +82,8 @@ class Sessions(Told):
 
     def end_session(self, name: str, digest: str) -> None:
         """End one session of somebody; one that has ended already stays so."""
+        if not DIGEST.fullmatch(digest):
+            return
         mine = (SessionRow.digest == digest) & (SessionRow.account == name)
         with self._database.appending() as connection:
             connection.execute(delete(SessionRow).where(mine))

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 
 from policy_store.account_rows import Told, find, record
 from policy_store.errors import InvalidInput, SignInRefused, StoreUnavailable
-from policy_store.intake import plain_name
+from policy_store.intake import DIGEST, plain_name
 from policy_store.people import Account, Token, digest_of, new_secret
 from policy_store.records import SCOPES, Scope
 from policy_store.sessions import SEEN_EVERY
@@ -88,7 +88,7 @@ class Tokens(Told):
             InvalidInput: there is no such token, or it is somebody else's.
         """
         with self._database.deciding() as session:
-            row = session.get(TokenRow, digest)
+            row = session.get(TokenRow, digest) if DIGEST.fullmatch(digest) else None
             if row is None or account not in (None, row.account):
                 raise InvalidInput("There is no such token: look at the list again.")
             if row.revoked_at is None:

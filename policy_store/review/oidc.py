@@ -240,7 +240,10 @@ def account_of(claims: Mapping[str, Any], trust: Trust, accounts: Accounts) -> A
     """
     identity, by = f"{trust.issuer}|{claims['sub']}", f"oidc:{urlsplit(trust.issuer).hostname}"
     role = _role(claims, trust)
-    account = accounts.of_identity(identity)
+    try:
+        account = accounts.of_identity(identity)
+    except InvalidInput as error:
+        raise SignInRefused(f"{error} Ask an admin.") from None
     if account is None:
         account = _introduced(claims, trust, accounts, identity, role, by)
     if account.disabled:
