@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -62,6 +63,12 @@ class WithoutSecrets(logging.Filter):
         return True
 
 
+def is_failure(record: logging.LogRecord) -> bool:
+    """Whether the server tells of more than that it cut streams off at its end."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, CancelledError) and not record.getMessage().startswith("Cancel ")
+
+
 def _log_to_stderr(quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -69,5 +76,5 @@ def _log_to_stderr(quiet: bool) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING if quiet else level)
-    access = logging.getLogger("uvicorn.access")
-    access.filters = [WithoutSecrets()]
+    logging.getLogger("uvicorn.access").filters = [WithoutSecrets()]
+    logging.getLogger("uvicorn.error").filters = [is_failure]

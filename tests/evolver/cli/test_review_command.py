@@ -71,24 +71,44 @@ def test_from_the_first_link_to_sigterm(reviewed, home):
     assert (status, browser.ask(link, fields)[0]) == (200, 303)
     assert (browser.ask("/")[0], browser.ask(link)[0]) == (200, 410)
     assert stat.S_IMODE((home / "review.secret").stat().st_mode) == 0o600
-    stream = open_stream(base, browser)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
-    stream.close()
     assert process.returncode == 0
     assert "GET /welcome/..." in said
     assert urlsplit(link).path.rpartition("/")[2] not in said
     assert "Traceback" not in said
 
 
-def open_stream(base, browser):
-    """Somebody who listens and never goes away."""
-    host = urlsplit(base).netloc
-    stream = socket.create_connection(host.split(":"))
-    cookie = "; ".join(f"{k}={v}" for k, v in browser.cookies.items())
-    stream.sendall(f"GET /events HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n".encode())
-    stream.recv(1)
-    return stream
+STREAMING = """
+import asyncio, socket, sys
+from starlette.responses import StreamingResponse
+from evolver.cli.review_server import serve
+
+async def forever():
+    while True:
+        yield b"data: more"
+        await asyncio.sleep(0.05)
+
+async def app(scope, receive, send):
+    await StreamingResponse(forever())(scope, receive, send)
+
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+serve(app, listening, quiet=True)
+"""
+
+
+def test_who_still_listens_to_a_stream_does_not_keep_it_from_ending():
+    process = subprocess.Popen(
+        [sys.executable, "-c", STREAMING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    port = int(process.stdout.readline())
+    with socket.create_connection(("127.0.0.1", port)) as stream:
+        stream.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stream.recv(1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")
 
 
 def test_a_busy_port_is_one_sentence(evolver):
