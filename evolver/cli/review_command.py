@@ -23,7 +23,7 @@ from sandbox.home import home
 if TYPE_CHECKING:
     import socket
 
-    from evolver.cli.review_site import Ways
+    from evolver.cli.review_ways import Ways
     from policy_store.review.last_hours import Recent
     from policy_store.review.settings import Settings
     from policy_store.store import PolicyStore
@@ -113,7 +113,8 @@ def review(
     screen = screen_of(context, quiet)
     if context.invoked_subcommand is not None:
         return
-    from evolver.cli.review_site import Ways, recent_requests, trust_in
+    from evolver.cli.review_site import recent_requests
+    from evolver.cli.review_ways import Ways, trust_in
 
     recent = recent_requests(requests, cluster)
     snapshot_path(home(), deployment)
@@ -137,7 +138,8 @@ def _run(
     recent: Callable[[], Recent | None] | None,
 ) -> None:
     from evolver.cli.review_server import serve
-    from evolver.cli.review_site import page_secret, publish_first, site_of
+    from evolver.cli.review_site import publish_first, site_of
+    from evolver.cli.review_ways import page_secret
     from policy_store.review.app import create_app
     from policy_store.review.settings import Settings
 

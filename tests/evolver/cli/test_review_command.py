@@ -165,7 +165,8 @@ def test_the_page_writes_the_snapshot_and_tells_runs(home, screen_and_site):
 
 @pytest.fixture
 def screen_and_site(home):
-    from evolver.cli.review_site import Ways, page_secret, site_of
+    from evolver.cli.review_site import site_of
+    from evolver.cli.review_ways import Ways, page_secret
     from evolver.cli.screen import Screen
     from policy_store.review.settings import Settings
 
