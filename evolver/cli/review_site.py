@@ -80,7 +80,12 @@ def _publisher(
     key = signing_key(home, screen, user_name())
 
     def write() -> None:
-        publish_changes(store, home, key, deployment)
+        from policy_store.errors import SnapshotStale
+
+        try:
+            publish_changes(store, home, key, deployment)
+        except SnapshotStale:  # somebody decided and wrote between our reading and our writing
+            publish_changes(store, home, key, deployment)
 
     return write
 
