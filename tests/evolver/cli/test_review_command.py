@@ -80,7 +80,8 @@ def test_from_the_first_link_to_sigterm(reviewed, home):
 
 
 STREAMING = """
-import asyncio, socket, sys
+import asyncio, socket
+from types import SimpleNamespace
 from starlette.responses import StreamingResponse
 from evolver.cli.review_server import serve
 
@@ -89,12 +90,15 @@ async def forever():
         yield b"data: more"
         await asyncio.sleep(0.05)
 
-async def app(scope, receive, send):
-    await StreamingResponse(forever())(scope, receive, send)
+class App:
+    state = SimpleNamespace(watch=SimpleNamespace(stop=lambda: None))
+
+    async def __call__(self, scope, receive, send):
+        await StreamingResponse(forever())(scope, receive, send)
 
 listening = socket.create_server(("127.0.0.1", 0))
 print(listening.getsockname()[1], flush=True)
-serve(app, listening, quiet=True)
+serve(App(), listening, quiet=True)
 """
 
 
