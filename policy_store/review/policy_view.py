@@ -52,7 +52,8 @@ class PolicyView:
         evidence: the latest, None when there is none that this version can read.
         unreadable: why not, as a sentence; empty when it can be read or there is none.
         comparison: None with a sentence in `no_comparison`.
-        source: lines of HTML.
+        source: lines of HTML; `cut` more are left out.
+        names: of those policies named here that are in the store, by digest.
     """
 
     details: PolicyDetails
@@ -68,14 +69,7 @@ class PolicyView:
     history: tuple[AuditEntry, ...]
     source: tuple[Markup, ...]
     cut: int
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """Names of the policies that are known here, by digest."""
-        version = self.details.version
-        old = self.comparison.old if self.comparison else None
-        other = {old.digest: old.title} if old and old.digest else {}
-        return {**other, version.digest: version.name}
+    names: Mapping[str, str]
 
 
 def policy_view(
@@ -91,6 +85,7 @@ def policy_view(
     history = store.history(version.digest)
     evidence, unreadable = _evidence(details, active)
     comparison, problem = _comparison(store, details, active, provenance, view)
+    close_up = close_up_view(details, view.window)
     lines = lines_of(details.source.text)
     return PolicyView(
         details=details,
@@ -100,12 +95,13 @@ def policy_view(
         comparison=comparison,
         no_comparison=problem,
         parent=has_parent(details, provenance),
-        close_up=close_up_view(details, view.window),
+        close_up=close_up,
         provenance=provenance,
         track=tuple(_track(version.state, history)),
         history=history,
         source=tuple(html_of(line) for line in lines[:MOST_LINES]),
         cut=max(len(lines) - MOST_LINES, 0),
+        names=_names(store, details, evidence, close_up, history),
     )
 
 
@@ -115,6 +111,22 @@ def chosen(details: PolicyDetails, active: str | None, store: PolicyStore, view:
         return view
     against = usual(details, active, provenance_of(store.runs, details.version))
     return View(against, view.layout, view.bare, view.window)
+
+
+def _names(
+    store: PolicyStore,
+    details: PolicyDetails,
+    evidence: EvidenceView | None,
+    close_up: CloseUpView,
+    history: Sequence[AuditEntry],
+) -> Mapping[str, str]:
+    contenders = evidence.evidence.contenders if evidence else ()
+    replaced = (entry.details.get("replaces") for entry in history)
+    named = {
+        details.version.digest, close_up.active, *details.version.parents,
+        *(one.digest for one in contenders), *(one for one in replaced if isinstance(one, str)),
+    }  # fmt: skip
+    return {digest: one.name for digest, one in store.find_policies(named).items()}
 
 
 def _evidence(details: PolicyDetails, active: str | None) -> tuple[EvidenceView | None, str]:
