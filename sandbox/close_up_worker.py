@@ -22,13 +22,14 @@ from sandbox.outcome_bytes import outcome_length, outcome_to_bytes
 from sandbox.replay import default_policy
 from sandbox.scenario import Scenario, score
 from sandbox.scores import Candidate, WindowScore
-from sandbox.scoring import ServingScoring, asked_of, policy_of
+from sandbox.scoring import Question, ServingScoring, asked_of, policy_of
 from sandbox.simulation import Outcome, simulate
 from sandbox.worker import WorkerPool
 from sandbox.worker_lockdown import Limits
 from sandbox.worker_process import Role
 
 DEADLINE_S = 30.0
+INTERPRETED_REQUESTS, INTERPRETING_S = 5000, 2.0  # then machine code is made after all
 _SIDES = ("candidate", "active policy")
 _COLUMNS = 3  # reconfigurations, instances, KV use
 _GLANCE_BYTES = 8 * _COLUMNS * (BINS + 1)
@@ -100,6 +101,14 @@ class CloseUpScoring(ServingScoring):
     def __init__(self, scenarios: Sequence[Scenario]) -> None:
         super().__init__(scenarios)
         self.last: Sequence[Seen] = ()
+
+    def question(self, candidate: Candidate, windows: Sequence[str]) -> Question:
+        """As for scores; few requests are interpreted, since each policy is asked once."""
+        asked = super().question(candidate, windows)
+        requests = sum(len(self.scenario(name).trace) for name in windows)
+        if requests > INTERPRETED_REQUESTS:
+            return asked
+        return Question(asked.message, needs_code=False, patience_s=INTERPRETING_S)
 
     def roles(self, limits: Limits) -> Mapping[str, Role]:
         """As for scores; the answer is longer."""
