@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from markupsafe import Markup
 
 from policy_store.gates import measured
-from policy_store.records import PolicyVersion
+from policy_store.records import EvidenceRecord, PolicyVersion
 from policy_store.review.charts import Scale, Span
 from policy_store.review.evidence_verdict import span_of, verdict_of
 from policy_store.store import PolicyStore
@@ -19,46 +20,71 @@ RIVALS = (Role.ACTIVE, Role.BEST_HUMAN)  # whose comparison says most, best firs
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a record of evidence says.
+
+    Attributes:
+        verdict: "better", "undecided" or "worse", as the policy's page says; empty without
+            evidence that can be read.
+        gain: on sealed windows; None where nothing was compared there.
+        against: whose gain it is.
+        failed: names of gates.
+    """
+
+    verdict: str = ""
+    gain: Span | None = None
+    against: str = ""
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Glance:
     """One line of a list.
 
     Attributes:
         measured_at: when its evidence came; when it was proposed, where there is none.
-        verdict: "better", "undecided" or "worse", as the policy's page says; empty without
-            evidence that can be read.
-        gain: on sealed windows; None where nothing was compared there.
-        against: whose gain it is.
-        bar: the gain on the scale that all lines of the list share.
-        failed: names of gates.
+        bar: the gain on the scale that all lines of the list share; empty without one.
     """
 
     version: PolicyVersion
     measured_at: datetime
-    verdict: str = ""
-    gain: Span | None = None
-    against: str = ""
-    bar: Markup = Markup()  # noqa: RUF009 - it does not change
-    failed: tuple[str, ...] = ()
+    said: Said
+    bar: Markup
 
 
 def glances(store: PolicyStore, versions: Sequence[PolicyVersion]) -> tuple[Glance, ...]:
     """The latest evidence of each version in short, in their order."""
-    lines = [_glance(store, version) for version in versions]
-    scale = Scale.around(line.gain for line in lines if line.gain)
-    return tuple(replace(line, bar=scale.bar(line.gain)) if line.gain else line for line in lines)
+    told = [_latest(store, version) for version in versions]
+    scale = Scale.around(said.gain for said, _ in told if said.gain)
+    return tuple(
+        Glance(version, at, said, scale.bar(said.gain) if said.gain else Markup())
+        for version, (said, at) in zip(versions, told, strict=True)
+    )
 
 
-def _glance(store: PolicyStore, version: PolicyVersion) -> Glance:
+def _latest(store: PolicyStore, version: PolicyVersion) -> tuple[Said, datetime]:
     records = store.show(version.digest).evidence
     if not records:
-        return Glance(version, version.created_at)
-    evidence = measured(records[-1])
+        return Said(), version.created_at
+    return _said(_Filed(records[-1].digest, records[-1])), records[-1].attached_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Filed:
+    """A record that is the same as another with its digest."""
+
+    digest: str
+    record: EvidenceRecord = field(compare=False)
+
+
+@lru_cache(maxsize=1024)
+def _said(filed: _Filed) -> Said:
+    """Reading a record takes most of a list's time, and a digest's record never changes."""
+    evidence = measured(filed.record)
     if evidence is None:
-        return Glance(version, records[-1].attached_at)
+        return Said()
     effect = _telling(evidence)
-    return Glance(
-        version,
-        records[-1].attached_at,
+    return Said(
         verdict=verdict_of(evidence).word,
         gain=span_of(effect) if effect else None,
         against=effect.against.value.replace("_", " ") if effect else "",

@@ -56,7 +56,7 @@ def lineage(
         family=family, root=family.versions[family.root], tree=tree_of(family),
         steps=_steps(site.store, line, {one.version.digest: one for one in lines}),
         left_out=len(family.main_line) - len(line) or bool(line[0].parents),
-        gains={one.version.digest: one.gain for one in lines if one.gain},
+        gains={one.version.digest: one.said.gain for one in lines if one.said.gain},
     )  # fmt: skip
 
 
