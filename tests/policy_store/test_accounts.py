@@ -1,6 +1,7 @@
 """Accounts, sessions, links and tokens: what each is good for, and when it no longer is."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ from policy_store.errors import (
     LastAdmin,
     LinkSpent,
     SignInRefused,
+    StoreError,
     UnknownAccount,
 )
 from policy_store.records import Role, Scope
@@ -158,9 +160,44 @@ def test_the_first_link_makes_one_admin_and_is_replaced_by_the_next(accounts):
 
 def test_a_first_link_is_no_good_once_somebody_has_an_account(accounts):
     link = accounts.first_link(by="root")
+    assert accounts.link(link) is None
     accounts.add("ada", Role.ADMIN, by="root")
-    with pytest.raises(LinkSpent):
-        accounts.use_first_link(link, "eve", PASSWORD)
+    for use in (
+        lambda: accounts.link(link),
+        lambda: accounts.use_first_link(link, "eve", PASSWORD),
+    ):
+        with pytest.raises(LinkSpent):
+            use()
+
+
+def outcomes(*calls):
+    """What came of calls made at once: None, or the error."""
+
+    def come_of(call):
+        try:
+            call()
+        except StoreError as error:
+            return type(error)
+        return None
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return sorted(map(str, threads.map(come_of, calls)))
+
+
+def test_of_many_at_once_one_becomes_the_first_admin(accounts):
+    link = accounts.first_link(by="root")
+    names = ("ada", "ben", "eve", "joe")
+    came = outcomes(*(lambda n=n: accounts.use_first_link(link, n, PASSWORD) for n in names))
+    assert came == sorted([*[str(LinkSpent)] * 3, "None"])
+    assert len(accounts.everybody()) == 1
+
+
+def test_two_admins_who_disable_each_other_leave_one(accounts):
+    for name in ("ada", "ben"):
+        accounts.add(name, Role.ADMIN, by="root")
+    came = outcomes(*(lambda n=n: accounts.disable(n, by="root") for n in ("ada", "ben")))
+    assert came == sorted([str(LastAdmin), "None"])
+    assert [one.disabled for one in accounts.everybody()].count(False) == 1
 
 
 def test_a_link_works_once_for_a_day_and_looking_does_not_use_it_up(accounts, clock):
