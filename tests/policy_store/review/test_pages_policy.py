@@ -90,11 +90,13 @@ def test_senseless_numbers_are_shown_as_such(reviewing, store):
         )
         for one in record.windows
     )
-    empty = replace(record, effects=wild, windows=windows, gates=(), contenders=())
+    rival = replace(record.contenders[1], name=HOSTILE[0], digest='"><img src=x>\u202e' * 9)
+    empty = replace(record, effects=wild, windows=windows, gates=(), contenders=(rival,))
     store.attach_evidence(policy.digest, empty.document(), by="s")
     page = read(reviewing.as_("ada").get(f"/policies/{policy.digest}").text)
     assert "Undecided" in page.by_id("verdict").text
     assert "No guardrail was tried." in page.by_id("guardrails").text
+    assert not page.all("img")
 
 
 def test_an_active_policy_that_was_not_measured_against_is_told(reviewing, measured, store):
