@@ -176,22 +176,17 @@ def test_who_has_none_or_one_with_a_password_does_not(arriving, issuer):
     assert go(here.browser(), issuer).status_code == 403
 
 
-@pytest.mark.parametrize(
-    "lies",
-    [
+def test_a_token_that_is_not_for_this_sign_in_is_refused(arriving, issuer):
+    here = arriving()
+    here.site.store.accounts.add("ada", Role.VIEWER, by="root")
+    browser = here.browser()
+    for issuer.lies in (
         {"nonce": "another"}, {"nonce": None}, {"aud": "another-client"},
         {"aud": [CLIENT, "another"], "azp": "another"}, {"exp": 1}, {"iss": "https://evil.example"},
         {"at_hash": "AAAA"}, {"sub": None},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_a_token_that_is_not_for_this_sign_in_is_refused(arriving, issuer, lies):
-    here = arriving()
-    here.site.store.accounts.add("ada", Role.VIEWER, by="root")
-    issuer.lies = lies
-    browser = here.browser()
-    assert go(browser, issuer).status_code == 403
-    assert browser.get("/").status_code == 303
+    ):  # fmt: skip
+        assert go(browser, issuer).status_code == 403, issuer.lies
+        assert browser.get("/").status_code == 303
     issuer.lies = {}
     assert go(browser, issuer).status_code == 303
 

@@ -36,12 +36,12 @@ def test_a_trusted_proxy_says_who_is_there(behind):
     assert browser.get("/").status_code == 303
 
 
-@pytest.mark.parametrize("address", [STRANGER, "127.0.0.1", "", "not-an-address", "::1"])
-def test_nobody_else_does(behind, address):
+def test_nobody_else_does(behind):
     here = behind(Role.ADMIN)
     here.site.store.accounts.add("ada", Role.ADMIN, by="root")
     headers = named("ada") | {"X-Forwarded-For": PROXY, "Forwarded": f"for={PROXY}"}
-    assert here.browser(address).get("/", headers=headers).status_code == 303
+    for address in (STRANGER, "127.0.0.1", "", "not-an-address", "::1"):
+        assert here.browser(address).get("/", headers=headers).status_code == 303
 
 
 def test_two_names_are_nobodys(behind):
