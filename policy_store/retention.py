@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    CompoundSelect,
     Select,
     and_,
     delete,
@@ -96,18 +97,17 @@ class Retention:
         """
         before = self._before(days)
         gone = _unneeded(before)
-        versions = select(gone.c.digest)
-        sources, documents = VersionRow.source_digest, AttachmentRow.evidence_digest
-        used = select(sources).where(VersionRow.digest.not_in(versions))
-        attached = select(documents).where(AttachmentRow.version_digest.not_in(versions))
-        wanted = {
-            "versions": versions,
-            "sources": select(sources)
-            .where(VersionRow.digest.in_(versions), sources.not_in(used))
-            .distinct(),
-            "evidence": select(documents)
-            .where(AttachmentRow.version_digest.in_(versions), documents.not_in(attached))
-            .distinct(),
+        # Joins, not NOT IN: PostgreSQL would look through the whole list for each row.
+        is_gone, of_gone = (
+            gone.c.digest == digest for digest in (VersionRow.digest, AttachmentRow.version_digest)
+        )
+        sources, documents = select(VersionRow.source_digest), select(AttachmentRow.evidence_digest)
+        wanted: dict[str, Select[Any] | CompoundSelect[Any]] = {
+            "versions": select(gone.c.digest),
+            "sources": sources.join(gone, is_gone).except_(sources.where(~exists().where(is_gone))),
+            "evidence": documents.join(gone, of_gone).except_(
+                documents.where(~exists().where(of_gone))
+            ),
             "runs": select(RunRow.id).where(_old_run(before)),
             "run_events": select(RunEventRow.sequence)
             .join(RunRow, RunRow.id == RunEventRow.run_id)
@@ -243,12 +243,10 @@ def _old_and_unapproved(before: datetime) -> ColumnElement[bool]:
 
 def _unneeded(before: datetime) -> CTE:
     """Digests of the versions that may go: those of them that nothing kept descends from."""
-    old = select(VersionRow.digest).where(_old_and_unapproved(before))
-    kept = (
-        select(VersionRow.digest).where(VersionRow.digest.not_in(old)).cte("kept", recursive=True)
-    )
+    needed = select(VersionRow.digest).where(~_old_and_unapproved(before))
+    kept = needed.cte("kept", recursive=True)
     kept = kept.union(select(ParentRow.parent).join(kept, ParentRow.child == kept.c.digest))
-    without = VersionRow.digest.not_in(select(kept.c.digest))
+    without = ~exists().where(kept.c.digest == VersionRow.digest)
     return select(VersionRow.digest).where(without).cte("gone")
 
 
@@ -310,5 +308,5 @@ def _delete_some(
     return _delete(session, table, some, over)
 
 
-def _count(session: Session, query: Select[Any]) -> int:
+def _count(session: Session, query: Select[Any] | CompoundSelect[Any]) -> int:
     return session.scalar(select(func.count()).select_from(query.subquery())) or 0
