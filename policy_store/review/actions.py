@@ -157,6 +157,8 @@ def _approve(
     details = store.show(_policy(now))
     alias = TRIALS.get(order.verb)
     trial = _trial(alias, settings, order) if alias else None
+    if details.version.state != now.state:
+        raise StaleDecision(f"{_short(now.policy)} is {details.version.state} now.")
     if details.version.state in APPROVED_STATES:
         if trial is None:
             raise InvalidInput("It is approved already: start it as shadow or canary, or promote.")

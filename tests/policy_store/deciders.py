@@ -33,6 +33,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["policy_store.store", "policy_store.review.actions", "sqlalchemy.dialects.postgresql.psycopg"]
 )
+PATIENCE_S = 120.0  # with daemons that died
 SETTINGS = Settings(secret=b"s" * 32)
 ADMIN = Visitor("ada", Role.ADMIN)
 
@@ -173,9 +174,11 @@ def be_a_daemon(url: str, name: str, rounds: int) -> str:
 def be_the_page(url: str, policies: int) -> Counter[str]:
     """Decide on so many policies as they come: canary, promote, every third back; counts it all."""
     counts: Counter[str] = Counter()
+    give_up = time.monotonic() + PATIENCE_S
     with PolicyStore.open(url) as store:
         for number in range(policies):
             while not (waiting := store.list_policies(state=State.EVALUATED, limit=1)):
+                assert time.monotonic() < give_up, f"only {number} policies came"
                 time.sleep(0.01)
             policy = waiting[0].digest
             verbs = [Verb.CANARY, Verb.PROMOTE, Verb.ROLL_BACK][: 3 if number % 3 == 2 else 2]

@@ -2,6 +2,7 @@
 
 import signal
 import sqlite3
+import time
 
 import pytest
 from deciders import PROCESSES, die_at_each_step, write_for_ever
@@ -28,7 +29,10 @@ def check_laws(store):
 def kill_at_each_step(store, url, decision, policy):
     said = PROCESSES.SimpleQueue()
     store.close()  # The dead are alone with the database.
-    PROCESSES.Process(target=die_at_each_step, args=(url, decision, policy, said)).start()
+    parent = PROCESSES.Process(target=die_at_each_step, args=(url, decision, policy, said))
+    parent.start()
+    parent.join()
+    assert parent.exitcode == 0
     undone, ended = said.get()
     assert (undone > STEPS, ended) == (True, -signal.SIGKILL)
     check_laws(store)
@@ -73,6 +77,9 @@ def test_law_10_kill_9_of_a_busy_writer_leaves_a_consistent_store(store_url, rou
     writer = PROCESSES.Process(target=write_for_ever, args=(store_url, said))
     writer.start()
     for number in range(rounds):
+        while said.empty():
+            assert writer.is_alive()
+            time.sleep(0.01)
         assert said.get() == number
     writer.kill()
     writer.join()
