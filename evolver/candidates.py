@@ -50,6 +50,11 @@ class Candidate:
         return parent.origin if same and parent.origin != HUMAN else self.proposal.proposer
 
     @property
+    def paid(self) -> bool:
+        """Whether it cost more than a moment to write."""
+        return self.proposal.cost.tokens_out > 0
+
+    @property
     def name(self) -> str:
         """A short name, by who wrote it and its digest."""
         return f"{self.proposal.proposer.split('/')[-1][:60]}-{self.trial.digest[:8]}"

@@ -1,8 +1,10 @@
 """The rungs a candidate climbs: a probe, then more and more windows; losers stop early.
 
 The probe costs little: it finds candidates that fault, and twins, which decide as a known one does.
-After each rung that counts, the best share of those that came this far goes on; a fault, a twin or
-a hopeless score ends the climb. Whoever runs on all training windows becomes a member.
+After each rung that counts, a candidate is held against the member that it was made from, on the
+same windows. Most changes to a policy change next to nothing, and most others make it worse: what
+is alike or well behind ends there, and the last and dearest rung is for those that are better so
+far. Whoever runs on all training windows becomes a member.
 """
 
 from __future__ import annotations
@@ -39,11 +41,6 @@ class Climber:
         """Identity of the candidate."""
         return self.candidate.trial.digest
 
-    @property
-    def order(self) -> tuple[float, str]:
-        """Sort key, best first; scores closer than one in a million are equal."""
-        return (round(self.score, 6), self.digest)
-
 
 @dataclass(slots=True)
 class Cascade:
@@ -51,7 +48,9 @@ class Cascade:
 
     Attributes:
         hopeless: a score from which on a candidate never goes on.
-        behind: how far behind its parent, on the same windows, a candidate still goes on.
+        behind: how far behind its parent, as a logarithm, a candidate still goes on: from the first
+            rung, and from all when a model was paid for it.
+        alike: a change in score, as a logarithm, below which it is not worth the next rung.
         on_drop: told who ended early, why, at which score, and which was needed.
         standings: how each candidate of the run did, by digest.
     """
@@ -65,6 +64,7 @@ class Cascade:
     yardstick: Yardstick
     hopeless: float
     behind: float
+    alike: float
     on_drop: Callable[[Candidate, str, float, float], None]
     standings: dict[str, Standing] = field(default_factory=dict)
     _behaviours: dict[Behaviour, str] = field(default_factory=dict, init=False)
@@ -154,29 +154,36 @@ class Cascade:
 
     def _sieved(self, climbers: Sequence[Climber], rung: Rung, height: int) -> list[Climber]:
         """Those that go on, in their order."""
-        reasons = [self._ends(climber, height) for climber in climbers]
-        good = [c for c, reason in zip(climbers, reasons, strict=True) if reason is None]
-        places = max(1, round(rung.keep * len(climbers)))
-        best = sorted(good, key=lambda climber: climber.order)[:places]
-        bar = best[-1].score if best else math.inf
-        chosen = {climber.digest for climber in best}
-        for climber, reason in zip(climbers, reasons, strict=True):
-            if climber.digest not in chosen:
+        going_on = []
+        for climber in climbers:
+            bar = self._bar(climber)
+            reason = self._ends(climber, height, bar)
+            if reason is None:
+                going_on.append(climber)
+            else:
                 self._stand(climber, height + 1, reason)
-                self._drop(climber, rung, reason or "slower", bar)
-        return [climber for climber in climbers if climber.digest in chosen]
+                self._drop(climber, rung, reason, bar)
+        return going_on
 
-    def _ends(self, climber: Climber, height: int) -> str | None:
-        """Why a climb ends here, whatever the others did."""
+    def _bar(self, climber: Climber) -> float:
+        """The score of its parent on the same windows."""
+        parent = climber.candidate.parent.results
+        return self.yardstick.score({window: parent[window] for window in climber.results})
+
+    def _ends(self, climber: Climber, height: int, bar: float) -> str | None:
+        """Why a climb ends here."""
         if first_fault(climber.results) is not None:
             return "fault"
         if self._twin(climber.digest, height, climber.results) is not None:
             return "twin"
         if climber.score >= self.hopeless:
             return "hopeless"
-        parent = climber.candidate.parent.results
-        bar = self.yardstick.score({window: parent[window] for window in climber.results})
-        return "slower" if climber.score > bar * (1.0 + self.behind) else None
+        change = math.log(climber.score / bar)
+        if abs(change) < self.alike:
+            return "alike"
+        last = height == len(self._counting) - 2
+        lenient = climber.candidate.paid or (height == 0 and not last)
+        return "slower" if change > (self.behind if lenient else -self.alike) else None
 
     def _stand(self, climber: Climber, height: int, reason: str | None) -> None:
         """Note how it did; a twin did as well as the one it equals."""

@@ -36,7 +36,8 @@ class SearchSettings:
     Attributes:
         batch: candidates of one generation.
         hopeless: a score from which on a candidate never goes on to the next rung.
-        behind: how far behind its parent, on the same windows, a candidate still goes on.
+        behind, alike: how far behind its parent a candidate still goes on, and a change that is
+            not worth more windows; see `Cascade`.
         tries: proposals for one place of a batch, repairs and duplicates included.
         inspirations: other members that a proposer is shown.
         tuner: the tuner of constants takes part in the search.
@@ -53,6 +54,7 @@ class SearchSettings:
     batch: int = 4
     hopeless: float = 1.5
     behind: float = 0.01
+    alike: float = 0.0005
     tries: int = 4
     inspirations: int = 6
     tuner: bool = True
@@ -206,7 +208,8 @@ class Search:
         self._founders = founders
         self._cascade = Cascade(
             self._task, self._evaluator, self._budget, self._bandit, self._chronicle,
-            self._intake.tally, founders.yardstick, s.hopeless, s.behind, self._lessons.dropped,
+            self._intake.tally, founders.yardstick, s.hopeless, s.behind, s.alike,
+            self._lessons.dropped,
         )  # fmt: skip
         for member in (*founders.members, *founders.veterans):
             self._intake.know(member.digest, member.name)

@@ -114,13 +114,11 @@ class Rung:
 
     Attributes:
         windows: run in addition to those of the rungs below.
-        keep: share of a batch that goes on from here to the next rung.
         counts: its objectives count; else only its faults and fingerprints do (a probe).
     """
 
     name: str
     windows: tuple[str, ...]
-    keep: float = 1.0
     counts: bool = True
 
 

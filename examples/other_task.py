@@ -48,10 +48,10 @@ class Workshop:
         return tuple(f"{split}-{day}" for day in range(self.days[split]))
 
     def cascade(self):
-        """A day that only tells rules apart, then two days, and for the better half all of them."""
+        """A day that only tells rules apart, then two days, and all of them for what is better."""
         training = self.windows(Split.TRAINING)
         probe = Rung("probe", ("probe",), counts=False)
-        return (probe, Rung("two days", training[:2], keep=0.5), Rung("all days", training[2:]))
+        return (probe, Rung("two days", training[:2]), Rung("all days", training[2:]))
 
     def variants(self):
         """The same days, with their jobs closer together."""
