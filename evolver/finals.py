@@ -6,6 +6,7 @@ beside the best human: whoever wins only under the very conditions it was search
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from evolver.founders import Founders
 from evolver.journal import first_fault
 from evolver.task import Task
 from evolver.verdict import Tried
+
+ALIKE = 0.005  # root mean square, over windows, of the logarithm of two objectives' ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +51,26 @@ class Finals:
         return [member for member, _ in varied], tried
 
     def _distinct(self, members: Sequence[Member]) -> tuple[list[Member], list[str]]:
-        """Those that behave differently, from each other and from every human.
+        """Those that do differently, from each other and from every human.
 
+        Steps of one lineage do nearly the same: to choose among them would be to choose by noise.
         A human's text with other constants is that human, tuned, and no candidate. One that breaks
         a guardrail on the training windows already would only lose in the end: it is left out, and
         the sentences of these guardrails come second.
         """
         human = self.founders.best
         texts = {member.program.canonical for member in self.founders.members}
-        seen = {_behaviour(member) for member in self.founders.members}
+        known = list(self.founders.members)
         chosen: list[Member] = []
         broken: list[str] = []
         for member in members:
-            behaviour = _behaviour(member)
-            if behaviour in seen or member.program.canonical in texts:
+            if member.program.canonical in texts or any(_alike(member, one) for one in known):
                 continue
             gates = self.task.gates(member.results, human.results)
             refused = [gate.sentence for gate in gates if not gate.passed]
             broken += refused[:1]
             if not refused:
-                seen.add(behaviour)
+                known.append(member)
                 chosen.append(member)
             if len(chosen) == self.most:
                 break
@@ -98,7 +101,10 @@ class Finals:
         return [*held, *((member, None) for member in members[len(results) - 1 :])]
 
 
-def _behaviour(member: Member) -> tuple[str | float, ...]:
-    """What a member did on the training windows: equal for equal behaviour."""
-    results = [member.results[window] for window in sorted(member.results)]
-    return tuple(result.fingerprint or result.objective for result in results)
+def _alike(one: Member, other: Member) -> bool:
+    """Whether two did about the same on each training window."""
+    ratios = [
+        math.log(result.objective / other.results[window].objective)
+        for window, result in one.results.items()
+    ]
+    return math.sqrt(math.fsum(r * r for r in ratios) / len(ratios)) < ALIKE

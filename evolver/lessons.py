@@ -46,5 +46,5 @@ class Lessons:
         if reason == "fault":
             self.failed.appendleft(f"it failed when it ran: {idea}")
         elif reason in ("slower", "hopeless"):
-            needed = f", where {bar:.3g} was needed" if math.isfinite(bar) else ""
-            self.failed.appendleft(f"{score:.3g} on its first windows{needed}: {idea}")
+            beside = f", where its parent had {bar:.3g}" if math.isfinite(bar) else ""
+            self.failed.appendleft(f"{score:.3g} on its first windows{beside}: {idea}")

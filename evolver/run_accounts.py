@@ -109,7 +109,7 @@ def _gains(history: RunHistory) -> dict[str, float]:
 def _earned(
     name: str, rejected: Sequence[Rejected], scored: Sequence[Scored], arm: Arm | None, gain: float
 ) -> Earned:
-    ran = sum(one.kind in ("faulted", "slower", "hopeless", "budget") for one in rejected)
+    ran = sum(one.kind in ("faulted", "slower", "alike", "hopeless", "budget") for one in rejected)
     gains = [one.gain for one in scored if one.gain is not None and not one.fault]
     fit = [one.score for one in scored if not one.fault]
     return Earned(

@@ -95,7 +95,8 @@ class Rejected:
     """A try that came to nothing.
 
     Attributes:
-        kind: "refused", "unusable", "twin", "failed", "faulted", "slower", "hopeless" or "budget".
+        kind: "refused", "unusable", "twin", "failed", "faulted", "slower", "alike",
+            "hopeless" or "budget".
         code: what it shares with others that were turned down alike.
         reason: why, in words.
     """

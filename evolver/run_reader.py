@@ -252,8 +252,10 @@ class Reader:
             self._reject(data, "twin", "decides the same", f"as one known before, on {rung}")
         elif reason == "budget":
             self._reject(data, "budget", "the budget ended", f"before it ran on {rung}")
+        elif reason == "alike":
+            self._reject(data, "alike", f"as its parent on {rung}", f"{held}, as its parent")
         else:
-            asked = f", {_change(bar)} was needed" if bar is not None else ""
+            asked = f", its parent {_change(bar)}" if bar is not None else ""
             self._reject(data, reason or "slower", f"dropped on {rung}", f"{held}{asked}")
 
     def _screened(self, data: Data) -> None:

@@ -130,8 +130,7 @@ def test_a_probe_begins_where_a_plan_fits(trace):
 
 def test_rungs_cover_training_once_and_begin_with_the_typical_load(windows):
     probe, *rungs = rungs_of(windows)
-    assert (probe.windows, probe.counts, probe.keep) == (("probe",), False, 1.0)
+    assert (probe.windows, probe.counts) == (("probe",), False)
     covered = [name for rung in rungs for name in rung.windows]
     assert sorted(covered) == sorted(window.name for window in windows.training)
     assert [len(rung.windows) for rung in rungs[:2]] == [1, 2]
-    assert [rung.keep for rung in rungs] == [0.5, 0.4, 1.0]
