@@ -10,8 +10,8 @@
     answered            answers, tokens, price_usd: a wave of proposals was judged
     evaluated           rung, jobs, cost: a chunk of jobs was scored
     candidate_dropped   proposer, ask, idea, attempt, name, parents, rung, reason ("fault", "twin",
-                        "alike", "slower", "hopeless", "budget"), score, bar, fault, objectives, text,
-                        parameters
+                        "alike", "slower", "hopeless", "budget"), score, bar (of its
+                        parent there), fault, objectives, text, parameters
     candidate_scored    proposer (of the structure), arm, ask, name, idea, parents, score,
                         parent_score, gain, text, parameters, objectives, fault, niche, island
     tuned               of, score_before, tried, and the fields of candidate_scored
