@@ -25,13 +25,8 @@ class Keeper:
     def on_event(self, event):
         if len(self.rows) == self._most:
             raise KeyboardInterrupt
-        payload = {
-            "sequence": event.sequence,
-            "generation": event.generation,
-            "candidate": event.candidate,
-            "seconds": event.seconds,
-            **event.data,
-        }
+        payload = {"sequence": event.sequence, "generation": event.generation,
+                   "candidate": event.candidate, "seconds": event.seconds, **event.data}
         self.rows.append((event.kind.value, payload))
         if event.kind is EventKind.GENERATION_DONE:
             failed = {**EXCHANGE, "error": "EndpointSlow", "reply": "", "price_usd": 0.0}

@@ -21,7 +21,7 @@ def route(request, instances, memory):
     return best
 '''
 OTHER_POLICY = GOOD_POLICY.replace("WEIGHT = 2.0", "WEIGHT = 3.0")
-REFUSED_POLICY = "import os\n\n\ndef route(request, instances, memory):\n    return os.getpid()\n"
+REFUSED_POLICY = 'import os\n\n\ndef route(request, instances, memory):\n    return os.getpid()\n'
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,8 @@ def test_help_leads_with_examples(evolver):
     assert done.out.index("evolver replay requests.csv.gz") < done.out.index("Options:")
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "trace", "replay", "check", "evolve", "policy", "status", "doctor"]
-)
+@pytest.mark.parametrize("command", ["demo", "trace", "replay", "check", "evolve", "policy",
+                                     "status", "doctor"])
 def test_every_command_has_help(evolver, command):
     assert evolver(command, "--help").out.startswith(f"Usage: evolver {command}")
 
@@ -72,12 +71,8 @@ def test_an_interrupt_ends_with_130(evolver, monkeypatch):
 def test_a_reader_that_has_seen_enough_is_no_error():
     code = "import sys; from evolver.cli import main; sys.exit(main(['policy','list','--library']))"
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=environment) as child:
         child.stdout.close()
         assert child.wait(60) == 0
         assert b"Traceback" not in child.stderr.read()
@@ -94,9 +89,8 @@ def test_quiet_keeps_notes_back_wherever_it_stands(evolver, trace_file, tmp_path
 def test_no_color_means_no_escapes(home, trace_file):
     code = f"from evolver.cli import main; main(['trace', 'info', {str(trace_file)!r}])"
     environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "", "EVOLVER_HOME": str(home)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, env=environment, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment,
+                          check=True)
     assert b"\x1b[3" not in done.stdout
 
 
@@ -125,9 +119,6 @@ def test_json_is_one_document_with_its_schema(evolver):
 def test_an_output_that_takes_nothing_is_no_defect(home, trace_file, redirect, code):
     program = "from evolver.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
     line = f'"$0" -c "$1" -q trace info "$2" {redirect}'
-    done = subprocess.run(
-        ["sh", "-c", line, sys.executable, program, trace_file],
-        capture_output=True,
-        env={**os.environ, "EVOLVER_HOME": str(home)},
-    )
+    done = subprocess.run(["sh", "-c", line, sys.executable, program, trace_file],
+                          capture_output=True, env={**os.environ, "EVOLVER_HOME": str(home)})
     assert (done.returncode, b"defect" in done.stderr) == (code, False)

@@ -61,5 +61,5 @@ def test_what_is_no_text_is_usage(evolver, tmp_path):
 
 
 def test_control_characters_of_a_file_never_reach_the_terminal(evolver, tmp_path):
-    (tmp_path / "x.py").write_text("import os  # \x1b[31mred\n")
+    (tmp_path / "x.py").write_text('import os  # \x1b[31mred\n')
     assert "\x1b[31m" not in evolver("check", tmp_path / "x.py").out

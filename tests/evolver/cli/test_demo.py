@@ -13,15 +13,8 @@ from policy_store import PolicyStore, read_snapshot
 from policy_store.keys import read_trusted
 from sandbox.verifier import PolicyRefused, verify
 
-TITLES = (
-    "The window",
-    "What people wrote",
-    "The evolution",
-    "The winner and its proof",
-    "The approval",
-    "The swap, under load",
-    "Next",
-)
+TITLES = ("The window", "What people wrote", "The evolution", "The winner and its proof",
+          "The approval", "The swap, under load", "Next")
 SMALL = Scale(evaluations=24.0, seconds=60.0, live_s=0.8)
 
 
@@ -104,16 +97,10 @@ def test_one_refusal_of_a_kind_is_shown_and_the_best_stands_out(capsys):
 def test_the_quick_demo_is_smaller():
     full, quick = demo_scene.FULL, demo_scene.QUICK
     assert (quick.evaluations, quick.seconds, quick.live_s) < (
-        full.evaluations,
-        full.seconds,
-        full.live_s,
-    )
+        full.evaluations, full.seconds, full.live_s)
 
 
 def test_without_a_decision_there_is_nothing_to_approve():
-    lines = [
-        line
-        for block in demo_pages.approval(None, "ada").blocks
-        for line in getattr(block, "lines", ())
-    ]
+    lines = [line for block in demo_pages.approval(None, "ada").blocks
+             for line in getattr(block, "lines", ())]
     assert "Without a proof there is nothing to approve." in lines

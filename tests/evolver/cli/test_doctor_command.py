@@ -42,18 +42,15 @@ def test_a_shadowed_package_is_wrong(evolver, tmp_path, monkeypatch):
     assert evolver("doctor").code == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "version", "word"),
-    [
-        ("litellm", "1.82.7", "malicious"),
-        ("litellm", "1.82.8", "malicious"),
-        ("litellm", "1.83.9", "holes"),
-        ("litellm", "1.84.0", ""),
-        ("litellm", "1.106.2", ""),
-        ("RestrictedPython", "8.1", "holes"),
-        ("RestrictedPython", "9.0", ""),
-    ],
-)
+@pytest.mark.parametrize(("name", "version", "word"), [
+    ("litellm", "1.82.7", "malicious"),
+    ("litellm", "1.82.8", "malicious"),
+    ("litellm", "1.83.9", "holes"),
+    ("litellm", "1.84.0", ""),
+    ("litellm", "1.106.2", ""),
+    ("RestrictedPython", "8.1", "holes"),
+    ("RestrictedPython", "9.0", ""),
+])
 def test_versions_with_known_holes_are_wrong(name, version, word):
     problem = version_problem(name, version)
     assert word in problem

@@ -28,18 +28,8 @@ from sandbox.report_html import page_of
 from sandbox.verifier import verify
 from sandbox.windows import Windows
 
-KEYS = {
-    "schema",
-    "verdict",
-    "policy",
-    "best_human",
-    "effect",
-    "evaluations",
-    "seconds",
-    "tokens",
-    "price_usd",
-    "run",
-}
+KEYS = {"schema", "verdict", "policy", "best_human", "effect", "evaluations", "seconds", "tokens",
+        "price_usd", "run"}
 
 
 class DeadEndpoint:
@@ -61,9 +51,8 @@ def two_humans(monkeypatch, policy_file):
 
 
 def test_a_run_ends_with_a_verdict_and_is_kept(evolver, two_humans, trace_file):
-    done = evolver(
-        "evolve", trace_file, "--seed", 1, "--budget-evaluations", 4, "--workers", 2, "-o", "json"
-    )
+    done = evolver("evolve", trace_file, "--seed", 1, "--budget-evaluations", 4, "--workers", 2,
+                   "-o", "json")
     document = done.json
     assert done.code == 0
     assert document.keys() >= KEYS
@@ -85,42 +74,27 @@ def test_a_finished_run_comes_out_again_bit_for_bit(evolver, two_humans, trace_f
 
 def test_a_dead_endpoint_is_said_and_loses_nothing(evolver, two_humans, trace_file, monkeypatch):
     monkeypatch.setattr(path, "proposers", lambda *_: (DeadEndpoint(),))
-    done = evolver(
-        "evolve",
-        trace_file,
-        "--budget-evaluations",
-        10,
-        "--model",
-        "openai/test",
-        "--api-base",
-        "http://127.0.0.1:1/v1",
-        "--workers",
-        1,
-    )
+    done = evolver("evolve", trace_file, "--budget-evaluations", 10, "--model", "openai/test",
+                   "--api-base", "http://127.0.0.1:1/v1", "--workers", 1)
     assert done.code == 0
     assert "openai/test: Nothing answers at http://127.0.0.1:1/v1" in done.err
     assert "nothing is proposed" in done.out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--load", "0"), "A load of 0 means nothing"),
-        (("--budget-seconds", "0"), "A budget of 0 buys nothing"),
-        (("--budget-evaluations", "-3"), "A budget of -3 buys nothing"),
-        (("--budget-evaluations", "1"), "1 evaluations do not pay for"),
-        (("--api-base", "http://localhost:1/v1"), "add --model openai/NAME"),
-        (("--model", "gpt-4o"), "write openai/gpt-4o"),
-        (
-            ("--model", "openai/x", "--api-base", "http://localhost:1/v1", "--budget-usd", "1"),
-            "limit tokens instead",
-        ),
-        (("--cluster", "moon"), "There is no cluster 'moon'"),
-        (("--until", "2"), "too short to search and to prove on"),
-        (("--workers", "0"), "--workers"),
-        (("--accept-missing", "walls"), "No layer of isolation is called 'walls'"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("--load", "0"), "A load of 0 means nothing"),
+    (("--budget-seconds", "0"), "A budget of 0 buys nothing"),
+    (("--budget-evaluations", "-3"), "A budget of -3 buys nothing"),
+    (("--budget-evaluations", "1"), "1 evaluations do not pay for"),
+    (("--api-base", "http://localhost:1/v1"), "add --model openai/NAME"),
+    (("--model", "gpt-4o"), "write openai/gpt-4o"),
+    (("--model", "openai/x", "--api-base", "http://localhost:1/v1", "--budget-usd", "1"),
+     "limit tokens instead"),
+    (("--cluster", "moon"), "There is no cluster 'moon'"),
+    (("--until", "2"), "too short to search and to prove on"),
+    (("--workers", "0"), "--workers"),
+    (("--accept-missing", "walls"), "No layer of isolation is called 'walls'"),
+])
 def test_what_cannot_be_meant_is_refused(evolver, trace_file, arguments, sentence):
     done = evolver("evolve", trace_file, *arguments)
     assert done.code in (1, 2)
@@ -130,19 +104,8 @@ def test_what_cannot_be_meant_is_refused(evolver, trace_file, arguments, sentenc
 def member(text, name, parameters=None, origin="human"):
     program = verify(text, name)
     values = {**program.parameters(), **(parameters or {})}
-    return Member(
-        program.digest(values),
-        name,
-        program,
-        values,
-        {},
-        0.9,
-        (),
-        origin,
-        "weigh waiting requests more",
-        (),
-        1,
-    )
+    return Member(program.digest(values), name, program, values, {}, 0.9, (), origin,
+                  "weigh waiting requests more", (), 1)
 
 
 @pytest.fixture
@@ -152,14 +115,8 @@ def improved(policy_file):
     winner = member(policy_file.read_text(), "mutator-1", {"WEIGHT": 7.0}, "mutator")
     effect = Effect(human, 0.062, 0.031, 0.09, 9)
     gate = Gate("smooth_goodput", True, "Smooth goodput +1.0%.")
-    verdict = Verdict(
-        Outcome.IMPROVED,
-        "Better than least_loaded by 3.1% to 9.0%.",
-        human,
-        winner,
-        (effect,),
-        (gate,),
-    )
+    verdict = Verdict(Outcome.IMPROVED, "Better than least_loaded by 3.1% to 9.0%.", human, winner,
+                      (effect,), (gate,))
     result = RunResult(verdict, (winner,), Tally(proposed=32), 120.0, 2, 58.0, 0, 0.0)
     return Evolution("f" * 32, Windows((), (), (), 1.0, 1.0, ()), result, None, winner.digest)
 
@@ -172,14 +129,8 @@ def view(home):
 def test_a_win_is_told_with_its_interval(improved):
     document = document_of(improved)
     assert document["effect"] == {
-        "metric": "objective_s",
-        "relative": 0.062,
-        "low": 0.031,
-        "high": 0.09,
-        "windows": 9,
-        "sealed": True,
-        "against": "least_loaded",
-    }
+        "metric": "objective_s", "relative": 0.062, "low": 0.031, "high": 0.09, "windows": 9,
+        "sealed": True, "against": "least_loaded"}
     assert document["policy"] == improved.policy
 
 
@@ -207,14 +158,8 @@ def test_refusals_and_failures_are_told_as_they_happen(view, capsys):
     refusals = [{"line": 3, "code": "x", "reason": "while has no bound.", "mend": "Use range."}]
     told(view, EventKind.CANDIDATE_REFUSED, refusals=refusals)
     for second in (2, 3, 4):
-        told(
-            view,
-            EventKind.PROPOSER_FAILED,
-            seconds=second,
-            proposer="openai/x",
-            reason="Too slow.",
-            left_out=True,
-        )
+        told(view, EventKind.PROPOSER_FAILED, seconds=second, proposer="openai/x",
+             reason="Too slow.", left_out=True)
     assert any("while has no bound. Use range." in line for line in view.lines())
     err = capsys.readouterr().err
     assert err.count("openai/x: Too slow.") == 1
@@ -255,15 +200,8 @@ def test_a_person_sees_the_run_move(home, bowls, lines, humans):
     screen.err = Console(file=io.StringIO(), force_terminal=True, width=100)
     limits = Limits(evaluations=60)
     with EvolveView.on(screen, limits) as view:
-        Search(
-            bowls(),
-            [lines],
-            humans,
-            limits,
-            SearchSettings(seed=1, batch=8),
-            (view,),
-            progress=view,
-        ).run()
+        Search(bowls(), [lines], humans, limits, SearchSettings(seed=1, batch=8), (view,),
+               progress=view).run()
         shown = "\n".join(view.lines())
     for words in ("best baseline", "best candidate", "proposers", "of 60 evals", "% of the budget"):
         assert words in shown
@@ -275,13 +213,10 @@ def test_nobody_watching_reads_a_line_a_generation(view, capsys, bowls, lines, h
     assert "generation 1: best -" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("outcome", "step"),
-    [
-        (Outcome.NO_CHANGE, "--budget-seconds 300 --model PROVIDER/NAME"),
-        (Outcome.NOT_ENOUGH, "evolver evolve LONGER_TRACE"),
-    ],
-)
+@pytest.mark.parametrize(("outcome", "step"), [
+    (Outcome.NO_CHANGE, "--budget-seconds 300 --model PROVIDER/NAME"),
+    (Outcome.NOT_ENOUGH, "evolver evolve LONGER_TRACE"),
+])
 def test_the_next_step_fits_the_verdict(improved, view, outcome, step):
     verdict = replace(improved.result.verdict, outcome=outcome)
     lost = replace(improved, policy=None, result=replace(improved.result, verdict=verdict))

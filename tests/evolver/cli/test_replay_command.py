@@ -2,21 +2,9 @@
 
 import pytest
 
-METRICS = {
-    "ttft_s",
-    "tpot_s",
-    "e2e_s",
-    "goodput_rps",
-    "slo_attainment",
-    "smooth_goodput",
-    "scheduling_s",
-    "reconfiguration_s",
-    "serving_s",
-    "total_s",
-    "gpu_hours",
-    "price_usd",
-    "reconfigurations",
-}
+METRICS = {"ttft_s", "tpot_s", "e2e_s", "goodput_rps", "slo_attainment", "smooth_goodput",
+           "scheduling_s", "reconfiguration_s", "serving_s", "total_s", "gpu_hours", "price_usd",
+           "reconfigurations"}
 
 
 def test_the_three_usual_loads_are_shown(evolver, trace_file):
@@ -45,20 +33,8 @@ def test_the_recorded_rate_is_left_alone(evolver, trace_file):
 
 def test_equal_runs_give_equal_numbers_under_both_engines(evolver, trace_file):
     def metrics(engine):
-        done = evolver(
-            "replay",
-            trace_file,
-            "-p",
-            "power_of_two",
-            "--load",
-            0.8,
-            "-o",
-            "json",
-            "--engine",
-            engine,
-            "--until",
-            15,
-        )
+        done = evolver("replay", trace_file, "-p", "power_of_two", "--load", 0.8, "-o", "json",
+                       "--engine", engine, "--until", 15)
         return done.json["results"][0]["metrics"]
 
     assert metrics("compiled") == metrics("interpreted")
@@ -81,9 +57,8 @@ def test_a_hook_that_is_never_asked_is_said(evolver, trace_file, tmp_path):
 
 
 def test_a_short_trace_is_continued_and_marked(evolver, trace_file):
-    done = evolver(
-        "replay", trace_file, "-p", "default", "--load", 0.5, "--span-s", 300, "-o", "json"
-    )
+    done = evolver("replay", trace_file, "-p", "default", "--load", 0.5, "--span-s", 300, "-o",
+                   "json")
     laid = done.json["load"]["0.5"]
     assert laid["generated"] > 0
     assert laid["span_s"] == pytest.approx(300, rel=0.05)
@@ -91,39 +66,15 @@ def test_a_short_trace_is_continued_and_marked(evolver, trace_file):
 
 
 def test_capacity_is_paired_and_said(evolver, trace_file, spot_file):
-    done = evolver(
-        "replay",
-        trace_file,
-        "-p",
-        "static_plan",
-        "--load",
-        0.5,
-        "--capacity",
-        spot_file,
-        "--polarity",
-        "available",
-        "--node",
-        "L40S:1",
-        "-o",
-        "json",
-    )
+    done = evolver("replay", trace_file, "-p", "static_plan", "--load", 0.5, "--capacity",
+                   spot_file, "--polarity", "available", "--node", "L40S:1", "-o", "json")
     assert done.json["capacity"]["gpu"] == "L40S"
     assert "3 of the 3 nodes of spot are 1 x L40S each" in done.err
 
 
 def test_capacity_that_does_not_change_meanwhile_is_said(evolver, trace_file, spot_file):
-    done = evolver(
-        "replay",
-        trace_file,
-        "-p",
-        "default",
-        "--load",
-        0.5,
-        "--capacity",
-        spot_file,
-        "--polarity",
-        "available",
-    )
+    done = evolver("replay", trace_file, "-p", "default", "--load", 0.5, "--capacity", spot_file,
+                   "--polarity", "available")
     assert "capacity does not change in these" in done.err
 
 
@@ -133,22 +84,19 @@ def test_a_page_holds_the_tables(evolver, trace_file, tmp_path):
     assert "round_robin" in page.read_text()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--load", "0"), "A load of 0 means nothing"),
-        (("--load", "-1"), "A load of -1 means nothing"),
-        (("--load", "0.5", "--rate-as-recorded"), "not both"),
-        (("--cluster", "moon"), "There is no cluster 'moon'"),
-        (("-p", "round_robbin"), "did you mean round_robin"),
-        (("-p", "nothing.py"), "There is no policy 'nothing.py'; check the path"),
-        (("-p", "abcdef0123"), "nothing is stored yet"),
-        (("--from", "9000"), "No request lies from 9000 s"),
-        (("--span-s", "0"), "A span of 0 s is nothing"),
-        (("--node", "L40S:1"), "add --capacity FILE"),
-        (("--format", "vcr"), "There is no trace format 'vcr'"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("--load", "0"), "A load of 0 means nothing"),
+    (("--load", "-1"), "A load of -1 means nothing"),
+    (("--load", "0.5", "--rate-as-recorded"), "not both"),
+    (("--cluster", "moon"), "There is no cluster 'moon'"),
+    (("-p", "round_robbin"), "did you mean round_robin"),
+    (("-p", "nothing.py"), "There is no policy 'nothing.py'; check the path"),
+    (("-p", "abcdef0123"), "nothing is stored yet"),
+    (("--from", "9000"), "No request lies from 9000 s"),
+    (("--span-s", "0"), "A span of 0 s is nothing"),
+    (("--node", "L40S:1"), "add --capacity FILE"),
+    (("--format", "vcr"), "There is no trace format 'vcr'"),
+])
 def test_what_cannot_be_meant_is_usage(evolver, trace_file, arguments, sentence):
     done = evolver("replay", trace_file, "-p", "default", *arguments)
     assert (done.code, done.out) == (2, "")
@@ -156,29 +104,17 @@ def test_what_cannot_be_meant_is_usage(evolver, trace_file, arguments, sentence)
     assert "next:" in done.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--capacity-speed", "5"), "give --capacity-speed from 1 to 4"),
-        (("--capacity-from", "-1"), "Capacity cannot begin before 0 s"),
-        (("--capacity-from", "99999"), "A capacity slice from 99999 s"),
-        (("--node", "H200:1"), "A node cannot be 'H200:1' here"),
-        (("--node", "GTX:1"), "GTX"),
-        (("--node", "L40S:99"), "A node cannot be 'L40S:99' here"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("--capacity-speed", "5"), "give --capacity-speed from 1 to 4"),
+    (("--capacity-from", "-1"), "Capacity cannot begin before 0 s"),
+    (("--capacity-from", "99999"), "A capacity slice from 99999 s"),
+    (("--node", "H200:1"), "A node cannot be 'H200:1' here"),
+    (("--node", "GTX:1"), "GTX"),
+    (("--node", "L40S:99"), "A node cannot be 'L40S:99' here"),
+])
 def test_capacity_that_does_not_fit_is_refused(evolver, trace_file, spot_file, arguments, sentence):
-    done = evolver(
-        "replay",
-        trace_file,
-        "-p",
-        "default",
-        "--capacity",
-        spot_file,
-        "--polarity",
-        "available",
-        *arguments,
-    )
+    done = evolver("replay", trace_file, "-p", "default", "--capacity", spot_file, "--polarity",
+                   "available", *arguments)
     assert done.code == 2
     assert sentence in done.err
 

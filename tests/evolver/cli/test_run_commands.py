@@ -49,8 +49,7 @@ def runs(home, kept, bowls, lines, humans):
 def test_a_list_says_how_each_ended_and_how_to_go_on(evolver, runs):
     told = evolver("run", "list")
     assert [line[:12] for line in told.out.splitlines() if re.match("[0-9a-f]{12}", line)] == [
-        run[:12] for run in reversed(runs)
-    ]
+        run[:12] for run in reversed(runs)]
     assert "unfinished" in told.out
     assert f"evolver evolve --resume {runs[2][:12]}" in told.err
 
@@ -64,16 +63,9 @@ def test_a_list_is_the_same_for_programs(evolver, runs):
 
 def test_a_run_is_shown_in_full(evolver, runs):
     out = evolver("run", "show", runs[0][:6]).out
-    for part in (
-        "A better policy was found.",
-        "Best so far",
-        "Whom it had to beat",
-        "How the winner came about",
-        "Which proposer earned what",
-        "Why tries came to nothing",
-        "syntax",
-        "EndpointSlow",
-    ):
+    for part in ("A better policy was found.", "Best so far", "Whom it had to beat",
+                 "How the winner came about", "Which proposer earned what",
+                 "Why tries came to nothing", "syntax", "EndpointSlow"):
         assert part in out
     assert "\x1b[31m" not in out
 
@@ -99,21 +91,13 @@ def test_runs_on_different_traces_are_compared_with_a_warning(evolver, runs):
     assert document["reached"][0]["spent"][0]["evaluations"] >= 0
 
 
-def test_loads_that_each_seed_measured_a_little_apart_are_compared(
-    evolver, home, bowls, lines, humans
-):
+def test_loads_that_each_seed_measured_a_little_apart_are_compared(evolver, home, bowls, lines,
+                                                                    humans):
     load = {"load": 0.8, "offered_rps": 6.64}
     with open_store() as store:
         for seed, trace, offered in ((1, "ab", 6.64), (2, "cd", 6.65)):
-            record_run(
-                store,
-                bowls(),
-                [lines],
-                humans,
-                seed=seed,
-                trace=trace * 32,
-                load={**load, "offered_rps": offered},
-            )
+            record_run(store, bowls(), [lines], humans, seed=seed, trace=trace * 32,
+                       load={**load, "offered_rps": offered})
         one, other = (run.id for run in store.runs.list_runs())
     told = evolver("run", "compare", one, other).out
     assert "loads within 2%: their gains can be compared" in told
@@ -150,8 +134,7 @@ def test_a_page_of_a_run_is_whole_and_nothing_in_it_runs_or_is_fetched(evolver, 
     assert {"svg", "details", "table", "pre"} <= page.tags
     assert not page.tags & {"script", "img", "link", "iframe", "object", "a"}
     assert not {name for name in page.attributes if name.startswith("on")} | (
-        page.attributes & {"src", "href"}
-    )
+        page.attributes & {"src", "href"})
     assert "default-src 'none'" in path.read_text()
 
 
@@ -166,15 +149,12 @@ def test_raw_events_leave_prompts_out_unless_asked(evolver, runs, tmp_path):
     assert EXCHANGE["reply"] in path.read_text()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("show", "abcdef"), "There is no run abcdef: check the id with `evolver run list`."),
-        (("show", "%"), "'%' is no run"),
-        (("compare", "last"), "Give two to"),
-        (("export", "last", "-o", "run.txt"), "says no form"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("show", "abcdef"), "There is no run abcdef: check the id with `evolver run list`."),
+    (("show", "%"), "'%' is no run"),
+    (("compare", "last"), "Give two to"),
+    (("export", "last", "-o", "run.txt"), "says no form"),
+])
 def test_what_cannot_be_meant_is_refused(evolver, runs, arguments, sentence):
     done = evolver("run", *arguments)
     assert done.code == 2

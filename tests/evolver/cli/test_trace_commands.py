@@ -49,17 +49,8 @@ def test_info_says_which_kind_a_capacity_file_is(evolver, spot_file):
 
 
 def test_info_puts_capacity_beside_requests(evolver, trace_file, spot_file):
-    done = evolver(
-        "trace",
-        "info",
-        trace_file,
-        "--capacity",
-        spot_file,
-        "--polarity",
-        "available",
-        "-o",
-        "json",
-    )
+    done = evolver("trace", "info", trace_file, "--capacity", spot_file, "--polarity", "available",
+                   "-o", "json")
     assert done.json["window"]["capacity"]["kind"] == "availability"
     assert done.json["capacity"]["name"] == "spot"
 
@@ -92,9 +83,8 @@ def test_a_missing_file_is_one_sentence(evolver):
 
 
 def test_unsorted_rows_are_sorted_and_said(evolver, azure):
-    path = azure(
-        "2023-11-16 18:00:09.0,10,5", "2023-11-16 18:00:01.0,20,5", "2023-11-16 18:00:04.0,30,5"
-    )
+    path = azure("2023-11-16 18:00:09.0,10,5", "2023-11-16 18:00:01.0,20,5",
+                 "2023-11-16 18:00:04.0,30,5")
     done = evolver("trace", "info", path)
     assert done.code == 0
     assert "sorted" in done.out
@@ -131,16 +121,13 @@ def test_fit_and_generate_make_a_trace_of_any_length(evolver, trace_file, tmp_pa
     assert trace.meta.generated
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("nobody", "-o", "x.npz"), "There is no profile 'nobody'"),
-        (("azure2023_conv", "-o", "x.csv"), "write -o x.npz"),
-        (("azure2023_conv", "-o", "x.npz", "--span-s", "0"), "The asked length is 0"),
-        (("azure2023_conv", "-o", "x.npz", "--span-s", "9", "--requests", "9"), "not both"),
-        (("spot_bamboo_p3", "-o", "x.npz"), "a profile of capacity, not of requests"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("nobody", "-o", "x.npz"), "There is no profile 'nobody'"),
+    (("azure2023_conv", "-o", "x.csv"), "write -o x.npz"),
+    (("azure2023_conv", "-o", "x.npz", "--span-s", "0"), "The asked length is 0"),
+    (("azure2023_conv", "-o", "x.npz", "--span-s", "9", "--requests", "9"), "not both"),
+    (("spot_bamboo_p3", "-o", "x.npz"), "a profile of capacity, not of requests"),
+])
 def test_generate_refuses_what_makes_no_trace(evolver, arguments, sentence):
     done = evolver("trace", "generate", *arguments)
     assert done.code == 2
