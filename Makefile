@@ -15,7 +15,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-ray test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
-	bench-evolver bench-engine bench-recorded bench-honesty fuzz lint types stack lock wheel clean
+	bench-evolver bench-engine bench-recorded bench-honesty bench-store screenshots fuzz lint types stack lock wheel clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ bench-recorded: $(WARM) ## what the recorded answers of a model add to the searc
 
 bench-honesty: $(WARM) ## runs among equals, and how often intervals hold a known effect
 	@$(RUN)/python benchmarks/bench_honesty.py
+
+bench-store: $(WARM) ## a store of ten thousand versions and a million audit entries beside a small one
+	@$(RUN)/python benchmarks/bench_store.py
+
+screenshots: $(WARM) ## the pictures of the review page in docs/review, made by its tests
+	@EVOLVER_SCREENSHOTS=1 $(RUN)/python -m pytest tests/policy_store/review/browser
 
 # Ray is an extra of 200 MB, so its tests have an environment of their own.
 test-ray: $(WARM) ## evaluations on a Ray cluster of this machine, a node of which is killed

@@ -328,7 +328,7 @@ def _run(
         evidence = evidence_of(verdict, problem, windows.scenarios, task)
         policy, lesson = None, None
         if verdict.outcome is Outcome.IMPROVED and evidence is not None and verdict.winner:
-            policy = record.propose(verdict, evidence, author)
+            policy = record.propose(verdict, evidence, author, result.members)
             gain = verdict.effect.gain if verdict.effect else None
             lesson = remembered(policy, verdict.winner.idea, gain, problem.regime(windows))
         record.finish(result, policy, missing, lesson)

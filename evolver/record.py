@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
 
+from evolver.archive import Member
 from evolver.errors import BudgetTooSmall, NothingToStartFrom, RecordStale
 from evolver.exchanges import Exchange
 from evolver.history import History
@@ -149,11 +150,14 @@ class RunRecord:
         self._wait(EXCHANGE, asdict(exchange))
         self._flush()
 
-    def propose(self, verdict: Verdict, evidence: Evidence, author: str) -> str:
+    def propose(
+        self, verdict: Verdict, evidence: Evidence, author: str, members: Sequence[Member] = ()
+    ) -> str:
         """Put the winner and its evidence into the store, ready for approval; its digest.
 
         What is stored is the source with its tuned constants written in, so that a host needs
         nothing beside the text; the digest is that text's. Proposed again it is the same version.
+        Its parents are the nearest of its ancestors among the members that the store knows.
         """
         winner = verdict.winner
         if winner is None:
@@ -168,13 +172,26 @@ class RunRecord:
             contract_version=CONTRACT_VERSION,
             parameters=source.parameters(),
             claim=source.claim,
-            parents=(),
+            parents=self._stored_parents(winner, members),
             run=self.run,
         )
         if version.state is State.PROPOSED:
             self._store.record_verified(version.digest, author)
         self._store.attach_evidence(version.digest, evidence.document(), author)
         return version.digest
+
+    def _stored_parents(self, winner: Member, members: Sequence[Member]) -> list[str]:
+        """What the store knows of the generation nearest to the winner of which it knows any."""
+        known = {member.digest: member for member in members}
+        seen, generation = {winner.digest}, [winner]
+        while generation:
+            names = [name for one in generation for name in one.parents if name not in seen]
+            seen |= set(names)
+            generation = [known[name] for name in dict.fromkeys(names) if name in known]
+            stored = self._store.find_policies([name for one in generation for name in _names(one)])
+            if stored:
+                return sorted(stored)
+        return []
 
     def finish(
         self,
@@ -218,3 +235,11 @@ class RunRecord:
                     self.run, self._waiting, after=self._last
                 )
                 self._waiting = []
+
+
+def _names(member: Member) -> tuple[str, ...]:
+    """A member's digest, and that of its text with its constants written in, as stores file it."""
+    try:
+        return member.digest, written(member.text, member.parameters, member.name).digest()
+    except ValueError:  # its constants cannot be written in, so no store has it so
+        return (member.digest,)

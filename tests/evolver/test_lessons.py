@@ -31,10 +31,10 @@ def test_what_a_score_teaches(score, worked, failed):
 
 def test_what_ended_early_teaches_unless_it_was_a_twin():
     lessons = Lessons()
-    for reason in ("fault", "slower", "twin", "budget"):
+    for reason in ("fault", "slower", "twin", "alike", "budget"):
         lessons.dropped(candidate(), reason, 1.2, 1.1)
     assert list(lessons.failed) == [
-        "1.2 on its first windows, where 1.1 was needed: wait less",
+        "1.2 on its first windows, where its parent had 1.1: wait less",
         "it failed when it ran: wait less",
     ]
 

@@ -151,7 +151,7 @@ def test_reasons_are_grouped_with_different_examples():
     first, second = reasons(history(*rows))
     assert (first.kind, first.code, first.count, len(first.examples)) == ("refused", "loop", 3, 1)
     assert first.examples[0].reason == "line 3: while has no bound. Use range."
-    assert second.examples[0].reason == "+100.0% on probe, +50.0% was needed"
+    assert second.examples[0].reason == "+100.0% on probe, its parent +50.0%"
 
 
 VALUES = st.sampled_from([
