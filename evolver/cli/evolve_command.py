@@ -143,10 +143,7 @@ def evolve(
         evolution, view = _searched(screen, _inputs(typed), limits, models, means)
     applied = _ruled(screen, evolution)
     _shown(screen, output, out, evolution, view, applied)
-    if applied is None or applied.rule is None:
-        _next(screen, trace, evolution, view)
-    else:
-        screen.next(f"evolver rule show {applied.rule}", "evolver status")
+    _next(screen, trace, evolution, view, applied)
 
 
 def _inputs(typed: Mapping[str, Any]) -> ProblemInputs:
@@ -295,7 +292,16 @@ def _active() -> Human:
     return Human(name, source.annotated(), active=True)
 
 
-def _next(screen: Screen, trace: Path | None, evolution: Evolution, view: EvolveView) -> None:
+def _next(
+    screen: Screen,
+    trace: Path | None,
+    evolution: Evolution,
+    view: EvolveView,
+    applied: Applied | None,
+) -> None:
     from evolver.cli.evolve_report import next_steps
 
-    screen.next(*next_steps(evolution, trace, view))
+    if applied is not None and applied.rule is not None:
+        screen.next(f"evolver rule show {applied.rule}", "evolver status")
+    else:
+        screen.next(*next_steps(evolution, trace, view))
