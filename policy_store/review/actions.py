@@ -42,6 +42,7 @@ LABELS = {
     Verb.ROLL_BACK: "Roll back",
 }  # fmt: skip
 TRIALS = {Verb.SHADOW: Alias.SHADOW, Verb.CANARY: Alias.CANARY}
+OF_DEPLOYMENT = (Verb.RENEW, Verb.ROLL_BACK)
 APPROVALS = (Verb.APPROVE, Verb.SHADOW, Verb.CANARY)
 
 
@@ -137,6 +138,9 @@ def perform(
     lacks = _role_lacks(visitor)
     if lacks:
         raise NotAllowed(lacks)
+    if (policy is None) != (order.verb in OF_DEPLOYMENT):
+        kind = "the deployment as a whole" if policy else "one policy"
+        raise InvalidInput(f"{LABELS[order.verb]} is a decision on {kind}: take it on that page.")
     now = situation_of(store, settings.deployment, policy)
     changed = changes(order.seen, now)
     if changed:

@@ -106,3 +106,15 @@ def test_every_answer_has_the_strict_headers(reviewing):
         policy = reviewing.browser.get(address).headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("verb", ["roll-back", "renew"])
+def test_what_is_about_the_deployment_is_not_decided_on_a_policy(reviewing, measured, verb):
+    reviewing.as_("ada")
+    live, other = measured(), measured()
+    reviewing.decide(live, "canary")
+    reviewing.decide(live, "promote")
+    form = reviewing.form(f"/policies/{other}", f"/policies/{other}/approve") | {"note": "because"}
+    answer = reviewing.browser.post(f"/policies/{other}/{verb}", data=form)
+    assert answer.status_code == 422
+    assert state_of(reviewing, live) is State.ACTIVE
