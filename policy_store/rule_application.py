@@ -9,8 +9,7 @@ from datetime import datetime
 from policy_store.decisions import Trial
 from policy_store.errors import ForbiddenMove, StaleDecision
 from policy_store.gates import measured, objection
-from policy_store.records import Alias, PolicyDetails, Slot
-from policy_store.review.settings import Settings
+from policy_store.records import DEFAULT_DEPLOYMENT, Alias, PolicyDetails, Slot
 from policy_store.rule_book import InstalledRule
 from policy_store.rules import Action, Condition, Facts, Judgement, Rule, judge
 from policy_store.store import PolicyStore
@@ -18,7 +17,6 @@ from sandbox.changes import Change, changes
 from sandbox.errors import PolicyRefused
 
 ALIASES = {Action.SHADOW: Alias.SHADOW, Action.CANARY: Alias.CANARY}
-MOST_ACTIVATIONS = 1000  # looked through for when the active policy became so
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +36,8 @@ class Applied:
     said: str
 
 
-def judged(
-    store: PolicyStore, settings: Settings, policy: str, *, asked: bool = False
-) -> tuple[Judgement, ...]:
+def judged(store: PolicyStore, deployment: str, policy: str) -> tuple[Judgement, ...]:
     """What each installed rule says about a policy now; nothing is decided.
-
-    Args:
-        asked: as if a person asked now, for measurements from before a rule was installed.
 
     Raises:
         UnknownPolicy: there is no such policy.
@@ -52,20 +45,20 @@ def judged(
     rules = store.rules.installed()
     if not rules:
         return ()
-    scene = _Scene.of(store, settings.deployment, policy)
-    return tuple(scene.judgement(store, one, asked=asked) for one in rules)
+    scene = _Scene.of(store, deployment, policy)
+    return tuple(scene.judgement(store, one, asked=False) for one in rules)
 
 
-def tried(store: PolicyStore, settings: Settings, rule: Rule, policy: str, by: str) -> Judgement:
+def tried(store: PolicyStore, deployment: str, rule: Rule, policy: str, by: str) -> Judgement:
     """What a rule that is not installed would say about a policy, installed now by somebody."""
     now = store.rules.now()
     candidate = InstalledRule(0, rule.name, "", rule, "", by, now, None, None)
-    scene = _Scene.of(store, settings.deployment, policy)
+    scene = _Scene.of(store, deployment, policy)
     return scene.judgement(store, candidate, asked=True)
 
 
 def apply_rules(
-    store: PolicyStore, settings: Settings, policy: str, *, asked: bool = False
+    store: PolicyStore, policy: str, deployment: str = DEFAULT_DEPLOYMENT, *, asked: bool = False
 ) -> Applied:
     """Let the first rule that applies approve a policy.
 
@@ -78,7 +71,7 @@ def apply_rules(
     rules, judgements = store.rules.installed(), list[Judgement]()
     if not rules:
         return Applied((), None, None, "")
-    scene = _Scene.of(store, settings.deployment, policy)
+    scene = _Scene.of(store, deployment, policy)
     said = ""
     for installed in rules:
         judgement = scene.judgement(store, installed, asked=asked)
@@ -152,7 +145,7 @@ class _Scene:
         active = slots[Alias.ACTIVE]
         elsewhere = active.digest != store.slot().digest
         return cls(
-            details, slots, _active_since(store, active), elsewhere, _measured_from(store, details),
+            details, slots, store.active_since(active), elsewhere, _measured_from(store, details),
             change_from(store, active.digest, details),
             store.rules.decided_against(details.version.digest),
         )  # fmt: skip
@@ -214,14 +207,3 @@ def _measured_from(store: PolicyStore, details: PolicyDetails) -> datetime | Non
         return None
     run = details.version.run
     return store.runs.get_run(run).started_at if run else details.evidence[-1].attached_at
-
-
-def _active_since(store: PolicyStore, active: Slot) -> datetime | None:
-    """A renewal is no change of what is active."""
-    since = active.changed_at
-    after = max(0, active.sequence - MOST_ACTIVATIONS)
-    for one in reversed(store.activations(active.deployment, after=after)):
-        if one.digest != active.digest:
-            break
-        since = one.at
-    return since

@@ -40,6 +40,7 @@ from policy_store.tables import (
 )
 from policy_store.verification import StoreVerdict, check_store
 
+LOOKED_BACK = 1000  # sequences
 Progress = Callable[[str, int], object]
 
 
@@ -219,6 +220,18 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
                 )
                 for row in rows
             )
+
+    def active_since(self, active: Slot) -> datetime | None:
+        """When what is active became so, over renewals and changes of its last good one.
+
+        Of a policy that was renewed more than a thousand times, one of the renewals.
+        """
+        since, recent = active.changed_at, max(active.sequence - LOOKED_BACK, 0)
+        for one in reversed(self.activations(active.deployment, after=recent, limit=LOOKED_BACK)):
+            if one.digest != active.digest:
+                break
+            since = one.at
+        return since
 
     def snapshot(
         self, deployment: str = DEFAULT_DEPLOYMENT, valid_for: timedelta = VALID_FOR

@@ -9,18 +9,8 @@ from sandbox.home import home
 
 if TYPE_CHECKING:
     from evolver.cli.screen import Screen
-    from policy_store.review.settings import Settings
     from policy_store.rule_application import Applied
     from policy_store.store import PolicyStore
-
-
-def rule_settings() -> Settings:
-    """The deployment whose slots rules decide on; nothing is signed with this secret."""
-    import secrets
-
-    from policy_store.review.settings import Settings
-
-    return Settings(secrets.token_bytes(32))
 
 
 def ask_rules(
@@ -43,8 +33,7 @@ def ask_rules(
     starts = any(rule.action in ALIASES for rule in rules)
     # Before anything is decided: what cannot be signed must not be decided either.
     key = signing_key(home(), screen, user_name()) if starts else None
-    settings = rule_settings()
-    applied = apply_rules(store, settings, policy, asked=asked)
+    applied = apply_rules(store, policy, asked=asked)
     if applied.trial is not None and key is not None:
-        publish(store, home(), key, deployment=settings.deployment)
+        publish(store, home(), key)
     return applied

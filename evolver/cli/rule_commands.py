@@ -12,7 +12,7 @@ from evolver.cli.failures import Misused
 from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
 from evolver.cli.policies import open_store
 from evolver.cli.policy_commands import By, Note, Policy, stored_digest
-from evolver.cli.publishing import user_name
+from evolver.cli.publishing import USUAL, user_name
 from evolver.cli.results import show_result
 from sandbox.report import Report, Tone
 
@@ -130,16 +130,15 @@ def try_rules(
     evolver rule try 3f2a9c
     evolver rule try 3f2a9c --rule constants.toml    before it is installed
     """
-    from evolver.cli.rule_applying import rule_settings
     from policy_store.rule_application import judged, tried
 
     screen, rule = screen_of(context, quiet), None if file is None else _read(file)
     with open_store() as store:
-        digest, settings = stored_digest(store, policy), rule_settings()
+        digest = stored_digest(store, policy)
         judgements: Sequence[Judgement] = (
-            judged(store, settings, digest)
+            judged(store, USUAL, digest)
             if rule is None
-            else (tried(store, settings, rule, digest, user_name()),)
+            else (tried(store, USUAL, rule, digest, user_name()),)
         )
     show_result(
         screen, output, out,

@@ -105,7 +105,7 @@ def remove(site: Here, visitor: Administers, name: Name, body: Reason) -> Rule:
 )
 def judgements(site: Here, _: Reads, policy: Digits) -> Judgements:
     """What each rule says about it, condition by condition."""
-    found = judged(site.store, site.settings, site.store.resolve(policy))
+    found = judged(site.store, site.settings.deployment, site.store.resolve(policy))
     return Judgements.model_validate({"items": found})
 
 

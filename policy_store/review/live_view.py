@@ -13,7 +13,6 @@ from policy_store.store import PolicyStore
 
 SILENT_AFTER = timedelta(minutes=2)
 EXPIRES_SOON = timedelta(days=7)
-LOOKED_BACK = 500  # sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def live_of(store: PolicyStore, deployment: str, now: datetime) -> Live:
         for alias, slot in slots.items()
     }
     places[Alias.ACTIVE] = Place(
-        active, known.get(active.digest or ""), _made(decisions, active), _since(store, active)
+        active, known.get(active.digest or ""), _made(decisions, active), store.active_since(active)
     )
     hosts = tuple(_host(report, active, now) for report in reports)
     return Live(
@@ -132,17 +131,6 @@ def _sequence(entry: AuditEntry, deployment: str) -> object:
         return entry.details.get("sequence")
     changed = entry.details.get("sequences") or entry.details.get("elsewhere")
     return changed.get(deployment) if isinstance(changed, Mapping) else None
-
-
-def _since(store: PolicyStore, active: Slot) -> datetime | None:
-    """When the present holder became active, over renewals and changes of its last good one."""
-    since = active.changed_at
-    recent = store.activations(active.deployment, after=max(active.sequence - LOOKED_BACK, 0))
-    for one in reversed(recent):
-        if one.digest != active.digest:
-            break
-        since = one.at
-    return since
 
 
 def _host(report: HostReport, active: Slot, now: datetime) -> Host:

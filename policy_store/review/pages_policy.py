@@ -59,7 +59,7 @@ def show(request: Request, site: Here, visitor: Viewer, policy: str, view: Seen)
         offers=offers(shown.details, now, visitor, site.settings),
         seen=sealed(now, site.settings),
         weight=site.settings.canary_weight,
-        judgements=judged(site.store, site.settings, digest),
+        judgements=judged(site.store, site.settings.deployment, digest),
     )  # fmt: skip
 
 

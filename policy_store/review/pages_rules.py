@@ -34,7 +34,10 @@ def rules(
     facts: dict[str, object] = {"asked": "", "judgements": ()}
     if policy:
         digest = site.store.resolve(policy)
-        facts = {"asked": digest, "judgements": judged(site.store, site.settings, digest)}
+        facts = {
+            "asked": digest,
+            "judgements": judged(site.store, site.settings.deployment, digest),
+        }
     return _page(request, site, visitor, facts)
 
 

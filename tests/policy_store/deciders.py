@@ -28,11 +28,13 @@ from policy_store.review.access import Visitor
 from policy_store.review.actions import Order, Verb, perform
 from policy_store.review.settings import Settings
 from policy_store.review.situation import situation_of
+from policy_store.rule_application import apply_rules
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["policy_store.store", "policy_store.review.actions", "sqlalchemy.dialects.postgresql.psycopg"]
-)
+    ["policy_store.review.actions", "policy_store.rule_application",
+     "sqlalchemy.dialects.postgresql.psycopg"]
+)  # fmt: skip
 PATIENCE_S = 120.0  # with daemons that died
 SETTINGS = Settings(secret=b"s" * 32)
 ADMIN = Visitor("ada", Role.ADMIN)
@@ -143,6 +145,13 @@ def race(url: str, policy: str, start: Barrier, said: SimpleQueue[str]) -> None:
             said.put(str(store.activate(policy, 0, by="racer", note="me first").digest))
         except StaleDecision:
             said.put("stale")
+
+
+def let_rules_decide(url: str, policy: str, start: Barrier, said: SimpleQueue[str | None]) -> None:
+    """Ask the rules about a policy at the same moment as others; says which rule approved it."""
+    with PolicyStore.open(url) as store:
+        start.wait(PATIENCE_S)
+        said.put(apply_rules(store, policy).rule)
 
 
 def write_for_ever(url: str, said: SimpleQueue[int]) -> None:

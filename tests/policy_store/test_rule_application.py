@@ -1,23 +1,20 @@
 """Rules at work on a store: what is approved, by whom, how often, and what never is."""
 
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 
 import pytest
+from deciders import PROCESSES, let_rules_decide
 from measurements import SOURCE, measurements
 
 from policy_store import Origin
 from policy_store.errors import ForbiddenMove, InvalidInput, RuleRefused, StaleDecision, UnknownRule
 from policy_store.lifecycle import State
 from policy_store.records import Alias, Role
-from policy_store.review.settings import Settings
 from policy_store.rule_application import apply_rules, judged
 from policy_store.store import PolicyStore
 from sandbox.evidence import Outcome
 
-SETTINGS = Settings(b"s" * 32)
 RULE = """
 name = "any-to-canary"
 action = "canary"
@@ -62,7 +59,7 @@ def install(store, text=RULE):
 def test_a_rule_approves_and_says_on_what(store, measure):
     installed = install(store)
     policy = measure()
-    applied = apply_rules(store, SETTINGS, policy)
+    applied = apply_rules(store, policy)
     assert (applied.rule, applied.trial) == ("any-to-canary", Alias.CANARY)
     slot = store.slot(Alias.CANARY)
     assert (slot.digest, slot.weight) == (policy, 0.1)
@@ -77,25 +74,25 @@ def test_a_rule_approves_and_says_on_what(store, measure):
 
 def test_without_rules_nothing_is_said_or_decided(store, measure):
     policy = measure()
-    assert apply_rules(store, SETTINGS, policy).said == ""
-    assert judged(store, SETTINGS, policy) == ()
+    assert apply_rules(store, policy).said == ""
+    assert judged(store, "default", policy) == ()
     assert state(store, policy) is State.EVALUATED
 
 
 def test_what_was_measured_before_the_rule_needs_a_command(store, measure):
     policy = measure()
     install(store)
-    applied = apply_rules(store, SETTINGS, policy)
+    applied = apply_rules(store, policy)
     assert applied.rule is None
     assert "before the rule was installed" in applied.said
-    assert apply_rules(store, SETTINGS, policy, asked=True).rule == "any-to-canary"
+    assert apply_rules(store, policy, asked=True).rule == "any-to-canary"
 
 
 @pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.IMPROVED}))
 def test_a_rule_overrides_no_verdict(store, measure, outcome):
     install(store)
     policy = measure(outcome)
-    assert apply_rules(store, SETTINGS, policy, asked=True).rule is None
+    assert apply_rules(store, policy, asked=True).rule is None
     assert state(store, policy) is State.EVALUATED
 
 
@@ -110,7 +107,7 @@ def test_what_was_decided_against_once_is_a_persons_to_approve(store, measure, d
         store.activate(policy, 0, "ada", "yes")
         store.rollback("ada", "slow") if deed == "rollback" else store.eject(policy, "host", "bad")
     before = state(store, policy)
-    applied = apply_rules(store, SETTINGS, policy, asked=True)
+    applied = apply_rules(store, policy, asked=True)
     assert applied.rule is None
     assert {"waits", "clean"} <= {one.name for one in applied.judgements[0].failed}
     assert state(store, policy) is before
@@ -119,11 +116,11 @@ def test_what_was_decided_against_once_is_a_persons_to_approve(store, measure, d
 def test_a_policy_by_hand_is_approved_only_where_the_rule_says_so(store, measure):
     install(store)
     by_hand = measure(origin=Origin.PERSON, author="eve")
-    assert apply_rules(store, SETTINGS, by_hand).rule is None
+    assert apply_rules(store, by_hand).rule is None
     install(store, SHADOW.replace("[gain", 'origins = ["person"]\n[gain'))
     own = measure(origin=Origin.PERSON, author="ada")  # who installed it
-    assert apply_rules(store, SETTINGS, own).rule is None
-    assert apply_rules(store, SETTINGS, by_hand, asked=True).rule == "any-to-shadow"
+    assert apply_rules(store, own).rule is None
+    assert apply_rules(store, by_hand, asked=True).rule == "any-to-shadow"
 
 
 def test_measurements_against_what_was_active_before_do_not_count(store, measure):
@@ -131,18 +128,18 @@ def test_measurements_against_what_was_active_before_do_not_count(store, measure
     policy, other = measure(), measure()
     store.approve(other, "ada", "yes")
     store.activate(other, 0, "ada", "yes")
-    applied = apply_rules(store, SETTINGS, policy)
+    applied = apply_rules(store, policy)
     assert "compared with active" in [one.name for one in applied.judgements[0].failed]
     later = measure()
     store.renew(store.slot().sequence, "ada", "still good")
-    assert apply_rules(store, SETTINGS, later).rule == "any-to-canary"
+    assert apply_rules(store, later).rule == "any-to-canary"
 
 
 def test_measured_again_until_it_fits_is_a_persons_to_approve(store, measure):
     install(store)
     policy = measure(Outcome.INCONCLUSIVE)
     store.attach_evidence(policy, measurements(policy).document(), by="simulator")
-    applied = apply_rules(store, SETTINGS, policy)
+    applied = apply_rules(store, policy)
     assert applied.rule is None
     assert "Earlier measurements said otherwise" in applied.said
 
@@ -152,38 +149,37 @@ def test_another_deployment_has_its_own_active_policy(store, measure):
     other = measure()
     store.approve(other, "ada", "yes")
     store.activate(other, 0, "ada", "yes", deployment="east")
-    east = replace(SETTINGS, deployment="east")
-    assert "not here" in apply_rules(store, east, measure()).said
-    assert apply_rules(store, SETTINGS, measure()).rule
+    assert "not here" in apply_rules(store, measure(), "east").said
+    assert apply_rules(store, measure()).rule
 
 
 def test_a_running_trial_is_ended_only_where_the_rule_says_so(store, measure):
     install(store, SHADOW.replace("most_a_day = 1", "most_a_day = 9"))
     first, second = measure(), measure()
-    assert apply_rules(store, SETTINGS, first).rule
-    assert "is the shadow now" in apply_rules(store, SETTINGS, second).said
+    assert apply_rules(store, first).rule
+    assert "is the shadow now" in apply_rules(store, second).said
     store.rules.remove("any-to-shadow", "ada", "too strict")
     install(store, SHADOW.replace("[gain", "replace = true\n[gain").replace("= 1\n", "= 9\n"))
-    assert apply_rules(store, SETTINGS, measure()).rule
+    assert apply_rules(store, measure()).rule
     assert state(store, first) is State.APPROVED
 
 
 def test_the_first_rule_that_applies_decides(store, measure):
     install(store, SHADOW.replace("active = 3", "active = 50"))
     install(store)
-    applied = apply_rules(store, SETTINGS, measure())
+    applied = apply_rules(store, measure())
     assert applied.rule == "any-to-canary"
     assert [one.fires for one in applied.judgements] == [False, True]
 
 
 def test_a_removed_rule_stays_on_record_and_its_approvals_count(store, measure):
     install(store)
-    apply_rules(store, SETTINGS, measure())
+    apply_rules(store, measure())
     store.rules.remove("any-to-canary", "ben", "enough for now")
     assert store.rules.installed() == ()
     assert [one.removed_by for one in store.rules.removed()] == ["ben"]
     again = install(store, RULE.replace("[gain", "replace = true\n[gain"))
-    applied = apply_rules(store, SETTINGS, measure())
+    applied = apply_rules(store, measure())
     assert again.id == 2
     assert [one.name for one in applied.judgements[0].failed] == ["a day"]
     actions = [one.action for one in store.audit.entries(limit=100)]
@@ -230,40 +226,26 @@ def test_what_changes_between_judging_and_deciding_counts(store, measure, monkey
         return approve(*arguments, **options)
 
     monkeypatch.setattr(PolicyStore, "approve", lambda _, *a, **o: late(*a, **o))
-    applied = apply_rules(store, SETTINGS, policy)
+    applied = apply_rules(store, policy)
     assert applied.rule is None
     assert applied.said
     assert state(store, policy) in (State.EVALUATED, State.REJECTED)
     assert store.slot(Alias.CANARY).digest is None
 
 
-RACER = """
-import sys
-from policy_store.review.settings import Settings
-from policy_store.rule_application import apply_rules
-from policy_store.store import PolicyStore
-with PolicyStore.open(sys.argv[1]) as store:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    print(apply_rules(store, Settings(b"s" * 32), sys.argv[2]).rule)
-"""
-
-
-def test_a_cap_of_one_lets_one_of_two_processes_approve(store, store_path, measure):
+def test_a_cap_of_one_lets_one_of_two_processes_approve(store, store_url, measure):
     free = RULE.replace('"canary"\nweight = 0.1', '"approve"')  # no slot to race for, only the cap
     install(store, free)
+    start, said = PROCESSES.Barrier(2), PROCESSES.SimpleQueue()
     racers = [
-        subprocess.Popen([sys.executable, "-c", RACER, str(store_path), policy], text=True,
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        PROCESSES.Process(target=let_rules_decide, args=(store_url, policy, start, said))
         for policy in (measure(), measure())
-    ]  # fmt: skip
+    ]
     for one in racers:
-        assert one.stdout.readline() == "ready\n"
+        one.start()
     for one in racers:
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    said = sorted(one.communicate(timeout=60)[0].strip() for one in racers)
-    assert said == ["None", "any-to-canary"]
+        one.join()
+    assert {said.get(), said.get()} == {None, "any-to-canary"}
     assert len(store.rules.deeds("any-to-canary")) == 1
 
 
@@ -274,7 +256,7 @@ def test_many_threads_never_pass_the_cap(store, measure):
 
     def ask(policy):
         start.wait()
-        said.append(apply_rules(store, SETTINGS, policy).rule)
+        said.append(apply_rules(store, policy).rule)
 
     threads = [threading.Thread(target=ask, args=(policy,)) for policy in policies]
     for one in threads:
@@ -288,9 +270,9 @@ def test_many_threads_never_pass_the_cap(store, measure):
 def test_the_cap_is_looked_at_inside_the_decision(store, measure, monkeypatch):
     install(store, RULE.replace('"canary"\nweight = 0.1', '"approve"'))
     first, second = measure(), measure()
-    assert apply_rules(store, SETTINGS, first).rule
+    assert apply_rules(store, first).rule
     monkeypatch.setattr(type(store.rules), "approved_lately", lambda *_: 0)  # as judged too early
-    held = apply_rules(store, SETTINGS, second)
+    held = apply_rules(store, second)
     assert held.judgements[0].fires
     assert held.rule is None
     assert "as many as it may" in held.said
@@ -303,7 +285,7 @@ def test_a_rule_of_another_time_that_cannot_be_read_stops_nothing(store, measure
         session.add(RuleRow(id=1, name="old", text="level = 3", installed_by="ada",
                             installed_at=store.rules.now()))  # fmt: skip
     install(store)
-    applied = apply_rules(store, SETTINGS, measure())
+    applied = apply_rules(store, measure())
     assert applied.rule == "any-to-canary"
     assert "cannot be read any more" in applied.judgements[0].conditions[0].reason
 

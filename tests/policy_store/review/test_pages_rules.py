@@ -3,7 +3,6 @@
 import pytest
 
 from policy_store.records import Role
-from policy_store.review.settings import Settings
 from policy_store.rule_application import apply_rules
 from policy_store.rule_text import EXAMPLE
 
@@ -99,10 +98,10 @@ def test_a_rule_without_a_reason_or_twice_is_refused(installed):
 
 def test_what_a_rule_did_and_why_it_did_not_is_shown(reviewing, installed, measured):
     installed()
-    store, settings = reviewing.site.store, Settings(b"s" * 32)
+    store = reviewing.site.store
     first = measured()
     second = measured()
-    assert apply_rules(store, settings, first).rule == "constants-to-canary"
+    assert apply_rules(store, first).rule == "constants-to-canary"
     html = reviewing.browser.get("/rules").text
     assert f'approved <a href="/policies/{first}">' in html
     why = reviewing.browser.get(f"/rules?policy={second[:12]}").text
