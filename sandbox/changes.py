@@ -211,15 +211,6 @@ def changes(
     )  # fmt: skip
 
 
-def size_of(text: str) -> Size:
-    """How much there is to read in a policy: lines, loops and branches.
-
-    Raises:
-        PolicyRefused: it is no policy.
-    """
-    return outline_of(text).size
-
-
 def _hook_change(name: str, before: _Side, after: _Side) -> HookChange:
     old, new = before.hooks[name], after.hooks[name]
     numbers = zip(old.numbers, new.numbers, strict=True) if old.shape == new.shape else ()

@@ -8,8 +8,7 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from policy_store.records import Role
-from policy_store.records import Scope as Scope
+from policy_store.records import Role, Scope
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 RANK = {Role.VIEWER: 0, Role.REVIEWER: 1, Role.ADMIN: 2}

@@ -17,7 +17,7 @@ from policy_store.lifecycle import APPROVED_STATES, MOVES, State
 from policy_store.records import Alias, Origin, PolicyDetails, Role
 from policy_store.review.access import NotAllowed, Visitor
 from policy_store.review.settings import Settings
-from policy_store.review.situation import BUILT_IN, Situation, changes, situation_of
+from policy_store.review.situation import Situation, changes, named, situation_of
 from policy_store.snapshot import VALID_FOR
 from policy_store.store import PolicyStore
 
@@ -111,7 +111,7 @@ def rollback_offer(now: Situation, visitor: Visitor) -> Offer | None:
     if now.holders.get("active") is None:
         return None
     good = now.holders.get("last_good")
-    will = f"Every host goes back to {_short(good)} at once; {_short(now.holders['active'])} needs "
+    will = f"Every host goes back to {named(good)} at once; {named(now.holders['active'])} needs "
     return Offer(Verb.ROLL_BACK, LABELS[Verb.ROLL_BACK], will + "a new approval.",
                  _role_lacks(visitor))  # fmt: skip
 
@@ -121,7 +121,7 @@ def renewal_offer(now: Situation, visitor: Visitor) -> Offer | None:
     active = now.holders.get("active")
     if active is None:
         return None
-    will = f"{_short(active)} may run for another {VALID_FOR.days} days from now; nothing else "
+    will = f"{named(active)} may run for another {VALID_FOR.days} days from now; nothing else "
     return Offer(Verb.RENEW, LABELS[Verb.RENEW], will + "changes.", _role_lacks(visitor))
 
 
@@ -162,13 +162,13 @@ def _approve(
     alias = TRIALS.get(order.verb)
     trial = _trial(alias, settings, order) if alias else None
     if details.version.state != now.state:
-        raise StaleDecision(f"{_short(now.policy)} is {details.version.state} now.")
+        raise StaleDecision(f"{named(now.policy)} is {details.version.state} now.")
     if details.version.state in APPROVED_STATES:
         if trial is None:
             raise InvalidInput("It is approved already: start it as shadow or canary, or promote.")
         slot = store.place(_policy(now), trial.alias, trial.expected_sequence, visitor.name,
                            order.note, settings.deployment, trial.weight)  # fmt: skip
-        return f"{_short(slot.digest)} runs as {slot.alias.value} now."
+        return f"{named(slot.digest)} runs as {slot.alias.value} now."
     against = objection(latest_evidence(details))
     refused = _may_approve(details, visitor, against)
     if refused or (against and not order.override):
@@ -179,7 +179,7 @@ def _approve(
         facts={"override": against} if against else None,
     )  # fmt: skip
     place = f" and runs as {trial.alias.value} now" if trial else ""
-    return f"{_short(now.policy)} is approved{place}."
+    return f"{named(now.policy)} is approved{place}."
 
 
 def _promote(
@@ -187,13 +187,13 @@ def _promote(
 ) -> str:
     live = store.activate(_policy(now), order.seen.expected(Alias.ACTIVE), visitor.name,
                           order.note, settings.deployment)  # fmt: skip
-    return f"{_short(live.digest)} is active, as sequence {live.sequence}."
+    return f"{named(live.digest)} is active, as sequence {live.sequence}."
 
 
 def _reject(store: PolicyStore, _: Settings, now: Situation, order: Order, visitor: Visitor) -> str:
     store.reject(_policy(now), visitor.name, order.note, evidence=order.seen.evidence,
                  state=State(order.seen.state))  # fmt: skip
-    return f"{_short(now.policy)} is rejected."
+    return f"{named(now.policy)} is rejected."
 
 
 def _end(
@@ -203,8 +203,8 @@ def _end(
         if now.holders.get(alias.value) == _policy(now):
             store.withdraw(alias, order.seen.expected(alias), visitor.name, order.note,
                            settings.deployment)  # fmt: skip
-            return f"The {alias.value} trial of {_short(now.policy)} has ended."
-    raise InvalidInput(f"{_short(now.policy)} is in no trial: there is nothing to end.")
+            return f"The {alias.value} trial of {named(now.policy)} has ended."
+    raise InvalidInput(f"{named(now.policy)} is in no trial: there is nothing to end.")
 
 
 def _renew(
@@ -212,7 +212,7 @@ def _renew(
 ) -> str:
     live = store.renew(order.seen.expected(Alias.ACTIVE), visitor.name, order.note,
                        settings.deployment)  # fmt: skip
-    return f"{_short(live.digest)} is renewed, as sequence {live.sequence}."
+    return f"{named(live.digest)} is renewed, as sequence {live.sequence}."
 
 
 def _roll_back(
@@ -220,7 +220,7 @@ def _roll_back(
 ) -> str:
     live = store.rollback(visitor.name, order.note, settings.deployment,
                           order.seen.expected(Alias.ACTIVE))  # fmt: skip
-    return f"{_short(live.digest)} is active again, as sequence {live.sequence}."
+    return f"{named(live.digest)} is active again, as sequence {live.sequence}."
 
 
 _PERFORM: dict[Verb, Callable[[PolicyStore, Settings, Situation, Order, Visitor], str]] = {
@@ -279,10 +279,10 @@ def _offer(
 
 def _will(verb: Verb, details: PolicyDetails, now: Situation, settings: Settings) -> str:
     """What will happen, in one plain sentence."""
-    name = _short(details.version.digest)
-    active = _short(now.holders.get("active"))
+    name = named(details.version.digest)
+    active = named(now.holders.get("active"))
     held = now.holders.get(TRIALS[verb].value) if verb in TRIALS else None
-    instead = f", in place of {_short(held)}" if held not in (None, details.version.digest) else ""
+    instead = f", in place of {named(held)}" if held not in (None, details.version.digest) else ""
     match verb:
         case Verb.APPROVE:
             return f"{name} may go live from now on; nothing changes on any host yet."
@@ -300,7 +300,3 @@ def _will(verb: Verb, details: PolicyDetails, now: Situation, settings: Settings
             return f"{name} gets no more traffic; it stays approved."
         case _:
             return f"{name} is decided against, and a trial of it ends; it can be approved later."
-
-
-def _short(digest: str | None) -> str:
-    return digest[:12] if digest else BUILT_IN

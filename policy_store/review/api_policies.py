@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -19,11 +18,10 @@ from policy_store.review.api_errors import refusals
 from policy_store.review.api_models import AfterNumber, Digits, Limit
 from policy_store.review.api_record_models import EntryPage
 from policy_store.review.api_routes import Answered, NotFound, TooLarge, UnlessSame, next_number
+from policy_store.review.comparison import sentence_of
 from policy_store.review.site import Here, Site
 from policy_store.review.situation import BUILT_IN, sealed, situation_of
 from policy_store.review.submission import submit
-from sandbox.changes import changes
-from sandbox.errors import PolicyRefused
 from sandbox.policies import default_source
 
 router = APIRouter(
@@ -171,7 +169,7 @@ def diff_of(old: PolicyDetails | None, new: PolicyDetails) -> models.Diff:
     return models.Diff(
         old=old.version.digest if old else None,
         new=new.version.digest,
-        change=_sentence(text, new.source.text, before, after),
+        change=sentence_of(text, new.source.text, before, after),
         unified="\n".join(lines),
         parameters={
             name: models.Moved(old=before.get(name), new=after.get(name))
@@ -179,10 +177,3 @@ def diff_of(old: PolicyDetails | None, new: PolicyDetails) -> models.Diff:
             if before.get(name) != after.get(name)
         },
     )
-
-
-def _sentence(old: str, new: str, before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    try:
-        return changes(old, new, before, after).sentence()
-    except PolicyRefused:
-        return ""

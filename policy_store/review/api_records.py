@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -12,8 +11,8 @@ from policy_store.review.api_access import Reads
 from policy_store.review.api_errors import refusals
 from policy_store.review.api_models import PLAIN, AfterNumber, Limit
 from policy_store.review.api_routes import Answered, NotFound, UnlessSame, next_number
+from policy_store.review.log_check import checked
 from policy_store.review.site import Here
-from policy_store.review.submission import Busy
 
 router = APIRouter(prefix="/api/v1", route_class=Answered, responses=refusals())
 RunId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", examples=["0f" * 16])]
@@ -22,7 +21,6 @@ AfterRun = Annotated[
 ]
 Word = Annotated[str | None, Query(min_length=1, max_length=80, pattern=PLAIN)]
 Subject = Annotated[str | None, Query(min_length=1, max_length=64, pattern=PLAIN)]
-_verifying = threading.Lock()
 
 
 @router.get("/runs", operation_id="listRuns", tags=["runs"], responses=UnlessSame | NotFound)
@@ -72,9 +70,4 @@ def audit(
 @router.get("/audit/verification", operation_id="verifyAudit", tags=["audit"])
 def verification(site: Here, _: Reads) -> models.Verification:
     """Check the whole log, from its first entry; one such check runs at a time."""
-    if not _verifying.acquire(blocking=False):
-        raise Busy("The log is being checked for somebody else.")
-    try:
-        return models.Verification.model_validate(site.store.audit.verify())
-    finally:
-        _verifying.release()
+    return models.Verification.model_validate(checked(site.store))

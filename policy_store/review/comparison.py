@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -15,13 +14,13 @@ from policy_store.review.diff_view import Diff, Layout, diff_of
 from policy_store.review.provenance import Provenance
 from policy_store.review.situation import BUILT_IN
 from policy_store.store import PolicyStore
-from sandbox.changes import Change, changes
+from sandbox.changes import changes
 from sandbox.errors import SandboxError
-from sandbox.identity import canonical_json
 from sandbox.language.canonical import stripped, text_of
-from sandbox.policies import default_text
+from sandbox.policies import default_source
 
 ACTIVE, PARENT, DEFAULT = "active", "parent", "default"
+Constants = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,6 @@ class Comparison:
     Attributes:
         sentence: from the syntax trees; empty where a side is no policy.
         constants: name, old and new value, where they differ; empty texts where there is none.
-        problem: why there is nothing to compare; then all else is empty.
     """
 
     old: Text
@@ -110,7 +108,7 @@ def other_side(
         parent = provenance.line[1]
         return Text(parent.name, as_run(parent.text, parent.parameters))
     if against == DEFAULT or (against == ACTIVE and active is None):
-        return Text(BUILT_IN, default_canonical())
+        return Text(BUILT_IN, default_source().canonical, default_source().parameters())
     if against == PARENT:
         raise StoreError("What it was made from is not kept: compare it with another policy.")
     return side_of(store.show(active if against == ACTIVE and active else against))
@@ -120,24 +118,28 @@ def compared(old: Text, new: Text, bare: bool) -> Comparison:
     """What became of `old` in `new`."""
     return Comparison(
         old, new, diff_of(old.text, new.text, bare=bare),
-        sentence_of(old.text, new.text, canonical_json(dict(old.parameters)),
-                    canonical_json(dict(new.parameters))),
+        sentence_of(old.text, new.text, old.parameters, new.parameters),
         _constants(old.parameters, new.parameters),
     )  # fmt: skip
 
 
-def sentence_of(old: str, new: str, old_parameters: str, new_parameters: str) -> str:
-    """The change in plain words, from syntax trees alone; empty where one is no policy."""
-    change = _change(old, new, old_parameters, new_parameters)
-    return change.sentence() if change else ""
+def sentence_of(old: str, new: str, before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """The change in plain words, from syntax trees alone; empty where one is no policy.
+
+    Args:
+        old, new: texts.
+        before, after: their constants.
+    """
+    return _sentence(old, new, tuple(before.items()), tuple(after.items()))
 
 
-@functools.lru_cache(maxsize=256)
-def _change(old: str, new: str, old_parameters: str, new_parameters: str) -> Change | None:
+@functools.lru_cache(maxsize=512)
+def _sentence(old: str, new: str, before: Constants, after: Constants) -> str:
+    """Texts do not change, and neither does what is said of them."""
     try:
-        return changes(old, new, json.loads(old_parameters), json.loads(new_parameters))
+        return changes(old, new, dict(before), dict(after)).sentence()
     except SandboxError:
-        return None
+        return ""
 
 
 def as_run(text: str, parameters: Mapping[str, float]) -> str:
@@ -153,12 +155,6 @@ def as_run(text: str, parameters: Mapping[str, float]) -> str:
             if name in parameters:
                 node.value = ast.copy_location(ast.Constant(parameters[name]), node.value)
     return text_of(tree)
-
-
-@functools.cache
-def default_canonical() -> str:
-    """The default policy as it would be stored."""
-    return as_run(default_text(), {})
 
 
 def _constants(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from policy_store.review.charts import Span, percent
 from policy_store.review.evidence_words import (
     ROLES,
-    duration,
     gate_name,
+    lasting,
     roles_of,
     standing,
 )
@@ -93,7 +93,7 @@ def _sample(evidence: Evidence) -> str:
         return "No sealed window was opened for it, so nothing is proved."
     stretch = "window" if count == 1 else "windows"
     return (
-        f"Measured on {count} sealed {stretch}, {duration(math.fsum(units.values()))} of traffic "
+        f"Measured on {count} sealed {stretch}, {lasting(math.fsum(units.values()))} of traffic "
         "that the search did not see."
     )
 

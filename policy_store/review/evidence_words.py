@@ -60,8 +60,13 @@ def share(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
-def duration(span_s: float) -> str:
-    """A stretch of time in words."""
-    if span_s < 120.0:
-        return f"{span_s:.0f} s"
-    return f"{span_s / 60.0:.0f} min" if span_s < 7200.0 else f"{span_s / 3600.0:.1f} h"
+def lasting(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    whole = max(round(seconds), 0)
+    for size, unit, part_size, part in (
+        (86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"),
+    ):  # fmt: skip
+        if whole >= size:
+            rest = whole % size // part_size
+            return f"{whole // size} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{whole} s"

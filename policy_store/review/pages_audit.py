@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from policy_store.errors import InvalidInput, StoreError
 from policy_store.records import AuditEntry
 from policy_store.review.access import Viewer
+from policy_store.review.log_check import checked
 from policy_store.review.rendering import other_page, page
 from policy_store.review.site import Here
 from policy_store.store import PolicyStore
@@ -72,7 +73,7 @@ def verify(
     kept = head.strip().lower()
     if kept and not DIGEST.fullmatch(kept):
         raise InvalidInput("A hash has 64 hex digits: copy the whole of it.")
-    verdict = site.store.audit.verify((kept,) if kept else ())
+    verdict = checked(site.store, (kept,) if kept else ())
     return page(
         request, "audit_verify.html", visitor,
         verdict=verdict, head=kept, checked_at=datetime.now(UTC),

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from policy_store.records import PolicyVersion
 from policy_store.review.access import Viewer
+from policy_store.review.comparison import sentence_of
 from policy_store.review.family_tree import tree_of
 from policy_store.review.glance import Glance, glances
 from policy_store.review.rendering import page
-from policy_store.review.site import Here
+from policy_store.review.site import Here, Site
 from policy_store.store import PolicyStore
-from sandbox.changes import changes
-from sandbox.errors import PolicyRefused
 
 router = APIRouter(include_in_schema=False)
 
 RELATIVES = 60  # of each direction: more is no picture any more
 TOLD = 40  # ancestors in words
+NOT_TOLD = "One of the two is no policy of this version, so the change cannot be told."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def lineage(
     policy: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """The family of a policy; without one, of what is active, else of what came last."""
-    asked = policy.strip() or _somebody(site.store)
+    asked = policy.strip() or _somebody(site)
     if asked is None:
         return page(request, "lineage.html", visitor, family=None)
     family = site.store.family(asked, most=RELATIVES)
@@ -60,9 +59,10 @@ def lineage(
     )  # fmt: skip
 
 
-def _somebody(store: PolicyStore) -> str | None:
-    newest = store.list_policies(limit=1)
-    return store.slot().digest or (newest[0].digest if newest else None)
+def _somebody(site: Site) -> str | None:
+    newest = site.store.list_policies(limit=1)
+    active = site.store.slot(deployment=site.settings.deployment).digest
+    return active or (newest[0].digest if newest else None)
 
 
 def _steps(
@@ -77,16 +77,5 @@ def _steps(
 
 def _change(store: PolicyStore, parent: PolicyVersion, child: PolicyVersion) -> str:
     old, new = store.sources_to_diff(parent.digest, child.digest)
-    return _said(old.text, new.text, tuple(parent.parameters.items()),
-                 tuple(child.parameters.items()))  # fmt: skip
-
-
-@lru_cache(maxsize=512)
-def _said(
-    old: str, new: str, before: tuple[tuple[str, float], ...], after: tuple[tuple[str, float], ...]
-) -> str:
-    """Texts under a digest do not change, and neither does what is said of them."""
-    try:
-        return changes(old, new, dict(before), dict(after)).sentence()
-    except PolicyRefused:
-        return "One of the two is no policy of this version, so the change cannot be told."
+    said = sentence_of(old.text, new.text, parent.parameters, child.parameters)
+    return said or NOT_TOLD

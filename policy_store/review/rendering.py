@@ -18,6 +18,7 @@ from policy_store.errors import InvalidInput
 from policy_store.records import Alias
 from policy_store.review.access import Visitor
 from policy_store.review.actions import rollback_offer
+from policy_store.review.evidence_words import lasting
 from policy_store.review.settings import Settings
 from policy_store.review.site import site_of
 from policy_store.review.situation import sealed, situation_of
@@ -50,18 +51,6 @@ def environment() -> Environment:
     made.filters["ago"] = lambda at: ago((datetime.now(UTC) - at).total_seconds())
     made.filters["lasting"] = lasting
     return made
-
-
-def lasting(seconds: float) -> str:
-    """A length of time in its two largest units."""
-    whole = max(round(seconds), 0)
-    for size, unit, part_size, part in (
-        (86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"),
-    ):  # fmt: skip
-        if whole >= size:
-            rest = whole % size // part_size
-            return f"{whole // size} {unit}" + (f" {rest} {part}" if rest else "")
-    return f"{whole} s"
 
 
 def ago(seconds: float) -> str:

@@ -93,13 +93,14 @@ def changes(shown: Situation, now: Situation) -> tuple[str, ...]:
         before, after = shown.holders.get(alias.value), now.holders.get(alias.value)
         if before != after:
             word = alias.value.replace("_", " ")
-            said.append(f"The {word} policy was {_named(before)} and is {_named(after)} now.")
+            said.append(f"The {word} policy was {named(before)} and is {named(after)} now.")
         elif shown.expected(alias) != now.expected(alias):
             said.append(f"The {alias.value.replace('_', ' ')} place was decided on again.")
     return tuple(said)
 
 
-def _named(digest: str | None) -> str:
+def named(digest: str | None) -> str:
+    """Who holds a place: the first digits of a digest, or the built-in default."""
     return digest[:12] if digest else BUILT_IN
 
 

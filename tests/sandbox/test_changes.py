@@ -12,10 +12,11 @@ from evolver.archive import Member
 from evolver.mutator import Mutator
 from evolver.proposer import ProposalRequest
 from sandbox.change_words import SAME, number
-from sandbox.changes import ChangeKind, changes, size_of
+from sandbox.changes import ChangeKind, changes
 from sandbox.errors import PolicyRefused
 from sandbox.language.kinds import constants, hooks, tools
 from sandbox.language.program import BUILTINS
+from sandbox.outline import outline_of
 from sandbox.policies import default_source, default_text
 from sandbox.verifier import verify
 
@@ -169,11 +170,11 @@ def test_what_is_no_policy_is_refused():
     with pytest.raises(PolicyRefused):
         changes(KNEE, "import os")
     with pytest.raises(PolicyRefused):
-        size_of("def route(request, instances, memory):\n    return nothing\n")
+        changes(KNEE, "def route(request, instances, memory):\n    return nothing\n")
 
 
 def test_simpler_is_smaller():
-    small, large = size_of(KNEE), size_of(library.read("l4"))
+    small, large = outline_of(KNEE).size, outline_of(library.read("l4")).size
     assert small.lines < large.lines
     assert (small.loops, small.branches) == (1, 1)
 

@@ -4,9 +4,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from policy_store.lifecycle import State
-from policy_store.records import Alias, Role
+from policy_store.records import Alias, Role, Scope
 from policy_store.review import create_app
-from policy_store.review.access import Scope, Visitor
+from policy_store.review.access import Visitor
 from policy_store.rule_text import EXAMPLE
 from sandbox.evidence import Outcome
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from policy_store.records import Alias, Ejection, HostReport, Role
+from policy_store.records import Alias, Ejection, HostReport, Role, Scope
 from policy_store.review import Settings, Site, create_app
-from policy_store.review.access import Scope, Visitor
+from policy_store.review.access import Visitor
 
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "3"))
 BASE = "http://testserver"

@@ -8,9 +8,9 @@ from contextlib import closing
 import pytest
 from serving import served
 
-from policy_store.records import Role
+from policy_store.records import Role, Scope
 from policy_store.review import create_app
-from policy_store.review.access import Scope, Visitor
+from policy_store.review.access import Visitor
 from policy_store.review.bodies import MAX_BODY_BYTES, MAX_JSON_DEPTH, Bounds
 
 POLICIES = "/api/v1/policies"
