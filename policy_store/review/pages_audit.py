@@ -28,7 +28,10 @@ LAST = (1 << 31) - 1  # more entries than the column counts
 ACTIONS = (
     "proposed", "verified", "refused", "evidence_attached", "approved", "rejected", "placed",
     "withdrawn", "activated", "renewed", "rolled_back", "ejected", "host_ejected", "remarked",
-    "sealed_opened",
+    "sealed_opened", "close_up_attached", "last_hour_attached", "rule_installed", "rule_removed",
+    "account_made", "role_changed", "account_disabled", "account_enabled", "identity_tied",
+    "link_made", "password_set", "password_changed", "signed_in", "sessions_ended", "token_made",
+    "token_revoked", "pruned", "restored", "downgraded",
 )  # fmt: skip
 DIGEST = re.compile("[0-9a-f]{64}")
 PREFIX = re.compile("[0-9a-f]{6,64}")

@@ -4,6 +4,8 @@ import json
 import sqlite3
 
 from policy_store import PolicyStore
+from policy_store.audit import AuditLog
+from policy_store.records import AuditVerdict
 
 
 def test_entries_say_who_did_what_and_why(reviewing, measured):
@@ -74,6 +76,19 @@ def test_an_altered_entry_is_named(reviewing, measured, store_path):
     html = browser.get("/audit/verify").text
     assert "not as it was written" in html
     assert 'href="/audit/2"' in html
+
+
+def test_the_log_is_checked_for_one_at_a_time(reviewing, monkeypatch):
+    browser = reviewing.as_("ada")
+    answers = []
+
+    def meanwhile(*_):
+        answers.extend(browser.get(f"/{path}") for path in ("audit/verify", "api/v1/audit/verification"))
+        return AuditVerdict(0, "", None, "")
+
+    monkeypatch.setattr(AuditLog, "verify", meanwhile)
+    assert browser.get("/audit/verify").status_code == 200
+    assert [(one.status_code, one.headers["retry-after"]) for one in answers] == [(429, "1")] * 2
 
 
 def test_the_export_is_the_whole_log_and_can_be_checked(reviewing, measured, monkeypatch):
