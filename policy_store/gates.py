@@ -9,16 +9,11 @@ from sandbox.evidence import Evidence, EvidenceRefused, GateStatus, Outcome
 from sandbox.identity import canonical_json
 
 
+@functools.lru_cache(maxsize=64)
 def measured(record: EvidenceRecord) -> Evidence | None:
     """A document as the sandbox's record; None for what this version cannot read."""
-    return _read(canonical_json(dict(record.document)))
-
-
-@functools.lru_cache(maxsize=64)
-def _read(text: str) -> Evidence | None:
-    """Documents never change, and checking one takes longer than all else of a page."""
     try:
-        return Evidence.from_json(text)
+        return Evidence.from_json(canonical_json(dict(record.document)))
     except EvidenceRefused:
         return None
 

@@ -91,10 +91,13 @@ class PolicyVersion:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRecord:
-    """A JSON document of measurements under the digest of its canonical text."""
+    """A JSON document of measurements under the digest of its canonical text, which stands for it.
+
+    Equal digests are equal documents, so what is worked out from a record may be kept with it.
+    """
 
     digest: str
-    document: Mapping[str, object]
+    document: Mapping[str, object] = field(compare=False)
     attached_at: datetime
     kind: Kind = Kind.EVIDENCE
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from policy_store.records import Kind, PolicyDetails
+from policy_store.records import EvidenceRecord, Kind, PolicyDetails
 from policy_store.review.charts import curves
 from policy_store.review.evidence_words import seconds, share
 from sandbox.close_up import (
@@ -23,7 +22,6 @@ from sandbox.close_up import (
     Why,
     Window,
 )
-from sandbox.identity import canonical_json
 from sandbox.report import Curves, Series
 
 MINE, THEIRS = "this policy", "active policy"  # in this order everywhere: it gives the colours
@@ -110,14 +108,13 @@ def close_up_view(details: PolicyDetails, chosen: str = "") -> CloseUpView:
     documents = details.of_kind(Kind.CLOSE_UP)
     if not documents:
         return CloseUpView(problem="No window was looked at closely for this policy.")
-    return _view(canonical_json(dict(documents[-1].document)), chosen)
+    return _view(documents[-1], chosen)
 
 
 @functools.lru_cache(maxsize=32)
-def _view(text: str, chosen: str) -> CloseUpView:
-    """Documents never change, so neither does what is seen of one."""
+def _view(filed: EvidenceRecord, chosen: str) -> CloseUpView:
     try:
-        record = CloseUp.from_document(json.loads(text))
+        record = CloseUp.from_document(filed.document)
     except CloseUpRefused as refused:
         return CloseUpView(problem=str(refused))
     keys = [window.why.value for window in record.windows]

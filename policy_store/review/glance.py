@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
@@ -66,21 +66,13 @@ def _latest(store: PolicyStore, version: PolicyVersion) -> tuple[Said, datetime]
     records = store.show(version.digest).evidence
     if not records:
         return Said(), version.created_at
-    return _said(_Filed(records[-1].digest, records[-1])), records[-1].attached_at
+    return _said(records[-1]), records[-1].attached_at
 
 
-@dataclass(frozen=True, slots=True)
-class _Filed:
-    """A record that is the same as another with its digest."""
-
-    digest: str
-    record: EvidenceRecord = field(compare=False)
-
-
-@lru_cache(maxsize=1024)
-def _said(filed: _Filed) -> Said:
-    """Reading a record takes most of a list's time, and a digest's record never changes."""
-    evidence = measured(filed.record)
+@lru_cache(maxsize=256)
+def _said(record: EvidenceRecord) -> Said:
+    """Reading a record takes most of a list's time."""
+    evidence = measured(record)
     if evidence is None:
         return Said()
     effect = _telling(evidence)

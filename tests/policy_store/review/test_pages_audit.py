@@ -83,7 +83,7 @@ def test_the_log_is_checked_for_one_at_a_time(reviewing, monkeypatch):
     answers = []
 
     def meanwhile(*_):
-        answers.extend(browser.get(f"/{path}") for path in ("audit/verify", "api/v1/audit/verification"))
+        answers.extend(map(browser.get, ("/audit/verify", "/api/v1/audit/verification")))
         return AuditVerdict(0, "", None, "")
 
     monkeypatch.setattr(AuditLog, "verify", meanwhile)
