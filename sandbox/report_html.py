@@ -73,10 +73,19 @@ def page_of(report: Report) -> str:
 
 def body_of(report: Report) -> str:
     """Its blocks alone, for a page that has a title and a style of its own."""
-    return "\n".join(_block(block) for block in report.blocks)
+    return _blocks(report.blocks, report.title)
 
 
-def _block(block: Block) -> str:
+def _blocks(blocks: Sequence[Block], above: str) -> str:
+    """Blocks one below the other; a table without a title is named by what stands above it."""
+    parts = []
+    for block in blocks:
+        above = block.title if isinstance(block, Heading) else above
+        parts.append(_block(block, above))
+    return "\n".join(parts)
+
+
+def _block(block: Block, above: str) -> str:
     match block:
         case Heading(title, about):
             below = f'<p class="about">{_text(about)}</p>' if about else ""
@@ -84,7 +93,7 @@ def _block(block: Block) -> str:
         case Lines(lines, tone):
             return "\n".join(f'<p class="{tone.value}">{_text(line)}</p>' for line in lines)
         case Grid():
-            return _table(block)
+            return _table(block, above)
         case Plot():
             return _figure(block)
         case Curves():
@@ -92,20 +101,24 @@ def _block(block: Block) -> str:
         case Code():
             return _code(block)
         case Fold(summary, inside):
-            held = "\n".join(_block(one) for one in inside)
+            held = _blocks(inside, summary)
             return f"<details><summary>{_text(summary)}</summary>\n{held}\n</details>"
 
 
-def _table(grid: Grid) -> str:
+def _table(grid: Grid, above: str) -> str:
     right = [name.startswith(">") for name in grid.columns]
-    heads = "".join(
-        f"<th{_number(r)}>{_text(name.lstrip('>'))}</th>"
-        for name, r in zip(grid.columns, right, strict=True)
-    )
+    names = [name.lstrip(">") for name in grid.columns]
+    heads = "".join(_head(name, r) for name, r in zip(names, right, strict=True))
+    head = f"<thead><tr>{heads}</tr></thead>" if any(names) else ""
     rows = "\n".join(f"<tr>{_row(row, right)}</tr>" for row in grid.rows)
     caption = f"<caption>{_text(grid.title)}</caption>" if grid.title else ""
-    table = f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>"
+    named = "" if grid.title else f' aria-label="{_text(above)}"'
+    table = f"<table{named}>{caption}{head}<tbody>\n{rows}\n</tbody></table>"
     return f'<div class="wide">{table}</div>'
+
+
+def _head(name: str, right: bool) -> str:
+    return f'<th scope="col"{_number(right)}>{_text(name)}</th>' if name else "<td></td>"
 
 
 def _row(row: Sequence[Cell], right: Sequence[bool]) -> str:

@@ -8,7 +8,14 @@ HERE = Path(__file__).parent
 sys.path[:0] = [
     *(
         str(HERE / folder)
-        for folder in (".", "evolver", "sandbox", "policy_store", "policy_store/review")
+        for folder in (
+            ".",
+            "evolver",
+            "sandbox",
+            "policy_store",
+            "policy_store/review",
+            "policy_store/review/browser",
+        )
     ),
     str(HERE.parent / "benchmarks"),
 ]

@@ -42,7 +42,8 @@ class Tree:
 
 def tree_of(family: Family) -> Tree:
     """The picture of a family."""
-    columns = _columns(family)
+    generation = _generations(family)
+    columns = _columns(family, generation)
     tallest = max(len(column) for column in columns.values())
     first = min(columns)
     places: dict[str, tuple[float, float]] = {}
@@ -51,7 +52,7 @@ def tree_of(family: Family) -> Tree:
             x = EDGE + (depth - first) * (WIDTH + ACROSS)
             places[digest] = x, EDGE + place * (HEIGHT + DOWN)
     boxes = tuple(
-        Box(family.versions[digest], family.depths[digest], *at) for digest, at in places.items()
+        Box(family.versions[digest], generation[digest], *at) for digest, at in places.items()
     )
     main, others = list[str](), list[str]()
     for parent, child in family.edges:
@@ -62,11 +63,23 @@ def tree_of(family: Family) -> Tree:
     return Tree(boxes, tuple(main), tuple(others), width, height)
 
 
-def _columns(family: Family) -> dict[int, list[str]]:
+def _generations(family: Family) -> dict[str, int]:
+    """A column for each version, right of all its parents; 0 for the version asked for."""
+    found = dict.fromkeys(family.versions, 0)
+    for _ in found:  # no line of ancestors is longer
+        before = dict(found)
+        for parent, child in family.edges:
+            found[child] = max(found[child], found[parent] + 1)
+        if found == before:
+            break
+    return {digest: one - found[family.root] for digest, one in found.items()}
+
+
+def _columns(family: Family, generation: Mapping[str, int]) -> dict[int, list[str]]:
     """Digests by generation, each near those that it is related to in the generation before."""
     columns: dict[int, list[str]] = defaultdict(list)
     for digest in sorted(family.versions, key=lambda one: family.versions[one].created_at):
-        columns[family.depths[digest]].append(digest)
+        columns[generation[digest]].append(digest)
     near: dict[str, list[str]] = defaultdict(list)
     for parent, child in family.edges:
         near[parent].append(child)

@@ -13,6 +13,7 @@ from policy_store.gates import measured
 from policy_store.records import EvidenceRecord, PolicyVersion
 from policy_store.review.charts import Scale, Span
 from policy_store.review.evidence_verdict import span_of, verdict_of
+from policy_store.review.evidence_words import gate_name
 from policy_store.store import PolicyStore
 from sandbox.evidence import Effect, Evidence, GateStatus, Role
 
@@ -80,7 +81,9 @@ def _said(record: EvidenceRecord) -> Said:
         verdict=verdict_of(evidence).word,
         gain=span_of(effect) if effect else None,
         against=effect.against.value.replace("_", " ") if effect else "",
-        failed=tuple(gate.name for gate in evidence.gates if gate.status is GateStatus.FAIL),
+        failed=tuple(
+            gate_name(gate.name) for gate in evidence.gates if gate.status is GateStatus.FAIL
+        ),
     )
 
 

@@ -9,11 +9,11 @@ import uvicorn
 
 
 @contextmanager
-def served(app):
-    """A real server on loopback; yields its port."""
+def served(app, listening=None):
+    """A real server on loopback, on a free port unless it is given a socket; yields its port."""
     config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listening or socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
