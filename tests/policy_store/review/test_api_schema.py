@@ -18,7 +18,7 @@ from policy_store.records import Alias, Ejection, HostReport, Role, Scope
 from policy_store.review import Settings, Site, create_app
 from policy_store.review.access import Visitor
 
-EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "2"))
 BASE = "http://testserver"
 SIGNED_IN = {"Authorization": "Bearer ours"}
 
