@@ -18,8 +18,8 @@ from policy_store.review.api_routes import (
     NotFound,
     TooLarge,
     UnlessSame,
-    next_number,
 )
+from policy_store.review.paging import page_of
 from policy_store.review.site import Here, Site
 from policy_store.review.situation import Situation, opened, sealed, situation_of
 
@@ -85,8 +85,9 @@ def activations(
     site: Here, _: Reads, after: AfterNumber = 0, limit: Limit = 50
 ) -> models.ActivationPage:
     """What each sequence named, oldest first."""
-    found = site.store.activations(site.settings.deployment, after=after, limit=limit)
-    return models.ActivationPage.model_validate({"items": found, "next": next_number(found, limit)})
+    found = site.store.activations(site.settings.deployment, after=after, limit=limit + 1)
+    items, last = page_of(found, limit)
+    return models.ActivationPage.model_validate({"items": items, "next": last and last.sequence})
 
 
 def _decided(

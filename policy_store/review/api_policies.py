@@ -17,8 +17,9 @@ from policy_store.review.api_access import Decides, Reads
 from policy_store.review.api_errors import refusals
 from policy_store.review.api_models import AfterNumber, Digits, Limit
 from policy_store.review.api_record_models import EntryPage
-from policy_store.review.api_routes import Answered, NotFound, TooLarge, UnlessSame, next_number
+from policy_store.review.api_routes import Answered, NotFound, TooLarge, UnlessSame
 from policy_store.review.comparison import sentence_of
+from policy_store.review.paging import page_of
 from policy_store.review.site import Here, Site
 from policy_store.review.situation import BUILT_IN, sealed, situation_of
 from policy_store.review.submission import submit
@@ -50,11 +51,10 @@ def policies(
 ) -> models.PolicyPage:
     """Policies, newest first; `state=evaluated` is the queue of those that wait."""
     found = site.store.list_policies(
-        state=state, origin=origin, author=author, run=run, after=after, limit=limit
+        state=state, origin=origin, author=author, run=run, after=after, limit=limit + 1
     )
-    last = found[-1].digest if len(found) == limit else None
-    items = [models.Policy.model_validate(version) for version in found]
-    return models.PolicyPage(items=items, next=last)
+    items, last = page_of(found, limit)
+    return models.PolicyPage.model_validate({"items": items, "next": last and last.digest})
 
 
 @router.post(
@@ -131,8 +131,9 @@ def history(
 ) -> EntryPage:
     """What the audit log says about it, oldest first."""
     digest = site.store.resolve(policy)
-    found = site.store.audit.entries(after=after, limit=limit, subject=digest)
-    return EntryPage.model_validate({"items": found, "next": next_number(found, limit)})
+    found = site.store.audit.entries(after=after, limit=limit + 1, subject=digest)
+    items, last = page_of(found, limit)
+    return EntryPage.model_validate({"items": items, "next": last and last.sequence})
 
 
 def offers_now(site: Site, visitor: Visitor, policy: str) -> models.Offers:

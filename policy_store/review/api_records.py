@@ -10,8 +10,9 @@ from policy_store.review import api_record_models as models
 from policy_store.review.api_access import Reads
 from policy_store.review.api_errors import refusals
 from policy_store.review.api_models import PLAIN, AfterNumber, Limit
-from policy_store.review.api_routes import Answered, NotFound, UnlessSame, next_number
+from policy_store.review.api_routes import Answered, NotFound, UnlessSame
 from policy_store.review.log_check import checked
+from policy_store.review.paging import page_of
 from policy_store.review.site import Here
 
 router = APIRouter(prefix="/api/v1", route_class=Answered, responses=refusals())
@@ -26,9 +27,9 @@ Subject = Annotated[str | None, Query(min_length=1, max_length=64, pattern=PLAIN
 @router.get("/runs", operation_id="listRuns", tags=["runs"], responses=UnlessSame | NotFound)
 def runs(site: Here, _: Reads, after: AfterRun = None, limit: Limit = 50) -> models.RunPage:
     """Evolution runs, newest first."""
-    found = site.store.runs.list_runs(limit, after=after)
-    last = found[-1].id if len(found) == limit else None
-    return models.RunPage.model_validate({"items": found, "next": last})
+    found = site.store.runs.list_runs(limit + 1, after=after)
+    items, last = page_of(found, limit)
+    return models.RunPage.model_validate({"items": items, "next": last and last.id})
 
 
 @router.get("/runs/{run}", operation_id="getRun", tags=["runs"], responses=UnlessSame | NotFound)
@@ -46,8 +47,9 @@ def events(
 ) -> models.EventPage:
     """What happened in a run, in order; of one kind, if it is given."""
     kinds = () if kind is None else (kind,)
-    found = site.store.runs.events(run, after=after, limit=limit, kinds=kinds)
-    return models.EventPage.model_validate({"items": found, "next": next_number(found, limit)})
+    found = site.store.runs.events(run, after=after, limit=limit + 1, kinds=kinds)
+    items, last = page_of(found, limit)
+    return models.EventPage.model_validate({"items": items, "next": last and last.sequence})
 
 
 @router.get("/audit", operation_id="listEntries", tags=["audit"], responses=UnlessSame)
@@ -62,9 +64,10 @@ def audit(
 ) -> models.EntryPage:
     """Who decided what and why, oldest first."""
     found = site.store.audit.entries(
-        after=after, limit=limit, subject=subject, actor=actor, action=action
+        after=after, limit=limit + 1, subject=subject, actor=actor, action=action
     )
-    return models.EntryPage.model_validate({"items": found, "next": next_number(found, limit)})
+    items, last = page_of(found, limit)
+    return models.EntryPage.model_validate({"items": items, "next": last and last.sequence})
 
 
 @router.get("/audit/verification", operation_id="verifyAudit", tags=["audit"])

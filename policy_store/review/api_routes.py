@@ -1,10 +1,10 @@
-"""What the API's routes share: answers that are not sent twice, and how pages go on."""
+"""What the API's routes share: answers that are not sent twice, and what they refuse."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -38,17 +38,3 @@ class Answered(APIRoute):
             return response
 
         return answered
-
-
-class Numbered(Protocol):
-    """Something that has a number in a row of others."""
-
-    @property
-    def sequence(self) -> int:
-        """Its number."""
-        ...
-
-
-def next_number(found: Sequence[Numbered], limit: int) -> int | None:
-    """Where the next page goes on; None when this one is the last."""
-    return found[-1].sequence if len(found) == limit else None

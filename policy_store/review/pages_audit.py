@@ -17,6 +17,7 @@ from policy_store.errors import InvalidInput, StoreError
 from policy_store.records import AuditEntry
 from policy_store.review.access import Viewer
 from policy_store.review.log_check import checked
+from policy_store.review.paging import page_of
 from policy_store.review.rendering import other_page, page
 from policy_store.review.site import Here
 from policy_store.store import PolicyStore
@@ -58,8 +59,8 @@ def audit(
         actor=asked["actor"] or None, action=asked["action"] or None,
         subject=_about(site.store, asked["subject"]) or None,
     )  # fmt: skip
-    shown = entries[:SHOWN]
-    more = other_page(request, before=str(shown[-1].sequence)) if entries[SHOWN:] else ""
+    shown, last = page_of(entries, SHOWN)
+    more = other_page(request, before=str(last.sequence)) if last else ""
     return page(
         request, "audit.html", visitor,
         entries=shown, names=_names(site.store, shown), details=_details, asked=asked,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -13,6 +12,7 @@ from policy_store.lifecycle import State
 from policy_store.records import Origin, PolicyVersion
 from policy_store.review.access import Viewer
 from policy_store.review.glance import glances
+from policy_store.review.paging import page_of
 from policy_store.review.rendering import other_page, page
 from policy_store.review.site import Here
 
@@ -38,14 +38,15 @@ def queue(
 ) -> Response:
     """The policies that wait for a decision, or those in another state, newest first."""
     versions = site.store.list_policies(state=state, after=after, limit=QUEUE_PAGE + 1)
-    lines = glances(site.store, versions[:QUEUE_PAGE])
+    shown, last = page_of(versions, QUEUE_PAGE)
+    lines = glances(site.store, shown)
     left_at, cookie = _looked(request.cookies.get(LOOKED, ""))
     answer = page(
         request, "queue.html", visitor,
         lines=lines, state=state, counts=site.store.count_by_state(),
         states=(State.EVALUATED, *AFTER_A_DECISION), left_at=left_at,
         fresh=sum(line.measured_at.timestamp() > left_at for line in lines) if left_at else 0,
-        more=_more(request, versions, QUEUE_PAGE),
+        more=_more(request, last),
     )  # fmt: skip
     answer.set_cookie(
         LOOKED, cookie, max_age=90 * 86_400, httponly=True, samesite="strict",
@@ -73,17 +74,18 @@ def policies(
         run=site.store.runs.find_run(run).id if run else None,
         words=words.strip(), after=after, limit=LIST_PAGE + 1,
     )  # fmt: skip
+    shown, last = page_of(versions, LIST_PAGE)
     return page(
         request, "policies.html", visitor,
-        versions=versions[:LIST_PAGE], states=tuple(State), origins=tuple(Origin),
+        versions=shown, states=tuple(State), origins=tuple(Origin),
         counts=site.store.count_by_state(), state=state or "", origin=origin or "", run=run,
         words=words, after=after, first=other_page(request, after=""),
-        more=_more(request, versions, LIST_PAGE),
+        more=_more(request, last),
     )  # fmt: skip
 
 
-def _more(request: Request, found: Sequence[PolicyVersion], shown: int) -> str:
-    return other_page(request, after=found[shown - 1].digest) if found[shown:] else ""
+def _more(request: Request, last: PolicyVersion | None) -> str:
+    return other_page(request, after=last.digest) if last else ""
 
 
 def _looked(cookie: str) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from policy_store.records import Run
 from policy_store.review.access import Viewer
+from policy_store.review.paging import page_of
 from policy_store.review.rendering import other_page, page
 from policy_store.review.site import Here, Site
 from sandbox.report import Report
@@ -45,10 +46,11 @@ def runs(
 ) -> Response:
     """Runs, newest first."""
     found = site.store.runs.list_runs(SHOWN + 1, after=after)
-    more = other_page(request, after=found[SHOWN - 1].id) if found[SHOWN:] else ""
+    shown, last = page_of(found, SHOWN)
+    more = other_page(request, after=last.id) if last else ""
     return page(
         request, "runs.html", visitor,
-        lines=[_line(run) for run in found[:SHOWN]], after=after, more=more,
+        lines=[_line(run) for run in shown], after=after, more=more,
     )  # fmt: skip
 
 
