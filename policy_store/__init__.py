@@ -11,8 +11,12 @@ Reading guide:
    `signing` and `keys` make it worth believing.
 5. `backup` and `restore` (their file: `backup_format`), `retention`, `verification`: a store
    that lasts.
-6. `rules`: how an approval rule judges (pure); `rule_text` reads one and says it in words,
+6. `accounts`, with `sessions`, `links` and `tokens`: who may come in.
+7. `rules`: how an approval rule judges (pure); `rule_text` reads one and says it in words,
    `rule_book` keeps them, `rule_application` lets one approve.
+8. `review`: the page over it, a package with a reading guide of its own; nothing here imports it.
+
+The main path is in four files: `lifecycle`, `catalog`, `decisions`, `snapshot`.
 
 `records` are what comes out, `errors` what is refused; `tables`, `engine`, `schema` and
 `migrations` are the database underneath, `rows` and `intake` its border in each direction, `files`

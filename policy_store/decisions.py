@@ -91,16 +91,7 @@ class Decisions:
         note = required_note(note)
         with self._database.deciding() as session:
             row = find_version(session, policy)
-            if row.state in APPROVED_STATES:
-                raise ForbiddenMove(
-                    f"Policy {row.digest[:12]} is {row.state.value}, so it is approved already: "
-                    "activate it."
-                )
-            if row.origin is Origin.PERSON and row.author == by.strip():
-                raise OwnWork(
-                    f"{row.author} submitted policy {row.digest[:12]} by hand: somebody else has "
-                    "to approve it."
-                )
+            _check_waits(row, by)
             check_state(row, state)
             known = check_evidence(session, row, evidence)
             if check is not None:
@@ -369,6 +360,18 @@ class Decisions:
             deployment=deployment,
             note=note,
             details=details,
+        )
+
+
+def _check_waits(row: VersionRow, by: str) -> None:
+    if row.state in APPROVED_STATES:
+        raise ForbiddenMove(
+            f"Policy {row.digest[:12]} is {row.state.value}, so it is approved already: activate it."
+        )
+    if row.origin is Origin.PERSON and row.author == by.strip():
+        raise OwnWork(
+            f"{row.author} submitted policy {row.digest[:12]} by hand: somebody else has to "
+            "approve it."
         )
 
 

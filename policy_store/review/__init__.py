@@ -8,8 +8,10 @@ Reading guide:
    with a plain sentence of what will happen. Pages and the API have no other way to decide.
 4. `pages_*`: one module of routes for each kind of page; `templates` and `static` are what they
    show. Everything works without scripts, and nothing is fetched from elsewhere. A policy's page
-   is gathered by `policy_view`, from `evidence_view`, `comparison`, `close_up_view`, `provenance`.
-5. `api`: the same under `/api/v1`, as JSON.
+   is gathered by `policy_view`, from `evidence_view`, `comparison`, `close_up_view`, `provenance`;
+   lists show policies by `glance`, and go on by `paging`.
+5. `sign_in` and what it calls: coming in; `limits`, `bodies` and `guards`: what is kept out.
+6. `api`: the same under `/api/v1`, as JSON.
 
 Everything is server-rendered and escaped: a policy's source and claim are hostile text, and
 `visible` shows what would hide in them.
