@@ -4,8 +4,8 @@ Reading guide:
 
 1. `lifecycle`: the states of a policy version and the moves between them (pure).
 2. `store`: `PolicyStore`, the whole surface; its methods live in `catalog` (proposals, evidence),
-   `decisions` (approve, activate, roll back, eject), `hosts` (reports), `lineage` (parents and
-   children), `runs` and `audit`.
+   `decisions` (approve, activate, roll back, eject), `trials` (shadow, canary), `hosts` (reports),
+   `lineage` (parents and children), `runs` and `audit`.
 3. `slots`: how what is live changes, and why its sequence never goes back.
 4. `snapshot`: the signed file a serving host reads; needs no database. `statement` is its text,
    `signing` and `keys` make it worth believing.

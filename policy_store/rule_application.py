@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from policy_store.decisions import Trial
 from policy_store.errors import ForbiddenMove, StaleDecision
 from policy_store.gates import measured, objection
 from policy_store.records import DEFAULT_DEPLOYMENT, Alias, PolicyDetails, Slot
 from policy_store.rule_book import InstalledRule
 from policy_store.rules import Action, Condition, Facts, Judgement, Rule, judge
 from policy_store.store import PolicyStore
+from policy_store.trials import Trial
 from sandbox.changes import Change, changes
 from sandbox.errors import PolicyRefused
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from policy_store.decisions import Trial
 from policy_store.errors import ForbiddenMove, InvalidInput, NothingLive, StaleDecision
 from policy_store.gates import latest_evidence, objection
 from policy_store.lifecycle import APPROVED_STATES, MOVES, State
@@ -20,6 +19,7 @@ from policy_store.review.settings import Settings
 from policy_store.review.situation import Situation, changes, named, situation_of
 from policy_store.snapshot import VALID_FOR
 from policy_store.store import PolicyStore
+from policy_store.trials import Trial
 
 
 class Verb(StrEnum):

@@ -20,7 +20,6 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 
 from policy_store import Alias, Origin, PolicyStore
-from policy_store.decisions import Trial
 from policy_store.errors import ForbiddenMove, StaleDecision
 from policy_store.lifecycle import State
 from policy_store.records import HostReport, Role
@@ -29,6 +28,7 @@ from policy_store.review.actions import Order, Verb, perform
 from policy_store.review.settings import Settings
 from policy_store.review.situation import situation_of
 from policy_store.rule_application import apply_rules
+from policy_store.trials import Trial
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
