@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
@@ -148,7 +148,7 @@ class Catalog:
             waits = row.state in (State.PROPOSED, State.REFUSED, State.VERIFIED)
             if kind is Kind.EVIDENCE and waits:
                 move(session, row, State.EVALUATED)
-            now = self._database.clock()
+            now = _after_all(session, row, self._database.clock())
             if session.get(EvidenceRow, digest) is None:
                 session.add(EvidenceRow(digest=digest, document=text, created_at=now))
                 session.flush()
@@ -262,6 +262,13 @@ class Catalog:
     ) -> None:
         now = self._database.clock()
         audit.append(session, at=now, actor=by, action=action, subject=row.digest, details=details)
+
+
+def _after_all(session: Session, row: VersionRow, now: datetime) -> datetime:
+    """Now, or a moment after what came before: what came last counts, though a clock went back."""
+    query = select(func.max(AttachmentRow.attached_at))
+    last = session.scalar(query.where(AttachmentRow.version_digest == row.digest))
+    return now if last is None else max(now, last + timedelta(microseconds=1))
 
 
 def _named_like(words: str) -> ColumnElement[bool]:

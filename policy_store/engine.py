@@ -7,6 +7,7 @@ has gone, and not for a process that was stopped while it held the lock.
 """
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from sqlalchemy.exc import (
     DatabaseError,
     DataError,
     DBAPIError,
+    DisconnectionError,
     IntegrityError,
     InterfaceError,
     NoSuchModuleError,
@@ -81,19 +83,49 @@ def store_url(url_or_path: str | os.PathLike[str]) -> URL:
     return url
 
 
-def _make_private(path: str) -> None:
-    """A new file is its owner's alone: it holds password hashes. What is there stays as it is."""
-    with suppress(OSError):  # the driver says it better
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+class _File:
+    """The file of a SQLite store: made once, for its owner alone, and never behind our back.
 
+    A connection to a file that was moved away writes where nobody reads, and one that finds no
+    file would make an empty one in its place.
+    """
 
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    # The driver's own BEGIN comes too late for BEGIN IMMEDIATE, so it is switched off.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._made = False
+
+    def make(self, *_: object) -> None:
+        """Before each connection: the first one may make the file, which holds password hashes;
+        what is there stays as it is."""
+        if self._made and self._identity() is None:
+            raise sqlite3.OperationalError("its file is gone")
+        self._made = True
+        with suppress(OSError):  # the driver says it better
+            os.close(
+                os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            )
+
+    def prepare(self, connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+        """Set a new connection up, and note which file it is to."""
+        # The driver's own BEGIN comes too late for BEGIN IMMEDIATE, so it is switched off.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+        entry.info["file"] = self._identity()
+
+    def check(self, _: DBAPIConnection, entry: ConnectionPoolEntry, __: object) -> None:
+        """Pass a connection to the file that is there now; the pool makes another instead."""
+        if entry.info.get("file") != self._identity():
+            raise DisconnectionError("the file of the store is another one now")
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -107,15 +139,18 @@ def make_engine(url: URL) -> Engine:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     options = _postgresql_options(url) if url.get_backend_name() == "postgresql" else {}
     try:
-        engine = create_engine(url, json_serializer=canonical_json, **options)
+        # What a statement carried, such as a password's hash, is in no message and no log.
+        engine = create_engine(url, json_serializer=canonical_json, hide_parameters=True, **options)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise InvalidInput(
             f"There is no driver here for {url.drivername} databases ({error}): install it, for "
             "PostgreSQL with `pip install 'evolver[postgres]'`, or give a file path."
         ) from error
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "do_connect", lambda *_: _make_private(str(url.database)))
-        event.listen(engine, "connect", _prepare_sqlite)
+        file = _File(str(url.database))
+        event.listen(engine, "do_connect", file.make)
+        event.listen(engine, "connect", file.prepare)
+        event.listen(engine, "checkout", file.check)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 

@@ -134,6 +134,10 @@ class StoreNotEmpty(StoreError):
     """There is something where a backup was to be restored."""
 
 
+class NotPublished(StoreError):
+    """A decision stands, and the file that hosts follow could not be written."""
+
+
 class KeyProblem(StoreError):
     """A key, or the list of trusted ones, cannot be used."""
 

@@ -18,6 +18,7 @@ from policy_store.decisions import Decisions
 from policy_store.engine import Database, make_engine, store_url, utc_now
 from policy_store.errors import DamagedStore
 from policy_store.hosts import Hosts
+from policy_store.lifecycle import APPROVED_STATES
 from policy_store.lineage import Lineage
 from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Pulse, Slot
 from policy_store.restore import restore_backup
@@ -26,7 +27,7 @@ from policy_store.rows import find_version, source_record, version_record
 from policy_store.rule_book import RuleBook
 from policy_store.runs import Runs
 from policy_store.schema import ensure_schema
-from policy_store.slots import read_slot
+from policy_store.slots import current_activation, read_slot
 from policy_store.snapshot import VALID_FOR, Approval, Snapshot, SnapshotPolicy
 from policy_store.tables import (
     ActivationRow,
@@ -242,11 +243,19 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
         not make it valid for longer.
 
         Raises:
-            DamagedStore: a policy in it no longer matches its digest, or nobody approved it.
+            DamagedStore: a policy in it no longer matches its digest or is not approved, or what is
+                live is not what was activated last.
         """
         with self._database.reading() as session:
             active = read_slot(session, deployment, Alias.ACTIVE)
             good = read_slot(session, deployment, Alias.LAST_GOOD)
+            named = current_activation(session, deployment)
+            last = (named.sequence, named.version_digest) if named else (0, None)
+            if (active.sequence, active.digest) != last:
+                raise DamagedStore(
+                    f"Deployment {deployment} does not run what its last activation names: "
+                    "somebody changed the store from outside; `evolver store verify` says more."
+                )
             now = self._database.clock()
             since = active.changed_at or now
             return Snapshot(
@@ -265,6 +274,11 @@ def _in_full(session: Session, digest: str | None) -> SnapshotPolicy | None:
     if digest is None:
         return None
     version = version_record(session, find_version(session, digest))
+    if version.state not in APPROVED_STATES:
+        raise DamagedStore(
+            f"Policy {digest[:12]} is live, and it is {version.state.value.replace('_', ' ')}: "
+            "somebody changed the store from outside; `evolver store verify` says more."
+        )
     return SnapshotPolicy(
         digest=version.digest,
         source=source_record(session, version.source_digest).text,

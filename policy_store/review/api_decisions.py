@@ -20,7 +20,7 @@ from policy_store.review.api_routes import (
     UnlessSame,
 )
 from policy_store.review.paging import page_of
-from policy_store.review.site import Here, Site
+from policy_store.review.site import Here, Site, tell_hosts
 from policy_store.review.situation import Situation, opened, sealed, situation_of
 
 router = APIRouter(prefix="/api/v1", route_class=Answered, responses=refusals())
@@ -40,7 +40,7 @@ def decide(site: Here, visitor: Decides, policy: Digits, body: models.Decision) 
     seen = _seen(site, body.seen, digest)
     order = Order(Verb(body.verb), body.note, seen, body.weight, body.override)
     said = perform(site.store, site.settings, digest, order, visitor)
-    site.publish()
+    tell_hosts(site, said)
     now = situation_of(site.store, site.settings.deployment, digest)
     version = models.Policy.model_validate(site.store.find_policies([digest])[digest])
     return models.Decided(said=said, policy=version, seen=sealed(now, site.settings))
@@ -95,7 +95,7 @@ def _decided(
 ) -> models.LiveDecided:
     order = Order(verb, body.note, _seen(site, body.seen, None))
     said = perform(site.store, site.settings, None, order, visitor)
-    site.publish()
+    tell_hosts(site, said)
     return models.LiveDecided(said=said, live=_live(site, visitor))
 
 
@@ -119,5 +119,9 @@ def _seen(site: Site, seen: str | models.Seen, policy: str | None) -> Situation:
         return opened(seen, site.settings)
     now = situation_of(site.store, site.settings.deployment)
     sequences = {str(alias): number for alias, number in seen.sequences.items()}
-    state, evidence = (seen.state, tuple(seen.evidence)) if policy else ("", ())
-    return replace(now, policy=policy, state=state, evidence=evidence, sequences=sequences)
+    if policy is None:
+        return replace(now, sequences=sequences)
+    return replace(
+        now, policy=policy, state=seen.state, evidence=tuple(seen.evidence), sequences=sequences,
+        decided=seen.decided,
+    )  # fmt: skip

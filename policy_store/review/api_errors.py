@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from policy_store.errors import (
     DamagedStore,
     ForbiddenMove,
-    KeyProblem,
     NothingLive,
+    NotPublished,
     OwnWork,
     StaleDecision,
 )
@@ -40,7 +40,7 @@ class Code(StrEnum):
     POLICY_REFUSED = "policy_refused"
     TOO_MANY = "too_many"
     DAMAGED = "damaged"
-    KEY_PROBLEM = "key_problem"
+    NOT_PUBLISHED = "not_published"
     UNAVAILABLE = "unavailable"
     FAILED = "failed"
 
@@ -64,7 +64,8 @@ NEXT = {
     Code.POLICY_REFUSED: "Mend each line that is named, then submit it again.",
     Code.TOO_MANY: "Wait as long as Retry-After says, then try again.",
     Code.DAMAGED: "Restore a backup; `evolver store verify` says what is damaged.",
-    Code.KEY_PROBLEM: "The decision stands; mend the key, then run `evolver policy publish`.",
+    Code.NOT_PUBLISHED: "The decision stands, so do not send it again; mend what is named, then "
+    "run `evolver policy publish`.",
     Code.UNAVAILABLE: "Try again in a moment.",
     Code.FAILED: "Look into the server's log, and tell whoever runs it.",
 }
@@ -77,7 +78,7 @@ _BY_STATUS = {
 _BY_KIND: Mapping[type[BaseException], Code] = {
     OwnWork: Code.OWN_WORK, StaleDecision: Code.STALE, ForbiddenMove: Code.FORBIDDEN_MOVE,
     NothingLive: Code.NOTHING_LIVE, NotAdmitted: Code.POLICY_REFUSED, DamagedStore: Code.DAMAGED,
-    KeyProblem: Code.KEY_PROBLEM,
+    NotPublished: Code.NOT_PUBLISHED,
 }  # fmt: skip
 _PLAIN = {
     "Not Found": "There is nothing at this address.",

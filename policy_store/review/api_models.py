@@ -124,6 +124,9 @@ class Diff(Said):
     parameters: Mapping[str, Moved] = Field(description="Constants that differ, by name.")
 
 
+DECIDED = "Number of the audit log's last entry that decided about the policy; 0 for none."
+
+
 class Situation(Said):
     """What a decision rests on."""
 
@@ -132,6 +135,7 @@ class Situation(Said):
     evidence: list[str] = Field(description="Digests, oldest first.")
     holders: Mapping[str, str | None] = Field(description="Digest by alias; null is nobody.")
     sequences: Mapping[str, int] = Field(description="Of each alias; they only grow.")
+    decided: int = Field(description=DECIDED)
 
 
 class Offer(Said):
@@ -163,6 +167,7 @@ class Seen(Asked):
                     Annotated[int, Field(ge=0, le=2**53)]] = Field(
         description="Of the aliases; 0, or left out, where it was never set."
     )  # fmt: skip
+    decided: int = Field(0, ge=0, le=2**53, description=DECIDED)
 
 
 SEEN = Field(

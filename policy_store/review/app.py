@@ -16,6 +16,7 @@ from policy_store.errors import (
     LastAdmin,
     LinkSpent,
     NothingLive,
+    NotPublished,
     OwnWork,
     SignInRefused,
     StaleDecision,
@@ -138,7 +139,7 @@ def _refused(request: Request, error: Exception) -> Response:
     visitor = visitor_of(request) if status < 500 else None
     shown = page(
         request, "refused.html", visitor, status=status,
-        sentence=sentence_of(error), code=status,
+        sentence=sentence_of(error), code=status, stands=isinstance(error, NotPublished),
     )  # fmt: skip
     shown.headers.update(getattr(error, "headers", None) or {})
     return shown

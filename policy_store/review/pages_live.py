@@ -15,7 +15,7 @@ from policy_store.review.actions import Offer, Order, Verb, offers, perform, ren
 from policy_store.review.guards import Deciding
 from policy_store.review.live_view import Live, live_of
 from policy_store.review.rendering import afterwards, page
-from policy_store.review.site import Here, Site
+from policy_store.review.site import Here, Site, tell_hosts
 from policy_store.review.situation import opened, sealed, situation_of
 
 router = APIRouter(include_in_schema=False)
@@ -86,7 +86,7 @@ def remark(
 def _decide(site: Site, visitor: Visitor, verb: Verb, note: str, seen: str) -> Response:
     order = Order(verb, note, opened(seen, site.settings))
     said = perform(site.store, site.settings, None, order, visitor)
-    site.publish()
+    tell_hosts(site, said)
     return afterwards("/live", said, site.settings)
 
 

@@ -19,7 +19,7 @@ from policy_store.review.diff_view import Layout
 from policy_store.review.guards import Deciding
 from policy_store.review.policy_view import PolicyView, chosen, policy_view
 from policy_store.review.rendering import afterwards, asset, environment, page
-from policy_store.review.site import Here, Site
+from policy_store.review.site import Here, Site, tell_hosts
 from policy_store.review.situation import opened, sealed, situation_of
 from policy_store.rule_application import judged
 
@@ -112,7 +112,7 @@ def decide(
     digest = site.store.resolve(policy)
     order = Order(verb, note, opened(seen, site.settings), weight, override)
     said = perform(site.store, site.settings, digest, order, visitor)
-    site.publish()
+    tell_hosts(site, said)
     return afterwards(f"/policies/{digest}", said, site.settings)
 
 

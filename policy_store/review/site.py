@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from policy_store.errors import NotPublished, StoreError
 from policy_store.review.access import Access
 from policy_store.review.limits import Limits
 from policy_store.review.oidc import Provider
@@ -17,6 +19,8 @@ from sandbox.report import Report
 
 if TYPE_CHECKING:
     from policy_store.review.last_hours import Recent
+
+_log = logging.getLogger("evolver.review")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,23 @@ class Site:
     recent: Callable[[], Recent | None] | None = None
     provider: Provider | None = None
     limits: Limits = field(default_factory=Limits)
+
+
+def tell_hosts(site: Site, said: str) -> None:
+    """Have what hosts follow say what was just decided.
+
+    Raises:
+        NotPublished: it cannot be written; what was `said` stands all the same.
+    """
+    try:
+        site.publish()
+    except (StoreError, OSError) as error:
+        _log.error("a decision stands, and hosts were not told: %s", error)
+        raise NotPublished(
+            f"{said} That is decided and in the audit log, but hosts were not told: {error} Mend "
+            "that, then run `evolver policy publish`, or start this page again. Do not decide a "
+            "second time."
+        ) from error
 
 
 def site_of(request: Request) -> Site:

@@ -17,6 +17,7 @@ from policy_store.review.settings import Settings
 from policy_store.store import PolicyStore
 
 BUILT_IN = "the built-in default"
+DECIDED = ("approved", "rejected", "ejected", "rolled_back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Situation:
         evidence: digests of its evidence, oldest first.
         holders: digest by alias of the deployment.
         sequences: of the slots, by alias.
+        decided: number of the last entry of the audit log that decided about the policy, 0 for
+            none: a policy that is rejected twice is not what it was between.
     """
 
     policy: str | None = None
@@ -35,6 +38,7 @@ class Situation:
     evidence: tuple[str, ...] = ()
     holders: Mapping[str, str | None] = field(default_factory=dict)
     sequences: Mapping[str, int] = field(default_factory=dict)
+    decided: int = 0
 
     def expected(self, alias: Alias) -> int:
         """The sequence that the slot had."""
@@ -55,7 +59,9 @@ def situation_of(store: PolicyStore, deployment: str, policy: str | None = None)
     details = store.show(policy)
     evidence = tuple(record.digest for record in details.evidence)
     version = details.version
-    return Situation(version.digest, version.state.value, evidence, holders, sequences)
+    last = store.audit.latest((version.digest,), DECIDED).get(version.digest)
+    decided = last.sequence if last else 0
+    return Situation(version.digest, version.state.value, evidence, holders, sequences, decided)
 
 
 def sealed(situation: Situation, settings: Settings) -> str:
@@ -86,6 +92,8 @@ def changes(shown: Situation, now: Situation) -> tuple[str, ...]:
         said.append("The form was made for another policy.")
     if shown.state != now.state:
         said.append(f"The policy was {shown.state} and is {now.state} now.")
+    elif shown.decided != now.decided:
+        said.append(f"The policy was decided on since, and is {now.state} again.")
     fresh = len(set(now.evidence) - set(shown.evidence))
     if fresh:
         said.append(f"{fresh} new piece{'s' if fresh > 1 else ''} of evidence came in.")

@@ -1,7 +1,7 @@
 """Proposals, evidence and lookups."""
 
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -186,3 +186,14 @@ def propose_at(store, number, author):
         "def route(request, instances, memory):\n    return 0\n", name="one", origin=Origin.PERSON,
         author=author, contract_version=1, parameters={"KNEE": float(number)},
     ).digest  # fmt: skip
+
+
+def test_what_was_measured_last_is_last_though_the_clock_went_back(store_path):
+    clock = iter(datetime(2030, 1, 1, tzinfo=UTC) - timedelta(minutes=k) for k in range(99))
+    with PolicyStore.open(store_path, lambda: next(clock)) as store:
+        fields = {"origin": Origin.LLM, "author": "m", "contract_version": 1}
+        digest = store.propose("def route():\n    return 0\n", name="p", **fields).digest
+        store.record_verified(digest, by="verifier")
+        for gain in (0.1, -0.1, 0.2):
+            store.attach_evidence(digest, {"gain": gain}, by="simulator")
+        assert [one.document["gain"] for one in store.show(digest).evidence] == [0.1, -0.1, 0.2]

@@ -46,6 +46,27 @@ def test_a_file_that_is_no_database_is_named(tmp_path):
         PolicyStore.open(path)
 
 
+def test_a_file_that_was_moved_away_is_missed_not_made_again_and_used_once_it_is_back(store_path):
+    with PolicyStore.open(store_path) as store:
+        run = store.runs.start_run("evolve", {})
+        away = store_path.rename(store_path.with_name("away"))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="its file is gone"):
+                store.runs.list_runs()
+        assert not store_path.exists()
+        away.rename(store_path)
+        assert store.runs.list_runs()[0] == run
+
+
+def test_another_file_in_its_place_is_the_store_from_then_on(store_path, tmp_path):
+    with PolicyStore.open(tmp_path / "other") as other:
+        run = other.runs.start_run("evolve", {})
+    with PolicyStore.open(store_path) as store:
+        assert not store.runs.list_runs()
+        (tmp_path / "other").replace(store_path)
+        assert store.runs.list_runs()[0] == run
+
+
 def test_a_lock_held_too_long_is_explained(store, store_url, monkeypatch):
     monkeypatch.setattr(engine, "PRAGMAS", ("PRAGMA busy_timeout = 1",))
     monkeypatch.setitem(engine.SESSION, "lock_timeout", 1)

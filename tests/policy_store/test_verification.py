@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from policy_store import Alias
+from policy_store.errors import DamagedStore
 from policy_store.snapshot import write_snapshot
 
 
@@ -95,3 +96,17 @@ def test_a_snapshot_of_another_store_is_found(store, live, signing_key):
     other = replace(store.snapshot(), audit_head="f" * 64, active=None)
     kinds = {kind for kind, _ in found(store, snapshot=other)}
     assert kinds == {"audit", "snapshot"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE versions SET state = 'evaluated'",
+        "UPDATE slots SET version_digest = (SELECT digest FROM versions LIMIT 1)",
+        "UPDATE slots SET sequence = sequence + 1 WHERE alias = 'active'",
+    ],
+)
+def test_law_9_nothing_is_signed_that_was_made_live_around_the_store(store, live, statement):
+    live.execute(statement)
+    with pytest.raises(DamagedStore, match="changed the store from outside"):
+        store.snapshot()

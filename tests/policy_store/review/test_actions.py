@@ -118,3 +118,35 @@ def test_what_is_about_the_deployment_is_not_decided_on_a_policy(reviewing, meas
     answer = reviewing.browser.post(f"/policies/{other}/{verb}", data=form)
     assert answer.status_code == 422
     assert state_of(reviewing, live) is State.ACTIVE
+
+
+def test_a_decision_is_not_repeated_by_an_old_form(reviewing, measured):
+    """Rejected, approved, rejected again: the second rejection is not what the form was made on."""
+    policy, browser = measured(), reviewing.as_("ada", Role.ADMIN)
+    assert reviewing.decide(policy, "reject").status_code == 303
+    address = f"/policies/{policy}"
+    old = reviewing.form(address, f"{address}/approve") | {"note": "on second thoughts"}
+    assert browser.post(f"{address}/approve", data=old, follow_redirects=False).status_code == 303
+    reviewing.as_("ben")
+    assert reviewing.decide(policy, "reject").status_code == 303
+    reviewing.as_("ada", Role.ADMIN)
+    again = browser.post(f"{address}/approve", data=old, follow_redirects=False)
+    assert again.status_code == 409
+    assert "decided on since" in again.text
+    assert reviewing.site.store.show(policy).version.state is State.REJECTED
+
+
+def test_a_decision_stands_when_hosts_cannot_be_told(reviewing, measured, monkeypatch):
+    policy = measured()
+    reviewing.as_("ada")
+    reviewing.decide(policy, "approve")
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(reviewing.published), "__call__", lambda _: full())
+    answer = reviewing.decide(policy, "promote")
+    assert answer.status_code == 500
+    for words in ("is active, as sequence 1", "No space left", "evolver policy publish"):
+        assert words in answer.text
+    assert reviewing.site.store.slot().digest == policy
