@@ -1,7 +1,8 @@
-"""Runs the review page under uvicorn: signals that end it in time, a log without secrets."""
+"""Runs the review page under uvicorn: bounds, signals that end it in time, a log without secrets."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import signal
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PATIENCE_S = 2  # for answers on their way, at the end; streams have none
+HEAD_S = 10.0  # for a request's first line and headers, however they trickle
+AT_ONCE = 600  # connections; 256 of them may be streams
 _SECRET = re.compile(r"^(/link|/welcome)/.*")
 
 
@@ -46,9 +49,50 @@ def serve(app: FastAPI, listening: socket.socket, *, quiet: bool) -> None:
     # Whose word about addresses counts is asked where it matters, not here.
     config = uvicorn.Config(
         app, log_config=None, access_log=not quiet, proxy_headers=False, server_header=False,
-        ws="none", timeout_graceful_shutdown=PATIENCE_S,
+        ws="none", timeout_graceful_shutdown=PATIENCE_S, limit_concurrency=AT_ONCE,
+        http=impatient(HEAD_S),
     )  # fmt: skip
     Server(config).run(sockets=[listening])
+
+
+def impatient(head_s: float) -> type[asyncio.Protocol]:
+    """HTTP/1.1 as uvicorn speaks it, for clients that say what they want within some seconds.
+
+    uvicorn bounds how long a connection says nothing after an answer, and nothing else.
+    """
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        """Closes a connection whose request does not get on."""
+
+        _late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+                self._wait()
+            else:
+                self._stop()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            if self._late is None:
+                self._late = self.loop.call_later(head_s, self.transport.close)
+
+        def _stop(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+    return Impatient
 
 
 class WithoutSecrets(logging.Filter):

@@ -30,6 +30,7 @@ class Guards:
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "same-origin",
             "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
         }
         if urlsplit(base_url).scheme == "https":
             self._headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -48,14 +49,17 @@ class Guards:
             await send(message)
 
         app = self._app
-        if scope["method"] not in SAFE and self._from_elsewhere(Headers(scope=scope)):
+        if self._from_elsewhere(scope["method"], Headers(scope=scope)):
             app = refusal(scope, 403, "This request came from another site.")
         await app(scope, receive, with_headers)
 
-    def _from_elsewhere(self, headers: Headers) -> bool:
-        site = headers.get("sec-fetch-site", "same-origin")
-        origin = headers.get("origin")
-        return site not in ("same-origin", "none") or origin not in (None, self._origin)
+    def _from_elsewhere(self, method: str, headers: Headers) -> bool:
+        """Another site may link to a page, and neither send it a form nor load things from it: a
+        stream that somebody else's page opens with our cookie would take one of few places."""
+        foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        if method in SAFE:
+            return foreign and headers.get("sec-fetch-mode", "navigate") != "navigate"
+        return foreign or headers.get("origin") not in (None, self._origin)
 
 
 def checked_token(visitor: Visitor, csrf: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from itsdangerous import BadSignature, URLSafeSerializer
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from policy_store.errors import InvalidInput
@@ -30,6 +30,7 @@ ASSETS = {
     "policy.css": "text/css", "charts.js": "text/javascript",
     "explore.css": "text/css", "explore.js": "text/javascript",
 }  # fmt: skip
+SAID_LASTS_S = 600  # so that an old address tells nobody of it as of news
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -74,7 +75,7 @@ def page(
 
 def afterwards(address: str, said: str, settings: Settings) -> Response:
     """Lead to a page that says what was done; nobody else can make it say something."""
-    text = URLSafeSerializer(settings.secret, salt="said").dumps(said)
+    text = URLSafeTimedSerializer(settings.secret, salt="said").dumps(said)
     return RedirectResponse(f"{address}?said={text}", 303)
 
 
@@ -86,7 +87,8 @@ def other_page(request: Request, **changed: str) -> str:
 
 def _heard(text: str, settings: Settings) -> str:
     try:
-        return str(URLSafeSerializer(settings.secret, salt="said").loads(text))
+        sealer = URLSafeTimedSerializer(settings.secret, salt="said")
+        return str(sealer.loads(text, max_age=SAID_LASTS_S))
     except BadSignature:
         return ""
 

@@ -84,7 +84,7 @@
     note.className = "notice";
     note.textContent = "Your session has ended, so this page stays as it is. ";
     const link = document.createElement("a");
-    link.href = location.pathname + location.search;
+    link.href = location.href; // whole: a path may begin like another host
     link.textContent = "Sign in again";
     note.append(link, ".");
     document.getElementById("main").prepend(note);
