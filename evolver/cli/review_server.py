@@ -1,4 +1,4 @@
-"""Runs the review page under uvicorn: bounds, signals that end it in time, a log without secrets."""
+"""Runs the review page under uvicorn: bounds, an end in time, a log without secrets."""
 
 from __future__ import annotations
 

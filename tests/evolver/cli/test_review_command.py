@@ -115,6 +115,49 @@ def test_who_still_listens_to_a_stream_does_not_keep_it_from_ending():
     assert (process.returncode, said) == (0, "")
 
 
+SLOW = """
+import socket
+from evolver.cli import review_server
+
+class App:
+    class state:
+        class watch:
+            stop = staticmethod(lambda: None)
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+listening = socket.create_server(("127.0.0.1", 0))
+review_server.HEAD_S = 0.3
+print(listening.getsockname()[1], flush=True)
+review_server.serve(App(), listening, quiet=True)
+"""
+
+
+def test_who_never_ends_a_request_is_left():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    address = ("127.0.0.1", int(process.stdout.readline()))
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        silent, begun, served = (
+            stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(3)
+        )
+        begun.sendall(whole[:-2])
+        served.sendall(whole)
+        assert served.recv(100).startswith(b"HTTP/1.1 204")
+        served.sendall(whole[:-2])
+        for one in (silent, begun, served):
+            while one.recv(4096):  # the rest of an answer, then the end
+                pass
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")
+
+
 def test_a_busy_port_is_one_sentence(evolver):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -120,6 +120,16 @@ def test_what_is_about_the_deployment_is_not_decided_on_a_policy(reviewing, meas
     assert state_of(reviewing, live) is State.ACTIVE
 
 
+def test_another_site_links_to_pages_and_loads_nothing(reviewing):
+    browser = reviewing.as_("ada")
+    for site in ("cross-site", "same-site"):  # another port of this machine is the same site
+        linked = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+        assert browser.get("/live", headers=linked).status_code == 200
+        for mode in ("cors", "no-cors"):
+            loaded = linked | {"Sec-Fetch-Mode": mode}
+            assert browser.get("/events", headers=loaded).status_code == 403
+
+
 def test_a_decision_is_not_repeated_by_an_old_form(reviewing, measured):
     """Rejected, approved, rejected again: the second rejection is not what the form was made on."""
     policy, browser = measured(), reviewing.as_("ada", Role.ADMIN)
