@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 from evolver.archive import Member
@@ -14,6 +15,7 @@ from evolver.problem import Problem
 from evolver.task import Results, Split, Task, WindowResult
 from evolver.verdict import Outcome as Decided
 from evolver.verdict import Verdict
+from evolver.written import written
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.evidence import (
     Contender,
@@ -78,6 +80,14 @@ def evidence_of(
         candidates_tried=verdict.tried,
         finalists=verdict.finalists,
     )
+
+
+def as_stored(evidence: Evidence, winner: Member) -> Evidence:
+    """The same record under the winner's digests in the store, its constants written in."""
+    source = written(winner.text, winner.parameters, winner.name)
+    mine, *rivals = evidence.contenders
+    named = (replace(mine, digest=source.digest()), *rivals)
+    return replace(evidence, source_digest=source_digest(source.canonical), contenders=named)
 
 
 def effects_of(windows: Sequence[WindowEvidence], seed: int) -> tuple[Effect, ...]:

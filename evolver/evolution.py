@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from evolver import library
 from evolver.budget import Limits
 from evolver.closing import attach_close_up
-from evolver.dossier import evidence_of
+from evolver.dossier import as_stored, evidence_of
 from evolver.errors import RecordStale
 from evolver.exchanges import Recorder
 from evolver.exercised import keep_hooks
@@ -328,6 +328,7 @@ def _run(
         evidence = evidence_of(verdict, problem, windows.scenarios, task)
         policy, lesson = None, None
         if verdict.outcome is Outcome.IMPROVED and evidence is not None and verdict.winner:
+            evidence = as_stored(evidence, verdict.winner)
             policy = record.propose(verdict, evidence, author, result.members)
             gain = verdict.effect.gain if verdict.effect else None
             lesson = remembered(policy, verdict.winner.idea, gain, problem.regime(windows))

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from policy_store.errors import ForbiddenMove, NothingLive, OwnWork
 from policy_store.intake import plain_name, required_note
 from policy_store.lifecycle import APPROVED_STATES, State, check_move
+from policy_store.people import likeness
 from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Origin, PolicyVersion
 from policy_store.rows import check_evidence, check_state, find_version, move, version_record
 from policy_store.slots import (
@@ -242,7 +243,7 @@ def _check_waits(row: VersionRow, by: str) -> None:
             f"Policy {row.digest[:12]} is {row.state.value}, so it is approved already: activate "
             "it."
         )
-    if row.origin is Origin.PERSON and row.author == by.strip():
+    if row.origin is Origin.PERSON and likeness(row.author) == likeness(by):
         raise OwnWork(
             f"{row.author} submitted policy {row.digest[:12]} by hand: somebody else has to "
             "approve it."

@@ -23,10 +23,17 @@ def latest_evidence(details: PolicyDetails) -> Evidence | None:
     return measured(details.evidence[-1]) if details.evidence else None
 
 
-def objection(evidence: Evidence | None) -> str:
-    """Why approving takes an admin who overrides it; empty when nothing stands against it."""
+def objection(evidence: Evidence | None, policy: str) -> str:
+    """Why approving takes an admin who overrides it; empty when nothing stands against it.
+
+    Args:
+        policy: full digest of what is to be approved, which must be what was measured.
+    """
     if evidence is None:
         return "It has no measurements that this version can read."
+    measured_one = evidence.contenders[0].digest
+    if measured_one != policy:
+        return f"Its measurements are of another policy, {measured_one[:12]}."
     failed = [gate for gate in evidence.gates if gate.status is GateStatus.FAIL]
     if failed:
         names = ", ".join(gate.name for gate in failed)

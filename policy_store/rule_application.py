@@ -166,10 +166,11 @@ class _Scene:
         version = self.details.version
         evidence = self.details.evidence
         last = evidence[-1] if evidence else None
-        earlier = [objection(measured(one)) for one in evidence[:-1]]
+        earlier = [objection(measured(one), version.digest) for one in evidence[:-1]]
         alias = ALIASES.get(rule.action)
         holder = self.slots[alias].digest if alias else None
         return Facts(
+            policy=version.digest,
             state=version.state,
             origin=version.origin,
             author=version.author,

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from policy_store.gates import objection
 from policy_store.lifecycle import State
+from policy_store.people import likeness
 from policy_store.records import Origin
 from sandbox.changes import Change, ChangeKind
 from sandbox.evidence import Evidence, GateStatus, Role
@@ -72,6 +73,7 @@ class Facts:
     """What a rule looks at.
 
     Attributes:
+        policy: its full digest.
         evidence: latest measurements; None when this version cannot read any.
         doubts: what earlier measurements say against it, which later ones do not take back.
         measured_at: when they came in.
@@ -86,6 +88,7 @@ class Facts:
         holder: name of another policy in the trial place that the rule needs.
     """
 
+    policy: str
     state: State
     origin: Origin
     author: str
@@ -168,7 +171,7 @@ def _clean(_: Rule, facts: Facts) -> tuple[bool, str]:
 
 
 def _verdict(_: Rule, facts: Facts) -> tuple[bool, str]:
-    against = objection(facts.evidence)
+    against = objection(facts.evidence, facts.policy)
     if facts.doubts and not against:
         return False, f"Earlier measurements said otherwise. {facts.doubts[-1]}"
     return not against, against or "Its verdict is improved, and no gate failed."
@@ -247,7 +250,7 @@ def _origin(rule: Rule, facts: Facts) -> tuple[bool, str]:
 
 
 def _own_work(_: Rule, facts: Facts) -> tuple[bool, str]:
-    own = facts.origin is Origin.PERSON and facts.author == facts.installed_by
+    own = facts.origin is Origin.PERSON and likeness(facts.author) == likeness(facts.installed_by)
     return not own, (
         "Who wrote it by hand installed the rule, too: somebody else has to approve it."
         if own

@@ -27,8 +27,20 @@ Policy = Annotated[
     str, typer.Argument(metavar="POLICY", help="The first six or more digits of a digest.")
 ]
 Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the audit log.")]
+
+
+def _person(name: str | None) -> str | None:
+    """Names with a colon are those under which rules, proxies and providers decide."""
+    if name is not None and ":" in name:
+        raise Misused(f"{name!r} is no person's name: say who decides with --by NAME.")
+    return name
+
+
 By = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Who decides; the user's name.", envvar="USER")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Who decides; the user's name.", envvar="USER", callback=_person
+    ),
 ]
 
 

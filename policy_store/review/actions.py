@@ -13,6 +13,7 @@ from enum import StrEnum
 from policy_store.errors import ForbiddenMove, InvalidInput, NothingLive, StaleDecision
 from policy_store.gates import latest_evidence, objection
 from policy_store.lifecycle import APPROVED_STATES, MOVES, State
+from policy_store.people import likeness
 from policy_store.records import Alias, Origin, PolicyDetails, Role
 from policy_store.review.access import NotAllowed, Visitor
 from policy_store.review.settings import Settings
@@ -87,7 +88,7 @@ def offers(
     state, approved = details.version.state, details.version.state in APPROVED_STATES
     found = []
     if not approved:
-        against = objection(latest_evidence(details))
+        against = objection(latest_evidence(details), details.version.digest)
         for verb in APPROVALS:
             why_not = _may_approve(details, visitor, against)
             if not why_not and State.APPROVED not in MOVES[state]:
@@ -169,7 +170,7 @@ def _approve(
         slot = store.place(_policy(now), trial.alias, trial.expected_sequence, visitor.name,
                            order.note, settings.deployment, trial.weight)  # fmt: skip
         return f"{named(slot.digest)} runs as {slot.alias.value} now."
-    against = objection(latest_evidence(details))
+    against = objection(latest_evidence(details), details.version.digest)
     refused = _may_approve(details, visitor, against)
     if refused or (against and not order.override):
         raise NotAllowed(refused or f"{against} An admin may approve it all the same: say so.")
@@ -251,7 +252,7 @@ def _may_approve(details: PolicyDetails, visitor: Visitor, against: str) -> str:
     version = details.version
     if not visitor.may(Role.REVIEWER):
         return _role_lacks(visitor)
-    if version.origin is Origin.PERSON and version.author == visitor.name:
+    if version.origin is Origin.PERSON and likeness(version.author) == likeness(visitor.name):
         return "You submitted it by hand, so somebody else has to approve it."
     if against and not visitor.may(Role.ADMIN):
         return f"{against} Only an admin may approve it all the same."

@@ -153,7 +153,7 @@ def _in_full(details: PolicyDetails) -> models.PolicyInFull:
         claim=details.source.claim,
         verdict=latest.verdict if latest else None,
         outcome=latest.outcome.value if latest else None,
-        objection=objection(latest),
+        objection=objection(latest, details.version.digest),
         documents=[models.Document.model_validate(one) for one in details.documents],
     )
 

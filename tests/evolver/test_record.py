@@ -7,9 +7,11 @@ import pytest
 from measurements import measurements
 from prompt_request import member
 
+from evolver.dossier import as_stored
 from evolver.record import RunRecord
 from evolver.written import written
 from policy_store import Origin, PolicyStore
+from policy_store.gates import latest_evidence, objection
 from sandbox.verifier import verify
 
 ROUTE = """KNEE = {knee}  # tune: 0 .. 9
@@ -65,3 +67,14 @@ def test_the_nearest_stored_ancestor_is_the_parent(store):
 
 def test_who_has_no_stored_ancestor_has_no_parent(store):
     assert parents_of(store, line(1, 2)) == ()
+
+
+def test_the_evidence_of_a_tuned_winner_is_of_what_is_stored(store):
+    winner = replace(line(1)[0], parameters={"KNEE": 5})
+    evidence = as_stored(measurements(winner.digest), winner)
+    run = store.runs.start_run("evolve", {}).id
+    verdict = SimpleNamespace(winner=winner)
+    policy = store.show(RunRecord(store, run).propose(verdict, evidence, "evolver"))
+    assert policy.version.parameters == {"KNEE": 5}
+    assert latest_evidence(policy) == evidence
+    assert objection(evidence, policy.version.digest) == ""

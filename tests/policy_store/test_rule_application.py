@@ -300,3 +300,15 @@ def test_a_stale_decision_is_no_rule(store, measure):
     with pytest.raises(StaleDecision, match="held"):
         store.approve(policy, "ada", "yes", check=held)
     assert state(store, policy) is State.EVALUATED
+
+
+def test_measurements_of_another_policy_speak_for_nobody(store, measure):
+    install(store)
+    other = measure()
+    policy = store.propose(SOURCE, name="p", origin=Origin.LLM, author="m", contract_version=1,
+                           parameters={"KNEE": 0.75}).digest  # fmt: skip
+    store.record_verified(policy, by="verifier")
+    store.attach_evidence(policy, measurements(other).document(), by="simulator")
+    applied = apply_rules(store, SETTINGS, policy)
+    assert applied.rule is None
+    assert f"of another policy, {other[:12]}" in applied.said

@@ -103,7 +103,7 @@ def test_a_text_that_is_no_rule_is_refused_with_its_line_and_a_mend(text, line, 
 @pytest.fixture
 def facts():
     return Facts(
-        state=State.EVALUATED, origin=Origin.MUTATOR, author="mutator",
+        policy="a" * 64, state=State.EVALUATED, origin=Origin.MUTATOR, author="mutator",
         evidence=measurements("a" * 64), doubts=(), elsewhere=False,
         measured_at=NOW - timedelta(hours=1),
         measured_from=NOW - timedelta(hours=2), active_since=NOW - timedelta(days=3),

@@ -202,3 +202,9 @@ def test_the_stored_active_policy_can_be_replayed(evolver, proposed, trace_file)
     evolver("policy", "activate", digest[:8], *NOTE)
     done = evolver("replay", trace_file, "-p", "active", "--load", 0.5, "-o", "json").json
     assert done["results"][0]["digest"] == digest
+
+
+def test_nobody_decides_under_the_name_of_a_rule(evolver):
+    refused = evolver("policy", "approve", "3f2a9c", "--note", "it is good", "--by", "rule:mine")
+    assert refused.code == 2
+    assert "no person's name" in refused.err

@@ -2,6 +2,7 @@
 
 import pytest
 
+from policy_store.errors import OwnWork
 from policy_store.lifecycle import State
 from policy_store.records import Alias, Origin, Role
 from sandbox.evidence import Outcome
@@ -118,6 +119,14 @@ def test_what_is_about_the_deployment_is_not_decided_on_a_policy(reviewing, meas
     answer = reviewing.browser.post(f"/policies/{other}/{verb}", data=form)
     assert answer.status_code == 422
     assert state_of(reviewing, live) is State.ACTIVE
+
+
+def test_a_name_that_looks_like_the_authors_is_the_author(reviewing, measured):
+    policy = measured(origin=Origin.PERSON, author="Ada")
+    reviewing.as_("ada")
+    assert reviewing.decide(policy, "approve").status_code == 403
+    with pytest.raises(OwnWork):
+        reviewing.site.store.approve(policy, "ADA", "mine is good")
 
 
 def test_another_site_links_to_pages_and_loads_nothing(reviewing):
