@@ -309,6 +309,6 @@ def test_measurements_of_another_policy_speak_for_nobody(store, measure):
                            parameters={"KNEE": 0.75}).digest  # fmt: skip
     store.record_verified(policy, by="verifier")
     store.attach_evidence(policy, measurements(other).document(), by="simulator")
-    applied = apply_rules(store, SETTINGS, policy)
+    applied = apply_rules(store, policy)
     assert applied.rule is None
     assert f"of another policy, {other[:12]}" in applied.said
