@@ -288,11 +288,12 @@ def _will(verb: Verb, details: PolicyDetails, now: Situation, settings: Settings
         case Verb.APPROVE:
             return f"{name} may go live from now on; nothing changes on any host yet."
         case Verb.SHADOW:
-            return f"{name} decides beside {active}{instead}; no request follows its decisions."
+            return (f"{name} decides beside {active}{instead}, on hosts that run shadows; no "
+                    "request follows its decisions.")  # fmt: skip
         case Verb.CANARY:
             share = f"{100 * settings.canary_weight:g} % of traffic"
-            return (f"{share}, unless you choose another share, goes to {name}{instead}; "
-                    f"the rest stays with {active}.")  # fmt: skip
+            return (f"{share}, unless you choose another share, goes to {name}{instead}, on hosts "
+                    f"that run canaries; the rest stays with {active}.")  # fmt: skip
         case Verb.PROMOTE:
             return (
                 f"Every host runs {name} from its next decision on; {active} is kept to go back to."
