@@ -25,6 +25,7 @@ from policy_store.records import Role
 from policy_store.review.access import RANK
 
 if TYPE_CHECKING:
+    import httpx2
     from authlib.integrations.httpx_client import OAuth2Client  # type: ignore[import-untyped]  # has no types
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
@@ -214,8 +215,6 @@ class Provider:
         with _asking(self.name), self._client() as client:
             answer = client.request("GET", address, withhold_token=True)
             answer.raise_for_status()
-            if len(answer.content) > MAX_ANSWER_BYTES:
-                raise ValueError("the answer is too long")
             found = answer.json()
             if not isinstance(found, dict):
                 raise ValueError("the answer is no JSON object")
@@ -227,7 +226,8 @@ class Provider:
         return OAuth2Client(
             self.trust.client_id, self.trust.client_secret, scope=self.trust.scopes,
             redirect_uri=self._back, code_challenge_method="S256", timeout=TIMEOUT_S,
-            verify=self._tls,
+            verify=self._tls, headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [_bounded]},
         )  # fmt: skip
 
 
@@ -299,6 +299,35 @@ def _as_safe(address: object, issuer: str) -> bool:
     """Whether an address that a provider gives is reached no less safely than the provider."""
     scheme = urlsplit(address).scheme if isinstance(address, str) else ""
     return scheme == "https" or scheme == urlsplit(issuer).scheme == "http"
+
+
+def _bounded(response: httpx2.Response) -> None:
+    """Have an answer end early that is too long, is packed, or goes on and on."""
+    import httpx2
+
+    class Bounded(httpx2.SyncByteStream):
+        """What comes, as long as it is little and comes in time."""
+
+        def __init__(self, stream: httpx2.SyncByteStream) -> None:
+            self._stream = stream
+
+        def close(self) -> None:
+            self._stream.close()
+
+        def __iter__(self) -> Iterator[bytes]:
+            size, until_s = 0, time.monotonic() + TIMEOUT_S
+            for part in self._stream:
+                size += len(part)
+                if size > MAX_ANSWER_BYTES or time.monotonic() > until_s:
+                    raise httpx2.ReadError("the answer is too long")
+                yield part
+
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise httpx2.ReadError("the answer is packed")
+    stream = response.stream
+    if not isinstance(stream, httpx2.SyncByteStream):
+        raise httpx2.ReadError("the answer has no stream")
+    response.stream = Bounded(stream)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Sign-in through a real provider on loopback: discovery, keys, codes, and lies of every kind."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
@@ -36,6 +37,7 @@ class Issuer:
     codes: dict = field(default_factory=dict)
     signed_with: object = None
     algorithm: str = "ES256"
+    sent: int = 0
 
     @property
     def address(self):
@@ -98,8 +100,24 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def do_GET(self):
+        if "long" in self.server.issuer.lies:
+            self.go_on(self.server.issuer.lies["long"])
+            return
         found = self.server.issuer.documents(self.path)
         self.answer(404 if found is None else 200, found or {})
+
+    def go_on(self, headers):
+        """64 MiB, as far as somebody reads them."""
+        self.server.issuer.sent = 0
+        self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(1024):
+                self.wfile.write(b" " * 65_536)
+                self.server.issuer.sent += 65_536
+        self.close_connection = True
 
     def do_POST(self):
         size = int(self.headers["Content-Length"])
@@ -272,6 +290,15 @@ def test_a_disabled_account_stays_out(arriving, issuer):
     assert go(here.browser(), issuer).status_code == 303
     here.site.store.accounts.disable("ada", by="root")
     assert go(here.browser(), issuer).status_code == 403
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+def test_a_provider_that_answers_without_end_is_cut_off(arriving, issuer, headers):
+    issuer.lies["long"] = headers
+    answer = arriving().browser().get("/sign-in/provider")
+    assert (answer.status_code, "cannot be asked who you are" in answer.text) == (503, True)
+    issuer.server.shutdown()
+    assert issuer.sent < 1 << 25
 
 
 def test_a_provider_that_does_not_answer_is_one_sentence(store):
