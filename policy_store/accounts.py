@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from policy_store.account_rows import (
     check_others,
@@ -20,7 +20,7 @@ from policy_store.passwords import check_password, hashed, matches, outdated
 from policy_store.people import Account, could_be_name
 from policy_store.records import Role
 from policy_store.sessions import Sessions
-from policy_store.tables import AccountRow, LinkRow
+from policy_store.tables import AccountRow, LinkRow, TokenRow
 from policy_store.tokens import Tokens
 
 
@@ -100,7 +100,7 @@ class Accounts(Sessions, Links, Tokens):
             return record(row)
 
     def disable(self, name: str, *, by: str) -> Account:
-        """Keep somebody out: sessions and open links end at once, tokens are refused.
+        """Keep somebody out: sessions, open links and tokens end at once.
 
         Raises:
             UnknownAccount, LastAdmin
@@ -112,6 +112,10 @@ class Accounts(Sessions, Links, Tokens):
                 row.disabled = True
                 end_sessions(session, name)
                 session.execute(delete(LinkRow).where(LinkRow.account == name))
+                mine = (TokenRow.account == name) & TokenRow.revoked_at.is_(None)
+                session.execute(
+                    update(TokenRow).where(mine).values(revoked_at=self._database.clock())
+                )
                 self._tell(session, by, "account_disabled", row.name)
             return record(row)
 

@@ -290,7 +290,8 @@ def test_who_is_disabled_comes_in_by_no_way_until_enabled(accounts):
             way()
     accounts.enable("ada", by="root")
     assert accounts.sign_in("ada", PASSWORD)
-    assert accounts.token_of(token) is not None
+    assert accounts.token_of(token) is None
+    assert all(one.revoked_at for one in accounts.tokens_of("ada"))
 
 
 def test_the_last_admin_stays_one(accounts):
