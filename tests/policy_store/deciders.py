@@ -24,7 +24,7 @@ from policy_store.errors import ForbiddenMove, StaleDecision
 from policy_store.lifecycle import State
 from policy_store.records import HostReport, Role
 from policy_store.review.access import Visitor
-from policy_store.review.actions import Order, Verb, perform
+from policy_store.review.actions import OF_DEPLOYMENT, Order, Verb, perform
 from policy_store.review.settings import Settings
 from policy_store.review.situation import situation_of
 from policy_store.rule_application import apply_rules
@@ -208,9 +208,10 @@ def _measure(store: PolicyStore, source: str, run: str) -> str:
 def _decide(store: PolicyStore, policy: str, verb: Verb, counts: Counter[str]) -> None:
     """Until nobody else was quicker."""
     while True:
-        seen = situation_of(store, SETTINGS.deployment, policy)
+        about = None if verb in OF_DEPLOYMENT else policy
+        seen = situation_of(store, SETTINGS.deployment, about)
         try:
-            perform(store, SETTINGS, policy, Order(verb, "because", seen, override=True), ADMIN)
+            perform(store, SETTINGS, about, Order(verb, "because", seen, override=True), ADMIN)
         except (StaleDecision, ForbiddenMove) as error:
             counts[type(error).__name__] += 1
         else:
