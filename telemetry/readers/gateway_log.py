@@ -182,10 +182,11 @@ def trace_of(found: Lines, source: Source, notes: list[str], *, keep: bool = Fal
 
 
 def _sessions(numbers: Ints) -> NDArray[np.int32]:
-    """Opaque codes; -1 stays -1."""
+    """Numbered as they first come, whatever the salt was; -1 stays -1."""
     known = numbers >= 0
     codes = np.full(len(numbers), -1, np.int32)
-    codes[known] = np.unique(numbers[known], return_inverse=True)[1].reshape(-1)
+    _, first, inverse = np.unique(numbers[known], return_index=True, return_inverse=True)
+    codes[known] = np.argsort(np.argsort(first))[inverse.reshape(-1)]
     return codes
 
 
