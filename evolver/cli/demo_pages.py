@@ -282,6 +282,6 @@ def closing(home: Path, policy: str | None, seconds: float) -> Report:
     ]
     if policy is not None:
         shown = f"EVOLVER_HOME={home} {me} policy show {policy[:12]}"
-        rows.insert(0, ("the winner", shown))
+        rows[:0] = [("the winner", shown), ("its page", f"EVOLVER_HOME={home} {me} review")]
     report = page(8, "Next").grid(("", ""), rows)
     return report.say("", f"{seconds:.0f} s in all; the demo's store is in {home}", tone=Tone.DIM)
