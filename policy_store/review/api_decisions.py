@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from policy_store.review import api_models as models
 from policy_store.review.access import Visitor
-from policy_store.review.actions import Order, Verb, perform, renewal_offer, rollback_offer
+from policy_store.review.actions import Order, Verb, renewal_offer, rollback_offer
 from policy_store.review.api_access import Decides, Reads
 from policy_store.review.api_errors import refusals
 from policy_store.review.api_models import AfterNumber, Digits, Limit
@@ -20,7 +20,7 @@ from policy_store.review.api_routes import (
     UnlessSame,
 )
 from policy_store.review.paging import page_of
-from policy_store.review.site import Here, Site, tell_hosts
+from policy_store.review.site import Here, Site, take
 from policy_store.review.situation import Situation, opened, sealed, situation_of
 
 router = APIRouter(prefix="/api/v1", route_class=Answered, responses=refusals())
@@ -39,8 +39,7 @@ def decide(site: Here, visitor: Decides, policy: Digits, body: models.Decision) 
     digest = site.store.resolve(policy)
     seen = _seen(site, body.seen, digest)
     order = Order(Verb(body.verb), body.note, seen, body.weight, body.override)
-    said = perform(site.store, site.settings, digest, order, visitor)
-    tell_hosts(site, said)
+    said = take(site, digest, order, visitor)
     now = situation_of(site.store, site.settings.deployment, digest)
     version = models.Policy.model_validate(site.store.find_policies([digest])[digest])
     return models.Decided(said=said, policy=version, seen=sealed(now, site.settings))
@@ -94,8 +93,7 @@ def _decided(
     site: Site, visitor: Visitor, verb: Verb, body: models.LiveDecision
 ) -> models.LiveDecided:
     order = Order(verb, body.note, _seen(site, body.seen, None))
-    said = perform(site.store, site.settings, None, order, visitor)
-    tell_hosts(site, said)
+    said = take(site, None, order, visitor)
     return models.LiveDecided(said=said, live=_live(site, visitor))
 
 

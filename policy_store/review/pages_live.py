@@ -11,11 +11,11 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from policy_store.errors import InvalidInput
 from policy_store.records import Alias
 from policy_store.review.access import Viewer, Visitor
-from policy_store.review.actions import Offer, Order, Verb, offers, perform, renewal_offer
+from policy_store.review.actions import Offer, Order, Verb, offers, renewal_offer
 from policy_store.review.guards import Deciding
 from policy_store.review.live_view import Live, live_of
 from policy_store.review.rendering import afterwards, page
-from policy_store.review.site import Here, Site, tell_hosts
+from policy_store.review.site import Here, Site, take
 from policy_store.review.situation import opened, sealed, situation_of
 
 router = APIRouter(include_in_schema=False)
@@ -85,8 +85,7 @@ def remark(
 
 def _decide(site: Site, visitor: Visitor, verb: Verb, note: str, seen: str) -> Response:
     order = Order(verb, note, opened(seen, site.settings))
-    said = perform(site.store, site.settings, None, order, visitor)
-    tell_hosts(site, said)
+    said = take(site, None, order, visitor)
     return afterwards("/live", said, site.settings)
 
 

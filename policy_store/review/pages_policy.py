@@ -12,14 +12,14 @@ from markupsafe import Markup
 from policy_store.errors import DamagedStore
 from policy_store.records import Alias
 from policy_store.review.access import Viewer
-from policy_store.review.actions import Order, Verb, offers, perform
+from policy_store.review.actions import Order, Verb, offers
 from policy_store.review.close_up_view import close_up_view
 from policy_store.review.comparison import View, compared, side_of
 from policy_store.review.diff_view import Layout
 from policy_store.review.guards import Deciding
 from policy_store.review.policy_view import PolicyView, chosen, policy_view
 from policy_store.review.rendering import afterwards, asset, environment, page
-from policy_store.review.site import Here, Site, tell_hosts
+from policy_store.review.site import Here, Site, take
 from policy_store.review.situation import opened, sealed, situation_of
 from policy_store.rule_application import judged
 
@@ -111,8 +111,7 @@ def decide(
     """Take a decision; the page shows what came of it."""
     digest = site.store.resolve(policy)
     order = Order(verb, note, opened(seen, site.settings), weight, override)
-    said = perform(site.store, site.settings, digest, order, visitor)
-    tell_hosts(site, said)
+    said = take(site, digest, order, visitor)
     return afterwards(f"/policies/{digest}", said, site.settings)
 
 

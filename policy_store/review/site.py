@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from policy_store.errors import NotPublished, StoreError
-from policy_store.review.access import Access
+from policy_store.review.access import Access, Visitor
+from policy_store.review.actions import Order, perform
 from policy_store.review.limits import Limits
 from policy_store.review.oidc import Provider
 from policy_store.review.settings import Settings
@@ -48,12 +49,14 @@ class Site:
     limits: Limits = field(default_factory=Limits)
 
 
-def tell_hosts(site: Site, said: str) -> None:
-    """Have what hosts follow say what was just decided.
+def take(site: Site, policy: str | None, order: Order, visitor: Visitor) -> str:
+    """Take a decision and have what hosts follow say it; a sentence of what happened.
 
     Raises:
-        NotPublished: it cannot be written; what was `said` stands all the same.
+        NotPublished: it cannot be written; what was decided stands all the same.
+        NotAllowed, StoreError: as `actions.perform`, and nothing was decided.
     """
+    said = perform(site.store, site.settings, policy, order, visitor)
     try:
         site.publish()
     except (StoreError, OSError) as error:
@@ -63,6 +66,7 @@ def tell_hosts(site: Site, said: str) -> None:
             "that, then run `evolver policy publish`, or start this page again. Do not decide a "
             "second time."
         ) from error
+    return said
 
 
 def site_of(request: Request) -> Site:
