@@ -126,8 +126,9 @@ class WarmProcess:
     def end(self, child: Child) -> None:
         """Kill a child with its whole process group, and wait until it is gone."""
         child.channel.close()
-        _kill(child.pid)
-        self._living.discard(child.pid)
+        if child.pid in self._living:  # its number may be another process's after `close`
+            _kill(child.pid)
+            self._living.discard(child.pid)
         self._ask(f"reap {child.pid}".encode())
 
     def close(self) -> None:

@@ -16,7 +16,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from sandbox.worker_layers import accepted, demand
 from sandbox.worker_lockdown import Limits
 from sandbox.worker_process import Role, WarmProcess, WorkerSetup, WorkersUnavailable
 from serving_adapter.activation import Ready, smoke_test, unusable
+from serving_adapter.errand_thread import ErrandThread
 from serving_adapter.errors import PolicyUnusable, SideProcessError
 from serving_adapter.side_page import new_page
 from serving_adapter.side_router import SideProcess, SideRouter
@@ -86,7 +86,7 @@ class SideProcesses:
         self._accepted = accepted(accept_missing)
         self._said = False
         self._warm: WarmProcess | None = None
-        self._thread = ThreadPoolExecutor(1, "side-processes")
+        self._thread = ErrandThread("side-processes")
 
     def prepare(self, source: str, parameters: Mapping[str, float] | None = None) -> Ready:
         """Verify a policy, start a process for it and smoke-test it; see `activation.Prepare`.
@@ -103,8 +103,8 @@ class SideProcesses:
         if "route" not in verified.hooks:
             return Ready(digest, None)
         order = Order(verified.canonical, parameters, digest, code)
-        first = self._thread.submit(self._start, order).result()
-        router = SideRouter(first, partial(self._start, order), self._later, SMOKE_DEADLINE_S)
+        start = partial(self._start, order)
+        router = SideRouter(self._thread.result(start), start, self._thread.soon, SMOKE_DEADLINE_S)
         try:
             smoke_test(router)
         except SideProcessError as failure:
@@ -114,12 +114,8 @@ class SideProcesses:
 
     def close(self) -> None:
         """End every process."""
-        self._thread.submit(self._close_warm).result()
-        self._thread.shutdown()
-
-    def _later(self, work: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the program ends, and every process with it
-            self._thread.submit(work)
+        self._thread.result(self._close_warm)
+        self._thread.close()
 
     def _start(self, order: Order) -> SideProcess:
         """A process that has loaded a policy and waits for questions; in the thread.
@@ -138,7 +134,8 @@ class SideProcesses:
                 child = self._fork((descriptor, theirs.fileno()))
         finally:
             os.close(descriptor)
-        end = partial(_end, child, ours, self._later, partial(self._reap, self._warm, child))
+        reap = partial(self._reap, self._warm, child)
+        end = partial(_end, child, ours, _handle(child.pid), self._thread.soon, reap)
         process = SideProcess(child.pid, ours, page, end)
         self._check_layers(child)
         message = {"source": order.source, "parameters": order.parameters}
@@ -178,19 +175,32 @@ class SideProcesses:
                 warm.end(child)
 
 
+def _handle(pid: int) -> int | None:
+    """A name of this very process, which no later one gets; None where the system has none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
 def _end(
     child: Child,
     channel: socket.socket,
-    later: Callable[[Callable[[], None]], None],
+    handle: int | None,
+    soon: Callable[[Callable[[], None]], None],
     reap: Callable[[], None],
 ) -> None:
-    """Kill now, which takes no time, and wait for the end later."""
+    """Kill now, which takes no time, and wait for the end later.
+
+    The garbage collector calls this, between any two steps of any thread: it may take no lock.
+    """
     channel.close()
     child.channel.close()
-    for kill in (os.killpg, os.kill):
-        with suppress(ProcessLookupError, PermissionError):
-            kill(child.pid, signal.SIGKILL)
-    later(reap)
+    if handle is not None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.close(handle)
+    soon(reap)
 
 
 def _machine_code(source: PolicySource, engine: EngineName) -> bytes:

@@ -3,11 +3,13 @@
 Processes start from the installed package, as they do for users.
 """
 
+import concurrent.futures.thread as executor
 import contextlib
 import mmap
 import os
 import signal
 import socket
+import threading
 import time
 
 import numpy as np
@@ -180,6 +182,18 @@ def test_the_process_goes_with_its_policy(processes):
     ready = processes.prepare(SHORTEST)
     pid = ready.router.process.pid
     del ready
+    until(lambda: not os.path.exists(f"/proc/{pid}"))
+
+
+def test_the_collector_may_end_a_process_wherever_it_runs(processes):
+    """It may run while this thread holds any lock there is, such as those of `to_thread`."""
+    router = processes.prepare(SHORTEST).router
+    pid = router.process.pid
+    ending = threading.Thread(target=router.process.end, daemon=True)
+    with executor._global_shutdown_lock:
+        ending.start()
+        ending.join(5)
+    assert not ending.is_alive()
     until(lambda: not os.path.exists(f"/proc/{pid}"))
 
 
