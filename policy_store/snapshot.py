@@ -1,9 +1,9 @@
 """The active snapshot: one small signed file from which a host runs without a store.
 
-It carries the active policy and its last good one in full, under the deployment's sequence, with
-who approved them and until when that holds (see `statement`). It is signed as it is written, and
-believed only under the signature of a trusted key; every identity in it is recomputed. It is
-written whole or not at all, and neither writer nor reader goes back in sequence.
+It carries the active policy, its last good one and those on trial in full, under the deployment's
+sequence, with who approved them and until when that holds (see `statement`). It is signed as it is
+written, and believed only under the signature of a trusted key; every identity in it is recomputed.
+It is written whole or not at all, and neither writer nor reader goes back in sequence.
 
 `active` null means the built-in default. No database, web framework or numba is imported here.
 """
@@ -30,6 +30,7 @@ from policy_store.signing import check_text, sign_text
 from policy_store.statement import (
     Approval,
     Snapshot,
+    SnapshotCanary,
     SnapshotPolicy,
     file_text,
     parse_snapshot,
@@ -41,6 +42,7 @@ __all__ = [
     "VALID_FOR",
     "Approval",
     "Snapshot",
+    "SnapshotCanary",
     "SnapshotPolicy",
     "check_snapshot",
     "present_snapshot",
@@ -187,9 +189,7 @@ def _read_bounded(source: Path) -> bytes:
 
 
 def _check_policies(snapshot: Snapshot) -> None:
-    for role, policy in (("active", snapshot.active), ("last good", snapshot.last_good)):
-        if policy is None:
-            continue
+    for role, policy in snapshot.named.items():
         try:
             digest = policy_digest(policy.source, policy.parameters, policy.contract_version)
         except (OverflowError, ValueError) as error:

@@ -3,6 +3,8 @@
     {"schema": 2, "deployment": str, "sequence": int, "audit_head": hex,
      "issued_at": TIME, "not_before": TIME, "expires_at": TIME,
      "active": POLICY|null, "last_good": POLICY|null, "signature": {"key": hex, "value": hex}|null}
+    while a trial runs: "schema": 3, "canary": {"policy": POLICY, "weight": number}|null,
+     "shadow": POLICY|null; hosts that know no trials refuse it and keep what they run
     POLICY = {"digest": hex, "source": str, "parameters": {name: number}, "contract_version": int,
               "approved": {"by": str, "entry": hex}}
 
@@ -18,7 +20,7 @@ from datetime import UTC, datetime
 from policy_store.signing import Signature
 from sandbox.identity import canonical_json, canonical_parameters
 
-SCHEMA = 2
+SCHEMA, TRIAL_SCHEMA = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class SnapshotPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotCanary:
+    """A policy on trial, and the share of sessions that it decides, above 0 and at most 1."""
+
+    policy: SnapshotPolicy
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a deployment runs: `active` (None: built-in default), and what to fall back on.
 
@@ -49,6 +59,8 @@ class Snapshot:
         issued_at: when this was written.
         not_before, expires_at: a host runs it from the one until the other.
         audit_head: the hash at the end of the audit log, which every decision so far leads to.
+        canary: decides a share of the sessions.
+        shadow: is asked beside what decides, and decides nothing.
         signature: over everything else; None only until it is signed.
     """
 
@@ -60,7 +72,17 @@ class Snapshot:
     expires_at: datetime
     audit_head: str
     deployment: str = "default"
+    canary: SnapshotCanary | None = None
+    shadow: SnapshotPolicy | None = None
     signature: Signature | None = None
+
+    @property
+    def named(self) -> dict[str, SnapshotPolicy]:
+        """Every policy in it, by its place."""
+        trial = self.canary.policy if self.canary else None
+        places = {"active": self.active, "last good": self.last_good, "canary": trial,
+                  "shadow": self.shadow}  # fmt: skip
+        return {place: policy for place, policy in places.items() if policy is not None}
 
     @property
     def digest(self) -> str | None:
@@ -88,8 +110,8 @@ def parse_snapshot(content: bytes) -> Snapshot:
     """
     try:
         body = json.loads(content)
-        if body["schema"] != SCHEMA:
-            raise ValueError(f"schema {body['schema']} is not {SCHEMA}")
+        if body["schema"] not in (SCHEMA, TRIAL_SCHEMA):
+            raise ValueError(f"schema {body['schema']} is not {SCHEMA} or {TRIAL_SCHEMA}")
         snapshot = Snapshot(
             sequence=_whole(body["sequence"]),
             active=_parse_policy(body["active"]),
@@ -99,6 +121,8 @@ def parse_snapshot(content: bytes) -> Snapshot:
             expires_at=_moment(body["expires_at"]),
             audit_head=_text(body["audit_head"]),
             deployment=_text(body["deployment"]),
+            canary=_parse_canary(body.get("canary")),
+            shadow=_parse_policy(body.get("shadow")),
             signature=_parse_signature(body["signature"]),
         )
         if file_text(snapshot).encode("ascii") != content:
@@ -109,8 +133,14 @@ def parse_snapshot(content: bytes) -> Snapshot:
 
 
 def _body(snapshot: Snapshot) -> dict[str, object]:
+    canary, shadow = snapshot.canary, snapshot.shadow
+    trials: dict[str, object] = {"schema": SCHEMA}
+    if canary is not None or shadow is not None:
+        trials = {"schema": TRIAL_SCHEMA, "canary": None, "shadow": _policy_body(shadow)}
+    if canary is not None:
+        trials["canary"] = {"policy": _policy_body(canary.policy), "weight": canary.weight}
     return {
-        "schema": SCHEMA,
+        **trials,
         "deployment": snapshot.deployment,
         "sequence": snapshot.sequence,
         "audit_head": snapshot.audit_head,
@@ -150,6 +180,18 @@ def _parse_policy(body: object) -> SnapshotPolicy | None:
         contract_version=_whole(body["contract_version"]),
         approved=Approval(_text(body["approved"]["by"]), _text(body["approved"]["entry"])),
     )
+
+
+def _parse_canary(body: object) -> SnapshotCanary | None:
+    if body is None:
+        return None
+    policy = _parse_policy(body["policy"]) if isinstance(body, dict) else None
+    if policy is None or not isinstance(body, dict):
+        raise TypeError("a canary is not a policy with a weight")
+    weight = _number(body["weight"])
+    if not 0.0 < weight <= 1.0:
+        raise ValueError(f"a canary's weight of {weight:g} is no share")
+    return SnapshotCanary(policy, weight)
 
 
 def _parse_signature(body: object) -> Signature | None:

@@ -28,7 +28,7 @@ from policy_store.rule_book import RuleBook
 from policy_store.runs import Runs
 from policy_store.schema import ensure_schema
 from policy_store.slots import current_activation, read_slot
-from policy_store.snapshot import VALID_FOR, Approval, Snapshot, SnapshotPolicy
+from policy_store.snapshot import VALID_FOR, Approval, Snapshot, SnapshotCanary, SnapshotPolicy
 from policy_store.tables import (
     ActivationRow,
     AuditHeadRow,
@@ -42,6 +42,7 @@ from policy_store.tables import (
 from policy_store.verification import StoreVerdict, check_store
 
 LOOKED_BACK = 1000  # sequences
+CANARY_WEIGHT = 0.05  # of a canary that was placed without one
 Progress = Callable[[str, int], object]
 
 
@@ -258,8 +259,10 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
                 )
             now = self._database.clock()
             since = active.changed_at or now
+            canary = read_slot(session, deployment, Alias.CANARY)
+            shadow = read_slot(session, deployment, Alias.SHADOW)
             return Snapshot(
-                sequence=active.sequence,
+                sequence=max(slot.sequence for slot in (active, canary, shadow)),
                 active=_in_full(session, active.digest),
                 last_good=_in_full(session, good.digest),
                 issued_at=now,
@@ -267,7 +270,14 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
                 expires_at=since + valid_for,
                 audit_head=session.get_one(AuditHeadRow, 1).hash,
                 deployment=deployment,
+                canary=_canary(session, canary),
+                shadow=_in_full(session, shadow.digest),
             )
+
+
+def _canary(session: Session, slot: Slot) -> SnapshotCanary | None:
+    policy = _in_full(session, slot.digest)
+    return SnapshotCanary(policy, slot.weight or CANARY_WEIGHT) if policy else None
 
 
 def _in_full(session: Session, digest: str | None) -> SnapshotPolicy | None:

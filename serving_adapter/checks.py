@@ -27,21 +27,27 @@ class EngineReading:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """Requests that a policy holds, and for how long the oldest of them has waited."""
+
+    count: int = 0
+    oldest_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """The host at one moment, on its own clock.
+    """The host at one moment, on its own clock, as far as one policy is concerned.
 
     Attributes:
         engines: the open ones, by id.
         picks: requests the policy has sent to each engine so far.
-        held: requests that the policy holds.
-        oldest_held_s: how long the oldest of them has waited.
+        held: what it holds.
     """
 
     at_s: float
     engines: Mapping[int, EngineReading]
     picks: Mapping[int, int]
-    held: int = 0
-    oldest_held_s: float = 0.0
+    held: Holding = Holding()
 
 
 @dataclass(slots=True)
@@ -56,15 +62,16 @@ class StallCheck:
         limits = self.limits
         longer_s = max(limits.stall_s, limits.stall_factor * usual_wait_s)
         bound_s = min(longer_s, max(limits.stall_cap_s, limits.stall_s))
-        if reading.held and reading.oldest_held_s >= bound_s:
-            return f"a request was held for {reading.oldest_held_s:.3g} s"
+        held = reading.held
+        if held.count and held.oldest_s >= bound_s:
+            return f"a request was held for {held.oldest_s:.3g} s"
         busy = sum(engine.outstanding for engine in reading.engines.values())
-        if not reading.held or busy or not reading.engines:
+        if not held.count or busy or not reading.engines:
             self._idle_since_s = math.nan
         elif math.isnan(self._idle_since_s):
             self._idle_since_s = reading.at_s
         elif reading.at_s - self._idle_since_s >= limits.stall_idle_s:
-            return f"{reading.held} requests were held while no engine had work"
+            return f"{held.count} requests were held while no engine had work"
         return ""
 
 
@@ -123,9 +130,9 @@ def _fair_shares(engines: Mapping[int, EngineReading]) -> dict[int, float]:
     return {number: speed / total for number, speed in speeds.items()}
 
 
-def stale_signals(reading: Reading, bound_s: float) -> str:
+def stale_signals(engines: Mapping[int, EngineReading], bound_s: float) -> str:
     """What is wrong when every engine that ever gave signals has old ones, or nothing."""
-    ages_s = [one.signal_age_s for one in reading.engines.values()]
+    ages_s = [one.signal_age_s for one in engines.values()]
     known_s = [age_s for age_s in ages_s if not math.isnan(age_s)]
     if not known_s or min(known_s) <= bound_s:
         return ""

@@ -1,9 +1,11 @@
-"""The control arm: a share of sessions that the policy never decides, to compare it with.
+"""The arms of a comparison: sessions that the policy decides, and as it were without it.
 
-Which arm a session is in follows from its number and the epoch of its arrival, so it stays the
-same for all decisions of a request and, within an epoch, for the whole session. The policy's
-sessions and the control's run at the same time over the same engines; only the first answer of a
-session in an epoch is an observation, because the draw of the arm is per session and epoch.
+The live policy is compared with what comes after it on a small share of sessions. A canary decides
+a share itself and is compared with the active policy on another one of equal size. Which arm a
+session is in follows from its number and, without a canary, the epoch of its arrival, so it stays
+the same for all decisions of a request and, within an epoch, for the whole session. The arms run at
+the same time over the same engines; only the first answer of a session in an epoch is an
+observation, because the draw of the arm is per session and epoch.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import math
 import struct
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from enum import StrEnum
 
 from serving_adapter.decision import Arm
 from serving_adapter.facts import RequestFacts
@@ -53,9 +56,38 @@ def unit_of(facts: RequestFacts, epoch_s: float) -> int:
     return _mixed(_mixed(facts.session) ^ epoch)
 
 
-def arm_of(unit: int, share: float) -> Arm:
-    """The arm that a unit draws."""
-    return Arm.CONTROL if unit < share * 2.0**64 else Arm.POLICY
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of all sessions each arm gets; together at most 1."""
+
+    policy: float
+    control: float
+
+    @property
+    def of_control(self) -> float:
+        """The control's share of what is compared."""
+        return self.control / (self.policy + self.control)
+
+    def arm(self, unit: int) -> Arm:
+        """The arm that a unit draws.
+
+        The arms are at the two ends, so a canary that gets more keeps the sessions that it has.
+        """
+        place = unit / 2.0**64
+        if place < self.control:
+            return Arm.CONTROL
+        return Arm.POLICY if place >= 1.0 - self.policy else Arm.NONE
+
+
+def shares_of(weight: float | None, control: float) -> Shares:
+    """The arms beside a canary of that weight (None: without one), when `control` is usual.
+
+    Nothing is compared without a control, so a canary that decides everything is watched for all
+    but its outcomes.
+    """
+    if weight is None:
+        return Shares(1.0 - control, control)
+    return Shares(weight, min(weight, 1.0 - weight))
 
 
 def _mixed(value: int) -> int:
@@ -86,16 +118,32 @@ def observation_of(
     )
 
 
-class Comparison:
-    """Observations of one policy and of the control that ran beside it."""
+class Standing(StrEnum):
+    """What a comparison has shown so far; it may be asked after every request."""
 
-    def __init__(self, digest: str, limits: LiveLimits) -> None:
-        share, effect = limits.control_share, limits.effect
+    OPEN = "open"
+    WORSE = "worse"
+    BETTER = "better"
+
+
+class Comparison:
+    """Observations of one policy and of the control that ran beside it.
+
+    Attributes:
+        digest: of the policy.
+        counts: requests that counted, of each arm.
+    """
+
+    def __init__(self, digest: str, limits: LiveLimits, share: float) -> None:
+        effect = limits.effect
         self.digest = digest
+        self.counts = {Arm.POLICY: 0, Arm.CONTROL: 0}
         self._limit = 1.0 / limits.alpha
         self._ttft = LatencyTest(share, effect)
         self._e2e = LatencyTest(share, effect)
         self._failures = FailureTest(share, effect)
+        # The same game with the arms exchanged: is the control above the policy, by anything?
+        self._better = LatencyTest(1.0 - share, 0.0)
         self._seen: OrderedDict[int, None] = OrderedDict()
         self._waits_s: deque[float] = deque(maxlen=WAITS)
 
@@ -107,8 +155,11 @@ class Comparison:
         if len(self._seen) > MAX_UNITS:
             self._seen.popitem(last=False)
         control = seen.arm is Arm.CONTROL
+        self.counts[seen.arm] += 1
         self._failures.add(seen.failed, control=control)
-        self._e2e.add(math.inf if seen.failed else seen.e2e_s, control=control)
+        e2e_s = math.inf if seen.failed else seen.e2e_s
+        self._e2e.add(e2e_s, control=control)
+        self._better.add(e2e_s, control=not control)
         if seen.failed or not math.isnan(seen.ttft_s):
             self._ttft.add(math.inf if seen.failed else seen.ttft_s, control=control)
         if control and not math.isnan(seen.ttft_s):
@@ -119,6 +170,18 @@ class Comparison:
         """Wealth of the three tests together; their mean is a fair game as each of them is."""
         tests = (self._ttft, self._e2e, self._failures)
         return sum(test.wealth.value for test in tests) / len(tests)
+
+    @property
+    def advantage(self) -> float:
+        """Wealth of who bets that the policy's end-to-end times are below its control's."""
+        return self._better.wealth.value
+
+    @property
+    def standing(self) -> Standing:
+        """Worse, better, or not known yet; each is wrong with probability alpha at most, ever."""
+        if self.evidence >= self._limit:
+            return Standing.WORSE
+        return Standing.BETTER if self.advantage >= self._limit else Standing.OPEN
 
     @property
     def verdict(self) -> str:

@@ -2,9 +2,11 @@
 
 What is live is one immutable `Live` object behind one attribute. A decision reads the attribute
 once and works with what it read, so it never sees half a swap, and it carries the sequence and
-digest of what made it. A policy that faults is ejected before the decision returns; the same
-decision falls back to the last good policy, then to least outstanding requests, which cannot fail.
-Requests of the control arm skip the policy under comparison and are decided by what comes next.
+digest of what made it. A request keeps what was live at its first decision, so a retry or a hold
+never mixes two versions. A policy that faults is ejected before the decision returns; the same
+decision falls back to the next one, then to least outstanding requests, which cannot fail. A canary
+is asked only for the sessions that it drew; requests of the control arm skip the policy under
+comparison and are decided by what comes next.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from sandbox import contract
 from serving_adapter.activation import Ready, Rows, missing_rows
 from serving_adapter.asking import Answer, ask_policy
 from serving_adapter.call_times import CallTimes
-from serving_adapter.control_arm import arm_of, unit_of
+from serving_adapter.control_arm import Shares, shares_of, unit_of
 from serving_adapter.decision import (
     BUILT_IN_DIGEST,
     NO_INSTANCE,
@@ -35,7 +37,8 @@ from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable, columns_of
 from serving_adapter.limits import LiveLimits
-from serving_adapter.live import Live, LiveSlot
+from serving_adapter.live import Live
+from serving_adapter.live_slot import LiveSlot
 
 FROM_FACTS = (
     "prompt_tokens",
@@ -63,9 +66,9 @@ class Decider:
 
     Attributes:
         asking: the policy that is being asked and since when; None between decisions.
-        picks: requests that policies sent to each engine.
+        picks: requests that each policy sent to each engine.
         times: processor time of present policies' calls.
-        shadowed: inputs on which the default policy is still to be asked.
+        shadowed: inputs on which a shadow, and the default policy, are still to be asked.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class Decider:
         self.recent = RecentInputs()
         self.shadowed = RecentInputs()
         self.asking: tuple[Ready, float] | None = None
-        self.picks: dict[int, int] = {}
+        self.picks: dict[Ready, dict[int, int]] = {}
         self.times: dict[Ready, CallTimes] = {}
         self._table = table
         self._metrics = metrics
@@ -97,11 +100,13 @@ class Decider:
         self._request = _new_request()
         self._columns = columns_of(self._request)
 
-    def route(self, facts: RequestFacts, exclude: frozenset[int], held_count: int) -> Decision:
+    def route(
+        self, facts: RequestFacts, exclude: frozenset[int], held_count: int, live: Live
+    ) -> Decision:
         """Decide where a request goes now; see `PolicyHost.route`."""
         started_s = time.perf_counter()
         self._decisions = self.slot.number = self._decisions + 1
-        live, off = self.slot.live, self.slot.off
+        live, off = self.slot.allowed(live), self.slot.off
         rows = self._table.offered(facts, self._now_s(), exclude)
         if not len(rows):
             return self._decided(live, started_s, NO_INSTANCE, Author.BUILT_IN, "")
@@ -118,12 +123,12 @@ class Decider:
         return self._decided(live, started_s, choice, Author.BUILT_IN, ",".join(reasons), arm)
 
     def fallback(
-        self, facts: RequestFacts, reason: str, exclude: frozenset[int], *, held: bool
+        self, facts: RequestFacts, reason: str, exclude: frozenset[int], live: Live, *, held: bool
     ) -> Decision:
         """Decide without any policy; see `PolicyHost.fallback`."""
         started_s = time.perf_counter()
         self._decisions = self.slot.number = self._decisions + 1
-        live, off = self.slot.live, self.slot.off
+        live, off = self.slot.allowed(live), self.slot.off
         rows = self._table.offered(facts, self._now_s(), exclude)
         choice = self._least_outstanding(rows) if len(rows) else NO_INSTANCE
         arm = self._arm(live, off, facts) if held else Arm.NONE
@@ -131,9 +136,21 @@ class Decider:
 
     def _arm(self, live: Live, off: EjectionKind | None, facts: RequestFacts) -> Arm:
         """Nothing is compared while the built-in default decides anyway."""
-        if off is not None or live.compared is None or not self._limits.control_share:
+        shares = self.shares(live)
+        if off is not None or shares is None:
             return Arm.NONE
-        return arm_of(unit_of(facts, self._limits.control_epoch_s), self._limits.control_share)
+        return shares.arm(unit_of(facts, epoch_s(live, self._limits)))
+
+    def is_sample(self, number: int) -> bool:
+        """Whether the default policy is asked for that decision, too."""
+        return self._shadow_every > 0 and not number % self._shadow_every
+
+    def shares(self, live: Live) -> Shares | None:
+        """How much each arm gets; None when nothing is compared."""
+        usual = self._limits.control_share
+        if live.compared is None or not (usual or live.canary):
+            return None
+        return shares_of(live.weight if live.canary else None, usual)
 
     def _ask(self, live: Live, ready: Ready, request: Rows, rows: Rows) -> Answer:
         """Ask one policy, remember what it was asked, and take it out when it must go."""
@@ -161,7 +178,7 @@ class Decider:
             call_s=ended_s - started_s,
         )
         self.recent.add(given)
-        if self._shadow_every and not self._decisions % self._shadow_every:
+        if live.shadow is not None or self.is_sample(self._decisions):
             self.shadowed.add(given)
         self._judge(ready, answer, busy_s, ended_s)
         return answer
@@ -199,9 +216,8 @@ class Decider:
         reason: str,
         arm: Arm = Arm.NONE,
     ) -> Decision:
-        author_of = None
-        if author is not Author.BUILT_IN:
-            author_of = live.active if author is Author.ACTIVE else live.last_good
+        places = {Author.CANARY: live.canary, Author.ACTIVE: live.active}
+        author_of = places.get(author, live.last_good if author is Author.LAST_GOOD else None)
         decision = Decision(
             number=self._decisions,
             instance_id=choice,
@@ -212,12 +228,19 @@ class Decider:
             reason=reason,
             duration_s=time.perf_counter() - started_s,
             arm=arm,
-            compared="" if arm is Arm.NONE else live.digest,
+            compared=live.compared.digest if arm is not Arm.NONE and live.compared else "",
         )
-        if author_of is not None and arm is not Arm.CONTROL and choice >= 0:
-            self.picks[choice] = self.picks.get(choice, 0) + 1
+        if author_of is not None and choice >= 0:
+            self._picked(live, author_of, choice)
         self._metrics.decided(decision)
         return decision
+
+    def _picked(self, live: Live, ready: Ready, choice: int) -> None:
+        picks = self.picks.get(ready)
+        if picks is None:  # another thread reads the mapping, so it is replaced, not changed
+            kept = {old: count for old, count in self.picks.items() if old in live.policies}
+            self.picks = kept | {ready: (picks := {})}
+        picks[choice] = picks.get(choice, 0) + 1
 
     def _fill_request(self, facts: RequestFacts, held_count: int) -> Rows:
         of, now_s = self._columns, self._now_s()
@@ -229,12 +252,20 @@ class Decider:
         return self._request
 
 
+def epoch_s(live: Live, limits: LiveLimits) -> float:
+    """After which sessions draw their arms anew; those of a canary are its own while it runs."""
+    return 0.0 if live.canary is not None else limits.control_epoch_s
+
+
 def _asked(live: Live, arm: Arm) -> Iterator[tuple[Author, Ready]]:
-    """Policies in the order in which they are asked; a control request skips the first."""
-    skip = arm is Arm.CONTROL
-    for author, ready in ((Author.ACTIVE, live.active), (Author.LAST_GOOD, live.last_good)):
-        if ready is None:
-            continue
+    """Policies in the order in which they are asked."""
+    if live.canary is not None and live.canary.router is not None:
+        if arm is Arm.POLICY:
+            yield Author.CANARY, live.canary
+        skip = False
+    else:
+        skip = arm is Arm.CONTROL
+    for author, ready in live.chain:
         if ready.router is None:
             return
         if not skip:

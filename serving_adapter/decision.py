@@ -27,13 +27,18 @@ class Outcome(StrEnum):
 class Author(StrEnum):
     """Who decided, in the order in which they are asked."""
 
+    CANARY = "canary"
     ACTIVE = "active"
     LAST_GOOD = "last_good"
     BUILT_IN = "built_in"
 
 
 class Arm(StrEnum):
-    """Who was to decide a request; `NONE` when there is no policy to compare."""
+    """Whose outcomes a request counts among; `NONE` when it is in no comparison.
+
+    While a canary runs, `POLICY` is the share of requests that it decides, `CONTROL` a share of
+    the same size that the active policy decides, and `NONE` the rest.
+    """
 
     POLICY = "policy"
     CONTROL = "control"
@@ -51,7 +56,7 @@ class Decision:
         reason: why the active policy did not decide, as fault kinds; empty when it did, and for
             requests of the control arm.
         duration_s: wall time of the whole decision, fallbacks included.
-        arm: of the comparison between the live policy and its control.
+        arm: of the comparison between the policy on trial, or the live one, and its control.
         compared: digest of that policy, whoever decided; empty without a comparison.
     """
 

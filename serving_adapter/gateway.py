@@ -200,12 +200,14 @@ class Gateway:
             return relay.response
 
     async def _decide(self, visit: Visit) -> Decision:
+        live = visit.live = visit.live or self.host.live
         if visit.endpoint == "models":
-            decision = self.host.fallback(visit.facts, "models", visit.failed)
+            decision = self.host.fallback(visit.facts, "models", visit.failed, live=live)
         else:
-            decision = self.host.route(visit.facts, exclude=visit.failed)
+            decision = self.host.route(visit.facts, exclude=visit.failed, live=live)
         if decision.outcome is Outcome.HELD:
-            decision = await self.holding.wait(visit.facts, visit.failed)
+            by = decision.digest
+            decision = await self.holding.wait(visit.facts, visit.failed, live, by)
         visit.decisions.append(decision)
         return decision
 

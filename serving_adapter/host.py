@@ -20,7 +20,7 @@ from policy_store.snapshot import Snapshot, SnapshotPolicy
 from serving_adapter.activation import ROUTE_FUEL, Prepare, Ready, prepare_policy
 from serving_adapter.admission import Admission
 from serving_adapter.control_arm import observation_of
-from serving_adapter.deciding import Decider
+from serving_adapter.deciding import Decider, epoch_s
 from serving_adapter.decision import Decision, DecisionInput
 from serving_adapter.ejection import Ejection
 from serving_adapter.errors import AdapterError, SnapshotRefused
@@ -30,7 +30,8 @@ from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable
 from serving_adapter.latches import LatchFolder
 from serving_adapter.limits import LiveLimits
-from serving_adapter.live import Live, LiveSlot
+from serving_adapter.live import Live
+from serving_adapter.live_slot import LiveSlot
 from serving_adapter.request_log import RequestRecord
 from serving_adapter.shadow import ShadowCompare
 from serving_adapter.watchdog import Watchdog
@@ -103,7 +104,12 @@ class PolicyHost:
         return self._decider.recent.all()
 
     def route(
-        self, facts: RequestFacts, *, exclude: frozenset[int] = frozenset(), held_count: int = 0
+        self,
+        facts: RequestFacts,
+        *,
+        exclude: frozenset[int] = frozenset(),
+        held_count: int = 0,
+        live: Live | None = None,
     ) -> Decision:
         """Decide where a request goes now. Never raises for a policy's fault.
 
@@ -111,8 +117,9 @@ class PolicyHost:
             facts: what is known of the request.
             exclude: engines that already failed this request.
             held_count: how often it was held before.
+            live: what was live at this request's first decision, so that it keeps its version.
         """
-        return self._decider.route(facts, exclude, held_count)
+        return self._decider.route(facts, exclude, held_count, live or self.live)
 
     def fallback(
         self,
@@ -121,6 +128,7 @@ class PolicyHost:
         exclude: frozenset[int] = frozenset(),
         *,
         held: bool = False,
+        live: Live | None = None,
     ) -> Decision:
         """The built-in decision, where no policy is to decide.
 
@@ -129,12 +137,13 @@ class PolicyHost:
             reason: why no policy decides.
             exclude: engines that already failed this request.
             held: a policy had its chance and held the request, so it stays in its arm.
+            live: see `route`.
         """
-        return self._decider.fallback(facts, reason, exclude, held=held)
+        return self._decider.fallback(facts, reason, exclude, live or self.live, held=held)
 
     def ended(self, facts: RequestFacts, record: RequestRecord) -> None:
         """A request has ended; the watchdog compares what became of it."""
-        seen = observation_of(facts, record, self.limits.control_epoch_s)
+        seen = observation_of(facts, record, epoch_s(self.live, self.limits))
         if seen is not None:
             self.watchdog.observe(seen)
 
@@ -178,13 +187,24 @@ class PolicyHost:
                 self._check_sequence(snapshot.sequence)
             elif not self._enabled_again(snapshot):
                 return False
-            last_good = await self._ready_or_none(self._allowed(snapshot.last_good))
-            active = await self._ready_policy(self._allowed(snapshot.active))
+            next_live = await self._ready_snapshot(snapshot)
             await asyncio.to_thread(self._admission.accept, snapshot)
-            until_s = snapshot.expires_at.timestamp()
-            self._assign(Live(snapshot.sequence, active, last_good, until_s))
+            self._assign(next_live)
             self._named = snapshot.digest
             return True
+
+    async def _ready_snapshot(self, snapshot: Snapshot) -> Live:
+        """All policies of a snapshot, ready; only the active one must load for it to go live."""
+        canary = snapshot.canary
+        return Live(
+            sequence=snapshot.sequence,
+            last_good=await self._ready_or_none(self._allowed(snapshot.last_good)),
+            active=await self._ready_policy(self._allowed(snapshot.active)),
+            canary=await self._ready_or_none(self._allowed(canary.policy if canary else None)),
+            weight=canary.weight if canary else 0.0,
+            shadow=await self._ready_or_none(self._allowed(snapshot.shadow)),
+            expires_unix_s=snapshot.expires_at.timestamp(),
+        )
 
     async def load_shadow(self) -> None:
         """Have the default policy asked beside the live one from now on; never raises for it."""
@@ -223,9 +243,10 @@ class PolicyHost:
         return None
 
     def _enabled_again(self, snapshot: Snapshot) -> bool:
-        """Whether the snapshot that runs names an active policy that is out, but need not be."""
-        wanted = self._allowed(snapshot.active)
-        return wanted is not None and self.live.active is None
+        """Whether the snapshot that runs names a policy that is out, but need not be."""
+        present = {ready.digest for ready in self.live.policies}
+        wanted = {policy.digest for policy in snapshot.named.values()}
+        return any(not self.slot.is_latched(digest) for digest in wanted - present)
 
     async def _try_file(self, path: Path, *, again: bool) -> bool:
         """Apply a file, or say why not, once; whether it is to be tried again."""
@@ -259,8 +280,12 @@ class PolicyHost:
             sys.setswitchinterval(self._switch_interval_s)
 
     async def _ready_policy(self, policy: SnapshotPolicy | None) -> Ready | None:
+        """A policy of a snapshot; one that is in place already goes on, with its memory."""
         if policy is None:
             return None
+        for present in self.live.policies:
+            if present.digest == policy.digest:
+                return present
         ready = await self._ready(policy.source, policy.parameters)
         if ready.digest != policy.digest:
             raise SnapshotRefused(
@@ -270,15 +295,11 @@ class PolicyHost:
         return ready
 
     async def _ready_or_none(self, policy: SnapshotPolicy | None) -> Ready | None:
-        """The last good policy; one that no longer loads must not keep the active one out."""
-        present = self.live
-        for ready in (present.active, present.last_good):
-            if policy is not None and ready is not None and ready.digest == policy.digest:
-                return ready
+        """A policy beside the active one; if it does not load, that must not keep that one out."""
         try:
             return await self._ready_policy(policy)
         except AdapterError as refusal:
-            _log.warning("last good policy unusable: %s", refusal)
+            _log.warning("policy %s unusable: %s", policy.digest[:12] if policy else "", refusal)
             return None
 
     def _assign(self, live: Live) -> Live:

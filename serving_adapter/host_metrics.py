@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+from serving_adapter.control_arm import Comparison, Shares
 from serving_adapter.decision import Arm, Decision
 from serving_adapter.ejection import EjectionKind
 from serving_adapter.exposition import Registry
+from serving_adapter.shadow import ShadowResult
 
 DECISION_BUCKETS_S = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
 
@@ -38,6 +40,12 @@ class HostMetrics:
             "evolver_arm_decisions_total", "Decisions in each arm.", ("arm",)
         )
         self._share = registry.gauge("evolver_control_share", "Sessions in the control arm.")
+        self._weight = registry.gauge(
+            "evolver_compared_share", "Sessions that the policy under comparison decides."
+        )
+        self._counted = registry.gauge(
+            "evolver_compared_requests", "Outcomes that count in the comparison.", ("arm",)
+        )
         self._evidence = registry.gauge(
             "evolver_regress_evidence", "Against the policy; it is ejected at 1/alpha."
         )
@@ -45,7 +53,12 @@ class HostMetrics:
             "evolver_loop_lag_seconds", "Since the event loop last answered the watchdog."
         )
         self._shadow = registry.counter(
-            "evolver_shadow_decisions_total", "Default policy beside the live one.", ("result",)
+            "evolver_shadow_decisions_total", "Asked beside who decides.", ("policy", "result")
+        )
+        self._shadow_s = registry.counter(
+            "evolver_shadow_predicted_seconds_total",
+            "Predicted end-to-end time of each choice where both are known.",
+            ("policy", "choice"),
         )
         self._swaps = registry.counter("evolver_swaps_total", "Policies that went live.")
         self._refused = registry.counter(
@@ -102,18 +115,33 @@ class HostMetrics:
         """For how long the event loop has not turned."""
         self._lag.set(lag_s)
 
-    def compared(self, share: float, evidence: float) -> None:
-        """How the control arm stands."""
-        self._share.set(share)
-        self._evidence.set(evidence)
+    def compared(self, shares: Shares, comparison: Comparison) -> None:
+        """How the policy under comparison and its control stand."""
+        self._share.set(shares.control)
+        self._weight.set(shares.policy)
+        self._evidence.set(comparison.evidence)
+        for arm, count in comparison.counts.items():
+            self._counted.set(count, arm)
 
-    def shadowed(self, result: str) -> None:
-        """The default policy was asked too: `agree`, `differ`, or `fault`."""
-        self._shadow.inc(result)
+    def shadowed(self, policy: str, seen: ShadowResult) -> None:
+        """The default policy or the shadow was asked too: what it said, and what it promises."""
+        self._shadow.inc(policy, seen.answer)
+        if seen.live_s == seen.live_s and seen.shadow_s == seen.shadow_s:
+            self._shadow_s.inc(policy, "live", by=seen.live_s)
+            self._shadow_s.inc(policy, "shadow", by=seen.shadow_s)
 
-    def shadow_results(self, result: str) -> int:
+    def shadow_results(self, policy: str, answer: str) -> int:
         """How often that came out."""
-        return int(self._shadow.value(result))
+        return int(self._shadow.value(policy, answer))
+
+    def shadow_seconds(self, policy: str, choice: str) -> float:
+        """Predicted end-to-end time of all live, or all shadow choices that could be compared."""
+        return self._shadow_s.value(policy, choice)
+
+    def decisions(self, author: str) -> int:
+        """Decisions by that author so far."""
+        return int(sum(value for key, value in self._decisions.values.copy().items()
+                       if key[0] == author))  # fmt: skip
 
     def counters(self) -> dict[str, float]:
         """The numbers that go into a dump."""

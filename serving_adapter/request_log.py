@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from serving_adapter.decision import Arm, Decision
 from serving_adapter.facts import RequestFacts
+from serving_adapter.live import Live
 
 
 class RequestOutcome(StrEnum):
@@ -67,11 +68,15 @@ class RequestRecord:
 
 @dataclass(slots=True)
 class Visit:
-    """A request while it is in the gateway; times are on the host's clock."""
+    """A request while it is in the gateway; times are on the host's clock.
+
+    `live` is what decided it first and decides it to the end, whatever is swapped in meanwhile.
+    """
 
     endpoint: str
     arrived_unix_s: float
     facts: RequestFacts
+    live: Live | None = None
     failed: frozenset[int] = frozenset()
     attempts: int = 0
     decisions: list[Decision] = field(default_factory=list)

@@ -16,29 +16,31 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving_adapter.activation import Ready, Rows
 from serving_adapter.checks import (
     EngineReading,
+    Holding,
     ImbalanceCheck,
     Reading,
     StallCheck,
     stale_signals,
 )
-from serving_adapter.control_arm import Comparison, Observation
+from serving_adapter.control_arm import Comparison, Observation, Shares
 from serving_adapter.deciding import Decider
 from serving_adapter.dumps import dump_text, write_dump
 from serving_adapter.ejection import EjectionKind
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable
 from serving_adapter.limits import LiveLimits
-from serving_adapter.live import LiveSlot
-from serving_adapter.shadow import ShadowCompare
+from serving_adapter.live_slot import LiveSlot
+from serving_adapter.shadow import FAULT, ShadowCompare
 
 MAX_OBSERVATIONS = 10_000
+DEFAULT, SHADOW = "default", "shadow"  # whom a shadow metric is about
 STALE_SCRAPES = 2  # signals of the last but one scrape are not stale, however rare scrapes are
 
 _log = logging.getLogger("evolver.host")
@@ -50,26 +52,32 @@ class _Sample:
 
     at_s: float
     rows: Rows
-    picks: dict[int, int]
-    held: int
-    oldest_held_s: float
+    picks: dict[Ready, dict[int, int]]
+    held: dict[str, Holding]
 
 
 class _Subject:
-    """The checks of one policy, from the moment it decides."""
+    """The checks of one policy, from the moment it decides; `shares` where it is compared."""
 
-    def __init__(self, ready: Ready, limits: LiveLimits) -> None:
-        self.ready = ready
+    def __init__(self, ready: Ready, limits: LiveLimits, shares: Shares | None) -> None:
+        self.ready, self.shares = ready, shares
         self.stall = StallCheck(limits)
         self.imbalance = ImbalanceCheck(limits)
-        self.comparison = Comparison(ready.digest, limits)
+        self.comparison: Comparison | None = None
+        if shares is not None and shares.of_control > 0.0:
+            self.comparison = Comparison(ready.digest, limits, shares.of_control)
+
+    @property
+    def usual_wait_s(self) -> float:
+        """p99 time to first token without this policy; 0 where it is not known."""
+        return self.comparison.usual_wait_s if self.comparison else 0.0
 
 
 class Watchdog:
     """Watches one host while `running`.
 
     Attributes:
-        held: says how many requests are held and for how long the oldest has been.
+        held: says what each policy holds, by its digest.
         on_release: told on the event loop that a person has let a policy back in.
         shadow: the default policy beside the live one, None until it is loaded.
         scrape_s: how often the door asks engines for their signals.
@@ -87,7 +95,7 @@ class Watchdog:
         limits: LiveLimits,
         state: Path | None,
     ) -> None:
-        self.held: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
+        self.held: Callable[[], dict[str, Holding]] = dict
         self.on_release: Callable[[], None] = lambda: None
         self.shadow: ShadowCompare | None = None
         self.scrape_s = 0.0
@@ -98,8 +106,9 @@ class Watchdog:
         self._observed: deque[Observation] = deque(maxlen=MAX_OBSERVATIONS)
         self._sample: _Sample | None = None
         self._sampled_s = math.nan
-        self._expired_hold_s = 0.0
-        self._subject: _Subject | None = None
+        self._expired_holds: dict[str, float] = {}
+        self._subjects: dict[Ready, _Subject] = {}
+        self._trial: ShadowCompare | None = None
         self._stop = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken: set[str] = set()
@@ -108,9 +117,15 @@ class Watchdog:
         """A request has ended; judged later."""
         self._observed.append(seen)
 
-    def held_too_long(self, waited_s: float) -> None:
-        """A request was placed without the policy, which had held it for so long."""
-        self._expired_hold_s = max(self._expired_hold_s, waited_s)
+    def held_too_long(self, by: str, waited_s: float) -> None:
+        """A request was placed without the policy that had held it for so long."""
+        self._expired_holds[by] = max(self._expired_holds.get(by, 0.0), waited_s)
+
+    def standing(self) -> Comparison | None:
+        """How the policy on trial, or the live one, compares with its control so far."""
+        compared = self._slot.live.compared
+        subject = self._subjects.get(compared) if compared is not None else None
+        return subject.comparison if subject else None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -136,11 +151,13 @@ class Watchdog:
 
     def _take_sample(self) -> None:
         now_s = self._now_s()
-        held, oldest_s = self.held()
-        rows, picks = self._table.open_rows(now_s), self._decider.picks.copy()
-        longest_s, self._expired_hold_s = max(oldest_s, self._expired_hold_s), 0.0
-        held += longest_s > oldest_s
-        self._sample = _Sample(now_s, rows, picks, held, longest_s)
+        held, rows = self.held(), self._table.open_rows(now_s)
+        expired, self._expired_holds = self._expired_holds, {}
+        for digest, waited_s in expired.items():
+            known = held.get(digest, Holding())
+            held[digest] = Holding(known.count + 1, max(known.oldest_s, waited_s))
+        picks = {ready: count.copy() for ready, count in self._decider.picks.items()}
+        self._sample = _Sample(now_s, rows, picks, held)
         self._sampled_s = time.perf_counter()
 
     def _run(self) -> None:
@@ -190,34 +207,56 @@ class Watchdog:
         sample, self._sample = self._sample, None
         if sample is None:
             return
-        reading = _reading_of(sample)
-        subject = self._present_subject()
+        engines = _engines_of(sample.rows)
+        subjects = self._present_subjects()
         bound_s = max(self._limits.stale_s, STALE_SCRAPES * self.scrape_s)
-        stale = stale_signals(reading, bound_s) if subject is not None else ""
+        stale = stale_signals(engines, bound_s) if subjects else ""
         self._slot.set_stale(bool(stale), stale)
-        if subject is None or self._slot.off is not None:
-            return
-        if reason := subject.stall.look(reading, subject.comparison.usual_wait_s):
-            self._slot.eject(subject.ready, EjectionKind.STALL, reason)
+        if self._slot.off is None:
+            for subject in subjects:
+                self._look_at_subject(subject, sample, engines)
+
+    def _look_at_subject(
+        self, subject: _Subject, sample: _Sample, engines: Mapping[int, EngineReading]
+    ) -> None:
+        ready = subject.ready
+        held = sample.held.get(ready.digest, Holding())
+        reading = Reading(sample.at_s, engines, sample.picks.get(ready, {}), held)
+        if reason := subject.stall.look(reading, subject.usual_wait_s):
+            self._slot.eject(ready, EjectionKind.STALL, reason)
         elif reason := subject.imbalance.look(reading):
-            self._slot.eject(subject.ready, EjectionKind.IMBALANCE, reason)
+            self._slot.eject(ready, EjectionKind.IMBALANCE, reason)
 
     def _look_at_arms(self) -> None:
-        subject = self._present_subject()
-        comparison = subject.comparison if subject is not None else None
+        compared = [one for one in self._present_subjects() if one.comparison is not None]
         while self._observed:
             seen = self._observed.popleft()
-            if comparison is not None:
-                comparison.add(seen)
-        if subject is None or comparison is None or not self._limits.control_share:
-            return
-        self._metrics.compared(self._limits.control_share, comparison.evidence)
-        if reason := comparison.verdict:
-            self._slot.eject(subject.ready, EjectionKind.REGRESS, reason)
+            for subject in compared:
+                if subject.comparison is not None:
+                    subject.comparison.add(seen)
+        for subject in compared:
+            if subject.comparison is None or subject.shares is None:
+                continue
+            self._metrics.compared(subject.shares, subject.comparison)
+            if reason := subject.comparison.verdict:
+                self._slot.eject(subject.ready, EjectionKind.REGRESS, reason)
 
     def _compare(self) -> None:
-        while self.shadow is not None and (given := self._decider.shadowed.take()) is not None:
-            self._metrics.shadowed(self.shadow.result(given))
+        """Ask the default policy, and the shadow; one that fails is no candidate any more."""
+        ready = self._slot.live.shadow
+        if self._trial is None or self._trial.ready is not ready:
+            self._trial = ShadowCompare(ready) if ready is not None and ready.router else None
+        while (given := self._decider.shadowed.take()) is not None:
+            if self.shadow is not None and self._decider.is_sample(given.number):
+                self._metrics.shadowed(DEFAULT, self.shadow.result(given))
+            if self._trial is None:
+                continue
+            seen = self._trial.result(given)
+            self._metrics.shadowed(SHADOW, seen)
+            if seen.answer == FAULT:
+                reason = "it failed as a shadow, where nothing hung on it"
+                self._slot.eject(self._trial.ready, EjectionKind.ERROR, reason)
+                self._trial = None
 
     def _write_dumps(self) -> None:
         while self._slot.pending:
@@ -228,19 +267,24 @@ class Watchdog:
                 text = dump_text(ejection, self._metrics.counters(), recent)
                 write_dump(self._dumps, ejection, text)
 
-    def _present_subject(self) -> _Subject | None:
+    def _present_subjects(self) -> list[_Subject]:
         """The checks of what decides now; a policy that comes in starts with fresh ones."""
-        ready = self._slot.live.compared
-        if ready is None:
-            self._subject = None
-        elif self._subject is None or self._subject.ready is not ready:
-            self._subject = _Subject(ready, self._limits)
-        return self._subject
+        live = self._slot.live
+        shares = self._decider.shares(live)
+        wanted = [one for one in (live.canary, live.deciding) if one is not None and one.router]
+        subjects = {}
+        for ready in wanted:
+            own = shares if ready is live.compared else None
+            known = self._subjects.get(ready)
+            same = known is not None and known.shares == own
+            subjects[ready] = known if known and same else _Subject(ready, self._limits, own)
+        self._subjects = subjects
+        return list(subjects.values())
 
 
-def _reading_of(sample: _Sample) -> Reading:
+def _engines_of(rows: Rows) -> dict[int, EngineReading]:
     engines = {}
-    for row in sample.rows:
+    for row in rows:
         used, capacity = int(row["kv_used_tokens"]), int(row["kv_capacity_tokens"])
         engines[int(row["id"])] = EngineReading(
             outstanding=max(0, int(row["queued_requests"])) + max(0, int(row["running_requests"])),
@@ -248,4 +292,4 @@ def _reading_of(sample: _Sample) -> Reading:
             signal_age_s=float(row["signal_age_s"]),
             speed=float(row["prefill_tokens_per_s"]),
         )
-    return Reading(sample.at_s, engines, sample.picks, sample.held, sample.oldest_held_s)
+    return engines

@@ -144,5 +144,6 @@ def _said(snapshot: Snapshot | None) -> object:
     """What hosts would do by it."""
     if snapshot is None:
         return None
-    good = snapshot.last_good.digest if snapshot.last_good else None
-    return snapshot.deployment, snapshot.sequence, snapshot.digest, good
+    places = {place: policy.digest for place, policy in snapshot.named.items()}
+    weight = snapshot.canary.weight if snapshot.canary else None
+    return snapshot.deployment, snapshot.sequence, places, weight

@@ -25,9 +25,11 @@ from policy_store.errors import (
     SnapshotUntrusted,
 )
 from policy_store.keys import TrustedKeys, new_signing_key, write_trusted
+from policy_store.records import Alias
 from policy_store.snapshot import (
     Approval,
     Snapshot,
+    SnapshotCanary,
     SnapshotPolicy,
     check_snapshot,
     read_snapshot,
@@ -49,6 +51,7 @@ def policy(knee):
 SNAPSHOT = Snapshot(
     7, policy(0.1), policy(0.2), ISSUED, ISSUED, ISSUED + timedelta(days=30), "b" * 64
 )
+TRIALS = replace(SNAPSHOT, canary=SnapshotCanary(policy(0.3), 0.25), shadow=policy(0.4))
 
 
 def on_day(day):
@@ -94,9 +97,47 @@ def test_round_trip(tmp_path_factory, signing_key, trusted, parameters, source):
     assert written.active == active
 
 
+@pytest.mark.parametrize(
+    "trials",
+    [{}, {"canary": TRIALS.canary}, {"shadow": TRIALS.shadow},
+     {"canary": TRIALS.canary, "shadow": TRIALS.shadow}],
+)  # fmt: skip
+def test_trials_come_back_and_only_they_need_the_newer_schema(
+    tmp_path, signing_key, trusted, trials
+):
+    path = tmp_path / "s.json"
+    written = write_snapshot(path, replace(SNAPSHOT, **trials), signing_key)
+    assert read_snapshot(path, trusted, clock=on_day(0)) == written
+    assert json.loads(path.read_text())["schema"] == (3 if trials else 2)
+
+
+@pytest.mark.parametrize("weight", [0, -0.1, 1.5, "1", None, True])
+def test_a_canarys_weight_is_a_share(tmp_path, read, signing_key, weight):
+    path = tmp_path / "s.json"
+    write_snapshot(path, TRIALS, signing_key)
+    changed(path, lambda body: body["canary"].update(weight=weight))
+    with pytest.raises(SnapshotDamaged, match="does not parse"):
+        read(path)
+
+
+def test_a_trial_changes_the_sequence_and_is_in_the_snapshot(store, approved, go_live):
+    active, canary, shadow = approved(), approved(), approved()
+    go_live(active)
+    store.place(canary, Alias.CANARY, 0, "ada", "try it", weight=0.2)
+    store.place(shadow, Alias.SHADOW, 0, "ada", "look at it")
+    snapshot = store.snapshot()
+    assert (snapshot.sequence, snapshot.digest, snapshot.canary.weight) == (3, active, 0.2)
+    assert (snapshot.canary.policy.digest, snapshot.shadow.digest) == (canary, shadow)
+    store.withdraw(Alias.CANARY, 2, "ada", "seen enough")
+    assert (store.snapshot().sequence, store.snapshot().canary) == (4, None)
+
+
 @given(data=st.data())
-def test_law_9_no_bit_of_a_signed_snapshot_can_change(tmp_path_factory, signing_key, trusted, data):
-    content = bytearray(file_text(sign_snapshot(SNAPSHOT, signing_key)).encode())
+@pytest.mark.parametrize("whole", [SNAPSHOT, TRIALS], ids=["plain", "trials"])
+def test_law_9_no_bit_of_a_signed_snapshot_can_change(
+    tmp_path_factory, signing_key, trusted, whole, data
+):
+    content = bytearray(file_text(sign_snapshot(whole, signing_key)).encode())
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
     content[bit // 8] ^= 1 << bit % 8
     path = tmp_path_factory.getbasetemp() / "one-bit.json"
@@ -232,13 +273,13 @@ def test_another_deployments_snapshot_is_refused(check, signing_key):
         check(sign_snapshot(SNAPSHOT, signing_key), deployment="batch")
 
 
-@pytest.mark.parametrize("role", ["active", "last_good"])
+@pytest.mark.parametrize("role", ["active", "last_good", "shadow"])
 @pytest.mark.parametrize(
     "change", [{"source": "x = 2"}, {"parameters": {"KNEE": 0.3}}, {"contract_version": 2},
                {"digest": "0" * 64}]
 )  # fmt: skip
 def test_what_does_not_match_its_digest_is_refused_though_signed(check, signing_key, role, change):
-    wrong = replace(SNAPSHOT, **{role: replace(getattr(SNAPSHOT, role), **change)})
+    wrong = replace(TRIALS, **{role: replace(getattr(TRIALS, role), **change)})
     with pytest.raises(SnapshotDamaged):
         check(sign_snapshot(wrong, signing_key))
 

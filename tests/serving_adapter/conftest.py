@@ -14,7 +14,13 @@ import pytest
 from aiohttp import web
 
 from policy_store.keys import SigningKey, TrustedKeys, new_signing_key
-from policy_store.snapshot import Approval, Snapshot, SnapshotPolicy, sign_snapshot
+from policy_store.snapshot import (
+    Approval,
+    Snapshot,
+    SnapshotCanary,
+    SnapshotPolicy,
+    sign_snapshot,
+)
 from sandbox import contract, frame
 from sandbox.errors import PolicyFault
 from sandbox.identity import policy_digest
@@ -119,15 +125,20 @@ def _policy_of(word: str | SnapshotPolicy | None) -> SnapshotPolicy | None:
 
 @pytest.fixture
 def snapshot_of(signing_key: SigningKey) -> Callable[..., Snapshot]:
-    """Makes signed snapshots of one-word policies: sequence, active, last good, other fields."""
+    """Makes signed snapshots of one-word policies: sequence, active, last good, trials, others."""
 
     def build(
         sequence: int,
         active: str | SnapshotPolicy | None,
         last_good: str | None = None,
+        canary: tuple[str, float] | None = None,
+        shadow: str | None = None,
         **fields: object,
     ) -> Snapshot:
         policies = _policy_of(active), _policy_of(last_good)
+        if canary is not None:
+            fields["canary"] = SnapshotCanary(_policy_of(canary[0]), canary[1])
+        fields["shadow"] = _policy_of(shadow)
         until = NOW + timedelta(days=30)
         times = {"issued_at": NOW, "not_before": NOW, "expires_at": until, "audit_head": "b" * 64}
         return sign_snapshot(Snapshot(sequence, *policies, **{**times, **fields}), signing_key)

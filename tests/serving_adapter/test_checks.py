@@ -7,6 +7,7 @@ import pytest
 from serving_adapter.call_times import CallTimes
 from serving_adapter.checks import (
     EngineReading,
+    Holding,
     ImbalanceCheck,
     Reading,
     StallCheck,
@@ -23,7 +24,7 @@ def engine(outstanding=1, kv_use=math.nan, signal_age_s=0.1, speed=math.nan) -> 
 
 
 def reading(at_s, *engines, picks=None, held=0, oldest_held_s=0.0) -> Reading:
-    return Reading(at_s, dict(enumerate(engines)), picks or {}, held, oldest_held_s)
+    return Reading(at_s, dict(enumerate(engines)), picks or {}, Holding(held, oldest_held_s))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_full_engine_beside_an_empty_one_may_last_ten_seconds(free, found):
 )
 def test_signals_are_stale_when_all_that_there_are_are_old(ages_s, stale):
     """An engine that never had any says nothing."""
-    found = stale_signals(reading(0.0, *[engine(signal_age_s=age_s) for age_s in ages_s]), 2.0)
+    found = stale_signals(dict(enumerate(engine(signal_age_s=age_s) for age_s in ages_s)), 2.0)
     assert bool(found) is stale
 
 

@@ -13,7 +13,8 @@ from serving_adapter.ejection import Ejection, EjectionKind
 from serving_adapter.exposition import Registry
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.latches import EVERYTHING, LatchFolder
-from serving_adapter.live import Live, LiveSlot
+from serving_adapter.live import Live
+from serving_adapter.live_slot import LiveSlot
 
 DIGEST, OTHER = "a" * 64, "b" * 64
 EJECTION = Ejection(EjectionKind.STALL, "a request was held", DIGEST, 7, 99, 1, 1.7e9)
@@ -125,7 +126,7 @@ def test_a_disk_that_fails_keeps_nothing_from_being_ejected(tmp_path, new_slot):
 
 
 def test_a_latch_is_written_once_the_disk_is_back(folder, new_slot, monkeypatch):
-    monkeypatch.setattr("serving_adapter.live.RETRY_S", 0.0)
+    monkeypatch.setattr("serving_adapter.live_slot.RETRY_S", 0.0)
     slot, away = new_slot(), folder.state.with_name("away")
     folder.state.rename(away)
     slot.eject(READY, EjectionKind.ERROR, "index")

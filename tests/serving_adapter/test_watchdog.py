@@ -86,7 +86,7 @@ async def test_the_default_policy_is_asked_beside_the_live_one(new_host, word, r
     async with host.watchdog.running():
         for _ in range(20):
             host.route(FACTS)
-        await until(lambda: host.metrics.shadow_results(result) == 10)
+        await until(lambda: host.metrics.shadow_results("default", result) == 10)
 
 
 async def test_the_default_policy_really_answers_what_a_host_asks(new_host):
@@ -99,7 +99,7 @@ async def test_the_default_policy_really_answers_what_a_host_asks(new_host):
     async with host.watchdog.running():
         for _ in range(20):
             host.route(FACTS)
-        await until(lambda: host.metrics.shadow_results("agree") == 20)
+        await until(lambda: host.metrics.shadow_results("default", "agree") == 20)
 
 
 async def test_the_metrics_say_what_is_watched(new_host, tmp_path):
