@@ -21,7 +21,7 @@ from sandbox.source import PolicySource
 from sandbox.verifier import verify
 from sandbox.worker_process import WarmProcess
 from serving_adapter.activation import ROUTE_FUEL
-from serving_adapter.side_process import ROLE, SETUP, SideProcesses
+from serving_adapter.side.side_process import ROLE, SETUP, SideProcesses
 
 REPEATS = 7  # of what takes milliseconds; the best counts
 FORKS = 30

@@ -3,14 +3,16 @@
 Reading guide:
 
 1. `host`: `PolicyHost` keeps the live policy, swaps it between two decisions, never goes back;
-   `admission` says which snapshots may come in, `activation` what a policy passes before that, or
-   `side_process` for one in a process of its own; `deciding` is one decision with its fallbacks.
-   `watchdog` takes a policy out for one of the nine reasons of `ejection`, `live` and `latches`
-   keep it out, `control_arm` runs beside it, `kill_switch` stops them all.
-2. `gateway`: the OpenAI-compatible door; `proxy` moves the bytes, `holding` keeps held requests,
-   `engines` scrapes the engines into the rows that policies see (`instances`, `signals`, `facts`).
-3. `emulator`: a local engine with the timing of a real one (`engine_model`, `engine_driver`);
-   `fleet` runs several as processes, `load` replays requests against them.
+   `admission` says which snapshots may come in, `activation` what a policy passes before that;
+   `live` is what decides, `live_slot` the one place where it changes, `deciding` one decision with
+   its fallbacks, `instances`, `signals` and `facts` the rows that a policy sees.
+2. `safety`: the watchdog takes a policy out for one of the nine reasons of `ejection`, latches keep
+   it out, a control arm runs beside it, a kill switch stops them all. `side`: policies in processes
+   of their own.
+3. `gateway`: the OpenAI-compatible door; `proxy` moves the bytes, `holding` keeps held requests,
+   `engines` scrapes the engines.
+4. `emulation`: a local engine with the timing of a real one; `fleet` runs several as processes,
+   `load` replays requests against them.
 
 `decision` and `request_log` are the records that come out, `exposition` the metrics text, `errors`
 what is refused. No request text is kept anywhere: numbers are read off a body, and it is dropped.
@@ -25,13 +27,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from serving_adapter.emulator import Emulator, EmulatorSettings
+    from serving_adapter.emulation.emulator import Emulator, EmulatorSettings
+    from serving_adapter.emulation.fleet import EngineSpec, Fleet
+    from serving_adapter.emulation.load import LoadRequest, Served, replay
     from serving_adapter.exposition import Registry
-    from serving_adapter.fleet import EngineSpec, Fleet
-    from serving_adapter.gateway import Gateway, GatewaySettings
+    from serving_adapter.gateway.gateway import Gateway, GatewaySettings
     from serving_adapter.host import PolicyHost
     from serving_adapter.instances import InstanceFacts, InstanceTable
-    from serving_adapter.load import LoadRequest, Served, replay
 
 __all__ = [
     "Emulator",
@@ -50,19 +52,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Emulator": "emulator",
-    "EmulatorSettings": "emulator",
-    "EngineSpec": "fleet",
-    "Fleet": "fleet",
-    "Gateway": "gateway",
-    "GatewaySettings": "gateway",
+    "Emulator": "emulation.emulator",
+    "EmulatorSettings": "emulation.emulator",
+    "EngineSpec": "emulation.fleet",
+    "Fleet": "emulation.fleet",
+    "Gateway": "gateway.gateway",
+    "GatewaySettings": "gateway.gateway",
     "InstanceFacts": "instances",
     "InstanceTable": "instances",
-    "LoadRequest": "load",
+    "LoadRequest": "emulation.load",
     "PolicyHost": "host",
     "Registry": "exposition",
-    "Served": "load",
-    "replay": "load",
+    "Served": "emulation.load",
+    "replay": "emulation.load",
 }
 
 

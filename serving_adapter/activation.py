@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -94,11 +94,18 @@ def new_memory() -> Memory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ready:
-    """A policy that may go live. `router` is None when it leaves `route` to the default."""
+    """A policy that may go live.
+
+    Attributes:
+        router: None when it leaves `route` to the default, or the door asks other hooks.
+        memory: of the router scope.
+        loaded: for the doors that call hooks besides `route`; None in a process of its own.
+    """
 
     digest: str
     router: Router | None
     memory: Memory = field(default_factory=new_memory)
+    loaded: LoadedPolicy | None = None
 
 
 Prepare: TypeAlias = Callable[[str, Mapping[str, float] | None], Ready]
@@ -106,7 +113,11 @@ Prepare: TypeAlias = Callable[[str, Mapping[str, float] | None], Ready]
 
 
 def prepare_policy(
-    source: str, parameters: Mapping[str, float] | None = None, *, engine: EngineName = "auto"
+    source: str,
+    parameters: Mapping[str, float] | None = None,
+    *,
+    engine: EngineName = "auto",
+    hooks: Sequence[str] = ("route",),
 ) -> Ready:
     """Verify, load and smoke-test a policy.
 
@@ -114,6 +125,7 @@ def prepare_policy(
         source: the policy's text.
         parameters: values for its tunables; its own defaults where absent.
         engine: `compiled`, `interpreted`, or `auto`: compiled where numba is installed.
+        hooks: those that this door asks; no other is loaded. `route` is smoke-tested here.
 
     Raises:
         PolicyUnusable: at any of these steps; the message is the first reason.
@@ -124,11 +136,12 @@ def prepare_policy(
 
         verified = verify(source, "policy")
         digest = verified.digest(parameters)
-        loaded = load_policy(verified, parameters, engine, only=("route",))
-    router: Router | None = NativeRouter(loaded) if "route" in verified.hooks else None
+        loaded = load_policy(verified, parameters, engine, only=tuple(hooks))
+    routes = "route" in verified.hooks and "route" in hooks
+    router: Router | None = NativeRouter(loaded) if routes else None
     if router is not None:
         smoke_test(router)
-    return Ready(digest, router)
+    return Ready(digest, router, loaded=loaded)
 
 
 @contextlib.contextmanager

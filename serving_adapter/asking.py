@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sandbox import frame
 from sandbox.errors import PolicyFault
 from serving_adapter.activation import Ready, Rows, is_valid
-from serving_adapter.ejection import EjectionKind
 from serving_adapter.errors import SideProcessAway, SideProcessDied, SideProcessSlow
+from serving_adapter.safety.ejection import EjectionKind
 
 INVALID_CHOICE = "invalid-choice"
 DEADLINE_MISSED = "deadline-missed"

@@ -20,8 +20,6 @@ import numpy as np
 from sandbox import contract
 from serving_adapter.activation import Ready, Rows, missing_rows
 from serving_adapter.asking import Answer, ask_policy
-from serving_adapter.call_times import CallTimes
-from serving_adapter.control_arm import Shares, shares_of, unit_of
 from serving_adapter.decision import (
     BUILT_IN_DIGEST,
     NO_INSTANCE,
@@ -32,13 +30,15 @@ from serving_adapter.decision import (
     Outcome,
     RecentInputs,
 )
-from serving_adapter.ejection import EjectionKind
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable, columns_of
-from serving_adapter.limits import LiveLimits
 from serving_adapter.live import Live
 from serving_adapter.live_slot import LiveSlot
+from serving_adapter.safety.call_times import CallTimes
+from serving_adapter.safety.control_arm import Shares, shares_of, unit_of
+from serving_adapter.safety.ejection import EjectionKind
+from serving_adapter.safety.limits import LiveLimits
 
 FROM_FACTS = (
     "prompt_tokens",

@@ -19,22 +19,22 @@ from policy_store.errors import SnapshotNotYetValid, StoreError
 from policy_store.snapshot import Snapshot, SnapshotPolicy
 from serving_adapter.activation import ROUTE_FUEL, Prepare, Ready, prepare_policy
 from serving_adapter.admission import Admission
-from serving_adapter.control_arm import observation_of
 from serving_adapter.deciding import Decider, epoch_s
 from serving_adapter.decision import Decision, DecisionInput
-from serving_adapter.ejection import Ejection
 from serving_adapter.errors import AdapterError, SnapshotRefused
 from serving_adapter.exposition import Registry
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable
-from serving_adapter.latches import LatchFolder
-from serving_adapter.limits import LiveLimits
 from serving_adapter.live import Live
 from serving_adapter.live_slot import LiveSlot
 from serving_adapter.request_log import RequestRecord
-from serving_adapter.shadow import ShadowCompare
-from serving_adapter.watchdog import Watchdog
+from serving_adapter.safety.control_arm import observation_of
+from serving_adapter.safety.ejection import Ejection
+from serving_adapter.safety.latches import LatchFolder
+from serving_adapter.safety.limits import LiveLimits
+from serving_adapter.safety.shadow import ShadowCompare
+from serving_adapter.safety.watchdog import Watchdog
 
 SWAP_SWITCH_INTERVAL_S = 0.0005
 

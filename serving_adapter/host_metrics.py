@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from serving_adapter.control_arm import Comparison, Shares
 from serving_adapter.decision import Arm, Decision
-from serving_adapter.ejection import EjectionKind
 from serving_adapter.exposition import Registry
-from serving_adapter.shadow import ShadowResult
+from serving_adapter.safety.control_arm import Comparison, Shares
+from serving_adapter.safety.ejection import EjectionKind
+from serving_adapter.safety.shadow import ShadowResult
 
 DECISION_BUCKETS_S = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
 

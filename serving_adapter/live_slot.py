@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable
 
 from serving_adapter.activation import Ready
-from serving_adapter.ejection import MAX_REASON_CHARS, Ejection, EjectionKind
 from serving_adapter.host_metrics import HostMetrics
-from serving_adapter.latches import LatchFolder
 from serving_adapter.live import Live
+from serving_adapter.safety.ejection import MAX_REASON_CHARS, Ejection, EjectionKind
+from serving_adapter.safety.latches import LatchFolder
 
 PENDING_EJECTIONS = 64
 RETRY_S = 1.0

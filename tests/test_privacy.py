@@ -48,16 +48,16 @@ from sandbox.verifier import verify
 from sandbox.windows import Windows
 from serving_adapter.activation import prepare_policy
 from serving_adapter.admission import Admission
-from serving_adapter.dumps import dumps_in
-from serving_adapter.ejection import Ejection
-from serving_adapter.emulator import Emulator, EmulatorSettings
+from serving_adapter.emulation.emulator import Emulator, EmulatorSettings
 from serving_adapter.exposition import Registry
 from serving_adapter.facts import TENANT_HEADER, FactReader
-from serving_adapter.gateway import Gateway, GatewaySettings
+from serving_adapter.gateway.gateway import Gateway, GatewaySettings
+from serving_adapter.gateway.request_file import RequestFile
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
-from serving_adapter.request_file import RequestFile
 from serving_adapter.request_log import RequestRecord
+from serving_adapter.safety.dumps import dumps_in
+from serving_adapter.safety.ejection import Ejection
 from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
 from telemetry import Trace, TraceMeta, summarise
 from telemetry.trace import opaque_codes

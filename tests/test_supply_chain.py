@@ -33,7 +33,7 @@ REGISTRIES = ("py" + "pi.org", "python" + "hosted", "anaconda" + ".org", "piwhee
 RUN_PATH = (
     "sandbox.verifier", "sandbox.engine", "sandbox.compiled", "sandbox.interpreted",
     "sandbox.worker_main", "policy_store.snapshot", "serving_adapter.host",
-    "serving_adapter.gateway",
+    "serving_adapter.gateway.gateway",
 )  # fmt: skip
 
 

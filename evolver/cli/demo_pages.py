@@ -22,7 +22,7 @@ from sandbox.evidence import Evidence, Role
 from sandbox.replay import ReplayResult
 from sandbox.report import Cell, Report, Tone
 from sandbox.verifier import PolicyRefused, verify
-from serving_adapter.rehearsal import Half
+from serving_adapter.emulation.rehearsal import Half
 from telemetry import Window, load_profile, summarise
 
 

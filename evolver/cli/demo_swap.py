@@ -11,9 +11,9 @@ from sandbox.engine import load_policy
 from sandbox.replay import replay
 from sandbox.simulation import Setup
 from sandbox.verifier import verify
-from serving_adapter.fleet import EngineSpec
-from serving_adapter.load import LoadRequest
-from serving_adapter.rehearsal import RehearsalReport, rehearse
+from serving_adapter.emulation.fleet import EngineSpec
+from serving_adapter.emulation.load import LoadRequest
+from serving_adapter.emulation.rehearsal import RehearsalReport, rehearse
 from telemetry.trace import Trace
 
 

@@ -22,8 +22,8 @@ from sandbox.home import home
 
 if TYPE_CHECKING:
     from sandbox.report import Report
-    from serving_adapter.ejection import Ejection
-    from serving_adapter.latches import LatchFolder
+    from serving_adapter.safety.ejection import Ejection
+    from serving_adapter.safety.latches import LatchFolder
 
 MAX_NOTE_CHARS = 500
 SHORTEST_DIGEST = 6
@@ -88,7 +88,7 @@ def enable(
     evolver host enable 3f2a9c --note "the engine was at fault, see the dump"
     evolver host enable everything --note "the drill is over"
     """
-    from serving_adapter.latches import EVERYTHING
+    from serving_adapter.safety.latches import EVERYTHING
 
     folder, screen = _latches(state, deployment), screen_of(context, quiet)
     if not (len(note.strip()) > 0 and len(note) <= MAX_NOTE_CHARS and note.isprintable()):
@@ -128,7 +128,7 @@ def dump(
 
 
 def _latches(state: Path | None, deployment: str) -> LatchFolder:
-    from serving_adapter.latches import LatchFolder
+    from serving_adapter.safety.latches import LatchFolder
 
     folder = state or state_folder(home(), deployment)
     if not folder.is_dir():
@@ -140,7 +140,7 @@ def _latches(state: Path | None, deployment: str) -> LatchFolder:
 
 
 def _dumps(folder: LatchFolder) -> list[Path]:
-    from serving_adapter.dumps import dumps_in
+    from serving_adapter.safety.dumps import dumps_in
 
     return dumps_in(folder.state / "dumps")
 

@@ -19,8 +19,8 @@ from sandbox.home import home
 if TYPE_CHECKING:
     from evolver.cli.screen import Screen
     from sandbox.engine import EngineName
-    from serving_adapter.service import ServiceSettings
-    from serving_adapter.side_process import SideProcesses
+    from serving_adapter.gateway.service import ServiceSettings
+    from serving_adapter.side.side_process import SideProcesses
 
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
@@ -92,7 +92,7 @@ def serve(
     evolver serve --engine http://127.0.0.1:8001 --engine http://127.0.0.1:8002
     evolver serve --engine http://gpu-1:8000 --untrusted --policy mine.py
     """
-    from serving_adapter.service import ServiceSettings
+    from serving_adapter.gateway.service import ServiceSettings
 
     screen = screen_of(context, quiet)
     if untrusted != (policy is not None):
@@ -125,7 +125,7 @@ def _run(screen: Screen, settings: ServiceSettings, mode: EngineMode, accepted: 
     import asyncio
 
     from serving_adapter.activation import prepare_policy
-    from serving_adapter.service import serve as serve_until_told
+    from serving_adapter.gateway.service import serve as serve_until_told
 
     _log_to_stderr(screen)
     side = _side_processes(settings, mode, accepted)
@@ -143,7 +143,7 @@ def _side_processes(
     """What nobody approved never runs in this process, and not without isolation."""
     if settings.untrusted is None and mode is not EngineMode.SIDE:
         return None
-    from serving_adapter.side_process import SideProcesses
+    from serving_adapter.side.side_process import SideProcesses
 
     needs_isolation = settings.untrusted is not None
     return SideProcesses(_engine_of(mode), needs_isolation=needs_isolation, accept_missing=accepted)

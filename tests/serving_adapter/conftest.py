@@ -26,15 +26,15 @@ from sandbox.errors import PolicyFault
 from sandbox.identity import policy_digest
 from serving_adapter.activation import Memory, Prepare, Ready, Rows
 from serving_adapter.admission import Admission
-from serving_adapter.emulator import Emulator, EmulatorSettings
-from serving_adapter.engine_model import EngineSettings
+from serving_adapter.emulation.emulator import Emulator, EmulatorSettings
+from serving_adapter.emulation.engine_model import EngineSettings
 from serving_adapter.errors import PolicyUnusable
 from serving_adapter.exposition import Registry
-from serving_adapter.gateway import Gateway, GatewaySettings
+from serving_adapter.gateway.gateway import Gateway, GatewaySettings
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
-from serving_adapter.limits import UNWATCHED_ARM, LiveLimits
 from serving_adapter.request_log import RequestRecord
+from serving_adapter.safety.limits import UNWATCHED_ARM, LiveLimits
 from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
 
 MODEL = "tiny"

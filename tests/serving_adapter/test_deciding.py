@@ -8,10 +8,10 @@ import pytest
 
 from serving_adapter.activation import Ready
 from serving_adapter.decision import Arm, Author
-from serving_adapter.ejection import EjectionKind
 from serving_adapter.errors import SideProcessAway, SideProcessDied, SideProcessSlow
 from serving_adapter.facts import RequestFacts
-from serving_adapter.limits import LiveLimits
+from serving_adapter.safety.ejection import EjectionKind
+from serving_adapter.safety.limits import LiveLimits
 
 LATE = SideProcessSlow("computing", busy_s=1.0)
 FACTS = RequestFacts(arrived_s=0.0, prompt_tokens=100)

@@ -20,11 +20,11 @@ from sandbox.identity import policy_digest
 from sandbox.records import dtype_of
 from serving_adapter.admission import Admission
 from serving_adapter.decision import BUILT_IN_DIGEST, Author, Outcome
-from serving_adapter.ejection import EjectionKind
 from serving_adapter.errors import PolicyUnusable, SnapshotRefused, StateUnusable
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
+from serving_adapter.safety.ejection import EjectionKind
 
 FACTS = RequestFacts(arrived_s=0.0, prompt_tokens=100)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,9 +6,9 @@ import logging
 import aiohttp
 
 from serving_adapter.decision import BUILT_IN_DIGEST
-from serving_adapter.dumps import dump_text
-from serving_adapter.ejection import Ejection, EjectionKind
-from serving_adapter.load import LoadRequest, replay
+from serving_adapter.emulation.load import LoadRequest, replay
+from serving_adapter.safety.dumps import dump_text
+from serving_adapter.safety.ejection import Ejection, EjectionKind
 
 REQUESTS = [LoadRequest(0.06 * index, 20 + index % 7, 4 + index % 9) for index in range(120)]
 

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from serving_adapter.request_file import RequestFile
+from serving_adapter.gateway.request_file import RequestFile
 from telemetry.readers import read_trace
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from serving_adapter.request_file import RequestFile, line_of
+from serving_adapter.gateway.request_file import RequestFile, line_of
 from serving_adapter.request_log import RequestOutcome, RequestRecord
 from telemetry.errors import ReadError, RowError
 from telemetry.readers import gateway_tail as tail

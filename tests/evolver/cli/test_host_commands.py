@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from serving_adapter.dumps import dump_text, write_dump
-from serving_adapter.ejection import Ejection, EjectionKind
-from serving_adapter.latches import LatchFolder
+from serving_adapter.safety.dumps import dump_text, write_dump
+from serving_adapter.safety.ejection import Ejection, EjectionKind
+from serving_adapter.safety.latches import LatchFolder
 
 DIGEST = "3f2a9c" + "0" * 58
 EJECTION = Ejection(EjectionKind.STALL, "a request was held for 5 s", DIGEST, 7, 99, 1, 1.7e9)

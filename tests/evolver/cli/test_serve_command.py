@@ -15,7 +15,7 @@ from policy_store.keys import TrustedKeys, new_signing_key, write_trusted
 from policy_store.snapshot import Approval, Snapshot, SnapshotPolicy, write_snapshot
 from sandbox.verifier import verify
 from serving_adapter.decision import BUILT_IN_DIGEST
-from serving_adapter.fleet import EngineSpec, Fleet
+from serving_adapter.emulation.fleet import EngineSpec, Fleet
 
 POLICY = '''
 """Always the engine that is {which}."""

@@ -18,7 +18,7 @@ from policy_store.review.submission import Busy
 from sandbox.close_up import CloseUp, Why
 from sandbox.cluster import load_cluster
 from sandbox.policies import default_source
-from serving_adapter.request_file import RequestFile
+from serving_adapter.gateway.request_file import RequestFile
 from serving_adapter.request_log import RequestOutcome, RequestRecord
 from telemetry.errors import ReadError
 from telemetry.generator import generate

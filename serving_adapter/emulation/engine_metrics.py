@@ -1,0 +1,106 @@
+"""The metrics of an emulated engine under vLLM's names, labels and histogram buckets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from serving_adapter.emulation.engine_model import EngineModel, Generation
+from serving_adapter.exposition import Counter, Gauge, Histogram, Registry
+
+TTFT_BUCKETS_S = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
+)  # fmt: skip
+ITL_BUCKETS_S = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
+    40.0, 80.0,
+)  # fmt: skip
+REQUEST_BUCKETS_S = (
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
+    480.0, 960.0, 1920.0, 7680.0,
+)  # fmt: skip
+
+LABELS = ("model_name", "engine")
+ENGINE_INDEX = "0"
+
+
+@dataclass(slots=True)
+class EngineMetrics:
+    """What `/metrics` of one emulated engine shows; times are on the engine's own clock."""
+
+    model: str
+    registry: Registry = field(default_factory=Registry)
+    running: Gauge = field(init=False)
+    waiting: Gauge = field(init=False)
+    kv_usage: Gauge = field(init=False)
+    cache: Gauge = field(init=False)
+    preemptions: Counter = field(init=False)
+    prompt_tokens: Counter = field(init=False)
+    generation_tokens: Counter = field(init=False)
+    success: Counter = field(init=False)
+    ttft_s: Histogram = field(init=False)
+    itl_s: Histogram = field(init=False)
+    e2e_s: Histogram = field(init=False)
+    queue_s: Histogram = field(init=False)
+
+    def __post_init__(self) -> None:
+        gauge, counter = self.registry.gauge, self.registry.counter
+        self.running = gauge("vllm:num_requests_running", "Requests in the batch.", LABELS)
+        self.waiting = gauge("vllm:num_requests_waiting", "Requests in the queue.", LABELS)
+        self.kv_usage = gauge("vllm:kv_cache_usage_perc", "KV blocks in use, 0 to 1.", LABELS)
+        self.cache = gauge(
+            "vllm:cache_config_info", "KV block layout.", ("block_size", "num_gpu_blocks", "engine")
+        )
+        self.preemptions = counter("vllm:num_preemptions_total", "Preemptions.", LABELS)
+        self.prompt_tokens = counter("vllm:prompt_tokens_total", "Prompt tokens.", LABELS)
+        self.generation_tokens = counter("vllm:generation_tokens_total", "Output tokens.", LABELS)
+        self.success = counter(
+            "vllm:request_success_total", "Ended requests.", (*LABELS, "finished_reason")
+        )
+        self._histograms()
+
+    def _histograms(self) -> None:
+        histogram = self.registry.histogram
+        self.ttft_s = histogram(
+            "vllm:time_to_first_token_seconds", "Time to first token.", TTFT_BUCKETS_S, LABELS
+        )
+        self.itl_s = histogram(
+            "vllm:inter_token_latency_seconds", "Time between tokens.", ITL_BUCKETS_S, LABELS
+        )
+        self.e2e_s = histogram(
+            "vllm:e2e_request_latency_seconds", "Time to last token.", REQUEST_BUCKETS_S, LABELS
+        )
+        self.queue_s = histogram(
+            "vllm:request_queue_time_seconds", "Time in the queue.", REQUEST_BUCKETS_S, LABELS
+        )
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self.model, ENGINE_INDEX
+
+    def token(self, generation: Generation, since_previous_s: float) -> None:
+        """One token of a generation came out; NaN when it is the first."""
+        self.generation_tokens.inc(*self._key)
+        if math.isnan(since_previous_s):
+            self.prompt_tokens.inc(*self._key, by=generation.prompt_tokens)
+            self.ttft_s.observe(generation.first_token_s - generation.arrived_s, *self._key)
+            self.queue_s.observe(generation.scheduled_s - generation.arrived_s, *self._key)
+        else:
+            self.itl_s.observe(since_previous_s, *self._key)
+
+    def ended(self, generation: Generation, reason: str) -> None:
+        """A generation ended by `stop`, `length` or `abort`."""
+        self.success.inc(*self._key, reason)
+        if reason != "abort":
+            self.e2e_s.observe(generation.last_token_s - generation.arrived_s, *self._key)
+
+    def render(self, model: EngineModel) -> str:
+        """The page, with the gauges read off the engine now."""
+        settings = model.settings
+        self.running.set(len(model.running), *self._key)
+        self.waiting.set(len(model.waiting), *self._key)
+        self.kv_usage.set(model.kv_usage, *self._key)
+        self.preemptions.values[self._key] = model.preemptions
+        self.cache.only(1, str(settings.block_size), str(settings.kv_blocks), ENGINE_INDEX)
+        return self.registry.render()

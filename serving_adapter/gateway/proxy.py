@@ -1,0 +1,162 @@
+"""Relays one request to one engine and its answer back, bytes untouched in both directions.
+
+Until the first byte of the answer has been passed on, a failure is an `EngineFailed` and the
+request may go elsewhere. After it, a failure breaks the client's connection too, since a client
+that saw an answer begin must not mistake its stump for the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict, MultiMapping
+from yarl import URL
+
+from serving_adapter.errors import EngineFailed
+from serving_adapter.gateway.meter import AnswerMeter
+
+RETRIABLE = frozenset({500, 502, 503, 504})
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# The server has decompressed the body, whatever its encoding was.
+_OWN_REQUEST = _HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect"}
+_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+@dataclass(slots=True)
+class Relay:
+    """What became of one answer.
+
+    Attributes:
+        status: the engine's HTTP status.
+        broken: the engine stopped in mid-answer, and the client was cut off.
+    """
+
+    response: web.StreamResponse
+    status: int
+    meter: AnswerMeter
+    broken: bool = False
+
+
+class Proxy:
+    """Sends requests to engines over one shared client session."""
+
+    def __init__(self, session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout) -> None:
+        self._session = session
+        self._timeout = timeout
+
+    async def relay(
+        self,
+        request: web.Request,
+        body: bytes,
+        url: str,
+        extra_headers: Mapping[str, str],
+        on_tokens: Callable[[int], None],
+        *,
+        last_attempt: bool,
+    ) -> Relay:
+        """Send `body` to the engine at `url` and stream its answer to the client.
+
+        Args:
+            request: the client's request; its method, path, query and headers are passed on.
+            body: its body, read before.
+            url: the engine's base URL.
+            extra_headers: added to the answer.
+            on_tokens: told of tokens as they pass.
+            last_attempt: pass a 5xx answer on instead of raising.
+
+        Raises:
+            EngineFailed: nothing reached the client, another engine may be tried.
+        """
+        answer = await self._call(request, body, url)
+        try:
+            if answer.status in RETRIABLE and not last_attempt:
+                raise EngineFailed(f"The engine answered {answer.status}.")
+            return await _pass_on(request, answer, extra_headers, on_tokens)
+        finally:
+            answer.close()
+
+    async def _call(self, request: web.Request, body: bytes, url: str) -> aiohttp.ClientResponse:
+        try:
+            try:
+                return await self._send(request, body, url)
+            # Engines close idle connections as they like; the next one is a fresh one.
+            except aiohttp.ServerDisconnectedError:
+                return await self._send(request, body, url)
+        except aiohttp.ClientConnectorError as error:
+            reason = f"The engine takes no connection ({type(error.os_error).__name__})."
+            raise EngineFailed(reason, unreachable=True) from error
+        except _BROKEN as error:
+            raise EngineFailed(f"The engine gave no answer ({type(error).__name__}).") from error
+
+    async def _send(self, request: web.Request, body: bytes, url: str) -> aiohttp.ClientResponse:
+        return await self._session.request(
+            request.method,
+            URL(url + request.rel_url.raw_path_qs, encoded=True),
+            data=body or None,
+            headers=_end_to_end(request.headers, _OWN_REQUEST),
+            skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
+            allow_redirects=False,
+            timeout=self._timeout,
+        )
+
+
+async def _pass_on(
+    request: web.Request,
+    answer: aiohttp.ClientResponse,
+    extra_headers: Mapping[str, str],
+    on_tokens: Callable[[int], None],
+) -> Relay:
+    meter = AnswerMeter(streamed=answer.content_type == "text/event-stream")
+    headers = _end_to_end(answer.headers, _HOP_BY_HOP)
+    headers.update(extra_headers)
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+    relay = Relay(response, answer.status, meter)
+    # The head goes out with the first chunk, so that an engine that dies between may be replaced.
+    chunk = await _next_chunk(answer)
+    await response.prepare(request)
+    try:
+        while chunk:
+            on_tokens(meter.feed(chunk))
+            await response.write(chunk)
+            chunk = await _next_chunk(answer)
+    except EngineFailed:
+        relay.broken = True
+        if request.transport is not None:
+            request.transport.abort()
+        return relay
+    on_tokens(meter.close())
+    await response.write_eof()
+    return relay
+
+
+async def _next_chunk(answer: aiohttp.ClientResponse) -> bytes:
+    """What the engine sent since the last one; empty at the end."""
+    try:
+        return await answer.content.readany()
+    except _BROKEN as error:
+        raise EngineFailed(f"The engine stopped answering ({type(error).__name__}).") from error
+
+
+def _end_to_end(headers: MultiMapping[str], dropped: frozenset[str]) -> CIMultiDict[str]:
+    """Headers without those that concern one connection only, in order, repeated ones kept."""
+    lists = headers.getall("Connection", ())
+    named = {name.strip().lower() for one in lists for name in one.split(",")}
+    return CIMultiDict(
+        (name, value)
+        for name, value in headers.items()
+        if name.lower() not in dropped and name.lower() not in named
+    )

@@ -1,0 +1,178 @@
+"""The gateway as a program: follows its snapshot, serves until it is told to stop, then drains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from serving_adapter.activation import Prepare
+from serving_adapter.admission import Admission
+from serving_adapter.errors import AdapterError
+from serving_adapter.exposition import Registry
+from serving_adapter.gateway.gateway import Gateway
+from serving_adapter.gateway.request_file import RequestFile
+from serving_adapter.host import PolicyHost
+from serving_adapter.instances import InstanceTable
+from serving_adapter.request_log import RequestRecord
+from serving_adapter.safety.kill_switch import admin_application, admin_token, killed_by_signal
+from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
+
+UNTRUSTED_SEQUENCE = 1
+
+_log = logging.getLogger("evolver.gateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """What one gateway process serves, and from where it takes what decides.
+
+    Attributes:
+        engines: base URLs.
+        snapshot: the file to follow; it need not be there yet.
+        untrusted: the source of a policy that nobody approved, to run instead.
+        state: the folder of what outlives a restart: highest sequence, latches, dumps.
+        drain_s: how long a request that has begun may take after the signal to stop.
+        admin_port: of the loopback listener with the kill switch; None for none.
+    """
+
+    engines: tuple[str, ...]
+    host: str = LOOPBACK
+    port: int = 8080
+    snapshot: Path
+    trust: Path
+    deployment: str = "default"
+    untrusted: str | None = None
+    state: Path
+    request_log: Path | None = None
+    drain_s: float = 60.0
+    admin_port: int | None = None
+
+
+async def serve(
+    settings: ServiceSettings, prepare: Prepare, announce: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT, then end when the requests inside have; main thread only.
+
+    Args:
+        settings: what and where.
+        prepare: how a policy is loaded.
+        announce: told once, in one sentence, where requests are taken and what decides.
+
+    Raises:
+        AdapterError: it cannot start.
+    """
+    registry = Registry()
+    admission = Admission(settings.trust, deployment=settings.deployment, state=settings.state)
+    host = PolicyHost(
+        InstanceTable(),
+        registry=registry,
+        prepare=prepare,
+        admission=admission,
+        state=settings.state,
+    )
+    if settings.untrusted is not None:
+        await host.swap(settings.untrusted, UNTRUSTED_SEQUENCE)
+    log = settings.request_log
+    stop, hurry = _told_to_stop()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(killed_by_signal(host))
+        record = stack.enter_context(closing(RequestFile(log))) if log else _forget
+        engines = dict.fromkeys(settings.engines)
+        gateway = Gateway(host, engines, registry, on_request=record)
+        await stack.enter_async_context(_admin(host, settings))
+        application = gateway.application()
+        port = await stack.enter_async_context(
+            _listening(application, settings.host, settings.port)
+        )
+        await stack.enter_async_context(_in_background(host.load_shadow()))
+        if settings.untrusted is None:
+            await stack.enter_async_context(_in_background(host.follow(settings.snapshot)))
+        announce(_sentence(host, settings, port))
+        await stop.wait()
+        _log.info("draining: no new requests")
+        await _drained(gateway, hurry, settings.drain_s)
+
+
+def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set by the first signal, and by the second."""
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (second if first.is_set() else first).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    return first, second
+
+
+async def _drained(gateway: Gateway, hurry: asyncio.Event, most_s: float) -> None:
+    """Wait for the requests inside, until they take too long or somebody insists."""
+    tasks = [asyncio.create_task(gateway.drain()), asyncio.create_task(hurry.wait())]
+    await asyncio.wait(tasks, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+    if not tasks[0].done():
+        _log.warning("stopped with requests inside")
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _listening(application: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    """Serve an application; the port it is on."""
+    runner = new_runner(application, shutdown_timeout_s=1.0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise AdapterError(
+                f"Nothing can listen on {host}:{port} ({error.strerror}): give another --port."
+            ) from error
+        yield bound_port(runner)
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _admin(host: PolicyHost, settings: ServiceSettings) -> AsyncIterator[None]:
+    """The listener of the kill switch, where one is asked for."""
+    if settings.admin_port is None:
+        yield
+        return
+    token_file = settings.state / "admin.token"
+    application = admin_application(host, admin_token(token_file))
+    async with _listening(application, LOOPBACK, settings.admin_port) as port:
+        _log.info("kill switch on http://%s:%d, token in %s", LOOPBACK, port, token_file)
+        yield
+
+
+@asynccontextmanager
+async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _forget(_: RequestRecord) -> None:
+    """No request log is kept."""
+
+
+def _sentence(host: PolicyHost, settings: ServiceSettings, port: int) -> str:
+    if settings.untrusted is not None:
+        decides = f"policy {host.live.digest[:12]} decides, which nobody approved"
+    elif settings.snapshot.exists():
+        decides = f"the built-in default decides until {settings.snapshot} is accepted"
+    else:
+        decides = f"the built-in default decides, there is no {settings.snapshot} yet"
+    engines = "1 engine" if len(settings.engines) == 1 else f"{len(settings.engines)} engines"
+    return f"serving {engines} on http://{settings.host}:{port}: {decides}"

@@ -1,0 +1,203 @@
+"""The arms of a comparison: sessions that the policy decides, and as it were without it.
+
+The live policy is compared with what comes after it on a small share of sessions. A canary decides
+a share itself and is compared with the active policy on another one of equal size. Which arm a
+session is in follows from its number and, without a canary, the epoch of its arrival, so it stays
+the same for all decisions of a request and, within an epoch, for the whole session. The arms run at
+the same time over the same engines; only the first answer of a session in an epoch is an
+observation, because the draw of the arm is per session and epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from enum import StrEnum
+
+from serving_adapter.decision import Arm
+from serving_adapter.facts import RequestFacts
+from serving_adapter.request_log import RequestOutcome, RequestRecord
+from serving_adapter.safety.limits import LiveLimits
+from serving_adapter.safety.sequential_test import FailureTest, LatencyTest
+
+MAX_UNITS = 20_000
+WAITS = 256
+ENOUGH_WAITS = 20
+_MASK = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What became of one request.
+
+    Attributes:
+        unit: what drew the arm; see `unit_of`.
+        digest: of the policy under comparison when the request was decided.
+        failed: refused or not answered in full, and not by the client's doing.
+        ttft_s: NaN where there is none to speak of.
+    """
+
+    arm: Arm
+    unit: int
+    digest: str
+    failed: bool
+    ttft_s: float
+    e2e_s: float
+
+
+def unit_of(facts: RequestFacts, epoch_s: float) -> int:
+    """64 bits that are the same for what shares an arm: a session in one epoch, or one request."""
+    if facts.session < 0:
+        (bits,) = struct.unpack("<Q", struct.pack("<d", facts.arrived_s))
+        return _mixed(_mixed(bits) ^ facts.prefix_key & _MASK)
+    epoch = int(facts.arrived_s // epoch_s) if epoch_s > 0 else 0
+    return _mixed(_mixed(facts.session) ^ epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of all sessions each arm gets; together at most 1."""
+
+    policy: float
+    control: float
+
+    @property
+    def of_control(self) -> float:
+        """The control's share of what is compared."""
+        return self.control / (self.policy + self.control)
+
+    def arm(self, unit: int) -> Arm:
+        """The arm that a unit draws.
+
+        The arms are at the two ends, so a canary that gets more keeps the sessions that it has.
+        """
+        place = unit / 2.0**64
+        if place < self.control:
+            return Arm.CONTROL
+        return Arm.POLICY if place >= 1.0 - self.policy else Arm.NONE
+
+
+def shares_of(weight: float | None, control: float) -> Shares:
+    """The arms beside a canary of that weight (None: without one), when `control` is usual.
+
+    Nothing is compared without a control, so a canary that decides everything is watched for all
+    but its outcomes.
+    """
+    if weight is None:
+        return Shares(1.0 - control, control)
+    return Shares(weight, min(weight, 1.0 - weight))
+
+
+def _mixed(value: int) -> int:
+    """SplitMix64's finalizer (Steele, Lea, Flood, OOPSLA 2014): equidistributed 64 bits."""
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
+    return value ^ value >> 31
+
+
+def observation_of(
+    facts: RequestFacts, record: RequestRecord, epoch_s: float
+) -> Observation | None:
+    """What a request that has ended says about its arm; None when it says nothing.
+
+    What the client did (leaving, asking for what no engine accepts) is no policy's doing.
+    """
+    untold = (RequestOutcome.ABANDONED, RequestOutcome.CLIENT_ERROR)
+    if record.arm is Arm.NONE or record.outcome in untold:
+        return None
+    return Observation(
+        arm=record.arm,
+        unit=unit_of(facts, epoch_s),
+        digest=record.compared,
+        failed=record.outcome is not RequestOutcome.OK,
+        ttft_s=record.ttft_s if record.stream else math.nan,
+        e2e_s=record.e2e_s,
+    )
+
+
+class Standing(StrEnum):
+    """What a comparison has shown so far; it may be asked after every request."""
+
+    OPEN = "open"
+    WORSE = "worse"
+    BETTER = "better"
+
+
+class Comparison:
+    """Observations of one policy and of the control that ran beside it.
+
+    Attributes:
+        digest: of the policy.
+        counts: requests that counted, of each arm.
+    """
+
+    def __init__(self, digest: str, limits: LiveLimits, share: float) -> None:
+        effect = limits.effect
+        self.digest = digest
+        self.counts = {Arm.POLICY: 0, Arm.CONTROL: 0}
+        self._limit = 1.0 / limits.alpha
+        self._ttft = LatencyTest(share, effect)
+        self._e2e = LatencyTest(share, effect)
+        self._failures = FailureTest(share, effect)
+        # The same game with the arms exchanged: is the control above the policy, by anything?
+        self._better = LatencyTest(1.0 - share, 0.0)
+        self._seen: OrderedDict[int, None] = OrderedDict()
+        self._waits_s: deque[float] = deque(maxlen=WAITS)
+
+    def add(self, seen: Observation) -> None:
+        """One request has ended; what is of no use here is passed over."""
+        if seen.arm is Arm.NONE or seen.digest != self.digest or seen.unit in self._seen:
+            return
+        self._seen[seen.unit] = None
+        if len(self._seen) > MAX_UNITS:
+            self._seen.popitem(last=False)
+        control = seen.arm is Arm.CONTROL
+        self.counts[seen.arm] += 1
+        self._failures.add(seen.failed, control=control)
+        e2e_s = math.inf if seen.failed else seen.e2e_s
+        self._e2e.add(e2e_s, control=control)
+        self._better.add(e2e_s, control=not control)
+        if seen.failed or not math.isnan(seen.ttft_s):
+            self._ttft.add(math.inf if seen.failed else seen.ttft_s, control=control)
+        if control and not math.isnan(seen.ttft_s):
+            self._waits_s.append(seen.ttft_s)
+
+    @property
+    def evidence(self) -> float:
+        """Wealth of the three tests together; their mean is a fair game as each of them is."""
+        tests = (self._ttft, self._e2e, self._failures)
+        return sum(test.wealth.value for test in tests) / len(tests)
+
+    @property
+    def advantage(self) -> float:
+        """Wealth of who bets that the policy's end-to-end times are below its control's."""
+        return self._better.wealth.value
+
+    @property
+    def standing(self) -> Standing:
+        """Worse, better, or not known yet; each is wrong with probability alpha at most, ever."""
+        if self.evidence >= self._limit:
+            return Standing.WORSE
+        return Standing.BETTER if self.advantage >= self._limit else Standing.OPEN
+
+    @property
+    def verdict(self) -> str:
+        """Why the policy is worse than its control, empty while that is not proven."""
+        if self.evidence < self._limit:
+            return ""
+        wealth = {
+            "time to first token": self._ttft.wealth.value,
+            "end-to-end time": self._e2e.wealth.value,
+            "failures": self._failures.wealth.value,
+        }
+        worst = max(wealth, key=lambda name: wealth[name])
+        return f"{worst}: evidence {self.evidence:.3g} of {self._limit:.3g}"
+
+    @property
+    def usual_wait_s(self) -> float:
+        """p99 time to first token of the control; 0 while too few are known."""
+        waits_s = sorted(self._waits_s)
+        return waits_s[int(0.99 * (len(waits_s) - 1))] if len(waits_s) >= ENOUGH_WAITS else 0.0

@@ -1,0 +1,1 @@
+"""Policies in locked-down processes of their own, asked with a deadline."""

@@ -1,0 +1,28 @@
+"""Engines behind a gateway: what a scrape asks for, and what it makes of the answer."""
+
+import gzip
+
+import aiohttp
+from aiohttp import web
+
+from serving_adapter.gateway.engines import EngineSet
+from serving_adapter.host import PolicyHost
+from serving_adapter.instances import InstanceTable
+
+PAGE = b'vllm:num_requests_running{engine="0"} 3\n'
+
+
+async def compressing(request):
+    """What a Prometheus exporter does with a client that takes compressed pages."""
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        return web.Response(body=gzip.compress(PAGE), headers={"Content-Encoding": "gzip"})
+    return web.Response(body=PAGE)
+
+
+async def test_signals_are_read_of_an_engine_that_compresses_its_metrics(serve):
+    app = web.Application()
+    app.router.add_get("/metrics", compressing)
+    url, host = await serve(app), PolicyHost(InstanceTable())
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        signals = await EngineSet(host, session)._signals(url)
+    assert signals.running == 3
