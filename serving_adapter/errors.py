@@ -11,7 +11,9 @@
     |  `- SideProcessDied  it ended, or answered what no side process answers
     |- EngineFailed        an engine that gave no answer before the first byte: another may be tried
     |- FleetError          an emulated engine that did not start or stop
-    `- LoadRefused         a load replay that is not bounded, or not aimed at this machine
+    |- LoadRefused         a load replay that is not bounded, or not aimed at this machine
+    |- PlanRefused         a plan that cannot be carried out from here: nothing has been touched
+    `- ReplicaError        a replica that did not start, was not ready in time or could not be asked
 
 Each message is one sentence that says what happened, then what to do next; none quotes a request.
 """
@@ -88,3 +90,11 @@ class FleetError(AdapterError):
 
 class LoadRefused(AdapterError):
     """The load replay is too large, too long, or aimed at another machine."""
+
+
+class PlanRefused(AdapterError):
+    """The plan does not suit this fleet, or another one is under way; nothing has been touched."""
+
+
+class ReplicaError(AdapterError):
+    """One step of a plan failed; what it started is taken back and the former plan serves on."""
