@@ -42,7 +42,11 @@ _log = logging.getLogger("evolver.host")
 
 
 class PolicyHost:
-    """Decides with the live policy. All methods belong to one event loop."""
+    """Decides with the live policy. All methods belong to one event loop.
+
+    Attributes:
+        on_decision: told of every decision, in their order; None when nobody listens.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class PolicyHost:
             state=state,
         )
         self.watchdog.on_release = self._released
+        self.on_decision: Callable[[RequestFacts, Decision], None] | None = None
 
     @property
     def live(self) -> Live:
@@ -119,7 +124,10 @@ class PolicyHost:
             held_count: how often it was held before.
             live: what was live at this request's first decision, so that it keeps its version.
         """
-        return self._decider.route(facts, exclude, held_count, live or self.live)
+        decision = self._decider.route(facts, exclude, held_count, live or self.live)
+        if self.on_decision is not None:
+            self.on_decision(facts, decision)
+        return decision
 
     def fallback(
         self,
@@ -139,7 +147,10 @@ class PolicyHost:
             held: a policy had its chance and held the request, so it stays in its arm.
             live: see `route`.
         """
-        return self._decider.fallback(facts, reason, exclude, live or self.live, held=held)
+        decision = self._decider.fallback(facts, reason, exclude, live or self.live, held=held)
+        if self.on_decision is not None:
+            self.on_decision(facts, decision)
+        return decision
 
     def ended(self, facts: RequestFacts, record: RequestRecord) -> None:
         """A request has ended; the watchdog compares what became of it."""

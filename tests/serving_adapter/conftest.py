@@ -214,11 +214,17 @@ async def stand(serve: Serve, client: aiohttp.ClientSession) -> Callable[..., Aw
         prepare: Prepare = prepare_word,
         limits: LiveLimits = UNWATCHED_ARM,
         state: Path | None = None,
+        admission: Admission | None = None,
         **settings: float,
     ) -> Stand:
         registry, records = Registry(), []
         host = PolicyHost(
-            InstanceTable(), registry=registry, prepare=prepare, limits=limits, state=state
+            InstanceTable(),
+            registry=registry,
+            prepare=prepare,
+            admission=admission,
+            limits=limits,
+            state=state,
         )
         gateway = Gateway(
             host,
