@@ -152,7 +152,9 @@ class _Run:
             if old.name not in self._serving:  # it was being drained
                 await self._add(old.name, old.spec)
         todo = self._way_back(here, before)
-        stay = tuple(replica for replica in here if replica.name in was)
+        stay = tuple(
+            replace(old, ready=old.name in self._serving) for old in here if old.name in was
+        )
         everything = replace(todo, keep=(*stay, *todo.keep))
         await self.carry_out(todo, waves(everything, self._fleet.pools, to_nothing=True))
         return not self._left
