@@ -119,16 +119,15 @@ class _Run:
         )
 
     async def carry_out(self, todo: Difference, order: tuple[Wave, ...]) -> None:
-        """Take every step; roles change when everything new serves."""
+        """Take every step."""
         kept = [*todo.keep, *(change.replica for change in todo.change)]
         await self._side_by_side(
             self._adopt, [replica for replica in kept if replica.name not in self._serving]
         )
-        for number, wave in enumerate(order or (Wave((), ()),), start=1):
+        for wave in order:
             await self._side_by_side(self._bring_up, wave.start)
-            if number >= len(order):
-                for change in todo.change:
-                    await self._change(change)
+            for change in wave.change:
+                await self._change(change)
             await self._take_down(wave.stop)
 
     async def take_back(self, before: tuple[Replica, ...]) -> bool:

@@ -54,10 +54,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Start these, and when they serve, stop those."""
+    """Start these; when they serve, change the router's use of some, then stop others."""
 
-    start: tuple[ReplicaSpec, ...]
-    stop: tuple[Replica, ...]
+    start: tuple[ReplicaSpec, ...] = ()
+    change: tuple[Change, ...] = ()
+    stop: tuple[Replica, ...] = ()
 
 
 def difference(
@@ -154,6 +155,7 @@ class _Order:
     ) -> None:
         self._starts = list(change.start)
         self._stops = sorted(change.stop, key=lambda replica: replica.ready)
+        self._changes = change.change
         self._needed = needed
         there = [replica.spec for replica in (*_staying(change), *change.stop)]
         self._free: dict[int, float] = {
@@ -167,13 +169,14 @@ class _Order:
 
     def waves(self) -> tuple[Wave, ...]:
         found: list[Wave] = []
-        while self._starts or self._stops:
+        while self._starts or self._stops or self._changes:
             begin = tuple(self._that_fit())
             end = tuple(self._room_for(self._starts[0].shape) if self._starts else self._stops)
+            changes, self._changes = ((), self._changes) if self._starts else (self._changes, ())
             self._stops = [replica for replica in self._stops if replica not in end]
             for replica in end:
                 self._free[replica.spec.shape.pool] += replica.spec.shape.gpus
-            found.append(Wave(begin, end))
+            found.append(Wave(begin, changes, end))
         return tuple(found)
 
     def _that_fit(self) -> list[ReplicaSpec]:
