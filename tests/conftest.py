@@ -1,7 +1,17 @@
-"""What tests share, and the scripts of the benchmarks, are modules that tests find by name."""
+"""What tests share, and the scripts of the benchmarks, are modules that tests find by name.
 
+Properties are tried on few examples for each change, and on many once a night (`.ci/nightly`).
+"""
+
+import os
 import sys
 from pathlib import Path
+
+from hypothesis import settings
+
+settings.register_profile("change", max_examples=40)
+settings.register_profile("nightly", max_examples=400)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "change"))
 
 HERE = Path(__file__).parent
 
