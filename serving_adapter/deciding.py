@@ -66,7 +66,7 @@ class Decider:
 
     Attributes:
         asking: the policy that is being asked and since when; None between decisions.
-        picks: requests that each policy sent to each engine.
+        picks: requests that each policy sent to each engine, with all open ones to choose from.
         times: processor time of present policies' calls.
         shadowed: inputs on which a shadow, and the default policy, are still to be asked.
     """
@@ -116,6 +116,8 @@ class Decider:
         for author, ready in _asked(live, arm) if off is None else ():
             answer = self._ask(live, ready, request, rows)
             if answer.choice is not None:
+                if answer.choice >= 0 and not exclude:  # else it had no free choice
+                    self._picked(live, ready, answer.choice)
                 reason = ",".join(reasons)
                 return self._decided(live, started_s, answer.choice, author, reason, arm)
             reasons.append(answer.fault)
@@ -230,8 +232,6 @@ class Decider:
             arm=arm,
             compared=live.compared.digest if arm is not Arm.NONE and live.compared else "",
         )
-        if author_of is not None and choice >= 0:
-            self._picked(live, author_of, choice)
         self._metrics.decided(decision)
         return decision
 
