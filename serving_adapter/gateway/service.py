@@ -68,6 +68,34 @@ async def serve(
     Raises:
         AdapterError: it cannot start.
     """
+    stop, hurry = told_to_stop()
+    async with hosting(settings, prepare) as hosted:
+        engines = dict.fromkeys(settings.engines)
+        gateway = Gateway(hosted.host, engines, hosted.registry, on_request=hosted.on_request)
+        application = gateway.application()
+        async with listening(application, settings.host, settings.port) as port:
+            announce(sentence_of(hosted.host, settings, f"http://{settings.host}:{port}"))
+            await stop.wait()
+            _log.info("draining: no new requests")
+            await drained(gateway.drain(), hurry, settings.drain_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A policy host that follows what it should, with its metrics and its request log."""
+
+    host: PolicyHost
+    registry: Registry
+    on_request: Callable[[RequestRecord], None]
+
+
+@asynccontextmanager
+async def hosting(settings: ServiceSettings, prepare: Prepare) -> AsyncIterator[Hosted]:
+    """What every program around a policy host does, whatever its door; main thread only.
+
+    Raises:
+        AdapterError: it cannot start.
+    """
     registry = Registry()
     admission = Admission(settings.trust, deployment=settings.deployment, state=settings.state)
     host = PolicyHost(
@@ -80,27 +108,17 @@ async def serve(
     if settings.untrusted is not None:
         await host.swap(settings.untrusted, UNTRUSTED_SEQUENCE)
     log = settings.request_log
-    stop, hurry = _told_to_stop()
     async with AsyncExitStack() as stack:
         stack.enter_context(killed_by_signal(host))
         record = stack.enter_context(closing(RequestFile(log))) if log else _forget
-        engines = dict.fromkeys(settings.engines)
-        gateway = Gateway(host, engines, registry, on_request=record)
         await stack.enter_async_context(_admin(host, settings))
-        application = gateway.application()
-        port = await stack.enter_async_context(
-            _listening(application, settings.host, settings.port)
-        )
         await stack.enter_async_context(_in_background(host.load_shadow()))
         if settings.untrusted is None:
             await stack.enter_async_context(_in_background(host.follow(settings.snapshot)))
-        announce(_sentence(host, settings, port))
-        await stop.wait()
-        _log.info("draining: no new requests")
-        await _drained(gateway, hurry, settings.drain_s)
+        yield Hosted(host, registry, record)
 
 
-def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
+def told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
     """Set by the first signal, and by the second."""
     first, second = asyncio.Event(), asyncio.Event()
 
@@ -112,9 +130,11 @@ def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
     return first, second
 
 
-async def _drained(gateway: Gateway, hurry: asyncio.Event, most_s: float) -> None:
+async def drained(
+    draining: Coroutine[None, None, None], hurry: asyncio.Event, most_s: float
+) -> None:
     """Wait for the requests inside, until they take too long or somebody insists."""
-    tasks = [asyncio.create_task(gateway.drain()), asyncio.create_task(hurry.wait())]
+    tasks = [asyncio.create_task(draining), asyncio.create_task(hurry.wait())]
     await asyncio.wait(tasks, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
     if not tasks[0].done():
         _log.warning("stopped with requests inside")
@@ -124,7 +144,7 @@ async def _drained(gateway: Gateway, hurry: asyncio.Event, most_s: float) -> Non
 
 
 @asynccontextmanager
-async def _listening(application: web.Application, host: str, port: int) -> AsyncIterator[int]:
+async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[int]:
     """Serve an application; the port it is on."""
     runner = new_runner(application, shutdown_timeout_s=1.0)
     await runner.setup()
@@ -148,7 +168,7 @@ async def _admin(host: PolicyHost, settings: ServiceSettings) -> AsyncIterator[N
         return
     token_file = settings.state / "admin.token"
     application = admin_application(host, admin_token(token_file))
-    async with _listening(application, LOOPBACK, settings.admin_port) as port:
+    async with listening(application, LOOPBACK, settings.admin_port) as port:
         _log.info("kill switch on http://%s:%d, token in %s", LOOPBACK, port, token_file)
         yield
 
@@ -167,7 +187,8 @@ def _forget(_: RequestRecord) -> None:
     """No request log is kept."""
 
 
-def _sentence(host: PolicyHost, settings: ServiceSettings, port: int) -> str:
+def sentence_of(host: PolicyHost, settings: ServiceSettings, where: str) -> str:
+    """Where requests are taken and what decides, for people."""
     if settings.untrusted is not None:
         decides = f"policy {host.live.digest[:12]} decides, which nobody approved"
     elif settings.snapshot.exists():
@@ -175,4 +196,4 @@ def _sentence(host: PolicyHost, settings: ServiceSettings, port: int) -> str:
     else:
         decides = f"the built-in default decides, there is no {settings.snapshot} yet"
     engines = "1 engine" if len(settings.engines) == 1 else f"{len(settings.engines)} engines"
-    return f"serving {engines} on http://{settings.host}:{port}: {decides}"
+    return f"serving {engines} on {where}: {decides}"
