@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from policy_store.errors import SnapshotStale
 from policy_store.files import only_writer, open_file, replace_file
 from policy_store.keys import TrustedKeys, read_trusted
 from policy_store.snapshot import Snapshot, check_snapshot, read_snapshot, wall_clock
@@ -57,6 +58,7 @@ class Admission:
         self._path = state / "sequence.json" if state else None
         self._clock = clock
         self._floor = Floor()
+        self._watched: tuple[object, int] = None, 0
 
     @property
     def trust_file(self) -> Path | None:
@@ -73,9 +75,10 @@ class Admission:
         Raises:
             SnapshotError, KeyProblem, SnapshotRefused, StateUnusable: see `check`.
         """
+        floor = self.floor()
         snapshot = read_snapshot(path, self._trusted(), deployment=self.deployment,
-                                 newest_seen=self.floor().sequence, clock=self._clock)  # fmt: skip
-        self._check_floor(snapshot)
+                                 newest_seen=floor.sequence, clock=self._clock)  # fmt: skip
+        _check_floor(snapshot, floor)
         return snapshot
 
     def check(self, snapshot: Snapshot) -> None:
@@ -87,25 +90,30 @@ class Admission:
             SnapshotRefused: its sequence named another policy before.
             StateUnusable: what was admitted before cannot be read.
         """
+        floor = self.floor()
         check_snapshot(snapshot, self._trusted(), deployment=self.deployment,
-                       newest_seen=self.floor().sequence, clock=self._clock)  # fmt: skip
-        self._check_floor(snapshot)
+                       newest_seen=floor.sequence, clock=self._clock)  # fmt: skip
+        _check_floor(snapshot, floor)
 
     def accept(self, snapshot: Snapshot) -> None:
-        """Never admit anything older from now on, after a restart neither.
+        """Never admit anything older from now on, in no process of this host, nor after a restart.
 
         Raises:
+            SnapshotStale: another process of this host went further since the snapshot was checked.
+            SnapshotRefused: or has admitted another policy under its sequence.
             StateUnusable: that cannot be kept.
         """
         if self._path is None:
+            _check_floor(snapshot, self._floor)
             self._floor = Floor(snapshot.sequence, snapshot.digest)
             return
         body = {"schema": SCHEMA, "deployment": self.deployment, "sequence": snapshot.sequence,
                 "policy": snapshot.digest}  # fmt: skip
         try:
             with only_writer(self._path):
-                # Another process of this host may have gone further meanwhile.
-                if self.floor().sequence < snapshot.sequence:
+                floor = self.floor()
+                _check_floor(snapshot, floor)
+                if floor.sequence < snapshot.sequence or floor is self._floor:
                     replace_file(self._path, canonical_json(body).encode("ascii"), 0o644)
         except OSError as error:
             raise StateUnusable(
@@ -113,6 +121,17 @@ class Admission:
                 "could go back: mend the folder, or give another with --state."
             ) from error
         self._floor = Floor(snapshot.sequence, snapshot.digest)
+
+    def watched(self) -> int:
+        """The sequence of the floor; cheap, since the file is only read when it has changed.
+
+        Raises:
+            StateUnusable: as `floor`.
+        """
+        stamp = stamp_of(self._path)
+        if stamp is None or stamp != self._watched[0]:
+            self._watched = stamp, self.floor().sequence
+        return max(self._watched[1], self._floor.sequence)
 
     def floor(self) -> Floor:
         """The highest sequence that any process of this host has admitted.
@@ -145,14 +164,6 @@ class Admission:
             raise self._damaged(str(error)) from error
         return Floor(sequence, policy)
 
-    def _check_floor(self, snapshot: Snapshot) -> None:
-        floor = self.floor()
-        if snapshot.sequence == floor.sequence > 0 and snapshot.digest != floor.policy:
-            raise SnapshotRefused(
-                f"Sequence {floor.sequence} named another policy on this host before: have the "
-                "store issue a new one."
-            )
-
     def _trusted(self) -> TrustedKeys:
         return read_trusted(self._trust) if isinstance(self._trust, Path) else self._trust
 
@@ -161,3 +172,27 @@ class Admission:
             f"{self._path} does not say what this host admitted last ({why}): look at what runs "
             "elsewhere, then remove the file or give another folder with --state."
         )
+
+
+def _check_floor(snapshot: Snapshot, floor: Floor) -> None:
+    if snapshot.sequence < floor.sequence:
+        raise SnapshotStale(
+            f"Sequence {snapshot.sequence} is below {floor.sequence}, which this host has "
+            "admitted: have the store issue a new one."
+        )
+    if snapshot.sequence == floor.sequence > 0 and snapshot.digest != floor.policy:
+        raise SnapshotRefused(
+            f"Sequence {floor.sequence} named another policy on this host before: have the "
+            "store issue a new one."
+        )
+
+
+def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced; None while there is none."""
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size

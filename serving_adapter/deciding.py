@@ -113,16 +113,20 @@ class Decider:
         arm = self._arm(live, off, facts)
         reasons = [] if off is None else [off.value]
         request = self._fill_request(facts, held_count)
-        for author, ready in _asked(live, arm) if off is None else ():
+        author, choice = Author.BUILT_IN, None
+        for asked, ready in _asked(live, arm) if off is None else ():
             answer = self._ask(live, ready, request, rows)
             if answer.choice is not None:
-                if answer.choice >= 0 and not exclude:  # else it had no free choice
-                    self._picked(live, ready, answer.choice)
-                reason = ",".join(reasons)
-                return self._decided(live, started_s, answer.choice, author, reason, arm)
+                author, choice = asked, answer.choice
+                if choice >= 0 and not exclude:  # else it had no free choice
+                    self._picked(live, ready, choice)
+                break
             reasons.append(answer.fault)
-        choice = self._least_outstanding(rows)
-        return self._decided(live, started_s, choice, Author.BUILT_IN, ",".join(reasons), arm)
+        if choice is None:
+            choice = self._least_outstanding(rows)
+        if reasons:
+            self._metrics.fell_back()
+        return self._decided(live, started_s, choice, author, ",".join(reasons), arm)
 
     def fallback(
         self, facts: RequestFacts, reason: str, exclude: frozenset[int], live: Live, *, held: bool
@@ -134,6 +138,8 @@ class Decider:
         rows = self._table.offered(facts, self._now_s(), exclude)
         choice = self._least_outstanding(rows) if len(rows) else NO_INSTANCE
         arm = self._arm(live, off, facts) if held else Arm.NONE
+        if held:
+            self._metrics.fell_back()
         return self._decided(live, started_s, choice, Author.BUILT_IN, reason, arm)
 
     def _arm(self, live: Live, off: EjectionKind | None, facts: RequestFacts) -> Arm:

@@ -10,24 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from policy_store.errors import SnapshotNotYetValid, StoreError
 from policy_store.snapshot import Snapshot, SnapshotPolicy
-from serving_adapter.activation import ROUTE_FUEL, Prepare, Ready, prepare_policy
+from serving_adapter.activation import ROUTE_FUEL, Prepare, prepare_policy
 from serving_adapter.admission import Admission
+from serving_adapter.behind import FloorWatch
 from serving_adapter.deciding import Decider, epoch_s
 from serving_adapter.decision import Decision, DecisionInput
 from serving_adapter.errors import AdapterError, SnapshotRefused
 from serving_adapter.exposition import Registry
 from serving_adapter.facts import RequestFacts
+from serving_adapter.following import SnapshotFiles
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable
 from serving_adapter.live import Live
 from serving_adapter.live_slot import LiveSlot
+from serving_adapter.preparing import Preparing
+from serving_adapter.process_report import ProcessReport
+from serving_adapter.reporting import Reporter
 from serving_adapter.request_log import RequestRecord
 from serving_adapter.safety.control_arm import observation_of
 from serving_adapter.safety.ejection import Ejection
@@ -36,7 +41,8 @@ from serving_adapter.safety.limits import LiveLimits
 from serving_adapter.safety.shadow import ShadowCompare
 from serving_adapter.safety.watchdog import Watchdog
 
-SWAP_SWITCH_INTERVAL_S = 0.0005
+BOOT_BYTES = 6
+SNAPSHOT_NAME = "snapshot.json"  # in the state folder: what was pushed, or fetched from a store
 
 _log = logging.getLogger("evolver.host")
 
@@ -46,6 +52,7 @@ class PolicyHost:
 
     Attributes:
         on_decision: told of every decision, in their order; None when nobody listens.
+        boot: drawn when this host was made; with its number it names each of its decisions.
     """
 
     def __init__(
@@ -64,14 +71,15 @@ class PolicyHost:
     ) -> None:
         self.table = table
         self.metrics = HostMetrics(registry or Registry())
-        self._prepare = prepare
+        self._preparing = Preparing(prepare)
         self._admission = admission or Admission()
         self._clock = clock
         self._started_s = clock()
-        self._switch_interval_s = sys.getswitchinterval()
+        self._state = state
+        self.boot = secrets.token_hex(BOOT_BYTES)
         self._swapping = asyncio.Lock()
         self._named: str | None = None
-        self._lifted = False
+        self._followed: SnapshotFiles | None = None
         self.limits = limits or LiveLimits()
         self.slot = LiveSlot(
             self.metrics, on_ejection, LatchFolder(state) if state is not None else None
@@ -97,6 +105,25 @@ class PolicyHost:
         )
         self.watchdog.on_release = self._released
         self.on_decision: Callable[[RequestFacts, Decision], None] | None = None
+        self._reporter = Reporter(self.boot, state, self.slot, self.metrics, self.watchdog.standing)
+        self._reporter.behind = lambda: self.behind
+        self._floor_watch = self._watch_floor()
+        self.watchdog.beside = self._floor_watch.look
+
+    def _watch_floor(self) -> FloorWatch:
+        return FloorWatch(
+            self._admission.watched,
+            lambda: self.live.sequence,
+            self._reporter.served_beside,
+            behind_s=self.limits.behind_s,
+            show=self.metrics.is_behind,
+            clock=self._clock,
+        )
+
+    @property
+    def behind(self) -> bool:
+        """Whether the host has admitted more than this process runs, for too long to be ready."""
+        return self._floor_watch.behind
 
     @property
     def live(self) -> Live:
@@ -158,6 +185,17 @@ class PolicyHost:
         if seen is not None:
             self.watchdog.observe(seen)
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch over what decides, keep its inputs and report, until left; a door serves inside."""
+        with self._reporter.running():
+            async with self.watchdog.running():
+                yield
+
+    def report(self) -> ProcessReport:
+        """What this process runs and did."""
+        return self._reporter.report()
+
     def now_s(self) -> float:
         """Seconds since this host started; never goes back."""
         return self._clock() - self._started_s
@@ -176,7 +214,7 @@ class PolicyHost:
         """
         async with self._swapping:
             self._check_sequence(sequence)
-            ready = await self._ready(source, parameters)
+            ready = await self._preparing.of_source(source, parameters)
             if self.slot.is_latched(ready.digest):
                 raise SnapshotRefused(
                     f"Policy {ready.digest[:12]} was ejected here: see `evolver host status`."
@@ -206,14 +244,15 @@ class PolicyHost:
 
     async def _ready_snapshot(self, snapshot: Snapshot) -> Live:
         """All policies of a snapshot, ready; only the active one must load for it to go live."""
-        canary = snapshot.canary
+        canary, present = snapshot.canary, self.live.policies
+        ready, ready_or_none = self._preparing.of_snapshot, self._preparing.of_snapshot_or_none
         return Live(
             sequence=snapshot.sequence,
-            last_good=await self._ready_or_none(self._allowed(snapshot.last_good)),
-            active=await self._ready_policy(self._allowed(snapshot.active)),
-            canary=await self._ready_or_none(self._allowed(canary.policy if canary else None)),
+            last_good=await ready_or_none(self._allowed(snapshot.last_good), present),
+            active=await ready(self._allowed(snapshot.active), present),
+            canary=await ready_or_none(self._allowed(canary.policy if canary else None), present),
             weight=canary.weight if canary else 0.0,
-            shadow=await self._ready_or_none(self._allowed(snapshot.shadow)),
+            shadow=await ready_or_none(self._allowed(snapshot.shadow), present),
             expires_unix_s=snapshot.expires_at.timestamp(),
         )
 
@@ -222,29 +261,27 @@ class PolicyHost:
         from sandbox.policies import default_text
 
         try:
-            ready = await self._ready(default_text(), None)
+            ready = await self._preparing.of_source(default_text(), None)
         except AdapterError as refusal:
             _log.error("the default policy does not load here: %s", refusal)
             return
         self.watchdog.shadow = ShadowCompare(ready)
 
     async def follow(self, path: Path, poll_s: float = 0.1) -> None:
-        """Apply the snapshot file whenever it or the trust file changes; cancel to stop.
+        """Apply a snapshot file, and what was pushed here, as either changes; cancel to stop.
 
-        Never raises for a file. One whose time has not come is tried until it has.
+        Never raises for a file; see `following.SnapshotFiles`.
         """
-        seen, early = None, False
-        while True:
-            stamp = _stamp(path), _stamp(self._admission.trust_file)
-            if stamp[0] is not None and (early or self._lifted or stamp != seen):
-                self._lifted = False
-                early = await self._try_file(path, again=stamp == seen)
-                seen = stamp
-            await asyncio.sleep(poll_s)
+        paths = [path] if self._state is None else [path, self._state / SNAPSHOT_NAME]
+        self._followed = SnapshotFiles(
+            paths, self._admission, self.apply, self.metrics, lambda: self.behind
+        )
+        await self._followed.run(poll_s)
 
     def _released(self) -> None:
         """A person has let something back in: read the snapshot again."""
-        self._lifted = True
+        if self._followed is not None:
+            self._followed.again = True
 
     def _allowed(self, policy: SnapshotPolicy | None) -> SnapshotPolicy | None:
         """A policy that was ejected here is not even loaded."""
@@ -259,18 +296,6 @@ class PolicyHost:
         wanted = {policy.digest for policy in snapshot.named.values()}
         return any(not self.slot.is_latched(digest) for digest in wanted - present)
 
-    async def _try_file(self, path: Path, *, again: bool) -> bool:
-        """Apply a file, or say why not, once; whether it is to be tried again."""
-        try:
-            await self.apply(await asyncio.to_thread(self._admission.read, path))
-        except (AdapterError, StoreError) as refusal:
-            early = isinstance(refusal, SnapshotNotYetValid)
-            if not (early and again):
-                self.metrics.refused(type(refusal).__name__)
-                _log.warning("snapshot refused: %s", refusal)
-            return early
-        return False
-
     def _check_sequence(self, sequence: int) -> None:
         if sequence <= self.live.sequence:
             raise SnapshotRefused(
@@ -278,55 +303,11 @@ class PolicyHost:
                 "have the store issue a new one."
             )
 
-    async def _ready(self, source: str, parameters: Mapping[str, float] | None) -> Ready:
-        """Prepare in a thread while the event loop keeps its turns.
-
-        Compilation is mostly Python, and the loop waits one switch interval for the interpreter
-        after every system call; ten times shorter turns keep it answering.
-        """
-        sys.setswitchinterval(SWAP_SWITCH_INTERVAL_S)
-        try:
-            return await asyncio.to_thread(self._prepare, source, parameters)
-        finally:
-            sys.setswitchinterval(self._switch_interval_s)
-
-    async def _ready_policy(self, policy: SnapshotPolicy | None) -> Ready | None:
-        """A policy of a snapshot; one that is in place already goes on, with its memory."""
-        if policy is None:
-            return None
-        for present in self.live.policies:
-            if present.digest == policy.digest:
-                return present
-        ready = await self._ready(policy.source, policy.parameters)
-        if ready.digest != policy.digest:
-            raise SnapshotRefused(
-                f"The snapshot's policy is {ready.digest[:12]} here, not {policy.digest[:12]}: "
-                "approve it again under this version."
-            )
-        return ready
-
-    async def _ready_or_none(self, policy: SnapshotPolicy | None) -> Ready | None:
-        """A policy beside the active one; if it does not load, that must not keep that one out."""
-        try:
-            return await self._ready_policy(policy)
-        except AdapterError as refusal:
-            _log.warning("policy %s unusable: %s", policy.digest[:12] if policy else "", refusal)
-            return None
-
     def _assign(self, live: Live) -> Live:
+        started_s = time.perf_counter()
         live = self.slot.assign(live)
         self._named = live.active.digest if live.active else None
-        self.metrics.swapped(live.sequence, live.digest)
+        self.metrics.swapped(time.perf_counter() - started_s)
+        self._reporter.went_live(live)
         _log.info("live: sequence %d, policy %s", live.sequence, live.digest[:12])
         return live
-
-
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """What changes when a file is replaced; None while there is none."""
-    if path is None:
-        return None
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -10,6 +10,7 @@ from serving_adapter.safety.control_arm import Comparison, Shares
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.shadow import ShadowResult
 
+SWAP_BUCKETS_S = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 2e-2, 0.1, 1.0)
 DECISION_BUCKETS_S = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
 
 
@@ -17,8 +18,12 @@ class HostMetrics:
     """Counters and gauges of one host in a registry that its door renders."""
 
     def __init__(self, registry: Registry) -> None:
+        self._longest_swap_s = 0.0
         self._decisions = registry.counter(
             "evolver_decisions_total", "Routing decisions.", ("author", "outcome")
+        )
+        self._fallbacks = registry.counter(
+            "evolver_fallbacks_total", "Decisions not made by whom they belonged to."
         )
         self._picked = registry.counter(
             "evolver_decisions_by_instance_total", "Requests routed.", ("instance",)
@@ -60,12 +65,21 @@ class HostMetrics:
             "Predicted end-to-end time of each choice where both are known.",
             ("policy", "choice"),
         )
+        self._add_swaps(registry)
+
+    def _add_swaps(self, registry: Registry) -> None:
         self._swaps = registry.counter("evolver_swaps_total", "Policies that went live.")
+        self._swap_s = registry.histogram(
+            "evolver_swap_seconds", "From one policy to the next.", SWAP_BUCKETS_S
+        )
         self._refused = registry.counter(
             "evolver_snapshots_refused_total", "Snapshots that did not go live.", ("reason",)
         )
         self._sequence = registry.gauge("evolver_sequence", "Snapshot sequence that runs.")
         self._policy = registry.gauge("evolver_policy_info", "Policy that decides.", ("digest",))
+        self._behind = registry.gauge(
+            "evolver_behind", "1 while the host has admitted more than this process runs."
+        )
         self._swapped_at = registry.gauge(
             "evolver_last_swap_timestamp_seconds", "Unix time of the latest swap."
         )
@@ -79,11 +93,20 @@ class HostMetrics:
         if decision.instance_id >= 0:
             self._picked.inc(str(decision.instance_id))
 
-    def swapped(self, sequence: int, digest: str) -> None:
-        """Another policy runs."""
+    def fell_back(self) -> None:
+        """A policy was to decide, and something after it did."""
+        self._fallbacks.inc()
+
+    def swapped(self, took_s: float) -> None:
+        """Another policy runs; `stands` has said which."""
         self._swaps.inc()
+        self._longest_swap_s = max(self._longest_swap_s, took_s)
+        self._swap_s.observe(took_s)
         self._swapped_at.set(time.time())
-        self._show(sequence, digest)
+
+    def is_behind(self, behind: bool) -> None:
+        """Whether this process runs less than its host has admitted, for too long."""
+        self._behind.set(behind)
 
     def refused(self, reason: str) -> None:
         """A snapshot did not go live; `reason` is the name of an error class."""
@@ -109,7 +132,8 @@ class HostMetrics:
         for kind in (EjectionKind.OPERATOR, EjectionKind.STALE):
             self._off.set(off is kind, kind)
         self._enabled.set(enable_seq)
-        self._show(sequence, digest)
+        self._sequence.set(sequence)
+        self._policy.only(1, digest)
 
     def lagged(self, lag_s: float) -> None:
         """For how long the event loop has not turned."""
@@ -143,6 +167,18 @@ class HostMetrics:
         return int(sum(value for key, value in self._decisions.values.copy().items()
                        if key[0] == author))  # fmt: skip
 
+    def fallbacks(self) -> int:
+        """Decisions that were not made by whom they belonged to."""
+        return int(self._fallbacks.value())
+
+    def arm_decisions(self, arm: Arm) -> int:
+        """Decisions in that arm so far."""
+        return int(self._arms.value(arm))
+
+    def swaps(self) -> tuple[int, float, float]:
+        """How many there were, how long they took together, and the longest."""
+        return self._swap_s.count(), self._swap_s.sums.get((), 0.0), self._longest_swap_s
+
     def counters(self) -> dict[str, float]:
         """The numbers that go into a dump."""
         shown = (self._decisions, self._ejections, self._arms, self._shadow, self._refused)
@@ -151,7 +187,3 @@ class HostMetrics:
             for counter in shown
             for labels, value in counter.values.copy().items()
         }
-
-    def _show(self, sequence: int, digest: str) -> None:
-        self._sequence.set(sequence)
-        self._policy.only(1, digest)

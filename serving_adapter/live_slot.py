@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 
 from serving_adapter.activation import Ready
+from serving_adapter.errors import SnapshotRefused
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.live import Live
 from serving_adapter.safety.ejection import MAX_REASON_CHARS, Ejection, EjectionKind
@@ -31,7 +32,7 @@ class LiveSlot:
 
     Attributes:
         live: what decides; read it once per decision.
-        enable_seq: how often a policy went live.
+        enable_seq: how often an active policy went live.
         number: of the latest decision.
         pending: ejections whose dump is still to be written.
     """
@@ -79,11 +80,21 @@ class LiveSlot:
         return live.without(self._latched) if self._latched else live
 
     def assign(self, live: Live) -> Live:
-        """Put `live` in place, without what is latched; what is in place now."""
+        """Put `live` in place, without what is latched; what is in place now.
+
+        Raises:
+            SnapshotRefused: its sequence is below the present one.
+        """
         self.look()
         with self._lock:
+            before = self.live
+            if live.sequence < before.sequence:
+                raise SnapshotRefused(
+                    f"Sequence {live.sequence} is below {before.sequence}, which runs: have the "
+                    "store issue a new one."
+                )
             self.live = live.without(self._latched)
-            self.enable_seq += self.live.active is not None
+            self.enable_seq += self.live.active not in (None, before.active)
             self.show()
             return self.live
 
@@ -170,11 +181,12 @@ class LiveSlot:
             self._latches.sync()
 
     def show(self) -> None:
-        """Bring the metrics up to date."""
-        live = self.live
-        self._metrics.stands(
-            live.sequence, live.digest, len(self._latched), self.off, self.enable_seq
-        )
+        """Bring the metrics up to date; whoever shows last has seen the last change."""
+        with self._lock:
+            live = self.live
+            self._metrics.stands(
+                live.sequence, live.digest, len(self._latched), self.off, self.enable_seq
+            )
 
     def _write(self, ejection: Ejection) -> None:
         if self._latches is None:

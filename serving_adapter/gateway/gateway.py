@@ -122,7 +122,7 @@ class Gateway:
                 self._engines.add(url, facts)
             scraping = self._engines.run(settings.scrape_s, self.holding.capacity_changed)
             tasks = [asyncio.create_task(scraping), asyncio.create_task(self.holding.run())]
-            async with self.host.watchdog.running():
+            async with self.host.running():
                 yield
             for task in tasks:
                 task.cancel()
@@ -133,10 +133,11 @@ class Gateway:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         count, live = self.engines.open_count(), self.host.live
-        ready = count > 0 and not self._draining
+        ready = count > 0 and not self._draining and not self.host.behind
         state = {
             "ready": ready,
             "draining": self._draining,
+            "behind": self.host.behind,
             "engines": count,
             "sequence": live.sequence,
             "policy": live.digest,

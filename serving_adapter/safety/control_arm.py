@@ -132,13 +132,14 @@ class Comparison:
     Attributes:
         digest: of the policy.
         counts: requests that counted, of each arm.
+        proof: the wealth at which something is proven.
     """
 
     def __init__(self, digest: str, limits: LiveLimits, share: float) -> None:
         effect = limits.effect
         self.digest = digest
         self.counts = {Arm.POLICY: 0, Arm.CONTROL: 0}
-        self._limit = 1.0 / limits.alpha
+        self.proof = 1.0 / limits.alpha
         self._ttft = LatencyTest(share, effect)
         self._e2e = LatencyTest(share, effect)
         self._failures = FailureTest(share, effect)
@@ -179,14 +180,14 @@ class Comparison:
     @property
     def standing(self) -> Standing:
         """Worse, better, or not known yet; each is wrong with probability alpha at most, ever."""
-        if self.evidence >= self._limit:
+        if self.evidence >= self.proof:
             return Standing.WORSE
-        return Standing.BETTER if self.advantage >= self._limit else Standing.OPEN
+        return Standing.BETTER if self.advantage >= self.proof else Standing.OPEN
 
     @property
     def verdict(self) -> str:
         """Why the policy is worse than its control, empty while that is not proven."""
-        if self.evidence < self._limit:
+        if self.evidence < self.proof:
             return ""
         wealth = {
             "time to first token": self._ttft.wealth.value,
@@ -194,7 +195,7 @@ class Comparison:
             "failures": self._failures.wealth.value,
         }
         worst = max(wealth, key=lambda name: wealth[name])
-        return f"{worst}: evidence {self.evidence:.3g} of {self._limit:.3g}"
+        return f"{worst}: evidence {self.evidence:.3g} of {self.proof:.3g}"
 
     @property
     def usual_wait_s(self) -> float:

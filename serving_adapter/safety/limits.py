@@ -34,6 +34,7 @@ class LiveLimits:
         alpha: probability of ejecting a policy as worse that is not, ever.
         effect: how much worse than the control arm is still accepted.
         shadow_share: decisions on which the default policy is asked too.
+        behind_s: for how long a process may run an older sequence than its host has admitted.
     """
 
     poll_s: float = 0.02
@@ -59,6 +60,7 @@ class LiveLimits:
     alpha: float = 0.01
     effect: float = 0.02
     shadow_share: float = 0.01
+    behind_s: float = 1.0
 
     def __post_init__(self) -> None:
         for known in fields(self):

@@ -17,6 +17,7 @@ from serving_adapter.activation import Ready, Rows, is_valid
 from serving_adapter.decision import DecisionInput
 
 AGREE, DIFFER, FAULT = "agree", "differ", "fault"
+DEFAULT, SHADOW = "default", "shadow"  # whom a shadow metric is about
 
 
 class ShadowResult(NamedTuple):

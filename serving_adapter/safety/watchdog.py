@@ -37,10 +37,9 @@ from serving_adapter.safety.control_arm import Comparison, Observation, Shares
 from serving_adapter.safety.dumps import dump_text, write_dump
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.limits import LiveLimits
-from serving_adapter.safety.shadow import FAULT, ShadowCompare
+from serving_adapter.safety.shadow import DEFAULT, FAULT, SHADOW, ShadowCompare
 
 MAX_OBSERVATIONS = 10_000
-DEFAULT, SHADOW = "default", "shadow"  # whom a shadow metric is about
 STALE_SCRAPES = 2  # signals of the last but one scrape are not stale, however rare scrapes are
 
 _log = logging.getLogger("evolver.host")
@@ -79,6 +78,7 @@ class Watchdog:
     Attributes:
         held: says what each policy holds, by its digest.
         on_release: told on the event loop that a person has let a policy back in.
+        beside: looks after something else of this host, in the watchdog's thread.
         shadow: the default policy beside the live one, None until it is loaded.
         scrape_s: how often the door asks engines for their signals.
     """
@@ -97,6 +97,7 @@ class Watchdog:
     ) -> None:
         self.held: Callable[[], dict[str, Holding]] = dict
         self.on_release: Callable[[], None] = lambda: None
+        self.beside: Callable[[], None] = lambda: None
         self.shadow: ShadowCompare | None = None
         self.scrape_s = 0.0
         self._table, self._slot, self._decider = table, slot, decider
@@ -164,6 +165,7 @@ class Watchdog:
         looks = (
             self._look_at_files, self._look_at_call, self._look_at_expiry, self._look_at_times,
             self._look_at_sample, self._look_at_arms, self._compare, self._write_dumps,
+            self.beside,
         )  # fmt: skip
         last = False
         while not last:

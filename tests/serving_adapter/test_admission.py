@@ -22,8 +22,20 @@ def test_the_floor_is_shared_by_the_processes_of_a_host(new_admission, snapshot_
 def test_a_slow_process_does_not_lower_the_floor(new_admission, snapshot_of, tmp_path):
     one, other = new_admission(state=tmp_path), new_admission(state=tmp_path)
     one.accept(snapshot_of(8, "first"))
-    other.accept(snapshot_of(7, "last"))
-    assert new_admission(state=tmp_path).floor().sequence == 8
+    with pytest.raises(SnapshotStale):
+        other.accept(snapshot_of(7, "last"))
+    assert other.watched() == new_admission(state=tmp_path).floor().sequence == 8
+
+
+def test_of_two_processes_that_checked_at_once_one_names_the_sequence(
+    new_admission, snapshot_of, tmp_path
+):
+    one, other = new_admission(state=tmp_path), new_admission(state=tmp_path)
+    one.check(snapshot_of(8, "first"))
+    other.check(snapshot_of(8, "last"))
+    one.accept(snapshot_of(8, "first"))
+    with pytest.raises(SnapshotRefused, match="another policy"):
+        other.accept(snapshot_of(8, "last"))
 
 
 def test_a_sequence_names_one_policy_for_ever(new_admission, snapshot_of, tmp_path, word_digest):

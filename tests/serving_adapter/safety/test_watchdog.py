@@ -79,7 +79,7 @@ async def test_the_default_policy_is_asked_beside_the_live_one(new_host, word, r
     def prepare(source, parameters=None):
         return prepare_word(word if source == default_text() else "first", parameters)
 
-    prepare_word = new_host()._prepare
+    prepare_word = new_host()._preparing._prepare
     host = new_host(limits=replace(QUICK, shadow_share=0.5), prepare=prepare)
     await host.swap("first", 1)
     await host.load_shadow()
