@@ -13,6 +13,8 @@ Reading guide:
    `engines` scrapes the engines.
 4. `emulation`: a local engine with the timing of a real one; `fleet` runs several as processes,
    `load` replays requests against them.
+5. `planning`: asks the live policy for plans, off the data path; `ray_serve`: routing, replica
+   counts and plans inside Ray Serve.
 
 `decision` and `request_log` are the records that come out, `exposition` the metrics text, `errors`
 what is refused. No request text is kept anywhere: numbers are read off a body, and it is dropped.
