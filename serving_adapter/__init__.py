@@ -15,6 +15,8 @@ Reading guide:
    `load` replays requests against them.
 5. `planning`: asks the live policy for plans, off the data path; `ray_serve`: routing, replica
    counts and plans inside Ray Serve.
+6. `engine_hooks`: order, admission and token budget inside an engine; `vllm_scheduler` puts them
+   into vLLM.
 
 `decision` and `request_log` are the records that come out, `exposition` the metrics text, `errors`
 what is refused. No request text is kept anywhere: numbers are read off a body, and it is dropped.

@@ -188,10 +188,11 @@ class Decider:
         self.recent.add(given)
         if live.shadow is not None or self.is_sample(self._decisions):
             self.shadowed.add(given)
-        self._judge(ready, answer, busy_s, ended_s)
+        self.judge(ready, answer, busy_s, ended_s)
         return answer
 
-    def _judge(self, ready: Ready, answer: Answer, busy_s: float, now_s: float) -> None:
+    def judge(self, ready: Ready, answer: Answer, busy_s: float, now_s: float) -> None:
+        """Take a policy out when its answer, or the processor time it took, says so."""
         times = self.times.get(ready)
         if times is None:
             live = self.slot.live

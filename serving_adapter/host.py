@@ -131,6 +131,11 @@ class PolicyHost:
         return self.slot.live
 
     @property
+    def decider(self) -> Decider:
+        """Where a door that asks other hooks than `route` notes its calls for the watchdog."""
+        return self._decider
+
+    @property
     def recent(self) -> tuple[DecisionInput, ...]:
         """The latest decision inputs, oldest first."""
         return self._decider.recent.all()

@@ -1,0 +1,1 @@
+"""Policies inside an engine: order, victims, admission and knobs, for any scheduler."""

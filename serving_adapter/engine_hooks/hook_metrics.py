@@ -1,0 +1,54 @@
+"""What the hooks inside an engine show under `evolver_engine_*`, beside what every host shows."""
+
+from __future__ import annotations
+
+from serving_adapter.decision import Author
+from serving_adapter.exposition import Registry
+
+HOOK_BUCKETS_S = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
+
+
+class HookMetrics:
+    """Written by the engine's thread, rendered by another."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._decisions = registry.counter(
+            "evolver_engine_decisions_total", "Times a hook was decided.", ("hook", "author")
+        )
+        self._requests = registry.counter(
+            "evolver_engine_requests_total", "Requests that a hook was asked about.", ("hook",)
+        )
+        self._faults = registry.counter(
+            "evolver_engine_faults_total", "Faults of a policy's hook.", ("hook", "fault")
+        )
+        self._seconds = registry.histogram(
+            "evolver_engine_hook_seconds", "Wall time of one decision.", HOOK_BUCKETS_S, ("hook",)
+        )
+        self._budget = registry.gauge(
+            "evolver_engine_token_budget", "Tokens that a step may process now."
+        )
+        self._refused_s = registry.gauge(
+            "evolver_engine_refused_seconds", "How long the head of the queue was not admitted."
+        )
+
+    def decided(self, hook: str, author: Author, requests: int, duration_s: float) -> None:
+        """A hook was decided, by a policy or by the engine's own rule after a fault."""
+        self._decisions.inc(hook, author)
+        self._requests.inc(hook, by=requests)
+        self._seconds.observe(duration_s, hook)
+
+    def faulted(self, hook: str, fault: str) -> None:
+        """A policy's answer did not count."""
+        self._faults.inc(hook, fault)
+
+    def faults(self) -> int:
+        """Faults so far."""
+        return int(sum(self._faults.values.values()))
+
+    def budget(self, tokens: int) -> None:
+        """The engine's token budget."""
+        self._budget.set(tokens)
+
+    def refused(self, for_s: float) -> None:
+        """For how long nobody was admitted although somebody waits."""
+        self._refused_s.set(for_s)
