@@ -99,8 +99,16 @@ class FactReader:
         self._sessions: OrderedDict[int, _Session] = OrderedDict()
         self.lengths = LengthPredictor()
 
-    def read(self, body: Body, headers: Mapping[str, str], now_s: float) -> RequestFacts:
+    def read(
+        self, body: Body, headers: Mapping[str, str], now_s: float, tenant: str | None = None
+    ) -> RequestFacts:
         """The facts of one request.
+
+        Args:
+            body: the request.
+            headers: of the request.
+            now_s: on the host's clock.
+            tenant: whose request it is for certain; without one, whose it says it is.
 
         Raises:
             BadBody: a length limit is not a whole number, or the prompt is nested too deeply.
@@ -112,7 +120,9 @@ class FactReader:
             prompt_tokens, (opening, prefix_tokens) = estimate_prompt_tokens(body), _opening(body)
         except RecursionError:
             raise BadBody("The prompt is nested too deeply: send text or token ids.") from None
-        session = self._number(headers.get(SESSION_HEADER))
+        named = headers.get(SESSION_HEADER)
+        # Sessions of two tenants are two, whatever both call them.
+        session = self._number(named if tenant is None or not named else f"{tenant} {named}")
         known = self._sessions.get(session, _Session())
         return RequestFacts(
             arrived_s=now_s,
@@ -121,7 +131,7 @@ class FactReader:
             predicted_output_tokens=predicted,
             predicted_output_error=error,
             stream=body.get("stream") is True,
-            tenant=max(0, self._number(headers.get(TENANT_HEADER) or body.get("user"))),
+            tenant=max(0, self._number(tenant or headers.get(TENANT_HEADER) or body.get("user"))),
             session=session,
             turn=known.turns,
             last_instance=known.last_instance,

@@ -32,7 +32,9 @@ class WithoutRequestText(logging.Filter):
         return True
 
 
-def new_runner(app: web.Application, shutdown_timeout_s: float = 30.0) -> web.AppRunner:
+def new_runner(
+    app: web.Application, shutdown_timeout_s: float = 30.0, keepalive_timeout_s: float = 75.0
+) -> web.AppRunner:
     """A server without access log, whose handlers are cancelled when their client goes."""
     quiet = logging.getLogger("evolver.http.server")
     if not quiet.filters:
@@ -43,6 +45,7 @@ def new_runner(app: web.Application, shutdown_timeout_s: float = 30.0) -> web.Ap
         logger=quiet,
         handler_cancellation=True,
         shutdown_timeout=shutdown_timeout_s,
+        keepalive_timeout=keepalive_timeout_s,
     )
 
 

@@ -12,11 +12,11 @@ from typer.core import TyperGroup
 from evolver.cli import failures
 from evolver.cli.calibrate_command import calibrate
 from evolver.cli.check_command import check
+from evolver.cli.client_keys import keys_app
 from evolver.cli.demo_command import demo
 from evolver.cli.doctor_command import doctor
 from evolver.cli.evolve_command import evolve
 from evolver.cli.host_commands import host_app
-from evolver.cli.keys_command import keys_app
 from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.policy_commands import policy_app
 from evolver.cli.replay_command import replay

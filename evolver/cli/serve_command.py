@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,34 @@ from evolver.cli.failures import Misused
 from evolver.cli.options import Quiet, screen_of
 from evolver.cli.policies import read_policy_file
 from evolver.cli.publishing import snapshot_path, state_folder, trust_path
+from evolver.cli.serve_options import (
+    Address,
+    ClientKeysFile,
+    EngineKeyFile,
+    Engines,
+    ForwardKeys,
+    MaxConnections,
+    Otel,
+    Port,
+    SetHeader,
+    TlsCertificate,
+    TlsClientCa,
+    TlsKey,
+    TrustProxy,
+    UpstreamUrl,
+    engine_urls,
+    headers_of,
+    tls_of,
+    tracing_of,
+    upstream_of,
+)
 from sandbox.home import home
 
 if TYPE_CHECKING:
     from evolver.cli.screen import Screen
     from sandbox.engine import EngineName
-    from serving_adapter.gateway.service import ServiceSettings
+    from serving_adapter.gateway.service import Front, ServiceSettings
     from serving_adapter.side.side_process import SideProcesses
-
-_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 
 class EngineMode(StrEnum):
@@ -33,7 +51,6 @@ class EngineMode(StrEnum):
     SIDE = "side"
 
 
-Engines = Annotated[list[str], typer.Option(metavar="URL", help="Of an engine; repeatable.")]
 Snapshot = Annotated[
     Path | None, typer.Option(metavar="FILE", help="What to follow; this home's active.json.")
 ]
@@ -43,8 +60,6 @@ Trust = Annotated[
 Deployment = Annotated[
     str, typer.Option(metavar="NAME", help="What this host serves; snapshots name it.")
 ]
-Address = Annotated[str, typer.Option(metavar="ADDRESS", help="To listen on.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")]
 State = Annotated[Path | None, typer.Option(metavar="DIR", help="What must outlive a restart.")]
 RequestLog = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A JSON line per request, without text.")
@@ -68,7 +83,9 @@ Drain = Annotated[float, typer.Option(min=0.0, help="For requests inside, at the
 
 def serve(
     context: typer.Context,
-    engine: Engines,
+    engine: Engines = None,
+    upstream: UpstreamUrl = None,
+    set_header: SetHeader = None,
     snapshot: Snapshot = None,
     trust: Trust = None,
     deployment: Deployment = "default",
@@ -82,6 +99,15 @@ def serve(
     accept_missing: Accepted = None,
     admin_port: AdminPort = None,
     drain_s: Drain = 60.0,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    client_keys: ClientKeysFile = None,
+    forward_keys: ForwardKeys = False,
+    engine_key_file: EngineKeyFile = None,
+    trust_proxy: TrustProxy = None,
+    max_connections: MaxConnections = 4096,
+    otel: Otel = False,
     quiet: Quiet = False,
 ) -> None:
     """Serve the OpenAI API in front of engines, and follow the signed snapshot.
@@ -91,16 +117,26 @@ def serve(
     \b
     evolver serve --engine http://127.0.0.1:8001 --engine http://127.0.0.1:8002
     evolver serve --engine http://gpu-1:8000 --untrusted --policy mine.py
+    evolver serve --upstream http://127.0.0.1:30000 --set-header smg
     """
-    from serving_adapter.gateway.service import ServiceSettings
+    from serving_adapter.gateway.listening import ClientLimits
+    from serving_adapter.gateway.service import Front, ServiceSettings
 
     screen = screen_of(context, quiet)
     if untrusted != (policy is not None):
         raise Misused("--untrusted and --policy FILE go together; a snapshot needs neither.")
     if accept_missing and not untrusted:
         raise Misused("--accept-missing is for --untrusted only.")
+    front = Front(
+        tls=tls_of(tls_certificate, tls_key, tls_client_ca),
+        limits=ClientLimits(max_connections=max_connections),
+        client_keys=client_keys,
+        headers=headers_of(trust_proxy, forward_keys=forward_keys, engine_key=engine_key_file),
+        upstream=upstream_of(upstream, set_header, engine),
+        tracing=tracing_of(otel=otel),
+    )
     settings = ServiceSettings(
-        engines=tuple(_engine_url(url) for url in engine),
+        engines=engine_urls(engine, front.upstream),
         host=host,
         port=port,
         snapshot=snapshot or snapshot_path(home(), deployment),
@@ -112,16 +148,16 @@ def serve(
         drain_s=drain_s,
         admin_port=admin_port,
     )
-    _run(screen, settings, engine_mode, accept_missing or [])
+    _run(screen, settings, front, engine_mode, accept_missing or [])
 
 
-def _engine_url(text: str) -> str:
-    if not _URL.fullmatch(text):
-        raise Misused(f"{text!r} is no engine's address; give one like http://127.0.0.1:8001.")
-    return text.rstrip("/")
-
-
-def _run(screen: Screen, settings: ServiceSettings, mode: EngineMode, accepted: list[str]) -> None:
+def _run(
+    screen: Screen,
+    settings: ServiceSettings,
+    front: Front,
+    mode: EngineMode,
+    accepted: list[str],
+) -> None:
     import asyncio
 
     from serving_adapter.activation import prepare_policy
@@ -131,7 +167,7 @@ def _run(screen: Screen, settings: ServiceSettings, mode: EngineMode, accepted: 
     side = _side_processes(settings, mode, accepted)
     prepare = side.prepare if side else partial(prepare_policy, engine=_engine_of(mode))
     try:
-        asyncio.run(serve_until_told(settings, prepare, screen.text))
+        asyncio.run(serve_until_told(settings, prepare, screen.text, front))
     finally:
         if side is not None:
             side.close()

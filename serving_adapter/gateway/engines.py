@@ -1,14 +1,19 @@
-"""The engines behind a gateway: where they are, whether they answer, what their metrics say."""
+"""The engines behind a gateway: where they are, whether they answer, what their metrics say.
+
+In header-only mode they are the workers of an upstream, which is asked who they are.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import aiohttp
 
+from serving_adapter.errors import EngineFailed
+from serving_adapter.gateway.upstream import Upstream, Worker
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
 from serving_adapter.signals import MAX_PAGE_BYTES, EngineSignals, parse_signals
@@ -19,12 +24,27 @@ SCRAPE_TIMEOUT_S = 2.0
 _log = logging.getLogger("evolver.gateway")
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes, and the headers that it needs to arrive there."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Engine:
-    """One engine: its base URL without a trailing slash, and how often it failed in a row."""
+    """One engine, and how often it failed in a row.
+
+    Attributes:
+        scraped: base URL of its metrics, without a trailing slash; None where it has none.
+        worker: what the upstream calls it, in header-only mode.
+    """
 
     instance_id: int
-    url: str
+    target: Target
+    scraped: str | None
+    worker: str = ""
     failed_scrapes: int = 0
 
 
@@ -36,15 +56,23 @@ class EngineSet:
     metrics is served by own counts alone.
     """
 
-    def __init__(self, host: PolicyHost, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        host: PolicyHost,
+        session: aiohttp.ClientSession,
+        upstream: Upstream | None = None,
+    ) -> None:
         self._host = host
         self._session = session
+        self._upstream = upstream
+        self._upstream_failed = 0
         self._engines: dict[int, Engine] = {}
 
     def add(self, url: str, facts: InstanceFacts | None = None) -> int:
         """Route to the engine at `url` from now on; its id."""
         instance_id = self._host.table.add(facts)
-        self._engines[instance_id] = Engine(instance_id, url.rstrip("/"))
+        url = url.rstrip("/")
+        self._engines[instance_id] = Engine(instance_id, Target(url), url)
         return instance_id
 
     def remove(self, instance_id: int) -> None:
@@ -52,9 +80,16 @@ class EngineSet:
         del self._engines[instance_id]
         self._host.table.remove(instance_id)
 
-    def url(self, instance_id: int) -> str:
-        """Base URL of an engine."""
-        return self._engines[instance_id].url
+    def target(self, instance_id: int) -> Target:
+        """Where a request for an engine goes.
+
+        Raises:
+            EngineFailed: it has been removed since it was chosen.
+        """
+        engine = self._engines.get(instance_id)
+        if engine is None:
+            raise EngineFailed("The engine was removed while it was chosen.")
+        return engine.target
 
     def ids(self) -> tuple[int, ...]:
         """Every engine, in the order it was added."""
@@ -62,6 +97,8 @@ class EngineSet:
 
     def open_count(self, exclude: frozenset[int] = frozenset()) -> int:
         """Engines that take requests now."""
+        if self._upstream_failed >= FAILED_SCRAPES:
+            return 0
         is_open = self._host.table.is_open
         return sum(is_open(number) for number in self._engines if number not in exclude)
 
@@ -77,6 +114,7 @@ class EngineSet:
         asked: dict[int, asyncio.Task[None]] = {}
         try:
             while True:
+                await self.follow_upstream()
                 for number in set(self.ids()) - asked.keys():
                     asked[number] = asyncio.create_task(self.scrape(number))
                 if asked:
@@ -88,21 +126,53 @@ class EngineSet:
             for task in asked.values():
                 task.cancel()
 
+    async def follow_upstream(self) -> None:
+        """Ask the upstream, where there is one, who its workers are."""
+        if self._upstream is None:
+            return
+        try:
+            workers = await self._upstream.workers(self._session)
+        except EngineFailed as failure:
+            self._upstream_failed += 1
+            if self._upstream_failed == FAILED_SCRAPES:
+                _log.warning("%s", failure)
+            return
+        self._upstream_failed = 0
+        self._adopt(self._upstream, {worker.name: worker for worker in workers})
+
+    def _adopt(self, upstream: Upstream, workers: Mapping[str, Worker]) -> None:
+        known = {engine.worker: engine for engine in self._engines.values()}
+        for name in known.keys() - workers.keys():
+            self.remove(known[name].instance_id)
+        for name, worker in workers.items():
+            target = Target(upstream.url, {upstream.header: worker.value})
+            engine = known.get(name)
+            if engine is None:
+                instance_id = self._host.table.add()
+                engine = Engine(instance_id, target, worker.scraped, name)
+                self._engines[instance_id] = engine
+            engine.target = target
+            self._host.table.set_open(engine.instance_id, worker.healthy)
+
     async def scrape(self, instance_id: int) -> None:
         """Ask one engine for its signals now."""
         asked_s = self._host.now_s()
+        scraped = self._engines[instance_id].scraped
+        if scraped is None:
+            return
         try:
-            signals = await self._signals(self._engines[instance_id].url)
+            signals = await self._signals(scraped)
         except (aiohttp.ClientError, OSError, TimeoutError):
             self._failed(instance_id, 1)
             return
         engine = self._engines.get(instance_id)
         if engine is None:
             return
-        if not self._host.table.is_open(instance_id) and engine.failed_scrapes:
-            _log.info("engine %d answers again", instance_id)
-        engine.failed_scrapes = 0
-        self._host.table.set_open(instance_id, True)
+        if engine.failed_scrapes:
+            if not self._host.table.is_open(instance_id):
+                _log.info("engine %d answers again", instance_id)
+            engine.failed_scrapes = 0
+            self._host.table.set_open(instance_id, True)
         self._host.table.scraped(instance_id, signals, asked_s)
 
     async def _signals(self, url: str) -> EngineSignals:
@@ -120,7 +190,7 @@ class EngineSet:
 
     def _failed(self, instance_id: int, weight: int) -> None:
         engine = self._engines.get(instance_id)
-        if engine is None:
+        if engine is None or self._upstream is not None:  # which says itself who is healthy
             return
         engine.failed_scrapes += weight
         if engine.failed_scrapes >= FAILED_SCRAPES and self._host.table.is_open(instance_id):

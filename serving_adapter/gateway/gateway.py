@@ -3,40 +3,36 @@
     policy host -> decision -> proxy -> engine      (retried elsewhere only before the first byte)
 
 Serves chat, completions, embeddings and models of any OpenAI-compatible engines, `/healthz` (the
-process lives), `/readyz` (an engine is there and nobody drains), and `/metrics`. Answers carry
-`X-Evolver-Sequence`, `-Policy` and `-Instance`: under which snapshot, by which policy, where.
+process lives), `/readyz` (an engine is there, the host is not behind its snapshot, and nobody
+drains), `/version` and `/metrics`. Answers carry `X-Evolver-Sequence`, `-Policy` and `-Instance`:
+under which snapshot, by which policy, where. `answering` has what becomes of one request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 import aiohttp
 from aiohttp import web
 
-from serving_adapter.decision import Decision, Outcome
-from serving_adapter.errors import AdapterError, EngineFailed
+from sandbox import contract
 from serving_adapter.exposition import CONTENT_TYPE, Registry
-from serving_adapter.facts import FactReader, RequestFacts
+from serving_adapter.gateway.access import ClientKeys, authenticated
+from serving_adapter.gateway.answering import ENDPOINTS, Answering, AnswerLimits
 from serving_adapter.gateway.engines import EngineSet
 from serving_adapter.gateway.gateway_metrics import GatewayMetrics
+from serving_adapter.gateway.headers import EngineHeaders
 from serving_adapter.gateway.holding import HoldQueue
-from serving_adapter.gateway.proxy import Proxy, Relay
+from serving_adapter.gateway.proxy import Proxy
+from serving_adapter.gateway.upstream import Upstream
 from serving_adapter.host import PolicyHost
-from serving_adapter.instances import Flight, InstanceFacts
-from serving_adapter.openai_api import read_body
-from serving_adapter.request_log import RequestOutcome, RequestRecord, Visit
-from serving_adapter.web_server import MAX_BODY_BYTES, openai_error, openai_errors
-
-ENDPOINTS: Mapping[str, str] = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "completions",
-    "/v1/embeddings": "embeddings",
-}
+from serving_adapter.instances import InstanceFacts
+from serving_adapter.request_log import RequestRecord
+from serving_adapter.tracing import NO_TRACING, Tracing
+from serving_adapter.web_server import MAX_BODY_BYTES, openai_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +45,25 @@ class GatewaySettings:
     scrape_s: float = 1.0
     connect_timeout_s: float = 2.0
     idle_timeout_s: float = 600.0  # between two reads of an answer
+    body_timeout_s: float = 60.0  # for all of a request's body
+    stall_timeout_s: float = 60.0  # for a client to take a piece of its answer
     retry_after_s: int = 1
 
 
 class Gateway:
-    """One gateway process: a policy host, engines behind it, clients in front."""
+    """One gateway process: a policy host, engines behind it, clients in front.
+
+    Args:
+        host: what decides.
+        engines: base URLs, and what is declared of each.
+        registry: where the metrics are shown.
+        settings: limits and periods.
+        upstream: another gateway that moves the bytes to its own workers, told which by a header.
+        keys: of the clients; anybody may ask when there are none.
+        headers: what passes to engines.
+        tracing: spans of requests.
+        on_request: told of every request at its end.
+    """
 
     def __init__(
         self,
@@ -62,30 +72,46 @@ class Gateway:
         registry: Registry,
         *,
         settings: GatewaySettings | None = None,
+        upstream: Upstream | None = None,
+        keys: ClientKeys | None = None,
+        headers: EngineHeaders | None = None,
+        tracing: Tracing = NO_TRACING,
         on_request: Callable[[RequestRecord], None] = lambda _: None,
     ) -> None:
         self.host = host
         self.settings = settings or GatewaySettings()
         self.metrics = GatewayMetrics(registry)
         self.holding = HoldQueue(host, self.settings.max_hold_s, self.settings.hold_tick_s)
-        self._facts = FactReader()
         self._at_start = dict(engines)
-        self._on_request = on_request
-        self._active = 0
-        self._draining = False
-        self._engines: EngineSet | None = None
-        self._proxy: Proxy | None = None
+        self._upstream = upstream
+        self._keys = keys
+        self._answering = Answering(
+            host,
+            self.holding,
+            self.metrics,
+            AnswerLimits(
+                max_attempts=self.settings.max_attempts,
+                body_timeout_s=self.settings.body_timeout_s,
+                retry_after_s=self.settings.retry_after_s,
+            ),
+            headers=headers or EngineHeaders(),
+            tracing=tracing,
+            on_request=on_request,
+        )
         host.watchdog.scrape_s = self.settings.scrape_s
 
     def application(self) -> web.Application:
         """The aiohttp application; it opens and closes its connections with itself."""
-        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[openai_errors])
+        known = [authenticated(self._keys)] if self._keys is not None else []
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[openai_errors, *known])
         app.cleanup_ctx.append(self._running)
         for path in ENDPOINTS:
-            app.router.add_post(path, self._serve)
-        app.router.add_get("/v1/models", self._serve_models)
+            app.router.add_post(path, self._answering.serve)
+        app.router.add_get("/v1/models", self._answering.serve_models)
+        app.router.add_get("/v1/models/{model:.+}", self._answering.serve_models)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/version", self._version)
         app.router.add_get("/metrics", self._metrics)
         return app
 
@@ -96,14 +122,12 @@ class Gateway:
         Raises:
             AdapterError: the application has not started.
         """
-        if self._engines is None:
-            raise AdapterError("The gateway has not started: serve its application first.")
-        return self._engines
+        return self._answering.engines
 
     async def drain(self) -> None:
         """Refuse new requests, and wait until those inside have ended."""
-        self._draining = True
-        while self._active:
+        self._answering.draining = True
+        while self._answering.active:
             await asyncio.sleep(0.01)
 
     async def _running(self, _: web.Application) -> AsyncIterator[None]:
@@ -116,12 +140,17 @@ class Gateway:
             connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         )
         async with session:
-            self._proxy = Proxy(session, timeout)
-            self._engines = EngineSet(self.host, session)
+            engines = EngineSet(self.host, session, self._upstream)
             for url, facts in self._at_start.items():
-                self._engines.add(url, facts)
-            scraping = self._engines.run(settings.scrape_s, self.holding.capacity_changed)
-            tasks = [asyncio.create_task(scraping), asyncio.create_task(self.holding.run())]
+                engines.add(url, facts)
+            await engines.follow_upstream()
+            self._answering.start(engines, Proxy(session, timeout, settings.stall_timeout_s))
+            work = [
+                engines.run(settings.scrape_s, self.holding.capacity_changed),
+                self.holding.run(),
+                *([self._keys.follow()] if self._keys is not None else []),
+            ]
+            tasks = [asyncio.create_task(one) for one in work]
             async with self.host.running():
                 yield
             for task in tasks:
@@ -132,145 +161,41 @@ class Gateway:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        count, live = self.engines.open_count(), self.host.live
-        ready = count > 0 and not self._draining and not self.host.behind
+        count, live, draining = self.engines.open_count(), self.host.live, self._answering.draining
+        behind = self.host.behind
+        ready = count > 0 and not draining and not behind
         state = {
             "ready": ready,
-            "draining": self._draining,
-            "behind": self.host.behind,
+            "draining": draining,
+            "behind": behind,
             "engines": count,
             "sequence": live.sequence,
             "policy": live.digest,
         }
         return web.json_response(state, status=200 if ready else 503)
 
+    async def _version(self, _: web.Request) -> web.Response:
+        live = self.host.live
+        state = {
+            "version": _installed(),
+            "contract": contract.CONTRACT_VERSION,
+            "sequence": live.sequence,
+            "policy": live.digest,
+        }
+        return web.json_response(state)
+
     async def _metrics(self, _: web.Request) -> web.Response:
         page = self.metrics.render(
-            active=self._active,
+            active=self._answering.active,
             held=len(self.holding),
             engines_open=self.engines.open_count(),
-            draining=self._draining,
+            draining=self._answering.draining,
         )
         return web.Response(body=page.encode(), headers={"Content-Type": CONTENT_TYPE})
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        raw = await request.read()
-        now_s = self.host.now_s()
-        facts = self._facts.read(read_body(raw), request.headers, now_s)
-        with self._visiting(ENDPOINTS[request.path], facts) as visit:
-            return await self._answer(request, raw, visit)
 
-    async def _serve_models(self, request: web.Request) -> web.StreamResponse:
-        facts = RequestFacts(arrived_s=self.host.now_s(), prompt_tokens=0)
-        with self._visiting("models", facts) as visit:
-            return await self._answer(request, b"", visit)
-
-    @contextlib.contextmanager
-    def _visiting(self, endpoint: str, facts: RequestFacts) -> Iterator[Visit]:
-        visit = Visit(endpoint, time.time(), facts)
-        self._active += 1
-        try:
-            yield visit
-        finally:
-            self._active -= 1
-            record = visit.record(self.host.now_s())
-            self.metrics.ended(record)
-            self.host.ended(visit.facts, record)
-            self._on_request(record)
-
-    async def _answer(self, request: web.Request, raw: bytes, visit: Visit) -> web.StreamResponse:
-        """Decide, send, and again elsewhere while nothing has reached the client."""
-        while True:
-            if self._draining:
-                return self._refuse(visit, RequestOutcome.NO_ENGINE, 503, "The gateway drains")
-            decision = await self._decide(visit)
-            if decision.outcome is Outcome.REJECTED:
-                return self._refuse(visit, RequestOutcome.REJECTED, 429, "The policy refused")
-            if decision.outcome is not Outcome.ROUTED:
-                return self._refuse(visit, RequestOutcome.NO_ENGINE, 503, "No engine is free")
-            try:
-                relay = await self._send(request, raw, visit, decision)
-            except EngineFailed as failure:
-                if failure.unreachable:
-                    self.engines.unreachable(decision.instance_id)
-                visit.failed |= {decision.instance_id}
-                if visit.attempts < self.settings.max_attempts:
-                    continue
-                return self._refuse(visit, RequestOutcome.ENGINE_ERROR, 502, "No engine answered")
-            self._ended(visit, relay, decision)
-            return relay.response
-
-    async def _decide(self, visit: Visit) -> Decision:
-        live = visit.live = visit.live or self.host.live
-        if visit.endpoint == "models":
-            decision = self.host.fallback(visit.facts, "models", visit.failed, live=live)
-        else:
-            decision = self.host.route(visit.facts, exclude=visit.failed, live=live)
-        if decision.outcome is Outcome.HELD:
-            by = decision.digest
-            decision = await self.holding.wait(visit.facts, visit.failed, live, by)
-        visit.decisions.append(decision)
-        return decision
-
-    async def _send(
-        self, request: web.Request, raw: bytes, visit: Visit, decision: Decision
-    ) -> Relay:
-        """One attempt at one engine, seen by the instance table from start to end."""
-        if self._proxy is None:
-            raise AdapterError("The gateway has not started: serve its application first.")
-        visit.attempts += 1
-        visit.sent_s = self.host.now_s()
-        others = self.engines.open_count(visit.failed | {decision.instance_id})
-        flight = self.host.table.dispatch(decision.instance_id, visit.facts, visit.sent_s)
-        try:
-            return await self._proxy.relay(
-                request,
-                raw,
-                self.engines.url(decision.instance_id),
-                _headers(decision),
-                lambda count: self._tokens(visit, flight, count),
-                last_attempt=visit.attempts >= self.settings.max_attempts or not others,
-            )
-        finally:
-            self.host.table.finish(flight)
-            self.holding.capacity_changed()
-
-    def _tokens(self, visit: Visit, flight: Flight, count: int) -> None:
-        if count < 1:
-            return
-        now_s = self.host.now_s()
-        if flight.done_tokens == 0:
-            visit.first_token_s = now_s
-        self.host.table.tokens(flight, count, now_s)
-
-    def _ended(self, visit: Visit, relay: Relay, decision: Decision) -> None:
-        meter = relay.meter
-        visit.output_tokens, visit.prompt_tokens = meter.output_tokens, meter.prompt_tokens
-        visit.usage = meter.from_usage
-        if relay.broken:
-            visit.ended(RequestOutcome.BROKEN, relay.status)
-        elif relay.status >= 500:
-            visit.ended(RequestOutcome.ENGINE_ERROR, relay.status)
-        elif relay.status >= 400:
-            visit.ended(RequestOutcome.CLIENT_ERROR, relay.status)
-        else:
-            visit.ended(RequestOutcome.OK, relay.status)
-            if meter.output_tokens:
-                self._facts.ended(visit.facts, decision.instance_id, meter.output_tokens)
-
-    def _refuse(
-        self, visit: Visit, outcome: RequestOutcome, status: int, reason: str
-    ) -> web.Response:
-        visit.ended(outcome, status)
-        after_s = self.settings.retry_after_s
-        kind = "rate_limit_error" if status == 429 else "service_unavailable_error"
-        message = f"{reason}: try again in {after_s} s."
-        return openai_error(status, message, kind, {"Retry-After": str(after_s)})
-
-
-def _headers(decision: Decision) -> dict[str, str]:
-    return {
-        "X-Evolver-Sequence": str(decision.sequence),
-        "X-Evolver-Policy": decision.digest,
-        "X-Evolver-Instance": str(decision.instance_id),
-    }
+def _installed() -> str:
+    try:
+        return version("evolver")
+    except PackageNotFoundError:  # run from its sources
+        return "unknown"

@@ -7,32 +7,20 @@ that saw an answer begin must not mistake its stump for the whole.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
-from multidict import CIMultiDict, MultiMapping
 from yarl import URL
 
 from serving_adapter.errors import EngineFailed
+from serving_adapter.gateway.headers import HOP_BY_HOP, end_to_end
 from serving_adapter.gateway.meter import AnswerMeter
 
 RETRIABLE = frozenset({500, 502, 503, 504})
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-# The server has decompressed the body, whatever its encoding was.
-_OWN_REQUEST = _HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect"}
+RETRY_LATER = frozenset({429, 503})
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -52,17 +40,24 @@ class Relay:
 
 
 class Proxy:
-    """Sends requests to engines over one shared client session."""
+    """Sends requests to engines over one shared client session.
 
-    def __init__(self, session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout) -> None:
+    A client that takes none of its answer for `stall_s` is cut off, and its engine told.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout, stall_s: float = 60.0
+    ) -> None:
         self._session = session
         self._timeout = timeout
+        self._stall_s = stall_s
 
     async def relay(
         self,
         request: web.Request,
         body: bytes,
         url: str,
+        headers: Mapping[str, str],
         extra_headers: Mapping[str, str],
         on_tokens: Callable[[int], None],
         *,
@@ -71,9 +66,10 @@ class Proxy:
         """Send `body` to the engine at `url` and stream its answer to the client.
 
         Args:
-            request: the client's request; its method, path, query and headers are passed on.
+            request: the client's request; its method, path and query are passed on.
             body: its body, read before.
             url: the engine's base URL.
+            headers: for the engine.
             extra_headers: added to the answer.
             on_tokens: told of tokens as they pass.
             last_attempt: pass a 5xx answer on instead of raising.
@@ -81,33 +77,37 @@ class Proxy:
         Raises:
             EngineFailed: nothing reached the client, another engine may be tried.
         """
-        answer = await self._call(request, body, url)
+        answer = await self._call(request, body, url, headers)
         try:
             if answer.status in RETRIABLE and not last_attempt:
                 raise EngineFailed(f"The engine answered {answer.status}.")
-            return await _pass_on(request, answer, extra_headers, on_tokens)
+            return await _pass_on(request, answer, extra_headers, on_tokens, self._stall_s)
         finally:
             answer.close()
 
-    async def _call(self, request: web.Request, body: bytes, url: str) -> aiohttp.ClientResponse:
+    async def _call(
+        self, request: web.Request, body: bytes, url: str, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         try:
             try:
-                return await self._send(request, body, url)
+                return await self._send(request, body, url, headers)
             # Engines close idle connections as they like; the next one is a fresh one.
             except aiohttp.ServerDisconnectedError:
-                return await self._send(request, body, url)
+                return await self._send(request, body, url, headers)
         except aiohttp.ClientConnectorError as error:
             reason = f"The engine takes no connection ({type(error.os_error).__name__})."
             raise EngineFailed(reason, unreachable=True) from error
         except _BROKEN as error:
             raise EngineFailed(f"The engine gave no answer ({type(error).__name__}).") from error
 
-    async def _send(self, request: web.Request, body: bytes, url: str) -> aiohttp.ClientResponse:
+    async def _send(
+        self, request: web.Request, body: bytes, url: str, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         return await self._session.request(
             request.method,
             URL(url + request.rel_url.raw_path_qs, encoded=True),
             data=body or None,
-            headers=_end_to_end(request.headers, _OWN_REQUEST),
+            headers=headers,
             skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
             allow_redirects=False,
             timeout=self._timeout,
@@ -119,10 +119,13 @@ async def _pass_on(
     answer: aiohttp.ClientResponse,
     extra_headers: Mapping[str, str],
     on_tokens: Callable[[int], None],
+    stall_s: float,
 ) -> Relay:
     meter = AnswerMeter(streamed=answer.content_type == "text/event-stream")
-    headers = _end_to_end(answer.headers, _HOP_BY_HOP)
+    headers = end_to_end(answer.headers, HOP_BY_HOP)
     headers.update(extra_headers)
+    if answer.status in RETRY_LATER:
+        headers.setdefault("Retry-After", "1")
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
     relay = Relay(response, answer.status, meter)
     # The head goes out with the first chunk, so that an engine that dies between may be replaced.
@@ -131,7 +134,7 @@ async def _pass_on(
     try:
         while chunk:
             on_tokens(meter.feed(chunk))
-            await response.write(chunk)
+            await _write(request, response, chunk, stall_s)
             chunk = await _next_chunk(answer)
     except EngineFailed:
         relay.broken = True
@@ -143,20 +146,22 @@ async def _pass_on(
     return relay
 
 
+async def _write(
+    request: web.Request, response: web.StreamResponse, chunk: bytes, stall_s: float
+) -> None:
+    """Hand a chunk to the client, or leave a client that takes nothing."""
+    try:
+        async with asyncio.timeout(stall_s):
+            await response.write(chunk)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("The client took nothing for too long.") from None
+
+
 async def _next_chunk(answer: aiohttp.ClientResponse) -> bytes:
     """What the engine sent since the last one; empty at the end."""
     try:
         return await answer.content.readany()
     except _BROKEN as error:
         raise EngineFailed(f"The engine stopped answering ({type(error).__name__}).") from error
-
-
-def _end_to_end(headers: MultiMapping[str], dropped: frozenset[str]) -> CIMultiDict[str]:
-    """Headers without those that concern one connection only, in order, repeated ones kept."""
-    lists = headers.getall("Connection", ())
-    named = {name.strip().lower() for one in lists for name in one.split(",")}
-    return CIMultiDict(
-        (name, value)
-        for name, value in headers.items()
-        if name.lower() not in dropped and name.lower() not in named
-    )

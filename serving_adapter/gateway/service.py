@@ -7,22 +7,24 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from aiohttp import web
 
 from serving_adapter.activation import Prepare
 from serving_adapter.admission import Admission
-from serving_adapter.errors import AdapterError
 from serving_adapter.exposition import Registry
+from serving_adapter.gateway.access import ClientKeys
 from serving_adapter.gateway.gateway import Gateway
+from serving_adapter.gateway.headers import EngineHeaders
+from serving_adapter.gateway.listening import ClientLimits, TlsFiles, listening
 from serving_adapter.gateway.request_file import RequestFile
+from serving_adapter.gateway.upstream import Upstream
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
 from serving_adapter.request_log import RequestRecord
 from serving_adapter.safety.kill_switch import admin_application, admin_token, killed_by_signal
-from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
+from serving_adapter.tracing import NO_TRACING, Tracing
+from serving_adapter.web_server import LOOPBACK
 
 UNTRUSTED_SEQUENCE = 1
 
@@ -55,8 +57,29 @@ class ServiceSettings:
     admin_port: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What only the gateway has: who may come in and how, and what goes on to engines.
+
+    Attributes:
+        tls: HTTPS instead of HTTP.
+        client_keys: the file with the hashes of API keys; anybody may ask without one.
+        upstream: what moves the bytes in header-only mode; engines are its workers then.
+    """
+
+    tls: TlsFiles | None = None
+    limits: ClientLimits = field(default_factory=ClientLimits)
+    client_keys: Path | None = None
+    headers: EngineHeaders = field(default_factory=EngineHeaders)
+    upstream: Upstream | None = None
+    tracing: Tracing = NO_TRACING
+
+
 async def serve(
-    settings: ServiceSettings, prepare: Prepare, announce: Callable[[str], None]
+    settings: ServiceSettings,
+    prepare: Prepare,
+    announce: Callable[[str], None],
+    front: Front | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then end when the requests inside have; main thread only.
 
@@ -64,20 +87,50 @@ async def serve(
         settings: what and where.
         prepare: how a policy is loaded.
         announce: told once, in one sentence, where requests are taken and what decides.
+        front: who may come in, and what passes.
 
     Raises:
         AdapterError: it cannot start.
     """
+    front = front or Front()
     stop, hurry = told_to_stop()
-    async with hosting(settings, prepare) as hosted:
-        engines = dict.fromkeys(settings.engines)
-        gateway = Gateway(hosted.host, engines, hosted.registry, on_request=hosted.on_request)
-        application = gateway.application()
-        async with listening(application, settings.host, settings.port) as port:
-            announce(sentence_of(hosted.host, settings, f"http://{settings.host}:{port}"))
+    async with hosting(settings, prepare) as hosted, _tracing(front.tracing):
+        gateway = _gateway(settings, front, hosted)
+        async with listening(
+            gateway.application(),
+            settings.host,
+            settings.port,
+            tls=front.tls,
+            limits=front.limits,
+            registry=hosted.registry,
+        ) as port:
+            where = f"{'https' if front.tls else 'http'}://{settings.host}:{port}"
+            announce(sentence_of(hosted.host, settings, where))
             await stop.wait()
             _log.info("draining: no new requests")
             await drained(gateway.drain(), hurry, settings.drain_s)
+
+
+def _gateway(settings: ServiceSettings, front: Front, hosted: Hosted) -> Gateway:
+    keys = front.client_keys
+    return Gateway(
+        hosted.host,
+        {} if front.upstream else dict.fromkeys(settings.engines),
+        hosted.registry,
+        upstream=front.upstream,
+        keys=ClientKeys(keys) if keys is not None else None,
+        headers=front.headers,
+        tracing=front.tracing,
+        on_request=hosted.on_request,
+    )
+
+
+@asynccontextmanager
+async def _tracing(tracing: Tracing) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:  # which waits for the collector of traces
+        await asyncio.to_thread(tracing.close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +197,6 @@ async def drained(
 
 
 @asynccontextmanager
-async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serve an application; the port it is on."""
-    runner = new_runner(application, shutdown_timeout_s=1.0)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise AdapterError(
-                f"Nothing can listen on {host}:{port} ({error.strerror}): give another --port."
-            ) from error
-        yield bound_port(runner)
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
 async def _admin(host: PolicyHost, settings: ServiceSettings) -> AsyncIterator[None]:
     """The listener of the kill switch, where one is asked for."""
     if settings.admin_port is None:
@@ -196,4 +232,4 @@ def sentence_of(host: PolicyHost, settings: ServiceSettings, where: str) -> str:
     else:
         decides = f"the built-in default decides, there is no {settings.snapshot} yet"
     engines = "1 engine" if len(settings.engines) == 1 else f"{len(settings.engines)} engines"
-    return f"serving {engines} on {where}: {decides}"
+    return f"serving {engines if settings.engines else 'workers'} on {where}: {decides}"

@@ -215,6 +215,7 @@ async def stand(serve: Serve, client: aiohttp.ClientSession) -> Callable[..., Aw
         limits: LiveLimits = UNWATCHED_ARM,
         state: Path | None = None,
         admission: Admission | None = None,
+        parts: Mapping[str, object] = {},
         **settings: float,
     ) -> Stand:
         registry, records = Registry(), []
@@ -232,6 +233,7 @@ async def stand(serve: Serve, client: aiohttp.ClientSession) -> Callable[..., Aw
             registry,
             settings=GatewaySettings(**{"scrape_s": 0.05, **settings}),
             on_request=records.append,
+            **parts,
         )
         return Stand(gateway, await serve(gateway.application()), client, records)
 
