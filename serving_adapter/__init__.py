@@ -6,9 +6,9 @@ Reading guide:
    `admission` says which snapshots may come in, `activation` what a policy passes before that;
    `live` is what decides, `live_slot` the one place where it changes, `deciding` one decision with
    its fallbacks, `instances`, `signals` and `facts` the rows that a policy sees.
-2. `safety`: the watchdog takes a policy out for one of the nine reasons of `ejection`, latches keep
-   it out, a control arm runs beside it, a kill switch stops them all. `side`: policies in processes
-   of their own.
+2. `safety`: the watchdog takes a policy out for one of the reasons of `ejection`, latches keep it
+   out, a control arm runs beside it, a kill switch stops them all. `side`: policies in processes of
+   their own.
 3. `gateway`: the OpenAI-compatible door; `proxy` moves the bytes, `holding` keeps held requests,
    `engines` scrapes the engines.
 4. `emulation`: a local engine with the timing of a real one; `fleet` runs several as processes,

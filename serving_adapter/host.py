@@ -39,6 +39,7 @@ from serving_adapter.safety.ejection import Ejection
 from serving_adapter.safety.latches import LatchFolder
 from serving_adapter.safety.limits import LiveLimits
 from serving_adapter.safety.shadow import ShadowCompare
+from serving_adapter.safety.starvation import wait_of
 from serving_adapter.safety.watchdog import Watchdog
 
 BOOT_BYTES = 6
@@ -189,6 +190,9 @@ class PolicyHost:
         seen = observation_of(facts, record, epoch_s(self.live, self.limits))
         if seen is not None:
             self.watchdog.observe(seen)
+        wait = wait_of(facts, record, self.now_s())
+        if wait is not None:
+            self.watchdog.waited(wait)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

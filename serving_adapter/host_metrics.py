@@ -6,7 +6,8 @@ import time
 
 from serving_adapter.decision import Arm, Decision
 from serving_adapter.exposition import Registry
-from serving_adapter.safety.control_arm import Comparison, Shares
+from serving_adapter.safety.comparison import Comparison
+from serving_adapter.safety.control_arm import Shares
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.shadow import ShadowResult
 
@@ -53,6 +54,15 @@ class HostMetrics:
         )
         self._evidence = registry.gauge(
             "evolver_regress_evidence", "Against the policy; it is ejected at 1/alpha."
+        )
+        self._attained = registry.gauge(
+            "evolver_slo_attainment", "Requests of the window that kept the targets.", ("arm",)
+        )
+        self._leaps = registry.counter(
+            "evolver_clock_leaps_total", "The wall clock was set.", ("direction",)
+        )
+        self._standstills = registry.counter(
+            "evolver_standstills_total", "The process got no time for so long that waits mislead."
         )
         self._lag = registry.gauge(
             "evolver_loop_lag_seconds", "Since the event loop last answered the watchdog."
@@ -139,13 +149,24 @@ class HostMetrics:
         """For how long the event loop has not turned."""
         self._lag.set(lag_s)
 
-    def compared(self, shares: Shares, comparison: Comparison) -> None:
+    def clock_leapt(self, direction: str) -> None:
+        """The wall clock was set `forward` or `back`."""
+        self._leaps.inc(direction)
+
+    def stood_still(self) -> None:
+        """The process got no time for a while."""
+        self._standstills.inc()
+
+    def compared(self, shares: Shares, comparison: Comparison, now_s: float) -> None:
         """How the policy under comparison and its control stand."""
         self._share.set(shares.control)
         self._weight.set(shares.policy)
         self._evidence.set(comparison.evidence)
         for arm, count in comparison.counts.items():
             self._counted.set(count, arm)
+            kept = comparison.slo.attainment(arm, now_s) if comparison.slo else None
+            if kept is not None:
+                self._attained.set(kept, arm)
 
     def shadowed(self, policy: str, seen: ShadowResult) -> None:
         """The default policy or the shadow was asked too: what it said, and what it promises."""

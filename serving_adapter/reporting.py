@@ -25,7 +25,7 @@ from serving_adapter.process_report import (
     report_path,
     write_report,
 )
-from serving_adapter.safety.control_arm import Comparison
+from serving_adapter.safety.comparison import Comparison
 from serving_adapter.safety.shadow import AGREE, DIFFER, FAULT, SHADOW
 
 EVERY_S = 1.0

@@ -18,12 +18,21 @@ SHARE_SAMPLES = 12
 
 @dataclass(frozen=True, slots=True)
 class EngineReading:
-    """One open engine: requests there, KV use (0 to 1), signal age, relative speed; NaN unknown."""
+    """One open engine; NaN where something is not known.
+
+    Attributes:
+        outstanding: requests there; `queued` of them have no token yet.
+        kv_use: 0 to 1.
+        speed: relative to the others.
+        kind: equal for engines that take the same requests.
+    """
 
     outstanding: int
     kv_use: float
     signal_age_s: float
     speed: float
+    queued: int = 0
+    kind: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Why a policy is taken out: the nine kinds, and the record of one ejection.
+"""Why a policy is taken out: the eleven kinds, and the record of one ejection.
 
 Every kind but `STALE` is latched: the policy stays out on this host until a person enables it
 again. Stale signals are no policy's fault, so what decided before decides again once they are
@@ -22,7 +22,9 @@ class EjectionKind(StrEnum):
     STALL = "stall"
     CRASH = "crash"
     IMBALANCE = "imbalance"
+    STARVATION = "starvation"
     REGRESS = "regress"
+    SLO = "slo"
     STALE = "stale"
     OPERATOR = "operator"
     EXPIRED = "expired"

@@ -25,21 +25,19 @@ from serving_adapter.deciding import Decider
 from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable
 from serving_adapter.live_slot import LiveSlot
-from serving_adapter.safety.checks import (
-    EngineReading,
-    Holding,
-    ImbalanceCheck,
-    Reading,
-    StallCheck,
-    stale_signals,
-)
-from serving_adapter.safety.control_arm import Comparison, Observation, Shares
+from serving_adapter.safety.checks import EngineReading, Holding, Reading, stale_signals
+from serving_adapter.safety.clocks import Standstill, TermClock
+from serving_adapter.safety.comparison import Comparison
+from serving_adapter.safety.control_arm import Observation
 from serving_adapter.safety.dumps import dump_text, write_dump
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.limits import LiveLimits
 from serving_adapter.safety.shadow import DEFAULT, FAULT, SHADOW, ShadowCompare
+from serving_adapter.safety.starvation import Wait
+from serving_adapter.safety.subject import Subject
 
 MAX_OBSERVATIONS = 10_000
+OF_A_KIND = ("role", "length_low_tokens", "length_high_tokens", "share")
 STALE_SCRAPES = 2  # signals of the last but one scrape are not stale, however rare scrapes are
 
 _log = logging.getLogger("evolver.host")
@@ -53,23 +51,6 @@ class _Sample:
     rows: Rows
     picks: dict[Ready, dict[int, int]]
     held: dict[str, Holding]
-
-
-class _Subject:
-    """The checks of one policy, from the moment it decides; `shares` where it is compared."""
-
-    def __init__(self, ready: Ready, limits: LiveLimits, shares: Shares | None) -> None:
-        self.ready, self.shares = ready, shares
-        self.stall = StallCheck(limits)
-        self.imbalance = ImbalanceCheck(limits)
-        self.comparison: Comparison | None = None
-        if shares is not None and shares.of_control > 0.0:
-            self.comparison = Comparison(ready.digest, limits, shares.of_control)
-
-    @property
-    def usual_wait_s(self) -> float:
-        """p99 time to first token without this policy; 0 where it is not known."""
-        return self.comparison.usual_wait_s if self.comparison else 0.0
 
 
 class Watchdog:
@@ -101,14 +82,19 @@ class Watchdog:
         self.shadow: ShadowCompare | None = None
         self.scrape_s = 0.0
         self._table, self._slot, self._decider = table, slot, decider
-        self._metrics, self._now_s, self._unix_s = metrics, clock, wall_clock
+        self._metrics, self._now_s = metrics, clock
         self._limits = limits
+        grace_s = limits.clock_grace_s
+        self._term = TermClock(wall_clock, clock, grace_s, metrics.clock_leapt)
+        self._turns = Standstill(limits.pause_s, limits.settle_s)
+        self._samples = Standstill(limits.pause_s, limits.settle_s)
         self._dumps = state / "dumps" if state is not None else None
         self._observed: deque[Observation] = deque(maxlen=MAX_OBSERVATIONS)
         self._sample: _Sample | None = None
         self._sampled_s = math.nan
         self._expired_holds: dict[str, float] = {}
-        self._subjects: dict[Ready, _Subject] = {}
+        self._waits: deque[Wait] = deque(maxlen=MAX_OBSERVATIONS)
+        self._subjects: dict[Ready, Subject] = {}
         self._trial: ShadowCompare | None = None
         self._stop = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,6 +103,10 @@ class Watchdog:
     def observe(self, seen: Observation) -> None:
         """A request has ended; judged later."""
         self._observed.append(seen)
+
+    def waited(self, wait: Wait) -> None:
+        """A request has ended that a policy had placed; judged later."""
+        self._waits.append(wait)
 
     def held_too_long(self, by: str, waited_s: float) -> None:
         """A request was placed without the policy that had held it for so long."""
@@ -160,6 +150,7 @@ class Watchdog:
         picks = {ready: count.copy() for ready, count in self._decider.picks.items()}
         self._sample = _Sample(now_s, rows, picks, held)
         self._sampled_s = time.perf_counter()
+        self._samples.turn(self._sampled_s)
 
     def _run(self) -> None:
         looks = (
@@ -170,6 +161,8 @@ class Watchdog:
         last = False
         while not last:
             last = self._stop.wait(self._limits.poll_s)
+            if self._turns.turn(time.perf_counter()):
+                self._metrics.stood_still()
             for look in looks:
                 self._guarded(look)
 
@@ -190,13 +183,15 @@ class Watchdog:
         asking = self._decider.asking
         now_s = time.perf_counter()
         self._metrics.lagged(now_s - self._sampled_s)
-        if asking is not None and now_s - asking[1] > self._limits.hang_s:
+        if self._turns.settling(now_s) or asking is None:
+            return
+        if now_s - asking[1] > self._limits.hang_s:
             waited = f"a decision has not returned for {now_s - asking[1]:.3g} s"
             self._slot.eject(asking[0], EjectionKind.STALL, waited)
 
     def _look_at_expiry(self) -> None:
         live = self._slot.live
-        if self._unix_s() >= live.expires_unix_s:
+        if self._term.now() >= live.expires_unix_s:
             for ready in live.policies:
                 self._slot.eject(ready, EjectionKind.EXPIRED, "its approval has expired")
 
@@ -211,37 +206,51 @@ class Watchdog:
             return
         engines = _engines_of(sample.rows)
         subjects = self._present_subjects()
+        self._hand_over_waits(subjects)
+        settling = self._settling()
         bound_s = max(self._limits.stale_s, STALE_SCRAPES * self.scrape_s)
         stale = stale_signals(engines, bound_s) if subjects else ""
-        self._slot.set_stale(bool(stale), stale)
-        if self._slot.off is None:
-            for subject in subjects:
+        if not (stale and settling):
+            self._slot.set_stale(bool(stale), stale)
+        for subject in subjects if self._slot.off is None else ():
+            if settling:
+                subject.begin_anew()
+            else:
                 self._look_at_subject(subject, sample, engines)
 
+    def _settling(self) -> bool:
+        """Whether the process, or its event loop, stood still a moment ago."""
+        now_s = time.perf_counter()
+        return self._turns.settling(now_s) or self._samples.settling(now_s)
+
+    def _hand_over_waits(self, subjects: list[Subject]) -> None:
+        while self._waits:
+            wait = self._waits.popleft()
+            for subject in subjects:
+                subject.waited(wait)
+
     def _look_at_subject(
-        self, subject: _Subject, sample: _Sample, engines: Mapping[int, EngineReading]
+        self, subject: Subject, sample: _Sample, engines: Mapping[int, EngineReading]
     ) -> None:
         ready = subject.ready
         held = sample.held.get(ready.digest, Holding())
-        reading = Reading(sample.at_s, engines, sample.picks.get(ready, {}), held)
-        if reason := subject.stall.look(reading, subject.usual_wait_s):
-            self._slot.eject(ready, EjectionKind.STALL, reason)
-        elif reason := subject.imbalance.look(reading):
-            self._slot.eject(ready, EjectionKind.IMBALANCE, reason)
+        verdict = subject.judge(Reading(sample.at_s, engines, sample.picks.get(ready, {}), held))
+        if verdict is not None:
+            self._slot.eject(ready, *verdict)
 
     def _look_at_arms(self) -> None:
-        compared = [one for one in self._present_subjects() if one.comparison is not None]
+        subjects = self._present_subjects()
         while self._observed:
             seen = self._observed.popleft()
-            for subject in compared:
-                if subject.comparison is not None:
-                    subject.comparison.add(seen)
-        for subject in compared:
+            for subject in subjects:
+                subject.seen(seen)
+        for subject in subjects:
             if subject.comparison is None or subject.shares is None:
                 continue
-            self._metrics.compared(subject.shares, subject.comparison)
-            if reason := subject.comparison.verdict:
-                self._slot.eject(subject.ready, EjectionKind.REGRESS, reason)
+            now_s = self._now_s()
+            self._metrics.compared(subject.shares, subject.comparison, now_s)
+            if (verdict := subject.compare(now_s)) is not None:
+                self._slot.eject(subject.ready, *verdict)
 
     def _compare(self) -> None:
         """Ask the default policy, and the shadow; one that fails is no candidate any more."""
@@ -269,7 +278,7 @@ class Watchdog:
                 text = dump_text(ejection, self._metrics.counters(), recent)
                 write_dump(self._dumps, ejection, text)
 
-    def _present_subjects(self) -> list[_Subject]:
+    def _present_subjects(self) -> list[Subject]:
         """The checks of what decides now; a policy that comes in starts with fresh ones."""
         live = self._slot.live
         shares = self._decider.shares(live)
@@ -279,7 +288,7 @@ class Watchdog:
             own = shares if ready is live.compared else None
             known = self._subjects.get(ready)
             same = known is not None and known.shares == own
-            subjects[ready] = known if known and same else _Subject(ready, self._limits, own)
+            subjects[ready] = known if known and same else Subject(ready, self._limits, own)
         self._subjects = subjects
         return list(subjects.values())
 
@@ -293,5 +302,7 @@ def _engines_of(rows: Rows) -> dict[int, EngineReading]:
             kv_use=used / capacity if used >= 0 and capacity > 0 else math.nan,
             signal_age_s=float(row["signal_age_s"]),
             speed=float(row["prefill_tokens_per_s"]),
+            queued=max(0, int(row["queued_requests"])),
+            kind=tuple(float(row[name]) for name in OF_A_KIND),
         )
     return engines

@@ -9,10 +9,9 @@ import pytest
 from serving_adapter.decision import Arm
 from serving_adapter.facts import RequestFacts
 from serving_adapter.request_log import RequestOutcome, Visit
+from serving_adapter.safety.comparison import Comparison, Standing
 from serving_adapter.safety.control_arm import (
-    Comparison,
     Observation,
-    Standing,
     observation_of,
     shares_of,
     unit_of,

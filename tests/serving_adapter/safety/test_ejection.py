@@ -195,6 +195,23 @@ async def test_imbalance_one_engine_with_all_the_work_ejects(live):
     await case.is_out(EjectionKind.IMBALANCE, FIRST)
 
 
+async def test_starvation_an_idle_engine_beside_a_queue_ejects(live):
+    limits = replace(LIMITS, starve_engine_s=0.2)
+    case = await live(FIRST, engines=2, limits=limits, time_scale=1.0, max_num_seqs=1)
+    await case.fires(EjectionKind.STARVATION)
+    await case.is_out(EjectionKind.STARVATION, FIRST)
+
+
+async def test_slo_a_promise_that_only_the_control_arm_keeps_ejects(live, serve, new_emulator):
+    """The proof of REGRESS asks for more here, as an effect of 10 times is accepted."""
+    limits = replace(LIMITS, control_share=0.5, slo_e2e_s=0.1, effect=9.0, alpha=0.1)
+    case = await live(LAST, limits=limits)
+    slow = await serve(new_emulator(time_scale=0.01).application())
+    case.gate.gateway.engines.add(slow)
+    await case.fires(EjectionKind.SLO, [LoadRequest(0.1 * n, 20, 2) for n in range(170)])
+    await case.is_out(EjectionKind.SLO, LAST)
+
+
 async def test_regress_worse_than_the_control_arm_ejects(live, serve, new_emulator):
     case = await live(LAST, limits=replace(LIMITS, control_share=0.5))
     slow = await serve(new_emulator(time_scale=0.01).application())

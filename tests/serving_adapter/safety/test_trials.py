@@ -8,7 +8,7 @@ import pytest
 from serving_adapter.decision import Arm, Author, Outcome
 from serving_adapter.facts import RequestFacts
 from serving_adapter.request_log import RequestOutcome, Visit
-from serving_adapter.safety.control_arm import Standing
+from serving_adapter.safety.comparison import Standing
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.latches import LatchFolder
 from serving_adapter.safety.limits import UNWATCHED_ARM, LiveLimits

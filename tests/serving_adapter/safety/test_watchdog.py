@@ -1,7 +1,9 @@
 """The watchdog around a host: what a person enables comes back; a defect of it blinds nothing."""
 
 import asyncio
+import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,7 +12,9 @@ from sandbox.policies import default_text
 from serving_adapter.activation import prepare_policy
 from serving_adapter.decision import Author
 from serving_adapter.facts import RequestFacts
-from serving_adapter.safety.control_arm import Comparison
+from serving_adapter.request_log import RequestOutcome, Visit
+from serving_adapter.safety.checks import Holding
+from serving_adapter.safety.comparison import Comparison
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.latches import LatchFolder
 from serving_adapter.safety.limits import UNWATCHED_ARM, LiveLimits
@@ -72,6 +76,54 @@ async def test_a_defect_of_one_check_leaves_the_others_at_work(new_host, tmp_pat
         (tmp_path / "kill").touch()
         await until(lambda: host.slot.off is EjectionKind.OPERATOR)
     assert host.route(FACTS).author is Author.BUILT_IN
+
+
+async def test_a_tenant_that_is_made_to_wait_ejects(new_host, tmp_path):
+    host = new_host(limits=QUICK, state=tmp_path)
+    await host.swap("first", 1)
+    async with host.watchdog.running():
+        for number in range(40):
+            tenant = number % 2
+            facts = replace(FACTS, arrived_s=host.now_s(), tenant=tenant, stream=True)
+            visit = Visit("chat", 0.0, facts, decisions=[host.route(facts)], sent_s=facts.arrived_s)
+            visit.first_token_s = facts.arrived_s + (9.0 if tenant else 0.1)
+            visit.ended(RequestOutcome.OK, 200)
+            host.ended(facts, visit.record(facts.arrived_s + 9.0))
+        await until(lambda: host.live.active is None)
+    assert host.slot.latched[0].kind is EjectionKind.STARVATION
+
+
+async def test_a_wall_clock_that_leaps_ends_no_term(
+    new_host, new_admission, snapshot_of, tmp_path
+):
+    clock = [datetime(2026, 1, 2, tzinfo=UTC)]
+    host = new_host(limits=QUICK, state=tmp_path, admission=new_admission(clock=lambda: clock[0]))
+    await host.apply(snapshot_of(7, "first"))
+    async with host.watchdog.running():
+        for days, direction in ((400, "forward"), (-800, "back")):
+            clock[0] += timedelta(days=days)
+            leaps = host.metrics._leaps
+            await until(lambda leaps=leaps, direction=direction: leaps.value(direction) == 1)
+    assert host.live.active is not None
+    assert host.slot.latched == ()
+
+
+@pytest.mark.parametrize(("settle_s", "ejected"), [(30.0, False), (0.0, True)])
+async def test_waits_while_the_process_stood_still_are_nobodys(
+    new_host, tmp_path, settle_s, ejected
+):
+    limits = replace(QUICK, pause_s=0.2, settle_s=settle_s, stall_s=0.4)
+    host = new_host(limits=limits, state=tmp_path)
+    digest = (await host.swap("first", 1)).digest
+    async with host.watchdog.running():
+        held_s = host.now_s()
+        host.watchdog.held = lambda: {digest: Holding(1, host.now_s() - held_s)}
+        time.sleep(0.5)
+        if ejected:
+            await until(lambda: host.live.active is None)
+        else:
+            await asyncio.sleep(0.1)
+    assert (host.live.active is None) is ejected
 
 
 @pytest.mark.parametrize(("word", "result"), [("first", "agree"), ("last", "differ")])
