@@ -68,6 +68,7 @@ class Decider:
         asking: the policy that is being asked and since when; None between decisions.
         picks: requests that each policy sent to each engine, with all open ones to choose from.
         times: processor time of present policies' calls.
+        keep: takes every input, for replays; None when nobody does.
         shadowed: inputs on which a shadow, and the default policy, are still to be asked.
     """
 
@@ -81,8 +82,10 @@ class Decider:
         limits: LiveLimits,
         fuel: int,
         router: int,
+        boot: str = "",
     ) -> None:
         self.slot = slot
+        self.keep: Callable[[DecisionInput], None] | None = None
         self.recent = RecentInputs()
         self.shadowed = RecentInputs()
         self.asking: tuple[Ready, float] | None = None
@@ -94,6 +97,7 @@ class Decider:
         self._limits = limits
         self._fuel = fuel
         self._router = router
+        self._boot = boot
         self._random = random.Random()
         self._decisions = 0
         self._shadow_every = round(1 / limits.shadow_share) if limits.shadow_share > 0 else 0
@@ -186,6 +190,8 @@ class Decider:
             call_s=ended_s - started_s,
         )
         self.recent.add(given)
+        if self.keep is not None:
+            self.keep(given)
         if live.shadow is not None or self.is_sample(self._decisions):
             self.shadowed.add(given)
         self.judge(ready, answer, busy_s, ended_s)
@@ -238,6 +244,7 @@ class Decider:
             duration_s=time.perf_counter() - started_s,
             arm=arm,
             compared=live.compared.digest if arm is not Arm.NONE and live.compared else "",
+            boot=self._boot,
         )
         self._metrics.decided(decision)
         return decision

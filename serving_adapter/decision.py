@@ -58,6 +58,7 @@ class Decision:
         duration_s: wall time of the whole decision, fallbacks included.
         arm: of the comparison between the policy on trial, or the live one, and its control.
         compared: digest of that policy, whoever decided; empty without a comparison.
+        boot: of the process that decided.
     """
 
     number: int
@@ -70,6 +71,12 @@ class Decision:
     duration_s: float
     arm: Arm = Arm.NONE
     compared: str = ""
+    boot: str = ""
+
+    @property
+    def id(self) -> str:
+        """By which `evolver decision replay` finds it; no other decision has it."""
+        return f"{self.boot}-{self.number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from policy_store.snapshot import Snapshot, SnapshotPolicy
@@ -22,6 +22,7 @@ from serving_adapter.admission import Admission
 from serving_adapter.behind import FloorWatch
 from serving_adapter.deciding import Decider, epoch_s
 from serving_adapter.decision import Decision, DecisionInput
+from serving_adapter.decision_ring import DecisionRing
 from serving_adapter.errors import AdapterError, SnapshotRefused
 from serving_adapter.exposition import Registry
 from serving_adapter.facts import RequestFacts
@@ -72,7 +73,7 @@ class PolicyHost:
     ) -> None:
         self.table = table
         self.metrics = HostMetrics(registry or Registry())
-        self._preparing = Preparing(prepare)
+        self._preparing = Preparing(prepare, state)
         self._admission = admission or Admission()
         self._clock = clock
         self._started_s = clock()
@@ -93,6 +94,7 @@ class PolicyHost:
             limits=self.limits,
             fuel=fuel,
             router=router,
+            boot=self.boot,
         )
         self.watchdog = Watchdog(
             table,
@@ -197,9 +199,23 @@ class PolicyHost:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Watch over what decides, keep its inputs and report, until left; a door serves inside."""
-        with self._reporter.running():
+        with self._reporter.running(), self._keeping_decisions():
             async with self.watchdog.running():
                 yield
+
+    @contextmanager
+    def _keeping_decisions(self) -> Iterator[None]:
+        if self._state is None:
+            yield
+            return
+        ring = DecisionRing(self._state / "decisions", self.boot, self._reporter.living)
+        self._reporter.dropped = lambda: ring.dropped
+        self._decider.keep = ring.add
+        try:
+            with ring.running():
+                yield
+        finally:
+            self._decider.keep = None
 
     def report(self) -> ProcessReport:
         """What this process runs and did."""

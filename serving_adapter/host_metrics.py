@@ -87,6 +87,9 @@ class HostMetrics:
         )
         self._sequence = registry.gauge("evolver_sequence", "Snapshot sequence that runs.")
         self._policy = registry.gauge("evolver_policy_info", "Policy that decides.", ("digest",))
+        self._dropped = registry.gauge(
+            "evolver_decision_inputs_dropped", "Decisions that cannot be replayed."
+        )
         self._behind = registry.gauge(
             "evolver_behind", "1 while the host has admitted more than this process runs."
         )
@@ -113,6 +116,10 @@ class HostMetrics:
         self._longest_swap_s = max(self._longest_swap_s, took_s)
         self._swap_s.observe(took_s)
         self._swapped_at.set(time.time())
+
+    def inputs_dropped(self, count: int) -> None:
+        """So many decisions are not kept for replays."""
+        self._dropped.set(count)
 
     def is_behind(self, behind: bool) -> None:
         """Whether this process runs less than its host has admitted, for too long."""

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import sys
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from policy_store.snapshot import SnapshotPolicy
 from serving_adapter.activation import Prepare, Ready
 from serving_adapter.errors import AdapterError, SnapshotRefused
+from serving_adapter.policy_files import KeptPolicy, keep_policy
 
 SWAP_SWITCH_INTERVAL_S = 0.0005
 
@@ -17,13 +19,16 @@ _log = logging.getLogger("evolver.host")
 
 
 class Preparing:
-    """Prepares the policies of one host, one after the other."""
+    """Prepares the policies of one host, one after the other, and keeps their sources."""
 
-    def __init__(self, prepare: Prepare) -> None:
+    def __init__(self, prepare: Prepare, state: Path | None = None) -> None:
         self._prepare = prepare
+        self._state = state
         self._switch_interval_s = sys.getswitchinterval()
 
-    async def of_source(self, source: str, parameters: Mapping[str, float] | None) -> Ready:
+    async def of_source(
+        self, source: str, parameters: Mapping[str, float] | None, *, approved: bool = False
+    ) -> Ready:
         """Prepare in a thread.
 
         Compilation is mostly Python, and the loop waits one switch interval for the interpreter
@@ -34,9 +39,18 @@ class Preparing:
         """
         sys.setswitchinterval(SWAP_SWITCH_INTERVAL_S)
         try:
-            return await asyncio.to_thread(self._prepare, source, parameters)
+            return await asyncio.to_thread(self._prepared, source, parameters, approved)
         finally:
             sys.setswitchinterval(self._switch_interval_s)
+
+    def _prepared(
+        self, source: str, parameters: Mapping[str, float] | None, approved: bool
+    ) -> Ready:
+        ready = self._prepare(source, parameters)
+        if self._state is not None:
+            kept = KeptPolicy(source, parameters or {}, approved)
+            keep_policy(self._state, ready.digest, kept)
+        return ready
 
     async def of_snapshot(
         self, policy: SnapshotPolicy | None, present: Collection[Ready]
@@ -52,7 +66,7 @@ class Preparing:
         for one in present:
             if one.digest == policy.digest:
                 return one
-        ready = await self.of_source(policy.source, policy.parameters)
+        ready = await self.of_source(policy.source, policy.parameters, approved=True)
         if ready.digest != policy.digest:
             raise SnapshotRefused(
                 f"The snapshot's policy is {ready.digest[:12]} here, not {policy.digest[:12]}: "

@@ -111,6 +111,10 @@ class Reporter:
         others = (one for one in living_reports(self._state) if one.boot != self._boot)
         return any(one.sequence >= sequence for one in others)
 
+    def living(self) -> set[str]:
+        """The boots of this host's processes that are alive."""
+        return {one.boot for one in living_reports(self._state)} if self._state else set()
+
     def report(self) -> ProcessReport:
         """How this process stands."""
         live, metrics = self._slot.live, self._metrics
@@ -144,7 +148,9 @@ class Reporter:
             forget_old(self._state)
         while True:
             try:
-                write_report(path, self.report())
+                report = self.report()
+                write_report(path, report)
+                self._metrics.inputs_dropped(report.dropped)
                 self._failed = False
             # Nothing that serves hangs on a report.
             except Exception as error:

@@ -38,6 +38,7 @@ class RequestRecord:
         arm, compared: of the comparison with the control, and the digest of the policy that is
             compared; none when a swap fell between two decisions.
         online: whether somebody waits for it.
+        decision: id of the last decision, as BOOT-NUMBER.
         prefix: equal for prompts that begin alike, a number under this process's key, -1 without;
             prefix_tokens: so many tokens of them, by the gateway's estimate.
     """
@@ -64,6 +65,7 @@ class RequestRecord:
     online: bool = True
     prefix: int = -1
     prefix_tokens: int = 0
+    decision: str = ""
 
 
 @dataclass(slots=True)
@@ -118,4 +120,5 @@ class Visit:
             online=facts.online,
             prefix=facts.prefix_key,
             prefix_tokens=facts.prefix_tokens,
+            decision=last.id if last else "",
         )

@@ -13,6 +13,7 @@ from evolver.cli import failures
 from evolver.cli.calibrate_command import calibrate
 from evolver.cli.check_command import check
 from evolver.cli.client_keys import keys_app
+from evolver.cli.decision_commands import decision_app
 from evolver.cli.demo_command import demo
 from evolver.cli.doctor_command import doctor
 from evolver.cli.evolve_command import evolve
@@ -32,7 +33,7 @@ from evolver.cli.trace_commands import trace_app
 
 ORDER = (
     "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "rule", "review",
-    "keys", "serve", "host", "store", "status", "doctor",
+    "keys", "serve", "host", "decision", "store", "status", "doctor",
 )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ app.add_typer(rule_app)
 app.add_typer(review_app)
 app.add_typer(keys_app)
 app.add_typer(host_app)
+app.add_typer(decision_app)
 app.add_typer(store_app)
 app.command()(serve)
 app.command()(status)

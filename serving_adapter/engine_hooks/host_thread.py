@@ -103,7 +103,7 @@ class HostThread:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with self._listening(), self.host.watchdog.running():
+        async with self._listening(), self.host.running():
             following = asyncio.create_task(self.host.follow(self._settings.snapshot, FOLLOW_S))
             self._started.set()
             _log.info("%s follows %s", self._settings.name, self._settings.snapshot)

@@ -238,6 +238,7 @@ class Answering:
 
 def _named(decision: Decision) -> dict[str, str]:
     return {
+        "X-Evolver-Decision": decision.id,
         "X-Evolver-Sequence": str(decision.sequence),
         "X-Evolver-Policy": decision.digest,
         "X-Evolver-Instance": str(decision.instance_id),

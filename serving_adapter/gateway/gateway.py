@@ -4,8 +4,9 @@
 
 Serves chat, completions, embeddings and models of any OpenAI-compatible engines, `/healthz` (the
 process lives), `/readyz` (an engine is there, the host is not behind its snapshot, and nobody
-drains), `/version` and `/metrics`. Answers carry `X-Evolver-Sequence`, `-Policy` and `-Instance`:
-under which snapshot, by which policy, where. `answering` has what becomes of one request.
+drains), `/version` and `/metrics`. Answers carry `X-Evolver-Decision`, `-Sequence`, `-Policy` and
+`-Instance`: which decision, under which snapshot, by which policy, where. `answering` has what
+becomes of one request.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class PlannerThread:
         )
         self.host = host
         self.planner = Planner(host.slot, settings.cluster, engine=settings.engine)
-        async with host.watchdog.running():
+        async with host.running():
             following = asyncio.create_task(host.follow(settings.snapshot))
             try:
                 await self._first_snapshot(host)
