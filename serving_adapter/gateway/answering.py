@@ -190,7 +190,7 @@ class Answering:
         others = self.engines.open_count(visit.failed | {decision.instance_id})
         flight = self._host.table.dispatch(decision.instance_id, visit.facts, visit.sent_s)
         try:
-            return await self._proxy.relay(
+            relay = await self._proxy.relay(
                 guest.request,
                 guest.raw,
                 target.url,
@@ -199,6 +199,8 @@ class Answering:
                 lambda count: self._tokens(visit, flight, count),
                 last_attempt=visit.attempts >= self._limits.max_attempts or not others,
             )
+            self.engines.answered(decision.instance_id, relay.response.headers)
+            return relay
         finally:
             self._host.table.finish(flight)
             self._holding.capacity_changed()

@@ -142,17 +142,29 @@ class EngineSet:
 
     def _adopt(self, upstream: Upstream, workers: Mapping[str, Worker]) -> None:
         known = {engine.worker: engine for engine in self._engines.values()}
+        changed = known.keys() != workers.keys()
         for name in known.keys() - workers.keys():
             self.remove(known[name].instance_id)
         for name, worker in workers.items():
-            target = Target(upstream.url, {upstream.header: worker.value})
             engine = known.get(name)
             if engine is None:
                 instance_id = self._host.table.add()
-                engine = Engine(instance_id, target, worker.scraped, name)
+                engine = Engine(instance_id, Target(upstream.url), worker.scraped, name)
                 self._engines[instance_id] = engine
-            engine.target = target
+            if changed:  # places that were learned count no more
+                engine.target = Target(upstream.url, {upstream.header: worker.value})
             self._host.table.set_open(engine.instance_id, worker.healthy)
+
+    def answered(self, instance_id: int, headers: Mapping[str, str]) -> None:
+        """An answer came; where an upstream says that another worker gave it, trade places."""
+        name = self._upstream.served_by(headers) if self._upstream is not None else None
+        chosen = self._engines.get(instance_id)
+        if name is None or chosen is None or chosen.worker == name:
+            return
+        for engine in self._engines.values():
+            if engine.worker == name:
+                engine.target, chosen.target = chosen.target, engine.target
+                _log.info("engine %d has another place than was thought", engine.instance_id)
 
     async def scrape(self, instance_id: int) -> None:
         """Ask one engine for its signals now."""

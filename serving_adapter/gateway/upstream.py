@@ -1,10 +1,11 @@
 """Header-only mode: another gateway moves the bytes, and a header tells it which worker to take.
 
-    smg     `X-SMG-Target-Worker`, the worker's place in what `GET /workers` answers
+    smg     `X-SMG-Target-Worker`, a place in an order that SMG shows nowhere; which worker took a
+            request is in `x-smg-routed-worker-id` of its answer, so the places are learned
     dynamo  `x-worker-instance-id`, the id of an instance that `GET /health` lists (direct mode)
 
-The list is asked for as often as engines are scraped, so workers that come and go, or change their
-place, are followed. What it says is bounded and checked before it becomes a header.
+The list is asked for as often as engines are scraped, so workers that come and go are followed.
+What it says is bounded and checked before it becomes a header.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Worker:
 
     Attributes:
         name: by which it is known again: its URL (SMG), or its id (Dynamo).
-        value: what the header says to have it.
+        value: what the header says to have it, until answers say otherwise.
         scraped: base URL of its metrics, None where it has none.
         healthy: whether the upstream would use it.
     """
@@ -65,6 +66,11 @@ class Upstream:
     def header(self) -> str:
         """The name of the header."""
         return _HEADERS[self.kind]
+
+    def served_by(self, headers: Mapping[str, str]) -> str | None:
+        """The name of the worker that an answer says it comes from; None where it says nothing."""
+        told = headers.get("x-smg-routed-worker-id") if self.kind is Kind.SMG else None
+        return told.rstrip("/") if told else None
 
     async def workers(self, session: aiohttp.ClientSession) -> tuple[Worker, ...]:
         """The workers that may be used now.

@@ -3,14 +3,13 @@
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import subprocess
 
-import aiohttp
 import pytest
 from aiohttp import web
 
+from serving_adapter.errors import EngineFailed
 from serving_adapter.gateway.upstream import Kind, Upstream
 
 
@@ -19,6 +18,7 @@ class StandIn:
 
     def __init__(self, kind, names):
         self.kind, self.names, self.seen = kind, list(names), []
+        self.places = list(names)
         self.dead = set()
         self.page = None
 
@@ -38,11 +38,12 @@ class StandIn:
 
     async def forward(self, request):
         told = request.headers[Upstream("", self.kind).header]
-        name = self.names[int(told)] if self.kind is Kind.SMG else told
+        name = self.places[int(told)] if self.kind is Kind.SMG else told
         self.seen.append(name)
         if name in self.dead:
             return web.json_response({"error": {"message": "gone"}}, status=502)
-        return web.json_response({"by": name})
+        by = {"x-smg-routed-worker-id": name} if self.kind is Kind.SMG else {}
+        return web.json_response({"by": name}, headers=by)
 
 
 SMG = ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3")
@@ -73,24 +74,35 @@ async def test_the_policys_choice_arrives_as_a_header(serve, stand, upstream):
     assert (first, await answered(gate)) == (upstream.names[0], upstream.names[-1])
 
 
-async def test_a_worker_keeps_its_name_when_its_place_changes(serve, stand, upstream):
+async def test_places_that_the_list_does_not_tell_are_learned_from_answers(
+    serve, stand, upstream
+):
+    upstream.places = [*upstream.places[1:], upstream.places[0]]
     gate = await behind(serve, stand, upstream)
-    await gate.host.swap("first", 1)
-    first = await answered(gate)
-    upstream.names.reverse()
-    await gate.gateway.engines.follow_upstream()
-    assert await answered(gate) == first
+    for _ in range(2):
+        by = {}
+        for number in gate.gateway.engines.ids():
+            others = frozenset(gate.gateway.engines.ids()) - {number}
+            for other in others:
+                gate.host.table.set_draining(other, True)
+            by[number] = await answered(gate)
+            for other in others:
+                gate.host.table.set_draining(other, False)
+        await gate.gateway.engines.follow_upstream()
+    assert list(by.values()) == upstream.names
 
 
 async def test_workers_that_leave_and_come_are_followed(serve, stand, upstream):
     gate = await behind(serve, stand, upstream)
     await gate.host.swap("first", 1)
     gone = upstream.names.pop(0)
+    upstream.places.remove(gone)
     async with asyncio.timeout(5):
         while len(gate.gateway.engines.ids()) == 3:
             await asyncio.sleep(0.005)
     assert await answered(gate) == upstream.names[0]
     upstream.names.append(gone)
+    upstream.places.append(gone)
     async with asyncio.timeout(5):
         while len(gate.gateway.engines.ids()) == 2:
             await asyncio.sleep(0.005)
@@ -128,47 +140,72 @@ async def test_a_list_that_is_none_changes_nothing_and_ends_readiness(
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.skipif(
-    shutil.which(os.environ.get("EVOLVER_SMG", "smg")) is None,
-    reason="SMG is not installed: EVOLVER_SMG names its program",
-)
-async def test_a_real_smg_takes_the_worker_that_the_policy_chose(
-    serve, stand, new_emulator, tmp_path
-):
-    workers = [await serve(new_emulator().application()) for _ in range(3)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [os.environ.get("EVOLVER_SMG", "smg"), "launch", "--backend", "vllm", "--policy",
-               "consistent_hashing", "--host", "127.0.0.1", "--port", str(port),
-               "--worker-urls", *workers]  # fmt: skip
-    with (tmp_path / "smg.log").open("wb") as log:
-        smg = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=tmp_path,
-            start_new_session=True,
-        )  # fmt: skip
+SMG_PROGRAM = shutil.which(os.environ.get("EVOLVER_SMG", "smg"))
+
+
+@web.middleware
+async def as_vllm(request, handler):
+    """SMG asks who owns the models to know what kind of engine it has before it."""
+    if request.path != "/v1/models":
+        return await handler(request)
+    return web.json_response({"data": [{"id": "tiny", "object": "model", "owned_by": "vllm"}]})
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [str(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture
+async def smg(serve, new_emulator, tmp_path, client):
+    """A real SMG before three emulated engines; its URL."""
+    workers = []
+    for _ in range(3):
+        app = new_emulator().application()
+        app.middlewares.append(as_vllm)
+        workers.append(await serve(app))
+    port, metrics_port = free_ports(2)
+    command = [SMG_PROGRAM, "launch", "--backend", "vllm", "--policy", "consistent_hashing",
+               "--host", "127.0.0.1", "--port", port, "--prometheus-host", "127.0.0.1",
+               "--prometheus-port", metrics_port, "--worker-urls", *workers]  # fmt: skip
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, cwd=tmp_path) as smg:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            async with asyncio.timeout(30):
+                while not await ready(client, url, len(workers)):
+                    await asyncio.sleep(0.1)
+            yield url
+        finally:
+            smg.kill()
+
+
+async def ready(client, url, count):
     try:
-        url = f"http://127.0.0.1:{port}"
-        async with aiohttp.ClientSession() as client, asyncio.timeout(60):
-            while True:
-                try:
-                    async with client.get(url + "/workers") as answer:
-                        if len((await answer.json())["workers"]) == 3:
-                            break
-                except (aiohttp.ClientError, KeyError, ValueError):
-                    pass
-                await asyncio.sleep(0.1)
-        gate = await stand(parts={"upstream": Upstream(url, Kind.SMG)}, scrape_s=0.1)
-        engines = gate.gateway.engines
-        for word in ("first", "last"):
-            await gate.host.swap(word, gate.host.live.sequence + 1)
-            async with gate.ask() as answer:
+        return len(await Upstream(url, Kind.SMG).workers(client)) == count
+    except EngineFailed:
+        return False
+
+
+async def served(client, url):
+    """Requests that an engine has answered."""
+    async with client.get(url + "/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return sum(float(one.split()[-1]) for one in lines if "request_success_total{" in one)
+
+
+@pytest.mark.skipif(not SMG_PROGRAM, reason="SMG is not installed: EVOLVER_SMG names its program")
+async def test_a_real_smg_takes_the_worker_that_the_policy_chose(stand, smg, client):
+    upstream = Upstream(smg, Kind.SMG)
+    gate = await stand(parts={"upstream": upstream}, scrape_s=0.1)
+    workers = await upstream.workers(client)
+    for word, worker in (("first", workers[0]), ("last", workers[-1])):
+        await gate.host.swap(word, gate.host.live.sequence + 1)
+        for _ in range(3):  # the first may have to learn the worker's place
+            before = await served(client, worker.scraped)
+            async with gate.ask(prompt="x") as answer:
                 assert answer.status == 200
-                chosen = int(answer.headers["X-Evolver-Instance"])
-            async with gate.client.get(engines._engines[chosen].scraped + "/metrics") as page:
-                text = await page.text()
-                done = [line for line in text.splitlines() if "request_success_total{" in line]
-                assert sum(float(line.split()[-1]) for line in done) == 1
-    finally:
-        os.killpg(smg.pid, signal.SIGTERM)
-        smg.wait(10)
+        assert await served(client, worker.scraped) == before + 1
