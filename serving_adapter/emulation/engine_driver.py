@@ -2,7 +2,8 @@
 
 At `time_scale` 10 an engine second lasts 100 ms. Steps shorter than a tick are taken together, so
 tokens of one tick leave together; no step is skipped, and after a late wake-up the engine catches
-up, unless it fell so far behind that the machine is simply too slow (`lagged` counts that).
+up, unless it fell so far behind that the machine is simply too slow (`lagged` counts that). Faults
+make steps slower, hold KV blocks, or stop the clock.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 
 from serving_adapter.emulation.engine_metrics import EngineMetrics
 from serving_adapter.emulation.engine_model import EngineModel, Generation, Step
+from serving_adapter.emulation.faults import FaultKind, Faults
 
 TICK_S = 0.002
 MAX_LAG_S = 0.5
@@ -20,8 +22,11 @@ MAX_LAG_S = 0.5
 class EngineDriver:
     """The clock and the step loop of one emulated engine."""
 
-    def __init__(self, model: EngineModel, metrics: EngineMetrics, time_scale: float) -> None:
+    def __init__(
+        self, model: EngineModel, metrics: EngineMetrics, time_scale: float, faults: Faults
+    ) -> None:
         self.model = model
+        self.faults = faults
         self.metrics = metrics
         self.time_scale = time_scale
         self.lagged = 0
@@ -40,6 +45,13 @@ class EngineDriver:
         """Queue a generation and wake the step loop."""
         self.model.submit(generation)
         self._work.set()
+
+    def lose(self) -> None:
+        """The engine is gone: nothing that is inside will be answered, and nothing new is taken."""
+        for generation in (*self.model.running, *self.model.waiting):
+            generation.lost = True
+            self.model.abort(generation)
+            generation.wake()
 
     def abort(self, generation: Generation) -> None:
         """Drop a generation whose client has gone."""
@@ -60,8 +72,15 @@ class EngineDriver:
         loop = asyncio.get_running_loop()
         yielded_s = loop.time()
         while not self.model.idle:
+            if self.faults.standing_still:
+                clock_s = await self._stand_still()
+                continue
+            blocks = self.model.settings.kv_blocks
+            self.model.held_blocks = round(blocks * self.faults.value(FaultKind.KV))
             step = self.model.begin(clock_s)
-            clock_s += step.duration_s
+            if not step.work:  # no block is free for anybody
+                await asyncio.sleep(TICK_S)
+            clock_s += step.duration_s * (self.faults.value(FaultKind.SLOW) or 1.0)
             ahead_s = (clock_s - self.now_s()) / self.time_scale
             if ahead_s < -MAX_LAG_S:
                 self.lagged += 1
@@ -71,6 +90,11 @@ class EngineDriver:
                 await asyncio.sleep(max(ahead_s, TICK_S))
                 yielded_s = loop.time()
             self._commit(step, clock_s)
+
+    async def _stand_still(self) -> float:
+        while self.faults.standing_still:
+            await asyncio.sleep(5 * TICK_S)
+        return self.now_s()
 
     def _commit(self, step: Step, now_s: float) -> None:
         previous = [(generation, generation.last_token_s) for generation, _ in step.work]

@@ -1,4 +1,7 @@
-"""The metrics of an emulated engine under vLLM's names, labels and histogram buckets."""
+"""The metrics of an emulated engine under vLLM's names, labels and histogram buckets.
+
+`old_names` gives those of vLLM before 0.10, which spoke of GPU caches.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,14 @@ class EngineMetrics:
     """What `/metrics` of one emulated engine shows; times are on the engine's own clock."""
 
     model: str
+    old_names: bool = False
     registry: Registry = field(default_factory=Registry)
     running: Gauge = field(init=False)
     waiting: Gauge = field(init=False)
     kv_usage: Gauge = field(init=False)
     cache: Gauge = field(init=False)
+    prefix_queries: Counter = field(init=False)
+    prefix_hits: Counter = field(init=False)
     preemptions: Counter = field(init=False)
     prompt_tokens: Counter = field(init=False)
     generation_tokens: Counter = field(init=False)
@@ -48,7 +54,8 @@ class EngineMetrics:
         gauge, counter = self.registry.gauge, self.registry.counter
         self.running = gauge("vllm:num_requests_running", "Requests in the batch.", LABELS)
         self.waiting = gauge("vllm:num_requests_waiting", "Requests in the queue.", LABELS)
-        self.kv_usage = gauge("vllm:kv_cache_usage_perc", "KV blocks in use, 0 to 1.", LABELS)
+        usage = "vllm:gpu_cache_usage_perc" if self.old_names else "vllm:kv_cache_usage_perc"
+        self.kv_usage = gauge(usage, "KV blocks in use, 0 to 1.", LABELS)
         self.cache = gauge(
             "vllm:cache_config_info", "KV block layout.", ("block_size", "num_gpu_blocks", "engine")
         )
@@ -58,6 +65,9 @@ class EngineMetrics:
         self.success = counter(
             "vllm:request_success_total", "Ended requests.", (*LABELS, "finished_reason")
         )
+        prefix = "vllm:gpu_prefix_cache" if self.old_names else "vllm:prefix_cache"
+        self.prefix_queries = counter(f"{prefix}_queries_total", "Prompt tokens asked for.", LABELS)
+        self.prefix_hits = counter(f"{prefix}_hits_total", "Prompt tokens found.", LABELS)
         self._histograms()
 
     def _histograms(self) -> None:
@@ -102,5 +112,7 @@ class EngineMetrics:
         self.waiting.set(len(model.waiting), *self._key)
         self.kv_usage.set(model.kv_usage, *self._key)
         self.preemptions.values[self._key] = model.preemptions
+        self.prefix_queries.values[self._key] = model.cache.queried_tokens
+        self.prefix_hits.values[self._key] = model.cache.hit_tokens
         self.cache.only(1, str(settings.block_size), str(settings.kv_blocks), ENGINE_INDEX)
         return self.registry.render()

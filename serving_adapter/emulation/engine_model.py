@@ -3,7 +3,8 @@
 It follows vLLM's first-come-first-served order: each step gives every running generation its next
 token or prompt chunk out of a token budget, then admits waiting ones while seats, budget and
 blocks last. A generation that finds no block preempts the youngest running one, which goes back to
-the head of the queue and computes everything again. There is no prefix cache. Time is the
+the head of the queue and computes everything again. With `prefix_caching`, blocks of prompts that
+were computed before are not computed again while KV memory is free (`prefix_cache`). Time is the
 caller's: `begin` plans a step and says how long it takes, `commit` applies it.
 """
 
@@ -15,7 +16,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from serving_adapter.emulation.prefix_cache import PrefixCache
+
 PICOSECONDS = 1e12
+BLOCK_TOKENS = 16
 
 
 class StepTimes(Protocol):
@@ -38,9 +42,10 @@ class EngineSettings:
 
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192
-    block_size: int = 16
+    block_size: int = BLOCK_TOKENS
     kv_blocks: int = 8192
     max_model_len: int = 32_768
+    prefix_caching: bool = False
 
     @property
     def kv_capacity_tokens(self) -> int:
@@ -61,6 +66,7 @@ class Generation:
     output_tokens: int
     arrived_s: float
     wake: Callable[[], None] = lambda: None
+    keys: tuple[bytes, ...] = ()
     computed_tokens: int = 0
     done_tokens: int = 0
     blocks: int = 0
@@ -69,6 +75,7 @@ class Generation:
     first_token_s: float = math.nan
     last_token_s: float = math.nan
     finished: bool = False
+    lost: bool = False  # its engine is gone
 
     @property
     def context_tokens(self) -> int:
@@ -91,19 +98,21 @@ class Step:
 
 @dataclass(slots=True)
 class EngineModel:
-    """The queue, the batch and the KV blocks of one engine."""
+    """The queue, the batch and the KV blocks of one engine; `held_blocks` are of no use to it."""
 
     settings: EngineSettings
     times: StepTimes
     waiting: deque[Generation] = field(default_factory=deque)
     running: list[Generation] = field(default_factory=list)
     used_blocks: int = 0
+    held_blocks: int = 0
     preemptions: int = 0
+    cache: PrefixCache = field(default_factory=PrefixCache)
 
     @property
     def kv_usage(self) -> float:
         """Share of KV blocks in use, 0 to 1."""
-        return self.used_blocks / self.settings.kv_blocks
+        return min(1.0, (self.used_blocks + self.held_blocks) / self.settings.kv_blocks)
 
     @property
     def idle(self) -> bool:
@@ -165,6 +174,7 @@ class EngineModel:
         generation.done_tokens += 1
         if generation.done_tokens == 1:
             generation.first_token_s = now_s
+            self.cache.keep(generation.keys)
         generation.last_token_s = now_s
         if generation.done_tokens >= generation.output_tokens:
             generation.finished = True
@@ -174,14 +184,23 @@ class EngineModel:
     def _admit(self, work: list[tuple[Generation, int]], budget: int, now_s: float) -> None:
         while self.waiting and budget > 0 and len(self.running) < self.settings.max_num_seqs:
             generation = self.waiting[0]
+            self._find_prefix(generation)
             tokens = min(generation.context_tokens - generation.computed_tokens, budget)
             if not self._allocate(generation, tokens):
                 return
             self.running.append(self.waiting.popleft())
+            if self.settings.prefix_caching:
+                self.cache.asked(generation.context_tokens, generation.computed_tokens)
             if math.isnan(generation.scheduled_s):
                 generation.scheduled_s = now_s
             work.append((generation, tokens))
             budget -= tokens
+
+    def _find_prefix(self, generation: Generation) -> None:
+        """Begin behind what was computed before."""
+        if generation.keys:
+            found = self.cache.find(generation.keys)
+            generation.computed_tokens = found * self.settings.block_size
 
     def _make_room(self, generation: Generation, tokens: int) -> bool:
         """Allocate, preempting from the young end; False when it had to give way itself."""
@@ -199,11 +218,18 @@ class EngineModel:
     def _allocate(self, generation: Generation, tokens: int) -> bool:
         size = self.settings.block_size
         needed = -(-(generation.computed_tokens + tokens) // size) - generation.blocks
-        if self.used_blocks + needed > self.settings.kv_blocks:
+        if self.used_blocks + self.held_blocks + needed > self.settings.kv_blocks:
             return False
         generation.blocks += needed
         self.used_blocks += needed
+        self._shrink_cache()
         return True
+
+    def _shrink_cache(self) -> None:
+        """Cached blocks have the memory that is free, and that of the running prompts they are."""
+        if len(self.cache):
+            own = sum(len(generation.keys) for generation in self.running)
+            self.cache.shrink(self.settings.kv_blocks - self.used_blocks - self.held_blocks + own)
 
     def _release(self, generation: Generation) -> None:
         self.used_blocks -= generation.blocks

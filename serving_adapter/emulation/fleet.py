@@ -2,6 +2,9 @@
 
     async with Fleet.of(3, EngineSpec(gpu="H100", time_scale=10.0)) as fleet:
         gateway = Gateway(host, fleet.facts(), registry)
+        await fleet.fault(0, Fault(kind=FaultKind.SLOW, value=4.0))
+        await fleet.kill(1)
+        another = await fleet.add(EngineSpec())
 
 An engine ends with its parent, however that ends, because it watches its standard input.
 """
@@ -11,11 +14,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 
+import aiohttp
+
+from serving_adapter.emulation.fault_admin import FAULTS_PATH
+from serving_adapter.emulation.faults import Fault
 from serving_adapter.errors import FleetError
 from serving_adapter.instances import InstanceFacts
 
@@ -35,10 +43,14 @@ class EngineSpec:
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192
     kv_blocks: int | None = None
+    prefix_caching: bool = False
+    cold_start: bool = False
+    shutdown_timeout_s: float | None = None
+    faults: tuple[Fault, ...] = ()
 
     def arguments(self) -> list[str]:
         """The command line of `serving_adapter.emulation.emulator`."""
-        named = {
+        named: dict[str, object] = {
             "--gpu": self.gpu,
             "--model": self.model,
             "--tp": self.tp,
@@ -48,7 +60,12 @@ class EngineSpec:
         }
         if self.kv_blocks is not None:
             named["--kv-blocks"] = self.kv_blocks
-        return [text for name, value in named.items() for text in (name, str(value))]
+        if self.shutdown_timeout_s is not None:
+            named["--shutdown-timeout"] = self.shutdown_timeout_s
+        pairs = [*named.items(), *(("--fault", fault) for fault in self.faults)]
+        switches = {"--enable-prefix-caching": self.prefix_caching, "--cold-start": self.cold_start}
+        words = [text for name, value in pairs for text in (name, str(value))]
+        return words + [name for name, on in switches.items() if on]
 
     def facts(self) -> InstanceFacts:
         """What a gateway may be told of it, in real seconds.
@@ -93,6 +110,25 @@ class EngineProcess:
     def url(self) -> str:
         """Its base URL."""
         return f"http://127.0.0.1:{self.port}"
+
+    async def fault(self, fault: Fault) -> None:
+        """Let something go wrong with it.
+
+        Raises:
+            FleetError: it does not answer, or there are too many faults already.
+        """
+        body = {name: value for name, value in asdict(fault).items() if value != math.inf}
+        timeout = aiohttp.ClientTimeout(total=STOP_TIMEOUT_S)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.post(self.url + FAULTS_PATH, json=body) as answer,
+            ):
+                taken = answer.status == 200
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise FleetError("The engine is gone: it can have no more faults.") from error
+        if not taken:
+            raise FleetError("The engine does not take that fault: clear the others first.")
 
     async def stop(self) -> None:
         """Let it finish what it runs, then end it."""
@@ -154,6 +190,31 @@ class Fleet:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    async def kill(self, index: int) -> None:
+        """End one at once, as a crash would; its place in `engines` stays."""
+        await self.engines[index].kill()
+
+    async def fault(self, index: int, fault: Fault) -> None:
+        """Let something go wrong with one.
+
+        Raises:
+            FleetError: it does not take it.
+        """
+        await self.engines[index].fault(fault)
+
+    async def add(self, spec: EngineSpec) -> EngineProcess:
+        """Start one more, at the end of `engines`.
+
+        Raises:
+            FleetError: it did not come up.
+        """
+        self.engines.append(await start_engine(spec))
+        return self.engines[-1]
+
+    async def remove(self, index: int) -> None:
+        """Stop one after what it runs; those behind it move up."""
+        await self.engines.pop(index).stop()
 
     async def stop(self) -> None:
         """Stop all side by side."""

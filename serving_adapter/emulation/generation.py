@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving_adapter.emulation.engine_model import Generation
-from serving_adapter.errors import BadBody
+from serving_adapter.emulation.engine_model import EngineSettings, Generation
+from serving_adapter.emulation.prefix_cache import block_keys
+from serving_adapter.errors import BadBody, FleetError
 from serving_adapter.openai_api import (
     Body,
     count_of,
@@ -35,10 +36,11 @@ class Wanted:
     finish_reason: str  # `length` when the client's limit cuts the answer, else `stop`
     stream: bool
     include_usage: bool
+    keys: tuple[bytes, ...] = ()  # of the prompt's blocks, where prefixes are cached
 
 
-def read_wanted(body: Body, longest_tokens: int, *, chat: bool) -> Wanted:
-    """Validate a body against an engine that holds `longest_tokens` per generation.
+def read_wanted(body: Body, engine: EngineSettings, *, chat: bool) -> Wanted:
+    """Validate a body against an engine.
 
     Raises:
         BadBody: a field is malformed, or prompt and answer do not fit.
@@ -49,9 +51,9 @@ def read_wanted(body: Body, longest_tokens: int, *, chat: bool) -> Wanted:
     if count_of(body, "n") not in (None, 1):
         raise BadBody("This engine gives one choice per request: leave n out.")
     prompt_tokens = estimate_prompt_tokens(body)
-    room = longest_tokens - prompt_tokens
+    room = engine.longest_tokens - prompt_tokens
     if room < 1:
-        raise BadBody(f"The prompt fills the {longest_tokens} tokens there are: shorten it.")
+        raise BadBody(f"The prompt fills the {engine.longest_tokens} tokens there are: shorten it.")
     limit = max_output_tokens(body)
     if limit is None:
         limit = min(DEFAULT_CHAT_TOKENS if chat else DEFAULT_COMPLETION_TOKENS, room)
@@ -66,6 +68,7 @@ def read_wanted(body: Body, longest_tokens: int, *, chat: bool) -> Wanted:
         finish_reason="stop" if natural is not None and natural <= limit else "length",
         stream=body.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        keys=block_keys(body, prompt_tokens, engine.block_size) if engine.prefix_caching else (),
     )
 
 
@@ -92,19 +95,30 @@ class Answer:
         """The generation to submit; its tokens wake this answer."""
         wanted = self.wanted
         self._generation = Generation(
-            wanted.prompt_tokens, wanted.output_tokens, now_s, wake=self._news.set
+            wanted.prompt_tokens, wanted.output_tokens, now_s, self._news.set, wanted.keys
         )
         return self._generation
 
     async def advance(self) -> int:
-        """Wait for news; the tokens there are now."""
+        """Wait for news; the tokens there are now.
+
+        Raises:
+            FleetError: the engine is gone.
+        """
         await self._news.wait()
         self._news.clear()
+        if self._generation.lost:
+            raise FleetError("The engine is gone: the request is lost.")
         return self._generation.done_tokens
 
-    async def complete(self) -> None:
-        """Wait for the last token."""
-        while not self._generation.finished:
+    @property
+    def half(self) -> bool:
+        """Whether half of it is there."""
+        return self._generation.done_tokens * 2 >= self.wanted.output_tokens
+
+    async def complete(self, share: float = 1.0) -> None:
+        """Wait for the last token, or for that share of them."""
+        while self._generation.done_tokens < self.wanted.output_tokens * share:
             await self.advance()
 
     async def events(self) -> AsyncIterator[bytes]:

@@ -129,6 +129,7 @@ class _Sender:
     model: str
     time_scale: float
     started_s: float = 0.0
+    strangers: int = 0
 
     def __post_init__(self) -> None:
         self.started_s = time.perf_counter()
@@ -147,10 +148,16 @@ class _Sender:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return _lost(request)
 
+    def _token(self, request: LoadRequest) -> int:
+        """A token id that is the session's own, or nobody else's."""
+        self.strangers += request.session < 0
+        return request.session if request.session >= 0 else 2**30 + self.strangers
+
     def _body(self, request: LoadRequest) -> dict[str, Any]:
         return {
             "model": self.model,
-            "prompt": [0] * request.prompt_tokens,
+            # The turns of a session share their prefix; no two others do.
+            "prompt": [self._token(request)] * request.prompt_tokens,
             "max_tokens": request.output_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},

@@ -48,10 +48,18 @@ class FlatTimes:
         return 1_000_000_000 + 10_000_000 * sum(tokens for tokens, _ in chunks)
 
 
-def _new_emulator(time_scale: float = 10.0, **limits: int) -> Emulator:
-    return Emulator(
-        EmulatorSettings(MODEL, FlatTimes(), EngineSettings(**limits), time_scale=time_scale)
+def _new_emulator(
+    time_scale: float = 10.0, start_s: float = 0.0, old_metric_names: bool = False, **limits: int
+) -> Emulator:
+    settings = EmulatorSettings(
+        MODEL,
+        FlatTimes(),
+        EngineSettings(**limits),
+        time_scale=time_scale,
+        start_s=start_s,
+        old_metric_names=old_metric_names,
     )
+    return Emulator(settings)
 
 
 @dataclass

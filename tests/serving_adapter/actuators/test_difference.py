@@ -1,7 +1,7 @@
 """What a plan changes, and in which order: pure functions, checked over generated fleets."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import contract
@@ -64,7 +64,6 @@ def test_an_equal_plan_changes_nothing_and_the_same_question_has_the_same_answer
     assert difference(present, wanted, flips=flips) == difference(present, wanted, flips=flips)
 
 
-@settings(max_examples=100)
 @given(FLEETS, PLANS, st.integers(0, 8), st.integers(0, 8))
 def test_waves_fit_the_pools_and_never_leave_traffic_alone(present, wanted, first, second):
     pools = [PoolSpec(gpu="A", gpus=first), PoolSpec(gpu="B", gpus=second)]

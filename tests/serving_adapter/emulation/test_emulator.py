@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from serving_adapter.emulation.emulator import settings_from_profile
+from serving_adapter.emulation.profiled import settings_from_profile
 from serving_adapter.signals import parse_signals
 
 MODEL = "tiny"

@@ -2,9 +2,12 @@
 
 import asyncio
 import math
+import signal
 
+import aiohttp
 import pytest
 
+from serving_adapter.emulation.faults import Fault, FaultKind
 from serving_adapter.emulation.fleet import EngineSpec, Fleet, start_engine
 from serving_adapter.emulation.load import MAX_REQUESTS, LoadRequest, is_loopback, replay
 from serving_adapter.errors import FleetError, LoadRefused
@@ -18,6 +21,30 @@ async def test_a_fleet_serves_a_replay_and_stops():
         processes = [engine.process for engine in fleet.engines]
     assert all(one.ok and one.ttft_s < one.e2e_s for one in served)
     assert [process.returncode for process in processes] == [0, 0]
+
+
+async def test_engines_crash_run_out_of_memory_come_and_go():
+    spec = EngineSpec(time_scale=2.0, shutdown_timeout_s=5.0)
+    body = {"prompt": [1] * 50, "max_tokens": 400, "stream": True}
+    async with Fleet.of(2, spec) as fleet, aiohttp.ClientSession() as session:
+        body["model"] = fleet.engines[0].model
+        crashed, drained = fleet.engines
+        answers = [await session.post(url + "/v1/completions", json=body) for url in fleet.urls]
+        await fleet.fault(0, Fault(kind=FaultKind.CRASH))
+        with pytest.raises(aiohttp.ClientError):
+            await answers[0].read()
+        leaving = asyncio.create_task(fleet.remove(1))
+        while (await session.post(drained.url + "/v1/completions", json=body)).status != 500:
+            await asyncio.sleep(0.01)
+        assert (await session.get(drained.url + "/health")).status == 200
+        assert (await answers[1].read()).endswith(b"[DONE]\n\n")
+        await leaving
+        starved = await fleet.add(EngineSpec(faults=(Fault(kind=FaultKind.OOM, after_s=0.1),)))
+        async with asyncio.timeout(10):
+            ends = [await engine.process.wait() for engine in (crashed, drained, starved)]
+        with pytest.raises(FleetError, match="gone"):
+            await fleet.fault(0, Fault(kind=FaultKind.HUNG))
+    assert ends == [-signal.SIGKILL, 0, 1]
 
 
 async def test_an_engine_ends_with_its_parents_pipe():
