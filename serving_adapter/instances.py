@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -109,9 +110,15 @@ class _Engine:
 
 
 class InstanceTable:
-    """The rows that `route` sees, and the events that change them. Not thread-safe: one loop."""
+    """The rows that `route` sees, and the events that change them. Not thread-safe: one loop.
 
-    def __init__(self) -> None:
+    Args:
+        counts_flights: the door tells of every dispatch and token; without, what only those can
+            tell stays missing.
+    """
+
+    def __init__(self, *, counts_flights: bool = True) -> None:
+        self._counts_flights = counts_flights
         self._rows = new_rows(contract.Instance, 0)
         self._columns = columns_of(self._rows)
         self._engines: dict[int, _Engine] = {}
@@ -126,7 +133,7 @@ class InstanceTable:
 
     def add(self, facts: InstanceFacts | None = None) -> int:
         """A new engine, open for requests; its id is never used again."""
-        row = _missing_row()
+        row = _missing_row(_KNOWN_ZERO if self._counts_flights else ())
         for known in fields(InstanceFacts):
             row[known.name] = getattr(facts or InstanceFacts(), known.name)
         row["id"] = self._next_id
@@ -217,6 +224,9 @@ class InstanceTable:
         previous = self._engines.get(facts.last_instance)
         if previous is not None:
             of["cached_prefix_tokens"][previous.position] = facts.cached_tokens
+        if not self._counts_flights:
+            of["mean_context_tokens"][:] = math.nan
+            return
         of["tenant_requests"][:] = 0
         for instance_id, count in self._tenants.get(facts.tenant, {}).items():
             of["tenant_requests"][self._engines[instance_id].position] = count
@@ -350,9 +360,9 @@ _KNOWN_ZERO = (
 )
 
 
-def _missing_row() -> Rows:
+def _missing_row(known_zero: Sequence[str]) -> Rows:
     """One row in which everything is missing but the counts this table keeps itself."""
     row = missing_rows(contract.Instance, 1)
-    for name in _KNOWN_ZERO:
+    for name in known_zero:
         row[name] = 0
     return row

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sandbox.contract import MAX_CLASSES
 from sandbox.request_spec import SloSpec
 from serving_adapter.activation import Rows
-from serving_adapter.request_log import RequestOutcome, RequestRecord
+from serving_adapter.request_log import RequestOutcome
 
 Sums: TypeAlias = npt.NDArray[np.float64]
 """(classes, WIDTH): counters that only grow; row 0 is all classes together."""
@@ -39,6 +39,21 @@ WIDTH = len(COUNTERS) + 2 * BINS
 def length_bin(tokens: int) -> int:
     """Eighth-octave bin of a length."""
     return 0 if tokens < 1 else min(int(8.0 * math.log2(tokens)), BINS - 1)
+
+
+class Ended(Protocol):
+    """What counts of a request that has ended; a `RequestRecord` is one. NaN where not known."""
+
+    @property
+    def outcome(self) -> RequestOutcome: ...  # noqa: D102
+    @property
+    def output_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def waited_s(self) -> float: ...  # noqa: D102
+    @property
+    def ttft_s(self) -> float: ...  # noqa: D102
+    @property
+    def e2e_s(self) -> float: ...  # noqa: D102
 
 
 class Tally:
@@ -68,7 +83,7 @@ class Tally:
                 row[_AT["prompt_tokens"]] += prompt_tokens
                 row[_PROMPT_BINS.start + length_bin(prompt_tokens)] += 1
 
-    def ended(self, record: RequestRecord, class_id: int = 1) -> None:
+    def ended(self, record: Ended, class_id: int = 1) -> None:
         """A request has ended; only those answered in full count as finished."""
         for row_id in (0, class_id):
             if record.outcome is RequestOutcome.REJECTED:
@@ -76,7 +91,7 @@ class Tally:
             elif record.outcome is RequestOutcome.OK:
                 self._finished(self.sums[row_id], record, self._slos[class_id - 1])
 
-    def _finished(self, row: npt.NDArray[np.float64], record: RequestRecord, slo: SloSpec) -> None:
+    def _finished(self, row: npt.NDArray[np.float64], record: Ended, slo: SloSpec) -> None:
         row[_AT["finished"]] += 1
         row[_AT["output_tokens"]] += record.output_tokens
         row[_OUTPUT_BINS.start + length_bin(record.output_tokens)] += 1

@@ -1,0 +1,240 @@
+"""Chooses replicas of one Serve deployment with a policy host; knows nothing of Ray's classes.
+
+One chooser belongs to one router object, and so to one loop of one process; the snapshot file is
+what all of them have in common. Rows are made of what Serve's router has: how many requests each
+replica has, and what its `record_routing_stats` said last. All else stays missing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from serving_adapter.decision import Decision, Outcome
+from serving_adapter.errors import BadBody
+from serving_adapter.facts import SESSION_HEADER, TENANT_HEADER, FactReader, RequestFacts
+from serving_adapter.host import PolicyHost
+from serving_adapter.instances import InstanceFacts
+from serving_adapter.live import Live
+from serving_adapter.safety.checks import Holding
+from serving_adapter.signals import MOST, EngineSignals
+
+HELD_TOO_LONG, BEHIND = "held-too-long", "behind"
+_STATS = ("running", "waiting", "kv_capacity_tokens", "preemptions")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One replica as Serve's router knows it.
+
+    Attributes:
+        name: stays with it.
+        queue_len: requests inside it, this router's and others'; None when not known.
+        stats: what its `record_routing_stats` returned last; see `docs/ray-serve.md`.
+        max_ongoing: requests that it takes at once.
+    """
+
+    name: str
+    queue_len: int | None
+    stats: Mapping[str, Any]
+    max_ongoing: int
+
+
+@dataclass(slots=True, eq=False)
+class RoutedRequest:
+    """One request while it looks for a replica; what decided it first decides it to the end.
+
+    Attributes:
+        tried: replicas that were chosen and had no room.
+        chosen: the latest one.
+    """
+
+    number: str
+    facts: RequestFacts
+    live: Live | None = None
+    tried: frozenset[int] = frozenset()
+    chosen: int = -1
+    held_count: int = 0
+    held_since_s: float = math.nan
+    held_by: str = ""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the table knows of one replica."""
+
+    instance_id: int
+    max_ongoing: int
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    waiting: int = 0
+
+
+class Chooser:
+    """Decides for one deployment; `on_decision` is told of each decision, with its request."""
+
+    def __init__(
+        self,
+        host: PolicyHost,
+        *,
+        max_hold_s: float = 5.0,
+        on_decision: Callable[[RoutedRequest, Decision, str], None] = lambda *_: None,
+        unix_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._host, self._max_hold_s, self._told = host, max_hold_s, on_decision
+        self._unix_s = unix_s
+        self._known: dict[str, _Known] = {}
+        self._reader = FactReader()
+        self._held: dict[RoutedRequest, None] = {}
+        host.watchdog.held = self._standing
+        # Queue lengths are this router's own; stats have their age in the rows.
+        host.watchdog.scrape_s = math.inf
+
+    def request(
+        self, number: str, body: Mapping[str, Any] | None, session: str = "", tenant: str = ""
+    ) -> RoutedRequest:
+        """A request that has just come in; without a body nothing is known of its lengths."""
+        headers = {SESSION_HEADER: session, TENANT_HEADER: tenant}
+        now_s = self._host.now_s()
+        try:
+            facts = self._reader.read(body or {}, headers, now_s)
+        except BadBody:  # the replica will say so
+            body, facts = None, self._reader.read({}, headers, now_s)
+        if not body:
+            facts = replace(facts, prompt_tokens=-1, cached_tokens=-1)
+        return RoutedRequest(number, facts)
+
+    def choose(self, request: RoutedRequest, candidates: Sequence[Candidate]) -> str | Outcome:
+        """The name of a replica, or that the request is held, rejected, or finds none.
+
+        A request that is asked about again was not taken by the replica it was sent to, or was
+        held; it keeps the version that decided first.
+        """
+        names = self._bring_up_to_date(candidates)
+        if request.chosen >= 0:
+            request.tried |= {request.chosen}
+        if request.tried >= names.keys():
+            request.tried = frozenset()
+        if request.live is None:
+            request.live = self._host.live
+        decision = self._decide(request)
+        name = names.get(decision.instance_id, "")
+        request.chosen = decision.instance_id if name else -1
+        self._note_held(request, decision)
+        self._told(request, decision, name)
+        return name or decision.outcome
+
+    def served(self, request: RoutedRequest, name: str) -> None:
+        """A replica has taken it; the session's next call is told where this one went."""
+        known = self._known.get(name)
+        self._held.pop(request, None)
+        if known is not None:
+            self._reader.ended(request.facts, known.instance_id, 0)
+
+    def gone(self, request: RoutedRequest) -> None:
+        """Nobody waits for it any more."""
+        self._held.pop(request, None)
+
+    def _decide(self, request: RoutedRequest) -> Decision:
+        host, held_s = self._host, self._host.now_s() - request.held_since_s
+        reason = HELD_TOO_LONG if held_s >= self._max_hold_s else BEHIND if host.behind else ""
+        if reason == HELD_TOO_LONG:
+            host.watchdog.held_too_long(request.held_by, held_s)
+        if reason:
+            return host.fallback(
+                request.facts, reason, request.tried,
+                held=reason == HELD_TOO_LONG, live=request.live,
+            )  # fmt: skip
+        return host.route(
+            request.facts, exclude=request.tried, held_count=request.held_count, live=request.live
+        )
+
+    def _note_held(self, request: RoutedRequest, decision: Decision) -> None:
+        if decision.outcome is not Outcome.HELD:
+            self._held.pop(request, None)
+            return
+        request.held_count += 1
+        request.held_by = decision.digest
+        if math.isnan(request.held_since_s):
+            request.held_since_s = self._host.now_s()
+        self._held[request] = None
+
+    def _standing(self) -> dict[str, Holding]:
+        """What each policy holds, by its digest; asked on this loop."""
+        found: dict[str, Holding] = {}
+        now_s = self._host.now_s()
+        for held in self._held:
+            known = found.get(held.held_by, Holding(0, now_s - held.held_since_s))
+            found[held.held_by] = Holding(known.count + 1, known.oldest_s)
+        return found
+
+    def _bring_up_to_date(self, candidates: Sequence[Candidate]) -> dict[int, str]:
+        """The table as Serve has it now; the ids of its replicas."""
+        table, now = self._host.table, {one.name for one in candidates}
+        for name in self._known.keys() - now:
+            table.remove(self._known.pop(name).instance_id)
+        names = {}
+        for one in candidates:
+            known = self._known.get(one.name)
+            if known is None:
+                seats = InstanceFacts(max_num_seqs=one.max_ongoing)
+                known = self._known[one.name] = _Known(table.add(seats), one.max_ongoing)
+            if one.stats is not known.stats:
+                self._read_stats(known, one.stats)
+            row = table.row(known.instance_id)
+            if one.queue_len is None:
+                row["running_requests"] = -1
+            else:
+                row["running_requests"] = max(0, one.queue_len - known.waiting)
+            names[known.instance_id] = one.name
+        return names
+
+    def _read_stats(self, known: _Known, stats: Mapping[str, Any]) -> None:
+        """What a replica says of its engine, under the names of `EngineSignals`."""
+        known.stats = stats
+        if not stats:
+            return
+        counts = {name: _count(stats.get(name)) for name in _STATS}
+        usage = _number(stats.get("kv_usage"))
+        signals = EngineSignals(**counts, kv_usage=min(usage, 1.0))
+        age_s = self._unix_s() - _number(stats.get("unix_s"))
+        asked_s = self._host.now_s() - (max(age_s, 0.0) if age_s == age_s else 0.0)
+        self._host.table.scraped(known.instance_id, signals, asked_s)
+        known.waiting = max(0, signals.waiting)
+
+
+def body_of(args: Sequence[object]) -> dict[str, Any] | None:
+    """The parts of an OpenAI request that are measured, when the first argument is one."""
+    first = args[0] if args else None
+    names = ("messages", "prompt", "max_tokens", "max_completion_tokens", "stream", "user")
+    if isinstance(first, Mapping):
+        found = {name: first[name] for name in names if name in first}
+    else:
+        found = {name: value for name in names if (value := getattr(first, name, None)) is not None}
+    if not found.keys() & {"messages", "prompt"}:
+        return None
+    messages = found.get("messages")
+    if isinstance(messages, Sequence) and not isinstance(messages, str):
+        found["messages"] = [_plain(one) for one in messages]
+    return found
+
+
+def _plain(message: object) -> object:
+    """A message as a mapping, whatever class it has."""
+    if isinstance(message, Mapping):
+        return dict(message)
+    return {"content": getattr(message, "content", None)}
+
+
+def _count(value: object) -> int:
+    number = _number(value)
+    return -1 if math.isnan(number) else int(number)
+
+
+def _number(value: object) -> float:
+    """A number that is not negative; NaN for whatever else a replica reports."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return float(value) if 0 <= value < MOST else math.nan

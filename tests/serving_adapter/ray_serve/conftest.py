@@ -1,0 +1,50 @@
+"""A Ray with Serve on this machine, on loopback and without a GPU."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Serve:
+    """A running Serve: where its HTTP proxy and its REST API are."""
+
+    def __init__(self, port, dashboard):
+        self.url, self.dashboard = f"http://127.0.0.1:{port}", f"http://{dashboard}"
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """Ray Serve; its processes find this package and the tests' modules by PYTHONPATH."""
+    pytest.importorskip("ray.serve", reason="Ray Serve is not installed: uv sync --extra serve")
+    kept = dict(os.environ)
+    os.environ |= {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_SERVE_LOG_TO_STDERR": "0",
+        "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.2",
+    }  # fmt: skip
+    import ray
+    from ray import serve as api
+
+    context = ray.init(
+        num_cpus=8, object_store_memory=100 << 20, include_dashboard=True, log_to_driver=False,
+        dashboard_host="127.0.0.1", dashboard_port=free_port(), configure_logging=False,
+    )  # fmt: skip
+    port = free_port()
+    api.start(http_options={"host": "127.0.0.1", "port": port})
+    yield Serve(port, context.dashboard_url)
+    api.shutdown()
+    ray.shutdown()
+    os.environ.clear()
+    os.environ |= kept
+
