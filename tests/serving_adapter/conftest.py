@@ -92,6 +92,12 @@ def prepare_word(source: str, parameters: Mapping[str, float] | None = None) -> 
     return Ready(digest, None if source == "no-route" else WordRouter(source))
 
 
+@pytest.fixture
+def prepare_words() -> Prepare:
+    """Makes one-word policies ready."""
+    return prepare_word
+
+
 def _word_digest(word: str) -> str:
     return policy_digest(word, {}, contract.CONTRACT_VERSION)
 
