@@ -12,6 +12,7 @@ becomes of one request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -22,13 +23,12 @@ from aiohttp import web
 from sandbox import contract
 from serving_adapter.exposition import CONTENT_TYPE, Registry
 from serving_adapter.gateway.access import ClientKeys, authenticated
-from serving_adapter.gateway.answering import ENDPOINTS, Answering, AnswerLimits
+from serving_adapter.gateway.answering import Answering, AnswerLimits
 from serving_adapter.gateway.engines import EngineSet
-from serving_adapter.gateway.gateway_metrics import GatewayMetrics
 from serving_adapter.gateway.headers import EngineHeaders
-from serving_adapter.gateway.holding import HoldQueue
 from serving_adapter.gateway.proxy import Proxy
 from serving_adapter.gateway.upstream import Upstream
+from serving_adapter.gateway.visits import ENDPOINTS, Visits
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
 from serving_adapter.request_log import RequestRecord
@@ -81,15 +81,19 @@ class Gateway:
     ) -> None:
         self.host = host
         self.settings = settings or GatewaySettings()
-        self.metrics = GatewayMetrics(registry)
-        self.holding = HoldQueue(host, self.settings.max_hold_s, self.settings.hold_tick_s)
+        self.visits = Visits(
+            host,
+            registry,
+            max_hold_s=self.settings.max_hold_s,
+            hold_tick_s=self.settings.hold_tick_s,
+            scrape_s=self.settings.scrape_s,
+            on_request=on_request,
+        )
         self._at_start = dict(engines)
         self._upstream = upstream
         self._keys = keys
         self._answering = Answering(
-            host,
-            self.holding,
-            self.metrics,
+            self.visits,
             AnswerLimits(
                 max_attempts=self.settings.max_attempts,
                 body_timeout_s=self.settings.body_timeout_s,
@@ -97,9 +101,7 @@ class Gateway:
             ),
             headers=headers or EngineHeaders(),
             tracing=tracing,
-            on_request=on_request,
         )
-        host.watchdog.scrape_s = self.settings.scrape_s
 
     def application(self) -> web.Application:
         """The aiohttp application; it opens and closes its connections with itself."""
@@ -127,9 +129,7 @@ class Gateway:
 
     async def drain(self) -> None:
         """Refuse new requests, and wait until those inside have ended."""
-        self._answering.draining = True
-        while self._answering.active:
-            await asyncio.sleep(0.01)
+        await self.visits.drain()
 
     async def _running(self, _: web.Application) -> AsyncIterator[None]:
         settings = self.settings
@@ -146,34 +146,28 @@ class Gateway:
                 engines.add(url, facts)
             await engines.follow_upstream()
             self._answering.start(engines, Proxy(session, timeout, settings.stall_timeout_s))
-            work = [
-                engines.run(settings.scrape_s, self.holding.capacity_changed),
-                self.holding.run(),
-                *([self._keys.follow()] if self._keys is not None else []),
-            ]
-            tasks = [asyncio.create_task(one) for one in work]
-            async with self.host.running():
+            async with self.visits.running(engines), self._following_keys():
                 yield
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def _following_keys(self) -> AsyncIterator[None]:
+        """Read the clients' keys again when they change, while entered."""
+        if self._keys is None:
+            yield
+            return
+        following = asyncio.create_task(self._keys.follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        count, live, draining = self.engines.open_count(), self.host.live, self._answering.draining
-        behind = self.host.behind
-        ready = count > 0 and not draining and not behind
-        state = {
-            "ready": ready,
-            "draining": draining,
-            "behind": behind,
-            "engines": count,
-            "sequence": live.sequence,
-            "policy": live.digest,
-        }
-        return web.json_response(state, status=200 if ready else 503)
+        state = self.visits.state(self.engines)
+        return web.json_response(state, status=200 if state["ready"] else 503)
 
     async def _version(self, _: web.Request) -> web.Response:
         live = self.host.live
@@ -186,12 +180,7 @@ class Gateway:
         return web.json_response(state)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        page = self.metrics.render(
-            active=self._answering.active,
-            held=len(self.holding),
-            engines_open=self.engines.open_count(),
-            draining=self._answering.draining,
-        )
+        page = self.visits.page(self.engines)
         return web.Response(body=page.encode(), headers={"Content-Type": CONTENT_TYPE})
 
 

@@ -37,6 +37,7 @@ ENDPOINTS: Mapping[str, str] = {
     "/v1/embeddings": "embeddings",
 }
 """Paths whose bodies a policy's facts are read from."""
+MODELS = "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Visits:
         scraping = engines.run(self._scrape_s, self.holding.capacity_changed)
         tasks = [asyncio.create_task(scraping), asyncio.create_task(self.holding.run())]
         try:
-            async with self.host.watchdog.running():
+            async with self.host.running():
                 yield
         finally:
             for task in tasks:
@@ -104,8 +105,13 @@ class Visits:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     @contextlib.contextmanager
-    def visiting(self, endpoint: str, facts: RequestFacts) -> Iterator[Visit]:
-        """A request is inside while entered; its record is written when it leaves."""
+    def visiting(
+        self,
+        endpoint: str,
+        facts: RequestFacts,
+        told: Callable[[RequestRecord], None] = lambda _: None,
+    ) -> Iterator[Visit]:
+        """A request is inside while entered; when it leaves, its record is written and `told`."""
         visit = Visit(endpoint, time.time(), facts)
         self.active += 1
         try:
@@ -113,6 +119,7 @@ class Visits:
         finally:
             self.active -= 1
             record = visit.record(self.host.now_s())
+            told(record)
             self.metrics.ended(record)
             self.host.ended(visit.facts, record)
             self._on_request(record)
@@ -190,10 +197,11 @@ class Visits:
 
     def state(self, engines: EngineSet) -> dict[str, object]:
         """What a readiness page says; `ready` is whether requests are taken."""
-        count, live = engines.open_count(), self.host.live
+        count, live, behind = engines.open_count(), self.host.live, self.host.behind
         return {
-            "ready": count > 0 and not self.draining,
+            "ready": count > 0 and not self.draining and not behind,
             "draining": self.draining,
+            "behind": behind,
             "engines": count,
             "sequence": live.sequence,
             "policy": live.digest,
@@ -203,6 +211,7 @@ class Visits:
 def headers_of(decision: Decision) -> dict[str, str]:
     """What an answer says of the decision behind it."""
     return {
+        "X-Evolver-Decision": decision.id,
         "X-Evolver-Sequence": str(decision.sequence),
         "X-Evolver-Policy": decision.digest,
         "X-Evolver-Instance": str(decision.instance_id),
