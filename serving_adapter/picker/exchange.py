@@ -67,24 +67,15 @@ class TooLarge(Exception):
 class _Sent:
     """Where a request was sent.
 
-    `body` is what must be sent on to the proxy, None where it has it; `trailed` says that
-    trailers came after it.
+    `body` is what must be sent back to the proxy, None where it has it, and `trailers` what came
+    after it.
     """
 
     head: Head
     decision: Decision
     addresses: list[str]
     body: bytes | None
-    trailed: bool
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What has been seen of an answer."""
-
-    status: int
-    meter: AnswerMeter
-    pieces: int = 0
+    trailers: Message | None
 
 
 class Exchange:
@@ -103,7 +94,7 @@ class Exchange:
         self._settings = settings
         self._read = read
         self._write = write
-        self._trailed = False
+        self._trailers: Message | None = None
 
     async def run(self) -> None:
         """Follow the stream to its end."""
@@ -141,7 +132,7 @@ class Exchange:
             if message is None:
                 raise Gone
             if message.WhichOneof("request") == "request_trailers":
-                self._trailed = True
+                self._trailers = message
                 break
             pieces.append(message.request_body.body)
             size += len(pieces[-1])
@@ -179,7 +170,7 @@ class Exchange:
             return
         decision, addresses = found
         echo = raw if head.body is BodyMode.FULL_DUPLEX and not head.ended else None
-        sent = _Sent(head, decision, addresses, echo, self._trailed)
+        sent = _Sent(head, decision, addresses, echo, self._trailers)
         flight = self._visits.sent(visit, decision.instance_id)
         try:
             for response in _sending(sent):
@@ -189,7 +180,7 @@ class Exchange:
                     flight = self._moved(visit, sent, flight, message)
                     await self._observe(visit, sent, flight, message)
                     return
-                await self._pass_on(message)
+                await self._write(messages.passed(message, echoed=False))
         finally:
             self._visits.left(flight)
 
@@ -243,31 +234,23 @@ class Exchange:
         if visit.status >= 500:
             self._endpoints.suspect(flight.instance_id)
         streamed = headers.get("content-type", "").startswith("text/event-stream")
-        answer = _Answer(visit.status, AnswerMeter(streamed=streamed))
-        await self._write(messages.on_response_headers(headers_of(visit.decisions[-1])))
+        meter, pieces = AnswerMeter(streamed=streamed), 0
+        response = messages.on_response_headers(headers_of(visit.decisions[-1]))
         ended = message.response_headers.end_of_stream
-        while not ended and (message := await self._read()) is not None:
-            kind = message.WhichOneof("request")
-            if kind == "response_body":
-                answer.pieces += 1
-                ended = message.response_body.end_of_stream
-                self._visits.tokens(visit, flight, answer.meter.feed(message.response_body.body))
-                echoed = sent.head.echoed
-                await self._write(messages.on_response_body(message.response_body, echoed=echoed))
-            else:
-                ended = kind == "response_trailers"
-                await self._pass_on(message)
-        if ended or not answer.pieces:  # a proxy need not show the body
-            self._visits.tokens(visit, flight, answer.meter.close())
-            self._visits.answered(visit, answer.status, answer.meter)
-
-    async def _pass_on(self, message: Message) -> None:
-        """What was not asked for, or comes after all is decided, passes as it is."""
-        kind = message.WhichOneof("request")
-        if kind == "request_body":
-            await self._write(messages.on_request_body())
-        elif kind in ("request_trailers", "response_trailers"):
-            await self._write(messages.on_trailers(kind))
+        while not ended:
+            await self._write(response)
+            following = await self._read()
+            if following is None:
+                break
+            piece, pieces = following.response_body, pieces + 1
+            ended = piece.end_of_stream or following.HasField("response_trailers")
+            self._visits.tokens(visit, flight, meter.feed(piece.body))
+            response = messages.passed(following, echoed=sent.head.echoed)
+        if ended or not pieces:  # a proxy need not show the body
+            self._visits.tokens(visit, flight, meter.close())
+            self._visits.answered(visit, visit.status, meter)
+        if ended:  # after which the proxy may drop the stream at any moment
+            await self._write(response)
 
     async def _refuse(self, status: int, message: str) -> None:
         body = error_object(message, "BadRequestError", status)
@@ -281,7 +264,7 @@ def _sending(sent: _Sent) -> list[Response]:
         return [messages.with_destination(messages.on_request_body(routed), sent.addresses)]
     responses = [messages.with_destination(messages.on_request_headers(routed), sent.addresses)]
     if sent.body is not None:
-        responses += messages.request_body_pieces(sent.body, ended=not sent.trailed)
-        if sent.trailed:
-            responses.append(messages.on_trailers("request_trailers"))
+        responses += messages.request_body_pieces(sent.body, ended=sent.trailers is None)
+        if sent.trailers is not None:
+            responses.append(messages.passed(sent.trailers, echoed=False))
     return responses

@@ -137,15 +137,16 @@ def on_response_headers(headers: Mapping[str, str]) -> Response:
     return ext_proc.ProcessingResponse(response_headers=ext_proc.HeadersResponse(response=common))
 
 
-def on_response_body(piece: Message, *, echoed: bool) -> Response:
-    """Let a piece of an answer pass."""
+def passed(message: Message, *, echoed: bool) -> Response:
+    """Let what the proxy shows pass as it is; `echoed` sends a piece of an answer back."""
+    kind = message.WhichOneof("request")
+    if kind in ("request_trailers", "response_trailers"):
+        return ext_proc.ProcessingResponse(**{kind: ext_proc.TrailersResponse()})
+    if kind == "request_body":
+        return on_request_body()
+    piece = message.response_body
     common = _streamed(piece.body, piece.end_of_stream) if echoed else None
     return ext_proc.ProcessingResponse(response_body=ext_proc.BodyResponse(response=common))
-
-
-def on_trailers(kind: str) -> Response:
-    """Let `request_trailers` or `response_trailers` pass."""
-    return ext_proc.ProcessingResponse(**{kind: ext_proc.TrailersResponse()})
 
 
 def request_body_pieces(body: bytes, *, ended: bool) -> Iterator[Response]:

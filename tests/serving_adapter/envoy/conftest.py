@@ -14,12 +14,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from sandbox import contract
-from sandbox.identity import policy_digest
-from serving_adapter.activation import Prepare, Ready
-from serving_adapter.decision import Decision
+from serving_adapter.activation import Prepare
+from serving_adapter.admission import Admission
+from serving_adapter.emulation.decision_audit import DecisionLog
 from serving_adapter.exposition import Registry
-from serving_adapter.facts import RequestFacts
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
 from serving_adapter.request_log import RequestRecord
@@ -28,26 +26,6 @@ from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
 
 CONFIGURATIONS = Path(__file__).parents[3] / "deploy" / "envoy"
 START_S = 20.0
-
-
-class HoldOnce:
-    """A policy that holds each request once, then takes the first engine."""
-
-    def route(self, request, instances, memory, rotation, fuel):
-        held = int(request["held_count"][0])
-        return int(min(instances["id"])) if held else contract.HOLD
-
-
-@pytest.fixture
-def prepare(prepare_words: Prepare) -> Prepare:
-    """One-word policies, and those that begin with `holdonce`."""
-
-    def prepared(source, parameters=None):
-        if not source.startswith("holdonce"):
-            return prepare_words(source, parameters)
-        return Ready(policy_digest(source, {}, contract.CONTRACT_VERSION), HoldOnce())
-
-    return prepared
 
 
 @dataclass
@@ -86,7 +64,7 @@ class Scene:
     start_picker: Callable[[], Awaitable[object]]
     stop_picker: Callable[[], Awaitable[None]]
     records: list[RequestRecord] = field(default_factory=list)
-    decisions: list[tuple[RequestFacts, Decision]] = field(default_factory=list)
+    log: DecisionLog = field(default_factory=lambda: DecisionLog("picker"))
     picker: object = None
 
     @property
@@ -119,8 +97,9 @@ def configuration(name: str, picker_port: int, engines: list[Engine], tweak) -> 
     place["endpoint"]["address"]["socket_address"]["port_value"] = picker_port
     if "load_assignment" in clusters["engines"]:
         clusters["engines"]["load_assignment"]["endpoints"][0]["lb_endpoints"] = [
-            {"endpoint": {"address": {"socket_address": {"address": LOOPBACK, "port_value": e.port}}}}
-            for e in engines
+            {"endpoint": {"address": {"socket_address": address}}}
+            for engine in engines
+            for address in [{"address": LOOPBACK, "port_value": engine.port}]
         ]
     tweak(config)
     return config
@@ -169,7 +148,7 @@ async def envoy(config: dict, folder: Path) -> AsyncIterator[tuple[str, str]]:
 
 @pytest.fixture
 async def scene(
-    tmp_path: Path, new_emulator, prepare, client: aiohttp.ClientSession
+    tmp_path: Path, new_emulator, prepare_words: Prepare, client: aiohttp.ClientSession
 ) -> AsyncIterator[Callable[..., Awaitable[Scene]]]:
     """Builds Envoy, a picker and engines."""
     from serving_adapter.picker.exchange import PickerSettings
@@ -182,6 +161,8 @@ async def scene(
             *,
             apps: list[Callable[[], web.Application]] | None = None,
             tweak=lambda _: None,
+            prepare: Prepare = prepare_words,
+            admission: Admission | None = None,
             **settings: float,
         ) -> Scene:
             made = apps or [lambda: new_emulator().application()] * 3
@@ -195,7 +176,12 @@ async def scene(
                 nonlocal port
                 registry = Registry()
                 host = PolicyHost(
-                    InstanceTable(), registry=registry, prepare=prepare, limits=UNWATCHED_ARM
+                    InstanceTable(),
+                    registry=registry,
+                    prepare=prepare,
+                    admission=admission,
+                    limits=UNWATCHED_ARM,
+                    state=tmp_path / "state",
                 )
                 built.picker = EndpointPicker(
                     host,
@@ -204,7 +190,7 @@ async def scene(
                     settings=PickerSettings(**{"scrape_s": 0.1, **settings}),
                     on_request=built.records.append,
                 )
-                logged(host, built.decisions)
+                host.on_decision = built.log.add
                 port = await serving.enter_async_context(
                     built.picker.running(f"{LOOPBACK}:{port}")
                 )
@@ -218,15 +204,3 @@ async def scene(
             return built
 
         yield build
-
-
-def logged(host: PolicyHost, log: list[tuple[RequestFacts, Decision]]) -> None:
-    """Have every decision written down with the request that it was for."""
-    for name in ("route", "fallback"):
-
-        def decide(facts, *args, asked=getattr(host, name), **kwargs):
-            decision = asked(facts, *args, **kwargs)
-            log.append((facts, decision))
-            return decision
-
-        setattr(host, name, decide)

@@ -30,7 +30,8 @@ def destinations(response) -> list[str]:
 
 def refusal(response) -> tuple[int, dict, dict]:
     immediate = response.immediate_response
-    headers = {one.header.key: one.header.raw_value.decode() for one in immediate.headers.set_headers}
+    named = (one.header for one in immediate.headers.set_headers)
+    headers = {header.key: header.raw_value.decode() for header in named}
     return immediate.status.code, headers, json.loads(immediate.body)["error"]
 
 
