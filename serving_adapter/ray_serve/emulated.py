@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
-from serving_adapter.emulation.emulator import settings_from_profile
 from serving_adapter.emulation.engine_driver import EngineDriver
 from serving_adapter.emulation.engine_metrics import EngineMetrics
 from serving_adapter.emulation.engine_model import EngineModel
+from serving_adapter.emulation.faults import Faults
 from serving_adapter.emulation.generation import Answer, read_wanted
+from serving_adapter.emulation.profiled import settings_from_profile
 from serving_adapter.planning.window import Tally
 from serving_adapter.ray_serve.replica_counts import METRIC_PREFIX
 from serving_adapter.request_log import RequestOutcome
@@ -63,7 +64,8 @@ class EmulatedEngine:
             settings = self._settings
             model = EngineModel(settings.engine, settings.times)
             metrics = EngineMetrics(settings.model)
-            self._driver = EngineDriver(model, metrics, settings.time_scale)
+            faults = Faults(lambda _: None, lambda: None)  # nobody asks for any
+            self._driver = EngineDriver(model, metrics, settings.time_scale, faults)
             self._stepping = asyncio.create_task(self._driver.run())
         return self._driver
 
@@ -74,7 +76,7 @@ class EmulatedEngine:
     async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
         """The same through a handle."""
         driver, began_s = self._running, time.monotonic()
-        wanted = read_wanted(body, self._settings.engine.longest_tokens, chat="messages" in body)
+        wanted = read_wanted(body, self._settings.engine, chat="messages" in body)
         answer = Answer(
             wanted, self._settings.model, f"{next(self._numbers):08x}", int(time.time())
         )
