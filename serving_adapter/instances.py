@@ -106,6 +106,7 @@ class _Engine:
 
     position: int
     preemptions: int = -1
+    inside: int = 0
     waiting: OrderedDict[Flight, None] = field(default_factory=OrderedDict)
 
 
@@ -159,13 +160,35 @@ class InstanceTable:
         for counts in self._tenants.values():
             counts.pop(instance_id, None)
 
+    def set_use(
+        self, instance_id: int, role: int, low_tokens: int, high_tokens: int, share: float
+    ) -> None:
+        """Another role, length range or share of an engine that goes on."""
+        if instance_id not in self._engines:
+            return
+        use = (role, low_tokens, high_tokens, share)
+        names = ("role", "length_low_tokens", "length_high_tokens", "share")
+        for name, value in zip(names, use, strict=True):
+            self._columns[name][self._engines[instance_id].position] = value
+
+    def inside(self, instance_id: int) -> int:
+        """Requests that were dispatched here and have not finished; 0 for an engine that is gone.
+
+        Counted by this table alone, so it is exact for one process and knows of no other.
+        """
+        engine = self._engines.get(instance_id)
+        return 0 if engine is None else engine.inside
+
     def set_open(self, instance_id: int, is_open: bool) -> None:
         """Offer an engine to policies, or keep it from them (unreachable)."""
         if instance_id in self._engines:
             self._open[self._engines[instance_id].position] = is_open
 
     def set_draining(self, instance_id: int, draining: bool) -> None:
-        """A draining engine finishes what it has and is offered to nobody."""
+        """A draining engine finishes what it has and is offered to nobody, as if it were closed.
+
+        Neither policies nor fallbacks see its row; what answers there does not open it again.
+        """
         if instance_id in self._engines:
             self._columns["draining"][self._engines[instance_id].position] = draining
 
@@ -237,6 +260,7 @@ class InstanceTable:
         engine = self._engines.get(instance_id)
         if engine is None:
             return flight
+        engine.inside += 1
         self._queue(engine, flight, 1)
         engine.waiting[flight] = None
         self._add(engine, "predicted_remaining_tokens", flight.remaining_tokens)
@@ -265,6 +289,7 @@ class InstanceTable:
         engine = self._engines.get(flight.instance_id)
         if engine is None:
             return
+        engine.inside -= 1
         if flight in engine.waiting:
             del engine.waiting[flight]
             self._queue(engine, flight, -1)

@@ -22,11 +22,12 @@ KV_USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 PREEMPTIONS = ("vllm:num_preemptions_total", "vllm:num_preemptions")
 PROMPT_TOKENS = ("vllm:prompt_tokens_total",)
 GENERATION_TOKENS = ("vllm:generation_tokens_total",)
+PREFIX_QUERIES = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
+PREFIX_HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
 CACHE_CONFIG = "vllm:cache_config_info"
 
-_WANTED = frozenset(
-    (*RUNNING, *WAITING, *KV_USAGE, *PREEMPTIONS, *PROMPT_TOKENS, *GENERATION_TOKENS)
-)
+_TOKENS = (*PROMPT_TOKENS, *GENERATION_TOKENS, *PREFIX_QUERIES, *PREFIX_HITS)
+_WANTED = frozenset((*RUNNING, *WAITING, *KV_USAGE, *PREEMPTIONS, *_TOKENS))
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})?\s+(\S+)")
 # A name begins where no name goes on, or a long one is tried from each of its letters.
 _LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)"')
@@ -43,6 +44,8 @@ class EngineSignals:
     preemptions: int = -1
     prompt_tokens: int = -1
     generation_tokens: int = -1
+    prefix_queried_tokens: int = -1
+    prefix_hit_tokens: int = -1
 
 
 def parse_signals(page: str) -> EngineSignals:
@@ -67,6 +70,8 @@ def parse_signals(page: str) -> EngineSignals:
         preemptions=_total(values, PREEMPTIONS),
         prompt_tokens=_total(values, PROMPT_TOKENS),
         generation_tokens=_total(values, GENERATION_TOKENS),
+        prefix_queried_tokens=_total(values, PREFIX_QUERIES),
+        prefix_hit_tokens=_total(values, PREFIX_HITS),
     )
 
 

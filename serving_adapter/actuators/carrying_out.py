@@ -248,7 +248,7 @@ class _Run:
     async def _end(self, replica: Replica) -> None:
         state = await self._until_idle(replica.name)
         try:
-            await _to_the_end(self._verb(self._fleet.stop(replica.name)))
+            await _to_the_end(self._verb(self._fleet.stop(replica.name), self._limits.stop_s))
         except ReplicaError as failure:  # what is new serves already, so there is no way back
             self._left.append(replica.name)
             self.note(Step.FAILED, replica.name, str(failure))
@@ -274,11 +274,11 @@ class _Run:
             except ReplicaError:
                 await asyncio.sleep(self._limits.poll_s)
 
-    async def _verb(self, verb: Awaitable[T]) -> T:
+    async def _verb(self, verb: Awaitable[T], limit_s: float | None = None) -> T:
+        limit_s = limit_s or self._limits.step_s
         try:
-            return await asyncio.wait_for(verb, self._limits.step_s)
+            return await asyncio.wait_for(verb, limit_s)
         except TimeoutError as late:
-            limit_s = self._limits.step_s
             raise ReplicaError(
                 f"The fleet did not answer within {limit_s:g} s: see whether it can be reached."
             ) from late

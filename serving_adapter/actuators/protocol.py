@@ -170,12 +170,14 @@ class Limits:
     Attributes:
         ready_s: from start to ready.
         drain_s: for requests inside a drained replica; what runs then is cut.
+        stop_s: for ending a replica, by force in the end.
         step_s: for any other verb of a fleet.
         to_nothing: whether a plan may leave prefill or decode to nobody.
     """
 
     ready_s: float = 600.0
     drain_s: float = 600.0
+    stop_s: float = 180.0
     step_s: float = 60.0
     poll_s: float = 0.25
     to_nothing: bool = False

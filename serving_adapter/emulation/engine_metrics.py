@@ -68,6 +68,8 @@ class EngineMetrics:
         prefix = "vllm:gpu_prefix_cache" if self.old_names else "vllm:prefix_cache"
         self.prefix_queries = counter(f"{prefix}_queries_total", "Prompt tokens asked for.", LABELS)
         self.prefix_hits = counter(f"{prefix}_hits_total", "Prompt tokens found.", LABELS)
+        for known in (self.prompt_tokens, self.generation_tokens):  # shown before the first, too
+            known.inc(*self._key, by=0)
         self._histograms()
 
     def _histograms(self) -> None:
