@@ -60,6 +60,7 @@ class NativeRouter:
         self._address = _address_of(self._frame)
         self._answer, self._exception = ctypes.c_int64(0), ctypes.c_void_p()
         self._results = ctypes.byref(self._answer), ctypes.byref(self._exception)
+        self._arrays: tuple[Rows | None, Rows | None, Memory | None] = None, None, None
         self._words[_WORD["parameters"]] = _address_of(loaded.parameters)
         self._words[_WORD["scratch"]] = _address_of(self._scratch)
 
@@ -68,12 +69,16 @@ class NativeRouter:
     ) -> int:
         """See `Router.route`."""
         words = self._words
-        words[_WORD["request"]] = _address_of(request)
-        words[_WORD["instances"]] = _address_of(instances)
-        words[_WORD["n_instances"]] = len(instances)
-        words[_WORD["memory"]] = _address_of(memory)
-        words[_WORD["rotation"]] = rotation
-        words[_WORD["fuel"]] = fuel
+        arrays = self._arrays
+        # Mostly the arrays are those of the call before; to hold them keeps their addresses true.
+        if request is not arrays[0] or instances is not arrays[1] or memory is not arrays[2]:
+            self._arrays = request, instances, memory
+            words[_REQUEST] = _address_of(request)
+            words[_INSTANCES] = _address_of(instances)
+            words[_MEMORY] = _address_of(memory)
+        words[_N_INSTANCES] = len(instances)
+        words[_ROTATION] = rotation
+        words[_FUEL] = fuel
         if self._entry(*self._results, self._address) != 0:
             kind = words[_WORD["status"]] or frame.OTHER
             raise PolicyFault("route", kind, frame.FAULTS[kind])
@@ -81,6 +86,8 @@ class NativeRouter:
 
 
 _WORD = {name: index for index, name in enumerate(frame.FRAME.names or ())}
+_REQUEST, _INSTANCES, _MEMORY = _WORD["request"], _WORD["instances"], _WORD["memory"]
+_N_INSTANCES, _ROTATION, _FUEL = _WORD["n_instances"], _WORD["rotation"], _WORD["fuel"]
 
 
 def _address_of(array: npt.NDArray[Any]) -> int:
@@ -192,7 +199,9 @@ def is_valid(choice: int, rows: Rows) -> bool:
     """Whether a choice is exactly an int, and HOLD, REJECT or the id of one of the rows."""
     if type(choice) is not int:
         return False
-    return choice in (contract.HOLD, contract.REJECT) or bool((rows["id"] == choice).any())
+    if choice < 0:
+        return choice in (contract.HOLD, contract.REJECT)
+    return np.count_nonzero(rows["id"] == choice) > 0
 
 
 def _synthetic(size: int, *, busy: bool) -> tuple[Rows, Rows]:

@@ -101,6 +101,7 @@ class Decider:
         self._random = random.Random()
         self._decisions = 0
         self._shadow_every = round(1 / limits.shadow_share) if limits.shadow_share > 0 else 0
+        self._shares: tuple[Live | None, Shares | None] = None, None
         self._request = _new_request()
         self._columns = columns_of(self._request)
 
@@ -159,10 +160,14 @@ class Decider:
 
     def shares(self, live: Live) -> Shares | None:
         """How much each arm gets; None when nothing is compared."""
-        usual = self._limits.control_share
-        if live.compared is None or not (usual or live.canary):
-            return None
-        return shares_of(live.weight if live.canary else None, usual)
+        known, shares = self._shares
+        if known is not live:  # the watchdog's thread asks, too: one assignment, never a mix
+            usual = self._limits.control_share
+            compared = live.compared is not None and (usual or live.canary is not None)
+            weight = live.weight if live.canary else None
+            shares = shares_of(weight, usual) if compared else None
+            self._shares = live, shares
+        return shares
 
     def _ask(self, live: Live, ready: Ready, request: Rows, rows: Rows) -> Answer:
         """Ask one policy, remember what it was asked, and take it out when it must go."""

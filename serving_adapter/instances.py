@@ -27,6 +27,9 @@ from serving_adapter.signals import EngineSignals
 Rows = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
 
+FEW_ROWS = 8  # are derived one by one, more at once
+_NOWHERE: dict[int, int] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceFacts:
@@ -128,6 +131,11 @@ class InstanceTable:
         self._signals_s: npt.NDArray[np.float64] = np.zeros(0)
         self._waiting_since_s: npt.NDArray[np.float64] = np.zeros(0)
         self._tenants: dict[int, dict[int, int]] = {}
+        # What a decision would compute over all rows is kept until something changes it.
+        self._changed: set[int] = set()
+        self._marked: list[int] = []
+        self._offered: npt.NDArray[np.bool_] | None = None
+        self._all_offered = False
 
     def __len__(self) -> int:
         return len(self._engines)
@@ -144,6 +152,7 @@ class InstanceTable:
         self._open = np.append(self._open, True)
         self._signals_s = np.append(self._signals_s, np.nan)
         self._waiting_since_s = np.append(self._waiting_since_s, np.nan)
+        self._rows_moved()
         self._next_id += 1
         return self._next_id - 1
 
@@ -157,6 +166,7 @@ class InstanceTable:
         self._waiting_since_s = np.delete(self._waiting_since_s, gone)
         for engine in self._engines.values():
             engine.position -= engine.position > gone
+        self._rows_moved()
         for counts in self._tenants.values():
             counts.pop(instance_id, None)
 
@@ -183,6 +193,7 @@ class InstanceTable:
         """Offer an engine to policies, or keep it from them (unreachable)."""
         if instance_id in self._engines:
             self._open[self._engines[instance_id].position] = is_open
+            self._offered = None
 
     def set_draining(self, instance_id: int, draining: bool) -> None:
         """A draining engine finishes what it has and is offered to nobody, as if it were closed.
@@ -191,6 +202,7 @@ class InstanceTable:
         """
         if instance_id in self._engines:
             self._columns["draining"][self._engines[instance_id].position] = draining
+            self._offered = None
 
     def is_open(self, instance_id: int) -> bool:
         """Whether the engine takes new requests now."""
@@ -198,8 +210,20 @@ class InstanceTable:
         return engine is not None and bool(self._offer()[engine.position])
 
     def _offer(self) -> npt.NDArray[np.bool_]:
-        offered: npt.NDArray[np.bool_] = self._open & ~self._columns["draining"]
-        return offered
+        """Which rows are offered; not to be written to."""
+        if self._offered is None:
+            self._offered = self._open & ~self._columns["draining"]
+            self._all_offered = bool(self._offered.all())
+        return self._offered
+
+    def _rows_moved(self) -> None:
+        """Rows came or went: nothing that is kept by position holds any more."""
+        self._offered = None
+        self._changed = set(range(len(self._rows)))
+        self._marked.clear()
+        self._columns["cached_prefix_tokens"][:] = 0
+        if self._counts_flights:
+            self._columns["tenant_requests"][:] = 0
 
     def row(self, instance_id: int) -> np.void:
         """The row of one engine, as it stands; a view."""
@@ -217,9 +241,13 @@ class InstanceTable:
         """Rows of open engines as this request sees them; contiguous, order not yet rotated."""
         self._refresh(facts, now_s)
         offered = self._offer()
-        for instance_id in exclude & self._engines.keys():
+        without = exclude & self._engines.keys() if exclude else exclude
+        if self._all_offered and not without:
+            return self._rows
+        offered = offered.copy()
+        for instance_id in without:
             offered[self._engines[instance_id].position] = False
-        return self._rows if offered.all() else self._rows[offered]
+        return self._rows[offered]
 
     def open_rows(self, now_s: float) -> Rows:
         """Copies of the rows of open engines, with the age of their signals."""
@@ -234,25 +262,63 @@ class InstanceTable:
         np.subtract(now_s, self._signals_s, out=of["signal_age_s"])
         # fmax takes the number where the other is NaN: nobody waits, so the wait is zero.
         np.fmax(now_s - self._waiting_since_s, 0.0, out=of["oldest_wait_s"])
+        if len(self._changed) > FEW_ROWS:
+            self._derive_all()
+        else:
+            for position in self._changed:
+                self._derive_one(position)
+        self._changed.clear()
+        self._mark(facts)
+
+    def _mark(self, facts: RequestFacts) -> None:
+        """Write where this request's session and tenant are, and undo the one before."""
+        cached, tenants = self._columns["cached_prefix_tokens"], self._columns["tenant_requests"]
+        for position in self._marked:
+            cached[position] = 0
+            if self._counts_flights:
+                tenants[position] = 0
+        self._marked.clear()
+        previous = self._engines.get(facts.last_instance)
+        if previous is not None:
+            cached[previous.position] = facts.cached_tokens
+            self._marked.append(previous.position)
+        for instance_id, count in self._tenants.get(facts.tenant, _NOWHERE).items():
+            position = self._engines[instance_id].position
+            tenants[position] = count
+            self._marked.append(position)
+
+    def _derive_all(self) -> None:
+        """Write the columns that follow from others of the same row."""
+        of = self._columns
         running, context = of["running_requests"], of["context_tokens"]
         batch = np.maximum(running, 1)
-        np.divide(context, batch, out=of["mean_context_tokens"])
+        if self._counts_flights:
+            np.divide(context, batch, out=of["mean_context_tokens"])
+        else:
+            of["mean_context_tokens"][:] = math.nan
         step_s = of["step_base_s"] + of["step_per_seq_s"] * running
         step_s += of["step_per_context_s"] * context
         np.divide(batch, step_s, out=of["decode_tokens_per_s"])
-        used = of["kv_used_tokens"]
-        of["kv_predicted_tokens"][:] = used + of["predicted_remaining_tokens"]
-        of["kv_predicted_tokens"][used < 0] = math.nan
-        of["cached_prefix_tokens"][:] = 0
-        previous = self._engines.get(facts.last_instance)
-        if previous is not None:
-            of["cached_prefix_tokens"][previous.position] = facts.cached_tokens
-        if not self._counts_flights:
-            of["mean_context_tokens"][:] = math.nan
-            return
-        of["tenant_requests"][:] = 0
-        for instance_id, count in self._tenants.get(facts.tenant, {}).items():
-            of["tenant_requests"][self._engines[instance_id].position] = count
+        used, predicted = of["kv_used_tokens"], of["kv_predicted_tokens"]
+        np.add(used, of["predicted_remaining_tokens"], out=predicted)
+        predicted[used < 0] = math.nan
+
+    def _derive_one(self, position: int) -> None:
+        """The same for one row: numpy takes longer to begin than this takes."""
+        of = self._columns
+        running, context = (
+            of["running_requests"].item(position),
+            of["context_tokens"].item(position),
+        )
+        batch = max(running, 1)
+        mean = context / batch if self._counts_flights else math.nan
+        step_s = of["step_base_s"].item(position) + of["step_per_seq_s"].item(position) * running
+        step_s += of["step_per_context_s"].item(position) * context
+        used = of["kv_used_tokens"].item(position)
+        predicted = used + of["predicted_remaining_tokens"].item(position)
+        of["mean_context_tokens"][position] = mean
+        of["decode_tokens_per_s"][position] = batch / step_s if step_s else math.inf
+        of["kv_predicted_tokens"][position] = predicted if used >= 0 else math.nan
 
     def dispatch(self, instance_id: int, facts: RequestFacts, now_s: float) -> Flight:
         """A request goes to an engine."""
@@ -320,6 +386,7 @@ class InstanceTable:
             row["preemptions"] = max(0, signals.preemptions - max(engine.preemptions, 0))
             engine.preemptions = signals.preemptions
         self._signals_s[engine.position] = asked_s
+        self._changed.add(engine.position)
 
     def _started(self, engine: _Engine, flight: Flight) -> None:
         engine.waiting.pop(flight, None)
@@ -345,6 +412,7 @@ class InstanceTable:
     def _add(self, engine: _Engine, name: str, change: float) -> None:
         column = self._columns[name]
         column[engine.position] = max(0, column[engine.position] + change)
+        self._changed.add(engine.position)
 
     def _note_tenant(self, engine: _Engine, flight: Flight, sign: int) -> None:
         """Count a tenant's requests here, and how many tenants there are."""

@@ -97,3 +97,27 @@ def test_the_fields_said_to_be_filled_are_exactly_those_that_can_be():
     (row,) = table.offered(FACTS, 3.0, frozenset())
     names = row.dtype.names
     assert {n for n in names if row[n] == -1 or row[n] != row[n]} == set(names) - FILLED
+
+
+def test_rows_that_were_derived_one_by_one_are_those_derived_together():
+    """A table with few changes since the last decision against one that computes everything."""
+    facts = InstanceFacts(step_base_s=0.006, step_per_seq_s=1e-5, step_per_context_s=1e-8,
+                          kv_capacity_tokens=1000)  # fmt: skip
+    tables = [InstanceTable(), InstanceTable()]
+    for table in tables:
+        for _ in range(12):
+            table.add(facts)
+        for step in range(60):
+            number = step % 5
+            asked = RequestFacts(arrived_s=0.0, prompt_tokens=50 + step, tenant=step % 3,
+                                 last_instance=number, cached_tokens=step)  # fmt: skip
+            flight = table.dispatch(number, asked, float(step))
+            table.tokens(flight, 3, step + 0.5)
+            table.scraped(number, EngineSignals(kv_usage=0.25), asked_s=float(step))
+            if table is tables[0]:
+                table.offered(asked, step + 0.6, frozenset())
+    one_by_one, together = (table.offered(FACTS, 99.0, frozenset()) for table in tables)
+    for name in together.dtype.names or ():
+        np.testing.assert_array_equal(one_by_one[name], together[name], err_msg=name)
+    assert together["tenant_requests"].sum() == 0
+    assert together["decode_tokens_per_s"][0] > 0

@@ -19,7 +19,7 @@ from serving_adapter.safety.ejection import Ejection, EjectionKind
 REQUESTS = [LoadRequest(0.06 * index, 20 + index % 7, 4 + index % 9) for index in range(10)]
 LOAD = [
     LoadRequest(0.06 * index, 20 + index % 7, 4 + index % 9, session=index % 50)
-    for index in range(300)
+    for index in range(200)
 ]
 
 
