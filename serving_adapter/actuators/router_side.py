@@ -84,7 +84,7 @@ class GatewayRouter:
             self._ids[name] = self._gateway.engines.add(url, facts)
         self._draining.discard(name)
         self._gateway.host.table.set_draining(self._ids[name], draining=False)
-        self._gateway.holding.capacity_changed()
+        self._gateway.visits.holding.capacity_changed()
 
     async def change(self, name: str, spec: ReplicaSpec) -> None:
         """Use it by another role, length range or share."""
