@@ -19,6 +19,7 @@ from evolver.cli.doctor_command import doctor
 from evolver.cli.evolve_command import evolve
 from evolver.cli.host_commands import host_app
 from evolver.cli.live_commands import activate, renew, rollback, write_again
+from evolver.cli.picker_command import picker
 from evolver.cli.policy_commands import policy_app
 from evolver.cli.replay_command import replay
 from evolver.cli.review_command import review_app
@@ -33,7 +34,7 @@ from evolver.cli.trace_commands import trace_app
 
 ORDER = (
     "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "rule", "review",
-    "keys", "serve", "host", "decision", "store", "status", "doctor",
+    "keys", "serve", "picker", "host", "decision", "store", "status", "doctor",
 )  # fmt: skip
 
 
@@ -106,6 +107,7 @@ app.add_typer(host_app)
 app.add_typer(decision_app)
 app.add_typer(store_app)
 app.command()(serve)
+app.command()(picker)
 app.command()(status)
 app.command()(doctor)
 

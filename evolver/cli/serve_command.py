@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evolver.cli.failures import Misused
+from evolver.cli.host_options import (
+    Accepted,
+    AdminPort,
+    Deployment,
+    Drain,
+    EngineMode,
+    ModeOption,
+    PolicyFile,
+    RequestLog,
+    Snapshot,
+    State,
+    Trust,
+    Untrusted,
+    run_host,
+    service_settings,
+)
 from evolver.cli.options import Quiet, screen_of
-from evolver.cli.policies import read_policy_file
-from evolver.cli.publishing import snapshot_path, state_folder, trust_path
 from evolver.cli.serve_options import (
     Address,
     ClientKeysFile,
@@ -34,51 +44,6 @@ from evolver.cli.serve_options import (
     tracing_of,
     upstream_of,
 )
-from sandbox.home import home
-
-if TYPE_CHECKING:
-    from evolver.cli.screen import Screen
-    from sandbox.engine import EngineName
-    from serving_adapter.gateway.service import Front, ServiceSettings
-    from serving_adapter.side.side_process import SideProcesses
-
-
-class EngineMode(StrEnum):
-    """How a policy runs."""
-
-    COMPILED = "compiled"
-    INTERPRETED = "interpreted"
-    SIDE = "side"
-
-
-Snapshot = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="What to follow; this home's active.json.")
-]
-Trust = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Trusted keys, or a folder of such files.")
-]
-Deployment = Annotated[
-    str, typer.Option(metavar="NAME", help="What this host serves; snapshots name it.")
-]
-State = Annotated[Path | None, typer.Option(metavar="DIR", help="What must outlive a restart.")]
-RequestLog = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A JSON line per request, without text.")
-]
-ModeOption = Annotated[EngineMode, typer.Option(help="side: in a locked-down process of its own.")]
-Untrusted = Annotated[
-    bool, typer.Option("--untrusted", help="Run --policy, which nobody approved.")
-]
-PolicyFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="With --untrusted: the policy to run.")
-]
-Accepted = Annotated[
-    list[str] | None,
-    typer.Option(metavar="LAYER", help="With --untrusted: isolation to do without; repeatable."),
-]
-AdminPort = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="Of the kill switch, on loopback.")
-]
-Drain = Annotated[float, typer.Option(min=0.0, help="For requests inside, at the end.")]
 
 
 def serve(
@@ -120,13 +85,10 @@ def serve(
     evolver serve --upstream http://127.0.0.1:30000 --set-header smg
     """
     from serving_adapter.gateway.listening import ClientLimits
-    from serving_adapter.gateway.service import Front, ServiceSettings
+    from serving_adapter.gateway.service import Front
+    from serving_adapter.gateway.service import serve as serve_until_told
 
     screen = screen_of(context, quiet)
-    if untrusted != (policy is not None):
-        raise Misused("--untrusted and --policy FILE go together; a snapshot needs neither.")
-    if accept_missing and not untrusted:
-        raise Misused("--accept-missing is for --untrusted only.")
     front = Front(
         tls=tls_of(tls_certificate, tls_key, tls_client_ca),
         limits=ClientLimits(max_connections=max_connections),
@@ -135,64 +97,18 @@ def serve(
         upstream=upstream_of(upstream, set_header, engine),
         tracing=tracing_of(otel=otel),
     )
-    settings = ServiceSettings(
-        engines=engine_urls(engine, front.upstream),
+    settings = service_settings(
+        engine_urls(engine, front.upstream),
         host=host,
         port=port,
-        snapshot=snapshot or snapshot_path(home(), deployment),
-        trust=trust or trust_path(home()),
+        snapshot=snapshot,
+        trust=trust,
         deployment=deployment,
-        untrusted=None if policy is None else read_policy_file(policy),
-        state=state or state_folder(home(), deployment),
+        untrusted=untrusted,
+        policy=policy,
+        state=state,
         request_log=request_log,
         drain_s=drain_s,
         admin_port=admin_port,
     )
-    _run(screen, settings, front, engine_mode, accept_missing or [])
-
-
-def _run(
-    screen: Screen,
-    settings: ServiceSettings,
-    front: Front,
-    mode: EngineMode,
-    accepted: list[str],
-) -> None:
-    import asyncio
-
-    from serving_adapter.activation import prepare_policy
-    from serving_adapter.gateway.service import serve as serve_until_told
-
-    _log_to_stderr(screen)
-    side = _side_processes(settings, mode, accepted)
-    prepare = side.prepare if side else partial(prepare_policy, engine=_engine_of(mode))
-    try:
-        asyncio.run(serve_until_told(settings, prepare, screen.text, front))
-    finally:
-        if side is not None:
-            side.close()
-
-
-def _side_processes(
-    settings: ServiceSettings, mode: EngineMode, accepted: list[str]
-) -> SideProcesses | None:
-    """What nobody approved never runs in this process, and not without isolation."""
-    if settings.untrusted is None and mode is not EngineMode.SIDE:
-        return None
-    from serving_adapter.side.side_process import SideProcesses
-
-    needs_isolation = settings.untrusted is not None
-    return SideProcesses(_engine_of(mode), needs_isolation=needs_isolation, accept_missing=accepted)
-
-
-def _engine_of(mode: EngineMode) -> EngineName:
-    return "interpreted" if mode is EngineMode.INTERPRETED else "auto"
-
-
-def _log_to_stderr(screen: Screen) -> None:
-    import logging
-
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(format=form, level=logging.WARNING)
-    if not screen.quiet:
-        logging.getLogger("evolver").setLevel(logging.INFO)
+    run_host(screen, settings, engine_mode, accept_missing, partial(serve_until_told, front=front))
