@@ -26,6 +26,7 @@ from serving_adapter.gateway.access import ClientKeys, authenticated
 from serving_adapter.gateway.answering import Answering, AnswerLimits
 from serving_adapter.gateway.engines import EngineSet
 from serving_adapter.gateway.headers import EngineHeaders
+from serving_adapter.gateway.holding import HoldQueue
 from serving_adapter.gateway.proxy import Proxy
 from serving_adapter.gateway.upstream import Upstream
 from serving_adapter.gateway.visits import ENDPOINTS, Visits
@@ -126,6 +127,11 @@ class Gateway:
             AdapterError: the application has not started.
         """
         return self._answering.engines
+
+    @property
+    def holding(self) -> HoldQueue:
+        """The requests that the policy holds."""
+        return self.visits.holding
 
     async def drain(self) -> None:
         """Refuse new requests, and wait until those inside have ended."""
