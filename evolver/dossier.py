@@ -79,6 +79,7 @@ def evidence_of(
         loads=(problem.load.load,) if problem.load.load is not None else (),
         candidates_tried=verdict.tried,
         finalists=verdict.finalists,
+        signals=cluster.signals,
     )
 
 

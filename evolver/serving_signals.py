@@ -8,10 +8,12 @@ import numpy as np
 
 from evolver.directions import SILENT
 from evolver.problem import Problem
+from evolver.prompt_lines import percent
 from evolver.reference import signals
 from sandbox.classes import classes_of, classify
 from sandbox.cluster import ClusterSpec
 from sandbox.language.kinds import fields
+from sandbox.signal_profiles import signal_profile
 from sandbox.simulation import shares_prefixes
 from telemetry.trace import Trace
 
@@ -25,12 +27,31 @@ def silent_lines(problem: Problem, training: Trace) -> Iterable[str]:
         yield f"{SILENT}, of {record}: {', '.join(mine)}."
 
 
+def door_lines(cluster: ClusterSpec) -> Iterable[str]:
+    """What the door that policies run behind knows worse than the simulator; nothing for all."""
+    door = signal_profile(cluster.signals)
+    if not door.missing:
+        return
+    yield (
+        f"Policies run behind the door {door.name}: {door.summary}. Signals that it does not tell "
+        "are missing or always the same; they are among those that say nothing here."
+    )
+    if "Request.prompt_tokens" in door.estimated:
+        yield f"Request.prompt_tokens is estimated, with an error of {percent(door.prompt_error)}."
+    if "Instance.cached_prefix_tokens" in door.estimated:
+        yield (
+            "Instance.cached_prefix_tokens is estimated: what the session's previous call left on "
+            "the instance that served it, and 0 elsewhere."
+        )
+
+
 def silent_signals(problem: Problem, training: Trace) -> frozenset[str]:
     """Names as `Request.session`: equal or missing in every decision of this problem.
 
     Only what the files say counts; a signal left out of this list may still be silent.
     """
-    silent = {*_of_traffic(problem, training), *_of_fleet(problem)}
+    told = signal_profile(problem.cluster.signals)
+    silent = {*_of_traffic(problem, training), *_of_fleet(problem), *told.missing}
     known = {f"{record}.{name}" for record, found in fields().items() for name in found}
     return frozenset(silent & known)
 

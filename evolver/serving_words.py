@@ -15,13 +15,14 @@ from evolver.guardrails import guardrail_lines
 from evolver.problem import Problem
 from evolver.prompt_lines import Cell, number, percent, table
 from evolver.serving_evidence import GLOSSARY
-from evolver.serving_signals import silent_lines
+from evolver.serving_signals import door_lines, silent_lines
 from evolver.serving_traffic import capacity_line, traffic_lines
 from evolver.task import Description
 from sandbox.classes import classes_of, classify
 from sandbox.cluster import ClusterSpec
 from sandbox.contract import DECODE, MIXED, PREFILL
 from sandbox.hardware import build_hardware
+from sandbox.hidden import seen_through
 from sandbox.kernel.program import Program
 from sandbox.kernel.state import PS_PER_S
 from sandbox.language.kinds import PLANNER_HOOKS
@@ -45,7 +46,7 @@ OBJECTIVE = (
 
 def description_of(problem: Problem, windows: Windows) -> Description:
     """What a run on this problem tells every proposer."""
-    cluster = problem.cluster
+    cluster = seen_through(problem.cluster)
     training = problem.training(windows)
     return Description(
         title=f"{problem.trace.meta.name} on {cluster.name}",
@@ -56,6 +57,7 @@ def description_of(problem: Problem, windows: Windows) -> Description:
             *_plan(windows.training[0]),
             *_promises(cluster, training),
             *_engines(cluster),
+            *door_lines(cluster),
             _periods(cluster, problem.hooks),
             _price(cluster, problem.hooks),
             *_caching(problem),

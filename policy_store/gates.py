@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 
 from policy_store.records import EvidenceRecord, PolicyDetails
+from sandbox.errors import PolicyRefused
 from sandbox.evidence import Evidence, EvidenceRefused, GateStatus, Outcome
 from sandbox.identity import canonical_json
+from sandbox.signal_profiles import objection_to, signal_profile
 
 
 @functools.lru_cache(maxsize=64)
@@ -41,3 +43,19 @@ def objection(evidence: Evidence | None, policy: str) -> str:
     if evidence.outcome is not Outcome.IMPROVED:
         return f"Its verdict is {evidence.outcome.value.replace('_', ' ')}, not improved."
     return ""
+
+
+def unheard(details: PolicyDetails, door: str | None) -> str:
+    """What a policy was proved with and will not be told where it is to run; empty for nothing.
+
+    Args:
+        details: of a policy whose text is a policy's.
+        door: name of the deployment's signal profile; None when nobody said.
+    """
+    evidence = latest_evidence(details)
+    if evidence is None or door is None:
+        return ""
+    try:
+        return objection_to(details.source.text, evidence.signals, signal_profile(door))
+    except PolicyRefused:
+        return ""  # the verifier says so, in a place of its own

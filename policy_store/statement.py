@@ -5,6 +5,8 @@
      "active": POLICY|null, "last_good": POLICY|null, "signature": {"key": hex, "value": hex}|null}
     while a trial runs: "schema": 3, "canary": {"policy": POLICY, "weight": number}|null,
      "shadow": POLICY|null; hosts that know no trials refuse it and keep what they run
+    once a policy has been measured: "schema": 4, "canary" and "shadow" as in 3, and in every POLICY
+     "signals": str|null, the signal profile that its latest evidence was made with
     POLICY = {"digest": hex, "source": str, "parameters": {name: number}, "contract_version": int,
               "approved": {"by": str, "entry": hex}}
 
@@ -16,11 +18,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from policy_store.signing import Signature
 from sandbox.identity import canonical_json, canonical_parameters
 
-SCHEMA, TRIAL_SCHEMA = 2, 3
+SCHEMA, TRIAL_SCHEMA, SIGNALS_SCHEMA = 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,17 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPolicy:
-    """A policy in full; `digest` is its identity over source, parameters and contract version."""
+    """A policy in full; `digest` is its identity over source, parameters and contract version.
+
+    `signals` is the signal profile of its latest evidence; None when nothing was measured.
+    """
 
     digest: str
     source: str
     parameters: Mapping[str, float]
     contract_version: int
     approved: Approval
+    signals: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +117,8 @@ def parse_snapshot(content: bytes) -> Snapshot:
     """
     try:
         body = json.loads(content)
-        if body["schema"] not in (SCHEMA, TRIAL_SCHEMA):
-            raise ValueError(f"schema {body['schema']} is not {SCHEMA} or {TRIAL_SCHEMA}")
+        if body["schema"] not in (SCHEMA, TRIAL_SCHEMA, SIGNALS_SCHEMA):
+            raise ValueError(f"schema {body['schema']} is not one of {SCHEMA} to {SIGNALS_SCHEMA}")
         snapshot = Snapshot(
             sequence=_whole(body["sequence"]),
             active=_parse_policy(body["active"]),
@@ -134,12 +141,15 @@ def parse_snapshot(content: bytes) -> Snapshot:
 
 def _body(snapshot: Snapshot) -> dict[str, object]:
     canary, shadow = snapshot.canary, snapshot.shadow
-    trials: dict[str, object] = {"schema": SCHEMA}
-    if canary is not None or shadow is not None:
-        trials = {"schema": TRIAL_SCHEMA, "canary": None, "shadow": _policy_body(shadow)}
+    schema = _schema(snapshot)
+    body = partial(_policy_body, measured=schema == SIGNALS_SCHEMA)
+    trials: dict[str, object] = {}
+    if schema != SCHEMA:
+        trials = {"canary": None, "shadow": body(shadow)}
     if canary is not None:
-        trials["canary"] = {"policy": _policy_body(canary.policy), "weight": canary.weight}
+        trials["canary"] = {"policy": body(canary.policy), "weight": canary.weight}
     return {
+        "schema": schema,
         **trials,
         "deployment": snapshot.deployment,
         "sequence": snapshot.sequence,
@@ -147,15 +157,24 @@ def _body(snapshot: Snapshot) -> dict[str, object]:
         "issued_at": _iso(snapshot.issued_at),
         "not_before": _iso(snapshot.not_before),
         "expires_at": _iso(snapshot.expires_at),
-        "active": _policy_body(snapshot.active),
-        "last_good": _policy_body(snapshot.last_good),
+        "active": body(snapshot.active),
+        "last_good": body(snapshot.last_good),
     }
 
 
-def _policy_body(policy: SnapshotPolicy | None) -> dict[str, object] | None:
+def _schema(snapshot: Snapshot) -> int:
+    """The oldest that says all of it, so that older hosts refuse only what they cannot know."""
+    if any(policy.signals is not None for policy in snapshot.named.values()):
+        return SIGNALS_SCHEMA
+    trial = snapshot.canary is not None or snapshot.shadow is not None
+    return TRIAL_SCHEMA if trial else SCHEMA
+
+
+def _policy_body(policy: SnapshotPolicy | None, *, measured: bool) -> dict[str, object] | None:
     if policy is None:
         return None
     return {
+        **({"signals": policy.signals} if measured else {}),
         "digest": policy.digest,
         "source": policy.source,
         "parameters": canonical_parameters(policy.parameters),
@@ -179,6 +198,7 @@ def _parse_policy(body: object) -> SnapshotPolicy | None:
         parameters={_text(name): _number(value) for name, value in body["parameters"].items()},
         contract_version=_whole(body["contract_version"]),
         approved=Approval(_text(body["approved"]["by"]), _text(body["approved"]["entry"])),
+        signals=None if body.get("signals") is None else _text(body["signals"]),
     )
 
 

@@ -17,13 +17,14 @@ from policy_store.catalog import Catalog
 from policy_store.decisions import Decisions
 from policy_store.engine import Database, make_engine, store_url, utc_now
 from policy_store.errors import DamagedStore
+from policy_store.gates import measured
 from policy_store.hosts import Hosts
 from policy_store.lifecycle import APPROVED_STATES
 from policy_store.lineage import Lineage
-from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Pulse, Slot
+from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Kind, Pulse, Slot
 from policy_store.restore import restore_backup
 from policy_store.retention import Retention
-from policy_store.rows import find_version, source_record, version_record
+from policy_store.rows import documents_of, find_version, source_record, version_record
 from policy_store.rule_book import RuleBook
 from policy_store.runs import Runs
 from policy_store.schema import ensure_schema
@@ -295,7 +296,15 @@ def _in_full(session: Session, digest: str | None) -> SnapshotPolicy | None:
         parameters=version.parameters,
         contract_version=version.contract_version,
         approved=_approval(session, digest),
+        signals=_signals(session, digest),
     )
+
+
+def _signals(session: Session, digest: str) -> str | None:
+    """The signal profile of what was measured last; None when there is nothing to read."""
+    evidence = [one for one in documents_of(session, digest) if one.kind is Kind.EVIDENCE]
+    last = measured(evidence[-1]) if evidence else None
+    return last.signals if last else None
 
 
 def _approval(session: Session, digest: str) -> Approval:

@@ -20,8 +20,10 @@ from sandbox.request_spec import (
     Positive,
     PredictorSpec,
     SamplesSpec,
+    Signals,
     SloSpec,
 )
+from sandbox.signal_profiles import FULL, signal_profile
 
 Rate = Annotated[float, Field(ge=1e6, le=1e14, allow_inf_nan=False)]
 
@@ -229,6 +231,7 @@ class ClusterSpec(Part):
     Attributes:
         calibration: files that `evolver calibrate` wrote, relative to the cluster file.
         calibrated: what they hold.
+        signals: the signal profile of the door that policies run behind, see docs/signals.md.
     """
 
     name: str = Field(default="cluster", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
@@ -250,6 +253,7 @@ class ClusterSpec(Part):
     calibrated: tuple[Calibration, ...] = ()
     classes: tuple[ClassSpec, ...] = Field(default=(), max_length=7, alias="class")
     samples: SamplesSpec | None = None
+    signals: Signals = FULL.name
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -298,6 +302,10 @@ class ClusterSpec(Part):
                     f"replica names pool {entry.pool}; pools are 0 to {len(self.pool) - 1}"
                 )
         return self
+
+    def seen_by(self, signals: str) -> ClusterSpec:
+        """The same cluster behind the door of a signal profile; raises UnknownSignals."""
+        return self.model_copy(update={"signals": signal_profile(signals).name})
 
     def describe(self) -> str:
         """One line for people."""

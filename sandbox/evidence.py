@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 
 from sandbox.errors import SandboxError
 from sandbox.identity import canonical_json, text_digest
+from sandbox.signal_profiles import FULL
 from sandbox.stats import Interval, relative_gain
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-EVIDENCE_SCHEMA = 2
+EVIDENCE_SCHEMA, SIGNALS_SCHEMA = 2, 3
 Metrics = Mapping[str, float | None]
 
 
@@ -185,6 +186,8 @@ class Evidence:
         loads: the loads that were tried.
         candidates_tried: legal candidates that the run tried; this one is the best of them.
         finalists: those that were compared on the validation windows.
+        signals: the signal profile that every contender ran under. A record under another than
+            the simulator's own knowledge is of schema 3; all others are of 2 and do not name it.
     """
 
     outcome: Outcome
@@ -204,6 +207,11 @@ class Evidence:
     candidates_tried: int
     finalists: int
     schema: int = EVIDENCE_SCHEMA
+    signals: str = FULL.name
+
+    def __post_init__(self) -> None:
+        schema = EVIDENCE_SCHEMA if self.signals == FULL.name else SIGNALS_SCHEMA
+        object.__setattr__(self, "schema", schema)
 
     @property
     def digest(self) -> str:
@@ -217,7 +225,9 @@ class Evidence:
 
     def document(self) -> dict[str, object]:
         """The record as plain JSON values."""
-        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        left_out = {"signals"} if self.schema == EVIDENCE_SCHEMA else set()
+        names = [name for name in self.__dataclass_fields__ if name not in left_out]
+        return {name: _plain(getattr(self, name)) for name in names}
 
     def to_json(self) -> str:
         """Canonical JSON: equal records give equal texts.
@@ -248,8 +258,8 @@ class Evidence:
         lines += [_contender_line(contender) for contender in self.contenders]
         lines += [_window_line(window) for window in self.windows]
         lines.append(
-            f"  {self.cluster}, profile {self.profile}, simulator {self.simulator_version}, "
-            f"seed {self.seed}, evidence {self.digest[:12]}"
+            f"  {self.cluster}, profile {self.profile}, signals {self.signals}, simulator "
+            f"{self.simulator_version}, seed {self.seed}, evidence {self.digest[:12]}"
         )
         return lines
 
@@ -305,7 +315,7 @@ def _read(text: str | bytes) -> Evidence:
         raise EvidenceRefused(
             "The document is no evidence record of this version; evaluate the policy again."
         ) from error
-    if not same or evidence.schema != EVIDENCE_SCHEMA:
+    if not same:
         raise EvidenceRefused(
             "The document says something that an evidence record of this version does not hold; "
             "evaluate the policy again."

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 SEEDS, LENGTHS, HORIZONS = range(3)
+PROMPTS = 13  # beside those of samples.py
 
 
 def stream(seed: int, what: int) -> np.random.Generator:

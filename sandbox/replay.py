@@ -18,6 +18,7 @@ from sandbox.kernel.calls import HOOKS, INVALID_DECISION
 from sandbox.kernel.state import FINISHED, PS_PER_S
 from sandbox.metrics import Metrics, measure
 from sandbox.policies import default_source
+from sandbox.signal_profiles import FULL
 from sandbox.simulation import Setup, SimulationError, simulate
 from telemetry.trace import Trace
 
@@ -134,7 +135,8 @@ def capacity_rps(trace: Trace, cluster: ClusterSpec, seed: int = 0) -> float:
     pressed = trace.scale_rate(SATURATION)
     # nothing may time out of a saturated run, and every request is in reach of the routers at once
     stop_s = min(40.0 * trace.span_s + 3600.0, 3.9e6)
-    setup = Setup(pressed, patient(cluster, 1e6), seed=seed, stop_s=stop_s)
+    # a load means the same whatever a door knows
+    setup = Setup(pressed, patient(cluster.seen_by(FULL.name), 1e6), seed=seed, stop_s=stop_s)
     outcome = simulate(setup, default_policy(), default_policy())
     done = np.sort(outcome.finish[outcome.state == FINISHED])
     if len(done) == 0:

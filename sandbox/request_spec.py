@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from sandbox.signal_profiles import UnknownSignals, signal_profile
 
 Positive = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+
+
+def _known_signals(name: str) -> str:
+    try:
+        return signal_profile(name).name
+    except UnknownSignals as unknown:
+        raise ValueError(str(unknown)) from unknown
+
+
+Signals = Annotated[str, AfterValidator(_known_signals)]
 
 
 class Part(BaseModel):

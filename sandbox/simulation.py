@@ -7,7 +7,7 @@ Nothing here decides anything: times, capacities and prices are in the rows, dec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from sandbox.engine_settings import fill_engine
 from sandbox.errors import SandboxError
 from sandbox.frame import FRAME
 from sandbox.hardware import Hardware, build_hardware
+from sandbox.hidden import hide, mask_words, seen_through
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
 from sandbox.predictions import SEEDS, predict_lengths, stream, with_workflows
@@ -160,7 +161,8 @@ def latest_end_s(setup: Setup) -> float:
 
 def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Sim:
     """All rows of a simulation at time 0, before its first plan."""
-    trace, cluster = setup.trace, setup.cluster
+    trace, cluster = setup.trace, seen_through(setup.cluster)
+    setup = replace(setup, cluster=cluster)
     stop_s = latest_end_s(setup)
     if not 0.0 < stop_s <= LONGEST_S:
         raise SimulationError(
@@ -179,6 +181,7 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     _fill_settings(sim.settings[0], setup, policy, hardware, stop_s, shared)
     fill_engine(sim.settings[0], cluster, policy)
     _fill_requests(sim.requests, setup)
+    hide(sim, setup)
     fill_paths(sim.requests, prefixes)
     fill_classes(sim, trace, cluster)
     sim = with_workflows(sim, setup, policy, hardware)
@@ -209,6 +212,8 @@ def _allocate(
     instances = np.zeros(engines, state.INSTANCE)
     instances["id"] = instances["replica"] = instances["event_pos"] = -1
     instances["event_at"] = NEVER
+    router_rows = new_rows(contract.Instance, (2 * routers + 3) * engines).reshape(-1, engines)
+    request_row, window = new_rows(contract.Request, 1), new_rows(contract.Window, 1)
     return state.Sim(
         settings=np.zeros(1, state.SETTINGS),
         totals=_totals(hardware, setup),
@@ -231,7 +236,8 @@ def _allocate(
         entry_row=new_rows(contract.Entry, 1),
         tenant_load=np.zeros((engines, int(trace.tenant.max(initial=0)) + 1), np.int32),
         class_stats=classes,
-        router_rows=new_rows(contract.Instance, (2 * routers + 3) * engines).reshape(-1, engines),
+        router_rows=router_rows,
+        router_words=router_rows.view(np.int64),
         router_slots=np.zeros((2 * routers + 1, engines), np.int64),
         router_seen=np.full((2 * routers, engines), -1, np.int64),
         router_counts=np.zeros(2 * routers, np.int64),
@@ -240,8 +246,11 @@ def _allocate(
         router_memory=np.zeros((routers + 1, contract.MEMORY_SLOTS)),
         engine_memory=np.zeros((engines, contract.MEMORY_SLOTS)),
         planner_memory=np.zeros((1 + DEFAULT_MEMORY_ROWS, contract.MEMORY_SLOTS)),
-        request_row=new_rows(contract.Request, 1),
-        window=new_rows(contract.Window, 1),
+        request_row=request_row,
+        request_words=request_row.view(np.int64),
+        window=window,
+        window_words=window.view(np.int64),
+        hidden=np.zeros((8, mask_words()), np.int64),
         cluster=new_rows(contract.Cluster, 1),
         plan=new_rows(contract.Plan, 1),
         new_plan=new_rows(contract.Plan, 1),

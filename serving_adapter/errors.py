@@ -4,6 +4,7 @@
     |- BadBody             a request body that is no OpenAI request: answered with 400
     |- PolicyUnusable      a policy that does not load, or fails its smoke test: the old one stays
     |- SnapshotRefused     a snapshot older than one seen, ejected before, or not what it says
+    |  `- SignalsLacking   its policy was proved with signals that this host's door does not have
     |- StateUnusable       what a host has to remember over restarts cannot be read or written
     |- SideProcessError    the side process gave no decision; the default decides this request
     |  |- SideProcessSlow  not within the deadline
@@ -33,6 +34,10 @@ class PolicyUnusable(AdapterError):
 
 class SnapshotRefused(AdapterError):
     """The snapshot may not go live on this host."""
+
+
+class SignalsLacking(SnapshotRefused):
+    """A policy was proved with signals that this host's door does not have."""
 
 
 class StateUnusable(AdapterError):

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from policy_store.snapshot import Snapshot, SnapshotPolicy
+from sandbox.signal_profiles import SignalProfile
 from serving_adapter.activation import ROUTE_FUEL, Prepare, prepare_policy
 from serving_adapter.admission import Admission
 from serving_adapter.behind import FloorWatch
@@ -70,10 +71,11 @@ class PolicyHost:
         fuel: int = ROUTE_FUEL,
         router: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        signals: SignalProfile | None = None,
     ) -> None:
         self.table = table
         self.metrics = HostMetrics(registry or Registry())
-        self._preparing = Preparing(prepare, state)
+        self._preparing = Preparing(prepare, state, signals)
         self._admission = admission or Admission()
         self._clock = clock
         self._started_s = clock()

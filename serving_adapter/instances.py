@@ -57,35 +57,6 @@ class InstanceFacts:
     step_per_context_s: float = math.nan
 
 
-FILLED = frozenset(
-    {
-        *(known.name for known in fields(InstanceFacts)),
-        "id",
-        "signal_age_s",
-        "queued_requests",
-        "queued_prompt_tokens",
-        "running_requests",
-        "decoding_requests",
-        "context_tokens",
-        "mean_context_tokens",
-        "predicted_remaining_tokens",
-        "oldest_wait_s",
-        "kv_used_tokens",
-        "kv_predicted_tokens",
-        "step_time_s",
-        "decode_tokens_per_s",
-        "cached_prefix_tokens",
-        "draining",
-        "starting",
-        "preemptions",
-        "tenant_requests",
-        "tenant_count",
-        "offline_requests",
-    }
-)
-"""Fields of `Instance` that a door built on this table can fill; the others are always missing."""
-
-
 @dataclass(slots=True, eq=False)
 class Flight:
     """One request dispatched to one engine, until it is finished."""

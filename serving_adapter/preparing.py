@@ -9,9 +9,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from policy_store.snapshot import SnapshotPolicy
+from sandbox.signal_profiles import SignalProfile
 from serving_adapter.activation import Prepare, Ready
 from serving_adapter.errors import AdapterError, SnapshotRefused
 from serving_adapter.policy_files import KeptPolicy, keep_policy
+from serving_adapter.signal_check import check_signals
 
 SWAP_SWITCH_INTERVAL_S = 0.0005
 
@@ -19,9 +21,16 @@ _log = logging.getLogger("evolver.host")
 
 
 class Preparing:
-    """Prepares the policies of one host, one after the other, and keeps their sources."""
+    """Prepares the policies of one host, one after the other, and keeps their sources.
 
-    def __init__(self, prepare: Prepare, state: Path | None = None) -> None:
+    Attributes:
+        signals: what the host's door tells policies; None when nobody has said.
+    """
+
+    def __init__(
+        self, prepare: Prepare, state: Path | None = None, signals: SignalProfile | None = None
+    ) -> None:
+        self.signals = signals
         self._prepare = prepare
         self._state = state
         self._switch_interval_s = sys.getswitchinterval()
@@ -59,13 +68,16 @@ class Preparing:
 
         Raises:
             PolicyUnusable: it does not load.
-            SnapshotRefused: it is something else here than what the snapshot says.
+            SnapshotRefused: it is something else here than what the snapshot says, or was proved
+                with signals that this host's door lacks.
         """
         if policy is None:
             return None
         for one in present:
             if one.digest == policy.digest:
                 return one
+        if self.signals is not None:
+            await asyncio.to_thread(check_signals, policy, self.signals)
         ready = await self.of_source(policy.source, policy.parameters, approved=True)
         if ready.digest != policy.digest:
             raise SnapshotRefused(

@@ -21,6 +21,7 @@ MODEL = "Llama-3.1-8B"
 LOAD = 0.8
 SEATS = 16  # requests that an engine runs at once: small batches keep token latency low
 STEP_TOKENS = 2048
+DOOR = "gateway-declared"  # the fleet says what each engine is
 DOOR_HOOKS = frozenset({"route"})
 
 REFUSED = (
@@ -79,6 +80,7 @@ def fleet() -> ClusterSpec:
         slo=SloSpec(ttft_s=2.0, tpot_s=0.06, e2e_s=30.0),
         router=RouterSpec(count=1),
         predictor=PredictorSpec(sigma=None),
+        signals=DOOR,
     )
 
 

@@ -33,6 +33,7 @@ from evolver.cli.options import (
     Quiet,
     RateAsRecorded,
     Seed,
+    Signals,
     Span,
     Until,
     screen_of,
@@ -89,6 +90,7 @@ def evolve(
     trace: SomeTrace = None,
     cluster: Cluster = USUAL_CLUSTER,
     calibration: CalibrationFiles = None,
+    signals: Signals = None,
     load: Load = 0.8,
     rate_as_recorded: RateAsRecorded = False,
     seed: Seed = 0,
@@ -125,6 +127,7 @@ def evolve(
     evolver evolve requests.csv.gz --seed 1
     evolver evolve requests.csv.gz --seed 1 --budget-evaluations 300 -o json
     evolver evolve requests.csv.gz --model openai/NAME --api-base http://localhost:8000/v1
+    evolver evolve requests.csv.gz --signals gateway
     evolver evolve --resume RUN
 
     The search sees one part of the trace, the proof another. Without a proved gain it says so and
@@ -161,8 +164,9 @@ def _inputs(typed: Mapping[str, Any]) -> ProblemInputs:
     load = None if typed["rate_as_recorded"] else checked_load(typed["load"])
     calibration = tuple(typed["calibration"] or ())
     return ProblemInputs(
-        trace, typed["cluster"], capacity, calibration, typed["mode"], typed["seed"], load
-    )
+        trace, typed["cluster"], capacity, calibration, typed["mode"], typed["seed"], load,
+        typed["signals"],
+    )  # fmt: skip
 
 
 def _means(workers: int | None, accept_missing: Collection[str] | None, ray: str | None) -> Means:

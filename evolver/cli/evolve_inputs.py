@@ -21,6 +21,7 @@ class ProblemInputs:
 
     Attributes:
         load: share of what the fleet serves; None replays the rate as recorded.
+        signals: name of the signal profile; None is the cluster file's own.
     """
 
     trace: TraceChoice
@@ -30,6 +31,7 @@ class ProblemInputs:
     mode: str
     seed: int
     load: float | None
+    signals: str | None = None
 
     def data(self) -> dict[str, object]:
         """As plain JSON values; files by their absolute paths."""
@@ -62,6 +64,7 @@ class ProblemInputs:
                 str(data["mode"]),
                 int(data["seed"]),
                 data["load"],
+                data.get("signals"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordStale(
@@ -77,8 +80,9 @@ class ProblemInputs:
         from sandbox.replay import capacity_rps
 
         ground = read_ground(
-            self.trace, self.cluster, self.capacity, self.mode, self.seed, self.calibration
-        )
+            self.trace, self.cluster, self.capacity, self.mode, self.seed, self.calibration,
+            self.signals,
+        )  # fmt: skip
         screen.note(*ground.sentences())
         warm_kernel(screen)
         if self.load is None:

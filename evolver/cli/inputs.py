@@ -94,6 +94,7 @@ def read_ground(
     mode: str,
     seed: int,
     calibration: Sequence[Path] = (),
+    signals: str | None = None,
 ) -> Ground:
     """What is replayed: the stretch of the trace, the cluster, and capacity laid on it."""
     if trace.span_s is not None and not trace.span_s > 0:
@@ -104,6 +105,8 @@ def read_ground(
     spec = load_cluster(cluster)
     if calibration:
         spec = with_calibrations(spec, Path(), tuple(str(path) for path in calibration))
+    if signals is not None:
+        spec = spec.seen_by(signals)
     format, capacity = capacity.for_format(trace.format)
     pairing = capacity.pair(spec)
     requests = read_requests(trace.path, format, trace.options)

@@ -71,6 +71,13 @@ CalibrationFiles = Annotated[
 RateAsRecorded = Annotated[
     bool, typer.Option("--rate-as-recorded", help="Leave the arrival rate alone.")
 ]
+Signals = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What policies may know: full, or no more than a door (gateway, ...) tells them.",
+    ),
+]
 USUAL_CLUSTER = "edge-8b"
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
 

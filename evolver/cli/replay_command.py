@@ -34,6 +34,7 @@ from evolver.cli.options import (
     Quiet,
     RateAsRecorded,
     Seed,
+    Signals,
     Span,
     TraceFile,
     Until,
@@ -66,6 +67,7 @@ def replay(
     policy: Policies,
     cluster: Cluster = USUAL_CLUSTER,
     calibration: CalibrationFiles = None,
+    signals: Signals = None,
     load: Loads = None,
     rate_as_recorded: RateAsRecorded = False,
     capacity: CapacityFile = None,
@@ -93,6 +95,7 @@ def replay(
     evolver replay requests.csv.gz -p round_robin -p least_loaded
     evolver replay requests.csv.gz -p mine.py -p active --load 0.8 -o json
     evolver replay requests.csv.gz -p static_plan --capacity spot.csv --node L40S:1
+    evolver replay requests.csv.gz -p mine.py --signals gateway
     evolver replay requests.csv.gz -p mine.py -o html --out report.html
 
     A policy is a library name (evolver policy list --library), a file, the first digits of a stored
@@ -106,7 +109,7 @@ def replay(
     named = [find_policy(word) for word in dict.fromkeys(policy)]
     ground = read_ground(
         TraceChoice(trace, format, option, start_s, until_s, span_s), cluster, choice, mode, seed,
-        calibration or (),
+        calibration or (), signals,
     )  # fmt: skip
     screen.note(*ground.sentences())
     from evolver.cli.replaying import replay_all

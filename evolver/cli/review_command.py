@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -45,6 +46,14 @@ BaseUrl = Annotated[
 Deployment = Annotated[str, typer.Option(metavar="NAME", help="Whose policies are decided on.")]
 CanaryWeight = Annotated[
     float, typer.Option(min=0.001, max=0.5, help="Share of traffic of a canary, unless chosen.")
+]
+Door = Annotated[
+    str | None,
+    typer.Option(
+        "--signals",
+        metavar="NAME",
+        help="What the deployment's door tells policies: gateway, ...; else nobody asks.",
+    ),
 ]
 ProxyHeader = Annotated[
     str | None, typer.Option(metavar="NAME", help="In which a trusted proxy names who asks.")
@@ -87,6 +96,7 @@ def review(
     base_url: BaseUrl = None,
     deployment: Deployment = USUAL,
     canary_weight: CanaryWeight = 0.05,
+    signals: Door = None,
     proxy_header: ProxyHeader = None,
     trust_proxy: TrustProxy = None,
     proxy_role: ProxyRole = None,
@@ -116,6 +126,10 @@ def review(
     from evolver.cli.review_site import recent_requests
     from evolver.cli.review_ways import Ways, trust_in
 
+    if signals is not None:
+        from sandbox.signal_profiles import signal_profile
+
+        signals = signal_profile(signals).name
     recent = recent_requests(requests, cluster)
     snapshot_path(home(), deployment)
     trust = trust_in(
@@ -125,34 +139,43 @@ def review(
     ways = Ways(proxy_header, _networks(trust_proxy or []), role_of(proxy_role), trust)
     with _listening(host, port) as socket_:
         address = base_url or _usual_base(host, socket_.getsockname()[1])
-        _run(screen, socket_, _base(address), deployment, canary_weight, ways, recent)
+        settings = partial(
+            _settings, base=_base(address), deployment=deployment, weight=canary_weight,
+            ways=ways, signals=signals,
+        )  # fmt: skip
+        _run(screen, socket_, settings, ways, recent)
 
 
 def _run(
     screen: Screen,
     socket_: socket.socket,
-    base: str,
-    deployment: str,
-    weight: float,
+    settings_of: Callable[[], Settings],
     ways: Ways,
     recent: Callable[[], Recent | None] | None,
 ) -> None:
     from evolver.cli.review_server import serve
     from evolver.cli.review_site import publish_first, site_of
-    from evolver.cli.review_ways import page_secret
     from policy_store.review.app import create_app
-    from policy_store.review.settings import Settings
 
-    settings = Settings(
-        secret=page_secret(home()), base_url=base, deployment=deployment, canary_weight=weight,
-        trusted_proxies=ways.trusted,
-    )  # fmt: skip
+    settings = settings_of()
     with open_store() as store:
         site = replace(site_of(store, settings, ways, home(), screen), recent=recent)
         publish_first(site, screen)
         app = create_app(site)
         _greet(screen, socket_, store, settings)
         serve(app, socket_, quiet=screen.quiet)
+
+
+def _settings(
+    base: str, deployment: str, weight: float, ways: Ways, signals: str | None
+) -> Settings:
+    from evolver.cli.review_ways import page_secret
+    from policy_store.review.settings import Settings
+
+    return Settings(
+        secret=page_secret(home()), base_url=base, deployment=deployment, canary_weight=weight,
+        trusted_proxies=ways.trusted, signals=signals,
+    )  # fmt: skip
 
 
 def _greet(screen: Screen, socket_: socket.socket, store: PolicyStore, settings: Settings) -> None:

@@ -87,11 +87,13 @@ def run_report(history: RunHistory) -> Report:
 def facts(history: RunHistory) -> list[tuple[str, str]]:
     """What was searched on, with what, and what it took."""
     config, limits = history.run.config, history.limits
-    cluster = words(mapping(config.get("cluster")).get("name"))
+    ground = mapping(config.get("cluster"))
+    cluster = words(ground.get("name"))
     rows = [
         ("run", history.run.id),
         ("began", ago(history.run.started_at)),
         ("trace", f"{history.trace} on {cluster}" if cluster else history.trace),
+        ("signals", words(ground.get("signals"))),
         ("windows", ", ".join(f"{count} {split}" for split, count in history.windows.items())),
         ("seed", f"{int(number_or_none(config.get('seed')) or 0)}"),
         ("model", _models(config.get("model"))),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policy_store.errors import ForbiddenMove, InvalidInput, NothingLive, StaleDecision
-from policy_store.gates import latest_evidence, objection
+from policy_store.gates import latest_evidence, objection, unheard
 from policy_store.lifecycle import APPROVED_STATES, MOVES, State
 from policy_store.people import likeness
 from policy_store.records import Alias, Origin, PolicyDetails, Role
@@ -88,7 +88,7 @@ def offers(
     state, approved = details.version.state, details.version.state in APPROVED_STATES
     found = []
     if not approved:
-        against = objection(latest_evidence(details), details.version.digest)
+        against = objection_here(details, settings)
         for verb in APPROVALS:
             why_not = _may_approve(details, visitor, against)
             if not why_not and State.APPROVED not in MOVES[state]:
@@ -105,6 +105,12 @@ def offers(
     if State.REJECTED in MOVES[state]:
         found.append(_offer(Verb.REJECT, details, now, visitor, settings))
     return tuple(found)
+
+
+def objection_here(details: PolicyDetails, settings: Settings) -> str:
+    """What stands against an ordinary approval for this deployment; empty for nothing."""
+    against = objection(latest_evidence(details), details.version.digest)
+    return against or unheard(details, settings.signals)
 
 
 def rollback_offer(now: Situation, visitor: Visitor) -> Offer | None:
@@ -170,7 +176,7 @@ def _approve(
         slot = store.place(_policy(now), trial.alias, trial.expected_sequence, visitor.name,
                            order.note, settings.deployment, trial.weight)  # fmt: skip
         return f"{named(slot.digest)} runs as {slot.alias.value} now."
-    against = objection(latest_evidence(details), details.version.digest)
+    against = objection_here(details, settings)
     refused = _may_approve(details, visitor, against)
     if refused or (against and not order.override):
         raise NotAllowed(refused or f"{against} An admin may approve it all the same: say so.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
-from policy_store.gates import latest_evidence, objection
+from policy_store.gates import latest_evidence
 from policy_store.lifecycle import State
 from policy_store.records import Origin, PolicyDetails
 from policy_store.review import actions
@@ -78,7 +78,7 @@ def submit_policy(
 @router.get("/{policy}", operation_id="getPolicy", responses=UnlessSame | NotFound)
 def policy(site: Here, _: Reads, policy: Digits) -> models.PolicyInFull:
     """One policy, with the verdict of its latest evidence."""
-    return _in_full(site.store.show(policy))
+    return _in_full(site, site.store.show(policy))
 
 
 @router.get("/{policy}/source", operation_id="getSource", responses=UnlessSame | NotFound)
@@ -145,7 +145,7 @@ def offers_now(site: Site, visitor: Visitor, policy: str) -> models.Offers:
     return models.Offers.model_validate({"offers": found, "seen": seen, "situation": now})
 
 
-def _in_full(details: PolicyDetails) -> models.PolicyInFull:
+def _in_full(site: Site, details: PolicyDetails) -> models.PolicyInFull:
     latest = latest_evidence(details)
     facts = models.Policy.model_validate(details.version).model_dump()
     return models.PolicyInFull(
@@ -153,7 +153,7 @@ def _in_full(details: PolicyDetails) -> models.PolicyInFull:
         claim=details.source.claim,
         verdict=latest.verdict if latest else None,
         outcome=latest.outcome.value if latest else None,
-        objection=objection(latest, details.version.digest),
+        objection=actions.objection_here(details, site.settings),
         documents=[models.Document.model_validate(one) for one in details.documents],
     )
 

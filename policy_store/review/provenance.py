@@ -154,6 +154,8 @@ def _commands(run: Run, policy: str) -> Iterator[tuple[str, str]]:
     if isinstance(inputs, dict) and isinstance(trace, dict) and _text(trace, "path"):
         words = ["evolver", "replay", _text(trace, "path"), "-p", policy[:12], "-p", "default"]
         words += ["--cluster", _text(inputs, "cluster")] if _text(inputs, "cluster") else []
+        signals = _text(inputs, "signals")
+        words += ["--signals", signals] if signals else []
         for name in ("seed", "load"):
             value = _number(inputs, name)
             words += [f"--{name}", f"{value:g}"] if value is not None else []

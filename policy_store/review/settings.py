@@ -24,6 +24,8 @@ class Settings:
         base_url: as browsers reach the page, without a slash at the end; cookies are for HTTPS
             only when it starts with https.
         deployment: whose slots the pages show and decide on.
+        signals: signal profile of the door that the deployment decides behind; None when nobody
+            says, and then no approval asks whether a policy's proof speaks for it there.
         canary_weight: share of traffic of a canary that nobody chose a weight for.
         session_lasts, session_idles: a session ends so long after sign-in, or after its last use.
         posts_per_minute: of one visitor; more are put off.
@@ -33,6 +35,7 @@ class Settings:
     secret: bytes
     base_url: str = f"http://127.0.0.1:{PORT}"
     deployment: str = DEFAULT_DEPLOYMENT
+    signals: str | None = None
     canary_weight: float = 0.05
     session_lasts: timedelta = SESSION_LASTS
     session_idles: timedelta = SESSION_IDLES

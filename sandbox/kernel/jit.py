@@ -68,6 +68,8 @@ DTYPES: dict[str, tuple[Any, int]] = {
     "hook_parameters": (np.int64, 1), "scratch": (np.float64, 1), "links": (np.int64, 1),
     "edge_offsets": (np.int64, 1), "edge_rows": (np.int32, 1), "horizons": (np.float64, 2),
     "samples": (state.SAMPLE, 1), "branch_rows": (dtype_of(contract.Branch), 1),
+    "hidden": (np.int64, 2), "request_words": (np.int64, 1), "router_words": (np.int64, 2),
+    "window_words": (np.int64, 1),
 }  # fmt: skip
 _linked: dict[str, LinkedCode] = {}
 _entries: dict[str, Entry] = {}

@@ -32,6 +32,7 @@ from sandbox.kernel.hardware import (
     start_engine,
 )
 from sandbox.kernel.heaps import push_event, set_instance_event
+from sandbox.kernel.hiding import hide_window
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.matching import begin_flip, keep_engines
 from sandbox.kernel.observe import clear_tick, fill_cluster, fill_plan, fill_window
@@ -261,6 +262,8 @@ def carry_out(s: Sim, now: int, at_once: int) -> int:
 def _show_planner(s: Sim, now: int) -> int:
     fill_cluster(s, now)
     fill_plan(s, now)
+    if s.settings[0].hides:
+        hide_window(s)
     s.new_plan[0].n_replicas = 0
     s.new_plan[0].keep = False
     return s.planner_memory.ctypes.data

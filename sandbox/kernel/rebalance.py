@@ -14,6 +14,7 @@ import numpy as np
 
 from sandbox.abi import FAILED
 from sandbox.kernel.calls import INVALID_DECISION, MIGRATE, ask, note_fault, spent_ps
+from sandbox.kernel.hiding import INSTANCE, hide_instances
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.links import kv_bytes, link_rate
 from sandbox.kernel.migration import begin_move, context_tokens, may_move, may_receive
@@ -116,6 +117,8 @@ def _show(s: Sim, now: int) -> None:
         if s.instances[i].state != UNUSED:
             fill_instance(s, i, table, rows, now)
             rows += 1
+    if s.settings[0].hides:
+        hide_instances(s, INSTANCE, table, rows)
     frame.instances, frame.n_instances = s.router_rows[table].ctypes.data, rows
     frame.rotation = 0
     s.moves[0].n_rows = 0

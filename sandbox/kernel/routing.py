@@ -25,6 +25,7 @@ from sandbox.kernel.deadlines import drop_queued, is_late, watch_deadline
 from sandbox.kernel.engine import enqueue, refuse
 from sandbox.kernel.handoff import handoff_s
 from sandbox.kernel.heaps import push_event
+from sandbox.kernel.hiding import INSTANCE, hide_instances, remembered_tokens
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.landing import kv_tokens
 from sandbox.kernel.ledger import note_arrival
@@ -122,7 +123,8 @@ def _refresh(s: Sim, k: int, now: int) -> None:
 def _show_request(s: Sim, k: int, r: int, now: int) -> None:
     """The parts of the view that belong to this request."""
     q = s.requests[r]
-    if s.settings[0].has_prefixes and not q.remote:
+    limits = s.settings[0]
+    if limits.has_prefixes and not limits.remembers and not q.remote:
         match_all(s, r)
     for j in range(s.router_counts[k]):
         row, i = s.router_rows[k, j], s.router_slots[k, j]
@@ -130,7 +132,9 @@ def _show_request(s: Sim, k: int, r: int, now: int) -> None:
         row.tenant_requests = s.tenant_load[i, q.tenant]
         if q.remote:
             row.transfer_s = seconds(transfer_ps(s, q.source, i, kv_tokens(s, r)))
-        elif s.settings[0].has_prefixes:
+        elif limits.has_prefixes and limits.remembers:
+            row.cached_prefix_tokens = remembered_tokens(s, r, row.id)
+        elif limits.has_prefixes:
             row.cached_prefix_tokens = s.matched[i]
             if s.matched[i] == LOOK:
                 row.cached_prefix_tokens = matching_at(s, i, r, now)
@@ -179,8 +183,11 @@ def _present(s: Sim, k: int, r: int) -> int:
     """Point the frame at the rows the policy may choose from; the table they are in."""
     table = k
     n = s.router_counts[k]
-    if not _all_fit(s, k, r):
+    hides = s.settings[0].hides
+    if hides or not _all_fit(s, k, r):
         table, n = 2 * s.settings[0].routers, _copy_fitting(s, k, r)
+    if hides:  # the view itself stays whole: it is counted on and refreshed
+        hide_instances(s, INSTANCE, table, n)
     frame = s.frame[0]
     frame.instances = s.router_rows[table].ctypes.data
     frame.n_instances = n
@@ -256,7 +263,9 @@ def _dispatch(s: Sim, k: int, table: int, j: int, r: int) -> None:
     inst = s.instances[i]
     q.state = DECIDING
     q.hold_since = -1
-    prompt = 0 if q.remote else q.prompt - s.router_rows[table, j].cached_prefix_tokens
+    prompt = 0
+    if not q.remote:
+        prompt = q.told_prompt - max(s.router_rows[table, j].cached_prefix_tokens, 0)
     if inst.route_row >= 0:
         _count_dispatch(s, k, inst.route_row, r, prompt)
     if inst.decode_row >= 0:

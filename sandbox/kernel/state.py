@@ -60,7 +60,7 @@ REQUEST = np.dtype(
         ("source", "i4"), ("source_blocks", "i4"), ("keep_next", "i4"), ("keep_prev", "i4"),
         ("prefill_id", "i4"), ("move_to", "i4"), ("move_id", "i4"), ("move_phase", "i4"),
         ("reserved", "i4"), ("copied", "i4"), ("remote", "?"), ("landing", "i1"),
-        ("place", "i8"), ("swapped", "i4"),
+        ("place", "i8"), ("swapped", "i4"), ("told_prompt", "i4"),
     ],
     align=True,
 )  # fmt: skip
@@ -208,6 +208,7 @@ SETTINGS = np.dtype(
         ("most_budget", "i8"),
         ("has_samples", "?"), ("has_branches", "?"), ("samples_needed", "i8"),
         ("samples_every", "i8"), ("samples_noise", "f8"), ("rows", "i8"),
+        ("hides", "?"), ("remembers", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -289,6 +290,8 @@ class Sim(NamedTuple):
         horizons: (requests, 2) predicted seconds left of the workflow, and of all of it.
         samples: SAMPLE rows of all requests when some are sampled, see branches.py.
         branch_rows: contract Branch records of the request that is asked about.
+        hidden: (2 * masked records, words) what a signal profile hides, see hiding.py.
+        request_words, router_words, window_words: the memory of those records as int64.
         links: native addresses of the kernel's entries.
     """
 
@@ -342,4 +345,8 @@ class Sim(NamedTuple):
     horizons: NDArray[np.float64]
     samples: Rows
     branch_rows: Rows
+    hidden: NDArray[np.int64]
+    request_words: NDArray[np.int64]
+    router_words: NDArray[np.int64]
+    window_words: NDArray[np.int64]
     links: NDArray[np.int64]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sandbox.kernel.hiding import ENGINE, hide_instances, hide_request
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.runs import blocks_at, steps_done
 from sandbox.kernel.state import (
@@ -36,7 +37,7 @@ def fill_request(s: Sim, r: int, now: int) -> None:
     v.now_s = seconds(now)
     v.age_s = seconds(now - q.entered)
     v.seed = q.seed
-    v.prompt_tokens = q.prompt
+    v.prompt_tokens = q.told_prompt
     v.predicted_output_tokens = q.predicted
     v.predicted_output_error = q.predicted_error
     v.done_tokens = done
@@ -64,6 +65,8 @@ def fill_request(s: Sim, r: int, now: int) -> None:
     v.preempted_count = q.preempted
     v.keyed_count = q.keyed
     v.moved_count = q.moved
+    if limits.hides:
+        hide_request(s)
 
 
 @kernel
@@ -186,4 +189,6 @@ def fill_instance(s: Sim, i: int, table: int, j: int, now: int) -> int:
         v.grace_s = seconds(max(inst.leaves_at - now, 0))
     v.tenant_requests = 0
     v.tenant_count = inst.tenants
+    if s.settings[0].hides and table == len(s.router_rows) - 1:
+        hide_instances(s, ENGINE, table, 1)
     return 0

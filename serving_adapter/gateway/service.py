@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sandbox.signal_profiles import signal_profile
 from serving_adapter.activation import Prepare
 from serving_adapter.admission import Admission
 from serving_adapter.exposition import Registry
@@ -157,6 +158,7 @@ async def hosting(settings: ServiceSettings, prepare: Prepare) -> AsyncIterator[
         prepare=prepare,
         admission=admission,
         state=settings.state,
+        signals=signal_profile("gateway"),
     )
     if settings.untrusted is not None:
         await host.swap(settings.untrusted, UNTRUSTED_SEQUENCE)

@@ -1,9 +1,12 @@
 """Signals that a problem leaves silent: what the files have nothing of."""
 
+from dataclasses import replace
+
 from evolver.problem import Problem
-from evolver.serving_signals import silent_lines, silent_signals
+from evolver.serving_signals import door_lines, silent_lines, silent_signals
 from sandbox.cluster import load_cluster
 from sandbox.replay import LoadReport
+from sandbox.signal_profiles import signal_profile
 from telemetry import generate, load_profile
 
 REPORT = LoadReport(None, 1.0, 1.0, 1.0)
@@ -34,3 +37,18 @@ def test_what_it_has_speaks():
 def test_only_what_the_hooks_can_see_is_told():
     lines = list(silent_lines(problem(), problem().trace))
     assert [line.partition(":")[0].split()[-1] for line in lines] == ["Instance", "Request"]
+
+
+def test_what_the_door_does_not_tell_is_silent_and_what_it_tells_late_or_badly_is_said():
+    asked = problem("mooncake_conversation")
+    behind = replace(asked, cluster=asked.cluster.seen_by("gateway"))
+    assert not list(door_lines(asked.cluster))
+    known = signal_profile("gateway").missing & {
+        f"Instance.{name}" for name in ("step_base_s", "prefill_backlog_tokens")
+    }
+    assert len(known) == 2
+    assert known <= silent(behind)
+    assert not known & silent(asked)
+    said = " ".join(door_lines(behind.cluster))
+    assert "20%" in said.replace(" %", "%")
+    assert "previous call" in said

@@ -13,6 +13,7 @@ from sandbox.kernel import state
 from sandbox.kernel.program import Program
 from sandbox.replay import default_policy
 from sandbox.request_spec import ClassSpec, PredictorSpec, SamplesSpec
+from sandbox.signal_profiles import signal_profile_names
 from sandbox.simulation import Setup, build
 from sandbox.verifier import verify
 from telemetry.blocks import Blocks, roots
@@ -43,6 +44,7 @@ def world(seed: int, **changes: Any) -> World:
     cluster = with_transfers(cluster, np.random.default_rng([seed, 34]))
     cluster = with_samples(cluster, np.random.default_rng([seed, 3]))
     cluster = with_plans(cluster, np.random.default_rng([seed, 56]))
+    cluster = with_signals(cluster, np.random.default_rng([seed, 58]))
     capacity = with_failures(capacity, np.random.default_rng([seed, 57]))
     setup = Setup(
         trace, cluster, capacity, "backlog" if rng.random() < 0.25 else "open", seed % 1000,
@@ -50,6 +52,13 @@ def world(seed: int, **changes: Any) -> World:
     )  # fmt: skip
     setup = replace(setup, **changes)
     return World(setup, scarce_blocks(setup.trace, np.random.default_rng([seed, 9])))
+
+
+def with_signals(cluster, rng):
+    """Every other world is seen through a door that does not tell everything."""
+    if rng.random() < 0.5:
+        return cluster
+    return cluster.seen_by(str(rng.choice(signal_profile_names())))
 
 
 def scarce_blocks(trace, rng):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from serving_adapter.facts import RequestFacts
-from serving_adapter.instances import FILLED, InstanceFacts, InstanceTable
+from serving_adapter.instances import InstanceFacts, InstanceTable
 from serving_adapter.signals import EngineSignals
 
 FACTS = RequestFacts(arrived_s=0.0, prompt_tokens=100, predicted_output_tokens=50.0, tenant=3)
@@ -78,25 +78,6 @@ def test_what_nobody_tells_is_missing_and_tenants_are_counted():
     assert np.isnan(row["decode_tokens_per_s"])
     assert (row["tenant_requests"], row["tenant_count"]) == (1, 1)
     assert (row["oldest_wait_s"], row["predicted_remaining_tokens"]) == (2.0, 50.0)
-
-
-def test_the_fields_said_to_be_filled_are_exactly_those_that_can_be():
-    known = InstanceFacts(
-        **dict.fromkeys(("node", "zone", "kv_capacity_tokens", "max_num_seqs", "token_budget"), 9),
-        prefill_tokens_per_s=1.0,
-        step_base_s=1.0,
-        step_per_seq_s=1.0,
-        step_per_context_s=1.0,
-    )
-    table = InstanceTable()
-    number = table.add(known)
-    flight = table.dispatch(number, FACTS, 0.0)
-    table.scraped(number, EngineSignals(running=1, waiting=1, kv_usage=0.1, preemptions=0), 1.0)
-    table.tokens(flight, 1, 1.0)
-    table.tokens(flight, 1, 2.0)
-    (row,) = table.offered(FACTS, 3.0, frozenset())
-    names = row.dtype.names
-    assert {n for n in names if row[n] == -1 or row[n] != row[n]} == set(names) - FILLED
 
 
 def test_rows_that_were_derived_one_by_one_are_those_derived_together():

@@ -1,0 +1,102 @@
+"""Lays a signal profile on a simulation: its masks, its estimates, and how old its signals are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox import contract
+from sandbox.kernel.hiding import ENGINE, INSTANCE, REQUEST, WINDOW
+from sandbox.predictions import PROMPTS, stream
+from sandbox.records import dtype_of
+from sandbox.signal_profiles import SignalProfile, signal_profile
+
+if TYPE_CHECKING:
+    from sandbox.cluster import ClusterSpec
+    from sandbox.kernel import state
+    from sandbox.simulation import Setup
+
+_MISSING = {"i": -1, "f": np.nan, "b": False}
+_RECORDS = {
+    REQUEST: contract.Request,
+    INSTANCE: contract.Instance,
+    ENGINE: contract.Instance,
+    WINDOW: contract.Window,
+}
+Masks = NDArray[np.int64]
+Rows = NDArray[np.void]
+
+
+def seen_through(cluster: ClusterSpec) -> ClusterSpec:
+    """The cluster as its signal profile has it: signals as old, lengths predicted as there.
+
+    A door that is the only one to its engines counts all that happens there itself, so what it
+    knows is as young as the cluster file says. A cluster that predicts nothing stays so.
+    """
+    profile = signal_profile(cluster.signals)
+    router, predictor = cluster.router, cluster.predictor
+    if router.count > 1 and profile.age_s > router.signal_age_s:
+        router = router.model_copy(update={"signal_age_s": profile.age_s})
+    if profile.learns_lengths and predictor.mode == "noisy":
+        predictor = predictor.model_copy(update={"mode": "history"})
+    return cluster.model_copy(update={"router": router, "predictor": predictor})
+
+
+def hide(sim: state.Sim, setup: Setup) -> None:
+    """Write what the profile hides, estimates and remembers into a simulation's rows."""
+    profile = signal_profile(setup.cluster.signals)
+    settings = sim.settings[0]
+    settings["hides"] = bool(profile.missing)
+    settings["remembers"] = profile.remembers_prefix
+    for kind in _RECORDS:
+        sim.hidden[2 * kind : 2 * kind + 2] = _masks(profile, kind, sim.hidden.shape[1])
+    rows = sim.requests[: len(setup.trace)]
+    rows["told_prompt"] = rows["prompt"]
+    if profile.prompt_error:
+        rows["told_prompt"] = _estimated(setup, profile.prompt_error)
+
+
+def mask_words() -> int:
+    """Words of the longest record that is masked."""
+    return max(dtype_of(record).itemsize // 8 for record in _RECORDS.values())
+
+
+def _estimated(setup: Setup, error: float) -> NDArray[np.int64]:
+    """Prompt tokens as a door that counts characters has them; one draw a request."""
+    tokens = setup.trace.prompt_tokens
+    sigma = float(np.sqrt(np.log1p(error * error)))
+    drawn = stream(setup.seed, PROMPTS).standard_normal(len(tokens))
+    guessed = np.rint(tokens * np.exp(sigma * drawn - 0.5 * sigma * sigma))
+    return np.clip(guessed, 1, 2**30).astype(np.int64)
+
+
+def _masks(profile: SignalProfile, kind: int, words: int) -> Masks:
+    """(2, words): what is kept of a record, and what is put there."""
+    record = _RECORDS[kind]
+    keep, put = np.ones(1, dtype_of(record)), np.zeros(1, dtype_of(record))
+    keep.view(np.uint8)[:] = 0xFF
+    if kind == WINDOW:
+        for row in range(contract.MAX_CLASSES):
+            _hide_fields(profile, "ClassRow", keep["classes"][:, row], put["classes"][:, row])
+    _hide_fields(profile, record.__name__, keep, put, knobs=kind != ENGINE)
+    masks = np.zeros((2, words), np.int64)
+    masks[0] = -1
+    masks[0, : keep.itemsize // 8] = keep.view(np.int64)
+    masks[1, : put.itemsize // 8] = put.view(np.int64)
+    return masks
+
+
+def _hide_fields(
+    profile: SignalProfile, record: str, keep: Rows, put: Rows, *, knobs: bool = True
+) -> None:
+    """An engine's own hooks always see the knobs as they left them."""
+    constants = profile.constants.get(record, {})
+    for field in sorted(profile.missing):
+        of, _, name = field.partition(".")
+        if of != record or (name.startswith("knob_") and not knobs):
+            continue
+        kind = keep.dtype[name].kind
+        keep[name] = False if kind == "b" else 0
+        put[name] = constants.get(name, _MISSING[kind])

@@ -1,0 +1,117 @@
+"""What doors say they fill is what their own code fills, and what is proved with more stays out."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from policy_store.snapshot import Approval, SnapshotPolicy
+from sandbox import contract
+from sandbox.identity import policy_digest
+from sandbox.records import dtype_of
+from sandbox.signal_profiles import signal_profile
+from serving_adapter.errors import SignalsLacking
+from serving_adapter.facts import FactReader
+from serving_adapter.instances import InstanceFacts
+from serving_adapter.signals import parse_signals
+
+BODY = {"messages": [{"role": "user", "content": "word " * 400}], "max_tokens": 50, "user": "ada"}
+HEADERS = {"x-session-id": "one"}
+PAGE = """
+vllm:num_requests_running 3
+vllm:num_requests_waiting 1
+vllm:kv_cache_usage_perc 0.25
+vllm:num_preemptions_total 2
+vllm:cache_config_info{block_size="16",num_gpu_blocks="4096"} 1
+"""
+DECLARED = InstanceFacts(
+    node=0, zone=0, max_num_seqs=64, token_budget=2048, prefill_tokens_per_s=1e4,
+    step_base_s=0.01, step_per_seq_s=1e-4, step_per_context_s=1e-7,
+)  # fmt: skip
+READS_STEPS = """def route(request, instances, memory):
+    best, least = HOLD, INF
+    for inst in instances:
+        if inst.step_base_s < least:
+            best, least = inst.id, inst.step_base_s
+    return best
+"""
+
+
+def seen_by_gateway(new_host, facts):
+    """Request and instance rows of a decision after a session's first call and a scrape."""
+    host = new_host(engines=0)
+    engine = host.table.add(facts)
+    asyncio.run(host.swap("first", 1))
+    reader = FactReader()
+    for _ in range(3):
+        read = reader.read(BODY, HEADERS, host.now_s())
+        host.route(read)
+        flight = host.table.dispatch(engine, read, host.now_s())
+        for count in (1, 3):
+            host.table.tokens(flight, count, host.now_s() + count)
+        host.table.scraped(engine, parse_signals(PAGE), host.now_s())
+        reader.ended(read, engine, 4)
+    host.route(reader.read(BODY, HEADERS, host.now_s()))
+    given = host.recent[-1]
+    return {
+        name: np.frombuffer(rows, dtype_of(getattr(contract, name)))[0]
+        for name, rows in (("Request", given.request), ("Instance", given.instances))
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"), [("gateway", None), ("gateway-declared", DECLARED)]
+)
+def test_the_gateway_fills_what_its_profile_says_and_nothing_else(new_host, name, facts):
+    profile = signal_profile(name)
+    rows = seen_by_gateway(new_host, facts)
+    for record, row in rows.items():
+        for field in row.dtype.names:
+            kind, value = row.dtype[field].kind, row[field]
+            if kind == "b" and f"{record}.{field}" in profile.known:
+                continue  # False may be an answer
+            missing = bool(np.isnan(value)) if kind == "f" else value == (-1 if kind == "i" else 0)
+            constant = profile.constants.get(record, {}).get(field)
+            if constant is not None:
+                assert value == constant, f"{record}.{field}"
+            else:
+                assert missing == (f"{record}.{field}" in profile.missing), f"{record}.{field}"
+
+
+def measured(text, signals):
+    digest = policy_digest(text, {}, contract.CONTRACT_VERSION)
+    approved = Approval("ada", "a" * 64)
+    return SnapshotPolicy(digest, text, {}, contract.CONTRACT_VERSION, approved, signals)
+
+
+async def test_a_host_refuses_what_was_proved_with_signals_that_its_door_lacks(
+    new_host, snapshot_of, tmp_path
+):
+    host = new_host(signals=signal_profile("gateway"))
+    with pytest.raises(SignalsLacking, match=r"gateway does not tell: Instance\.step_base_s"):
+        await host.apply(snapshot_of(1, measured(READS_STEPS, "full")))
+    assert host.live.sequence == 0
+    with pytest.raises(SignalsLacking, match="not known here"):
+        await host.apply(snapshot_of(1, measured(READS_STEPS, "crystal-ball")))
+    assert await host.apply(snapshot_of(1, measured(READS_STEPS, "gateway")))
+
+
+async def test_what_nobody_measured_is_warned_of_and_what_it_reads_decides(
+    new_host, snapshot_of, caplog
+):
+    host = new_host(signals=signal_profile("gateway"))
+    assert await host.apply(snapshot_of(1, measured(READS_STEPS, None)))
+    assert "Instance.step_base_s" in caplog.text
+    declared = new_host(signals=signal_profile("gateway-declared"))
+    assert await declared.apply(snapshot_of(1, measured(READS_STEPS, "full")))
+
+
+async def test_a_canary_with_richer_signals_does_not_keep_the_active_policy_out(
+    new_host, snapshot_of
+):
+    host = new_host(signals=signal_profile("gateway"))
+    fine = measured("def route(request, instances, memory):\n    return instances[0].id\n", "full")
+    snapshot = snapshot_of(1, fine, canary=(measured(READS_STEPS, "full"), 0.5))
+    assert await host.apply(snapshot)
+    assert host.live.active is not None
+    assert host.live.canary is None
