@@ -340,3 +340,25 @@ def test_a_host_needs_no_database_to_read(path, trusted, tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_what_a_policy_was_proved_with_comes_back_and_only_that_needs_the_newest_schema(
+    tmp_path, signing_key, trusted
+):
+    path = tmp_path / "s.json"
+    proved = replace(SNAPSHOT, active=replace(SNAPSHOT.active, signals="gateway"))
+    written = write_snapshot(path, proved, signing_key)
+    assert read_snapshot(path, trusted, clock=on_day(0)) == written
+    body = json.loads(path.read_text())
+    assert body["schema"] == 4
+    assert (body["active"]["signals"], body["last_good"]["signals"]) == ("gateway", None)
+    for change in (
+        lambda body: body["active"].update(signals=None),  # which an older schema says
+        lambda body: body["active"].update(signals=1),
+        lambda body: body["last_good"].pop("signals"),
+        lambda body: body.update(schema=3),
+    ):
+        write_snapshot(path, proved, signing_key)
+        changed(path, change)
+        with pytest.raises(SnapshotDamaged, match="does not parse"):
+            read_snapshot(path, trusted, clock=on_day(0))

@@ -13,6 +13,7 @@ from sandbox.signal_profiles import signal_profile
 from serving_adapter.errors import SignalsLacking
 from serving_adapter.facts import FactReader
 from serving_adapter.instances import InstanceFacts
+from serving_adapter.safety.limits import UNWATCHED_ARM
 from serving_adapter.signals import parse_signals
 
 BODY = {"messages": [{"role": "user", "content": "word " * 400}], "max_tokens": 50, "user": "ada"}
@@ -39,7 +40,7 @@ READS_STEPS = """def route(request, instances, memory):
 
 def seen_by_gateway(new_host, facts):
     """Request and instance rows of a decision after a session's first call and a scrape."""
-    host = new_host(engines=0)
+    host = new_host(engines=0, limits=UNWATCHED_ARM)
     engine = host.table.add(facts)
     asyncio.run(host.swap("first", 1))
     reader = FactReader()

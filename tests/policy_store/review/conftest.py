@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -93,15 +93,19 @@ def measured(store: PolicyStore) -> Callable[..., str]:
     """Proposes, verifies and measures a policy; `outcome` is what its evidence says."""
     count = iter(range(1, 1000))
 
-    def make(outcome: Outcome = Outcome.IMPROVED, **fields: object) -> str:
+    def make(
+        outcome: Outcome = Outcome.IMPROVED,
+        text: str = SOURCE,
+        signals: str = "full",
+        **fields: object,
+    ) -> str:
         knee = float(next(count))
         values = {"name": f"candidate-{knee:g}", "origin": Origin.MUTATOR, "author": "mutator",
                   "contract_version": 1, "parameters": {"KNEE": knee}} | fields  # fmt: skip
-        digest = store.propose(SOURCE, **values).digest
+        digest = store.propose(text, **values).digest
         store.record_verified(digest, by="verifier")
-        store.attach_evidence(
-            digest, measurements(digest, outcome=outcome).document(), by="simulator"
-        )
+        evidence = replace(measurements(digest, outcome=outcome), signals=signals)
+        store.attach_evidence(digest, evidence.document(), by="simulator")
         return digest
 
     return make

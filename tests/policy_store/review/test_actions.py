@@ -1,6 +1,9 @@
 """Decisions through the page: taken once, on what was shown, by those who may."""
 
+from dataclasses import replace
+
 import pytest
+from measurements import SOURCE
 
 from policy_store.errors import OwnWork
 from policy_store.lifecycle import State
@@ -53,6 +56,27 @@ def test_a_failed_verdict_takes_an_admin_who_says_so(reviewing, measured):
     assert reviewing.decide(policy, "approve", override="true").status_code == 303
     entry = reviewing.site.store.history(policy)[-1]
     assert "no change" in entry.details["override"]
+
+
+def test_what_was_proved_with_more_than_the_door_tells_takes_an_admin(
+    store, some_app, reviewing, measured
+):
+    text = SOURCE.replace("queued_requests", "prefill_backlog_tokens")
+    policy, same = measured(text=text), measured(text=text, signals="gateway")
+    there = some_app.state.site
+    assert there is reviewing.site
+    some_app.state.site = replace(there, settings=replace(there.settings, signals="gateway"))
+    reviewing.as_("ada")
+    refused = reviewing.decide(policy, "approve")
+    assert refused.status_code == 403
+    assert "gateway does not tell: Instance.prefill_backlog_tokens" in refused.text
+    assert reviewing.decide(same, "canary").status_code == 303
+    reviewing.as_("root", Role.ADMIN)
+    assert reviewing.decide(policy, "shadow", override="true").status_code == 303
+    entry = reviewing.site.store.history(policy)[-2]
+    assert "does not tell" in entry.details["override"]
+    snapshot = store.snapshot()
+    assert (snapshot.canary.policy.signals, snapshot.shadow.signals) == ("gateway", "full")
 
 
 def test_a_stale_page_is_refused_with_what_changed(reviewing, measured):
