@@ -212,8 +212,6 @@ def _allocate(
     instances = np.zeros(engines, state.INSTANCE)
     instances["id"] = instances["replica"] = instances["event_pos"] = -1
     instances["event_at"] = NEVER
-    router_rows = new_rows(contract.Instance, (2 * routers + 3) * engines).reshape(-1, engines)
-    request_row, window = new_rows(contract.Request, 1), new_rows(contract.Window, 1)
     return state.Sim(
         settings=np.zeros(1, state.SETTINGS),
         totals=_totals(hardware, setup),
@@ -236,8 +234,7 @@ def _allocate(
         entry_row=new_rows(contract.Entry, 1),
         tenant_load=np.zeros((engines, int(trace.tenant.max(initial=0)) + 1), np.int32),
         class_stats=classes,
-        router_rows=router_rows,
-        router_words=router_rows.view(np.int64),
+        **_masked_rows(routers, engines),
         router_slots=np.zeros((2 * routers + 1, engines), np.int64),
         router_seen=np.full((2 * routers, engines), -1, np.int64),
         router_counts=np.zeros(2 * routers, np.int64),
@@ -246,11 +243,6 @@ def _allocate(
         router_memory=np.zeros((routers + 1, contract.MEMORY_SLOTS)),
         engine_memory=np.zeros((engines, contract.MEMORY_SLOTS)),
         planner_memory=np.zeros((1 + DEFAULT_MEMORY_ROWS, contract.MEMORY_SLOTS)),
-        request_row=request_row,
-        request_words=request_row.view(np.int64),
-        window=window,
-        window_words=window.view(np.int64),
-        hidden=np.zeros((8, mask_words()), np.int64),
         cluster=new_rows(contract.Cluster, 1),
         plan=new_rows(contract.Plan, 1),
         new_plan=new_rows(contract.Plan, 1),
@@ -263,6 +255,21 @@ def _allocate(
         **_spare_rows(),
         links=np.zeros(0, np.int64),
     )
+
+
+def _masked_rows(routers: int, engines: int) -> dict[str, NDArray[Any]]:
+    """Records of which a signal profile hides fields, and the same memory in words."""
+    router_rows = new_rows(contract.Instance, (2 * routers + 3) * engines).reshape(-1, engines)
+    request_row, window = new_rows(contract.Request, 1), new_rows(contract.Window, 1)
+    return {
+        "router_rows": router_rows,
+        "router_words": router_rows.view(np.int64),
+        "request_row": request_row,
+        "request_words": request_row.view(np.int64),
+        "window": window,
+        "window_words": window.view(np.int64),
+        "hidden": np.zeros((8, mask_words()), np.int64),
+    }
 
 
 def _spare_rows() -> dict[str, NDArray[Any]]:

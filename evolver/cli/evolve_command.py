@@ -125,14 +125,12 @@ def evolve(
 
     \b
     evolver evolve requests.csv.gz --seed 1
-    evolver evolve requests.csv.gz --seed 1 --budget-evaluations 300 -o json
+    evolver evolve requests.csv.gz --signals gateway --budget-evaluations 300 -o json
     evolver evolve requests.csv.gz --model openai/NAME --api-base http://localhost:8000/v1
-    evolver evolve requests.csv.gz --signals gateway
     evolver evolve --resume RUN
 
     The search sees one part of the trace, the proof another. Without a proved gain it says so and
-    proposes nothing. A run that was interrupted goes on to the same end. Keys are read from the
-    provider's usual environment variable.
+    proposes nothing. An interrupted run goes on to the same end. Keys come from the environment.
     """
     screen, typed = screen_of(context, quiet), context.params
     means = _means(workers, accept_missing, ray)
