@@ -201,7 +201,7 @@ def is_valid(choice: int, rows: Rows) -> bool:
         return False
     if choice < 0:
         return choice in (contract.HOLD, contract.REJECT)
-    return np.count_nonzero(rows["id"] == choice) > 0
+    return bool(np.count_nonzero(rows["id"] == choice))
 
 
 def _synthetic(size: int, *, busy: bool) -> tuple[Rows, Rows]:
