@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -46,14 +47,15 @@ class AnswerLimits:
     retry_after_s: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Guest:
-    """One request inside: what the client sent, and what is known of it."""
+    """One request inside: what the client sent, what is known of it, attempts that met nobody."""
 
     request: web.Request
     raw: bytes
     visit: Visit
     trace: Trace
+    unreached: int = 0
 
 
 class Answering:
@@ -133,12 +135,17 @@ class Answering:
             except EngineFailed as failure:
                 if failure.unreachable:
                     self.engines.unreachable(decision.instance_id)
+                    guest.unreached += 1
                 visit.failed |= {decision.instance_id}
-                if visit.attempts < self._limits.max_attempts:
+                if self._tried(guest) < self._limits.max_attempts:
                     continue
                 return self._refuse(visit, NO_ANSWER)
             self._visits.answered(visit, relay.status, relay.meter, broken=relay.broken)
             return relay.response
+
+    def _tried(self, guest: _Guest) -> int:
+        """Engines that had the request; those that are not there are closed, so they end too."""
+        return guest.visit.attempts - guest.unreached
 
     async def _send(self, guest: _Guest, decision: Decision) -> Relay:
         """One attempt at one engine, seen by the instance table from start to end."""
@@ -159,7 +166,8 @@ class Answering:
                 headers,
                 headers_of(decision),
                 lambda count: self._visits.tokens(visit, flight, count),
-                last_attempt=visit.attempts >= self._limits.max_attempts or not others,
+                partial(self.engines.waiting, decision.instance_id),
+                last_attempt=self._tried(guest) >= self._limits.max_attempts or not others,
             )
             self.engines.answered(decision.instance_id, relay.response.headers)
             return relay

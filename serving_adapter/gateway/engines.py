@@ -6,8 +6,9 @@ In header-only mode they are the workers of an upstream, which is asked who they
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -19,6 +20,7 @@ from serving_adapter.instances import InstanceFacts
 from serving_adapter.signals import MAX_PAGE_BYTES, EngineSignals, parse_signals
 
 FAILED_SCRAPES = 2
+LOST_SCRAPES = 3
 SCRAPE_TIMEOUT_S = 2.0
 
 _log = logging.getLogger("evolver.gateway")
@@ -39,6 +41,7 @@ class Engine:
     Attributes:
         scraped: base URL of its metrics, without a trailing slash; None where it has none.
         worker: what the upstream calls it, in header-only mode.
+        waiting: requests there of which no byte has come yet.
     """
 
     instance_id: int
@@ -46,6 +49,7 @@ class Engine:
     scraped: str | None
     worker: str = ""
     failed_scrapes: int = 0
+    waiting: set[asyncio.Timeout] = field(default_factory=set)
 
 
 class EngineSet:
@@ -53,7 +57,8 @@ class EngineSet:
 
     An engine that takes no connection is closed at once, one that fails `FAILED_SCRAPES` scrapes
     too; the next scrape that it answers opens it again. Any HTTP answer counts: an engine without
-    metrics is served by own counts alone.
+    metrics is served by own counts alone. One that fails `LOST_SCRAPES` hangs, and so do requests
+    of which it has sent nothing yet: they go elsewhere, where there is an elsewhere.
     """
 
     def __init__(
@@ -208,3 +213,16 @@ class EngineSet:
         if engine.failed_scrapes >= FAILED_SCRAPES and self._host.table.is_open(instance_id):
             self._host.table.set_open(instance_id, False)
             _log.warning("engine %d does not answer", instance_id)
+        if engine.failed_scrapes >= LOST_SCRAPES and self.open_count(frozenset({instance_id})):
+            while engine.waiting:
+                engine.waiting.pop().reschedule(0.0)  # which is over
+
+    @contextlib.contextmanager
+    def waiting(self, instance_id: int, patience: asyncio.Timeout) -> Iterator[None]:
+        """Until left, a request waits for the first byte from an engine."""
+        waiting = self._engines[instance_id].waiting
+        waiting.add(patience)
+        try:
+            yield
+        finally:
+            waiting.discard(patience)

@@ -8,6 +8,7 @@ that saw an answer begin must not mistake its stump for the whole.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from serving_adapter.gateway.meter import AnswerMeter
 RETRIABLE = frozenset({500, 502, 503, 504})
 RETRY_LATER = frozenset({429, 503})
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+Waiting = Callable[[asyncio.Timeout], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(slots=True)
@@ -60,6 +64,7 @@ class Proxy:
         headers: Mapping[str, str],
         extra_headers: Mapping[str, str],
         on_tokens: Callable[[int], None],
+        waiting: Waiting,
         *,
         last_attempt: bool,
     ) -> Relay:
@@ -72,18 +77,27 @@ class Proxy:
             headers: for the engine.
             extra_headers: added to the answer.
             on_tokens: told of tokens as they pass.
+            waiting: entered until the first byte; whoever ends the patience sends it elsewhere.
             last_attempt: pass a 5xx answer on instead of raising.
 
         Raises:
             EngineFailed: nothing reached the client, another engine may be tried.
         """
-        answer = await self._call(request, body, url, headers)
+        answer: aiohttp.ClientResponse | None = None
         try:
-            if answer.status in RETRIABLE and not last_attempt:
-                raise EngineFailed(f"The engine answered {answer.status}.")
-            return await _pass_on(request, answer, extra_headers, on_tokens, self._stall_s)
+            try:
+                async with asyncio.timeout(None) as patience:
+                    with waiting(patience):
+                        answer = await self._call(request, body, url, headers)
+                        if answer.status in RETRIABLE and not last_attempt:
+                            raise EngineFailed(f"The engine answered {answer.status}.")
+                        chunk = await _next_chunk(answer)
+            except TimeoutError as hung:
+                raise EngineFailed("The engine hangs.", unreachable=True) from hung
+            return await _pass_on(request, answer, chunk, extra_headers, on_tokens, self._stall_s)
         finally:
-            answer.close()
+            if answer is not None:
+                answer.close()
 
     async def _call(
         self, request: web.Request, body: bytes, url: str, headers: Mapping[str, str]
@@ -117,6 +131,7 @@ class Proxy:
 async def _pass_on(
     request: web.Request,
     answer: aiohttp.ClientResponse,
+    chunk: bytes,
     extra_headers: Mapping[str, str],
     on_tokens: Callable[[int], None],
     stall_s: float,
@@ -129,7 +144,6 @@ async def _pass_on(
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
     relay = Relay(response, answer.status, meter)
     # The head goes out with the first chunk, so that an engine that dies between may be replaced.
-    chunk = await _next_chunk(answer)
     await response.prepare(request)
     try:
         while chunk:
