@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from sandbox import contract
 from sandbox.errors import PolicyFault
 from serving_adapter.activation import Ready, missing_rows
@@ -73,8 +75,11 @@ class EngineHooks(Generic[R]):
         self._instance = missing_rows(contract.Instance, 1)
         self._request_of = columns_of(self._request)
         self._instance_of = columns_of(self._instance)
-        self._blank = self._request.copy(), self._instance.copy()
-        self._callers: dict[Ready, HookCaller] = {}
+        # Bytes, because numpy copies a structured row field by field.
+        self._request_bytes = self._request.view(np.uint8).data
+        self._instance_bytes = self._instance.view(np.uint8).data
+        self._blank = bytes(self._request_bytes), bytes(self._instance_bytes)
+        self._places: list[tuple[Author, Ready, HookCaller]] = []
         self._live, self._off, self._now_s = Live(), False, 0.0
         self._shown = False
         self._keys: dict[str, tuple[float, int]] = {}
@@ -93,8 +98,7 @@ class EngineHooks(Generic[R]):
         self._shown = False
         if slot.live is not self._live:
             self._live = slot.live
-            present = self._live.policies
-            self._callers = {one: c for one, c in self._callers.items() if one in present}
+            self._places = self._places_of(self._live)
 
     def order(self, waiting: Sequence[R], running: Sequence[R]) -> tuple[list[R], list[R]] | None:
         """Both by key, lowest first, so that the last is the first victim; None: leave them.
@@ -102,9 +106,9 @@ class EngineHooks(Generic[R]):
         Equal keys stay in the order in which they are. What a policy had ordered that is not asked
         any more is put back in order of arrival.
         """
-        everybody, faulted = [*waiting, *running], False
+        faulted = False
         for author, ready, caller in self._chain("priority"):
-            keys = self._keyed(author, ready, caller, everybody)
+            keys = self._keyed(author, ready, caller, [*waiting, *running])
             if keys is not None:
                 self._keys, self._keyed_by = keys, ready
                 return self._sorted(waiting, keys), self._sorted(running, keys)
@@ -112,7 +116,7 @@ class EngineHooks(Generic[R]):
         if self._keyed_by is None and not faulted:
             return None
         self._keys, self._keyed_by = {}, None
-        self._default("priority", len(everybody))
+        self._default("priority", len(waiting) + len(running))
         by_arrival = self._view.arrived_s
         return sorted(waiting, key=by_arrival), sorted(running, key=by_arrival)
 
@@ -159,23 +163,26 @@ class EngineHooks(Generic[R]):
 
     def _chain(self, hook: str) -> Iterator[tuple[Author, Ready, HookCaller]]:
         """Whom to ask, until one of them leaves this to the engine."""
-        for author, ready in self._places():
-            if self._off or self._host.slot.is_latched(ready.digest):
+        for author, ready, caller in () if self._off else self._places:
+            if self._host.slot.is_latched(ready.digest):
                 continue
-            caller = self._callers.get(ready)
-            if caller is None and ready.loaded is not None:
-                rows = self._request, self._instance, ready.memory
-                caller = self._callers[ready] = HookCaller(ready.loaded, *rows)
-            if caller is None or not caller.has(hook):
+            if not caller.has(hook):
                 return
             yield author, ready, caller
 
-    def _places(self) -> Iterator[tuple[Author, Ready]]:
-        """A canary of engine hooks has whole engines: those whose names draw it."""
-        live = self._live
+    def _places_of(self, live: Live) -> list[tuple[Author, Ready, HookCaller]]:
+        """Who is asked, one after the other; a canary in those engines whose names draw it."""
+        places = list(live.chain)
         if live.canary and draws_canary(self._name, live.canary.digest, live.weight):
-            yield Author.CANARY, live.canary
-        yield from live.chain
+            places.insert(0, (Author.CANARY, live.canary))
+        known = {ready: caller for _, ready, caller in self._places}
+        asked = []
+        for author, ready in places:
+            if ready.loaded is not None:
+                rows = self._request, self._instance, ready.memory
+                caller = known.get(ready) or HookCaller(ready.loaded, *rows)
+                asked.append((author, ready, caller))
+        return asked
 
     def _keyed(
         self, author: Author, ready: Ready, caller: HookCaller, everybody: Sequence[R]
@@ -304,11 +311,11 @@ class EngineHooks(Generic[R]):
     def _show(self, request: R | None, keyed_count: int) -> None:
         if not self._shown:
             self._shown = True
-            self._instance[:] = self._blank[1]
+            self._instance_bytes[:] = self._blank[1]
             self._view.show_instance(self._instance_of)
         for name, value in zip(_KNOBS, self._knobs, strict=True):
             self._instance_of[name][0] = value
-        self._request[:] = self._blank[0]
+        self._request_bytes[:] = self._blank[0]
         self._request_of["now_s"][0] = self._now_s
         self._request_of["keyed_count"][0] = keyed_count
         if request is not None:
