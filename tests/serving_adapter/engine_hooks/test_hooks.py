@@ -3,7 +3,7 @@
 import pytest
 
 from serving_adapter.decision import BUILT_IN_DIGEST
-from serving_adapter.engine_hooks.hooks import draws_canary
+from serving_adapter.engine_hooks.asker import draws_canary
 
 LONGEST = '"""Longest first."""\n\ndef priority(request, instance, memory):\n' \
           "    return -1.0 * request.prompt_tokens\n"  # fmt: skip
