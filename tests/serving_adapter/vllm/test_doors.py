@@ -169,8 +169,10 @@ def engine_decisions(server: Server) -> list[LoggedDecision]:
     ]  # fmt: skip
 
 
+# A session's number is the token that its prompts are made of, so it must be one of the model's.
 REQUESTS = [
-    LoadRequest(number / 20, 10 + number % 23, 8 if number % 2 else 32) for number in range(300)
+    LoadRequest(number / 20, 10 + number % 23, 8 if number % 2 else 32, session=number)
+    for number in range(300)
 ]
 
 
@@ -212,7 +214,9 @@ def priority(request, instance, memory):
     predicted = request.predicted_output_tokens
     return request.age_s if is_missing(predicted) else predicted
 '''
-BURST = [LoadRequest(0.0, 20, 8 if number % 2 else 64) for number in range(64)]
+BURST = [
+    LoadRequest(0.0, 20, 8 if number % 2 else 64, session=number) for number in range(64)
+]
 
 
 async def test_shortest_first_shows_through_both_doors(server, serve):
