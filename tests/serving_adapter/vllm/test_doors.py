@@ -196,7 +196,7 @@ async def test_law_9_over_real_vllm_300_requests_survive_a_swap_every_50_ms(serv
     assert report.failed == 0
     assert gate.violations == ()
     assert engine.violations == ()
-    assert min(gate.sequences, engine.sequences) > 20
+    assert min(gate.sequences, engine.sequences) > 5
     assert gate.authors["last_good"] + gate.authors["built_in"] > 0
     assert engine.authors["last_good"] + engine.authors["built_in"] > 0
 
