@@ -7,14 +7,17 @@ something else must show. Taking an ejected policy out everywhere is a decision 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from policy_store import audit
 from policy_store.engine import Database
+from policy_store.errors import InvalidInput
 from policy_store.intake import plain_digest, plain_name, required_note
 from policy_store.records import DEFAULT_DEPLOYMENT, Ejection, HostReport
 from policy_store.tables import HostEjectionRow, HostRow
+
+MAX_HOSTS = 1000  # of one deployment
 
 
 class Hosts:
@@ -26,7 +29,7 @@ class Hosts:
         """Keep a host's latest report; each ejection that is new goes into the audit log.
 
         Raises:
-            InvalidInput: a name, digest or reason cannot be kept.
+            InvalidInput: a name, digest or reason cannot be kept, or there are too many hosts.
         """
         key = plain_name(report.deployment), plain_name(report.host)
         if report.digest is not None:
@@ -34,6 +37,12 @@ class Hosts:
         with self._database.deciding() as session:
             row = session.get(HostRow, key)
             if row is None:
+                mine = select(func.count()).where(HostRow.deployment == key[0])
+                if (session.scalar(mine) or 0) >= MAX_HOSTS:
+                    raise InvalidInput(
+                        f"{MAX_HOSTS} hosts have reported for {key[0]} already: look for a program "
+                        "that invents names, and revoke its token."
+                    )
                 row = HostRow(
                     deployment=key[0],
                     host=key[1],

@@ -53,12 +53,13 @@ class Scope(StrEnum):
     READ = "read"
     DECIDE = "decide"
     ADMINISTER = "administer"
+    HOST = "host"  # fetch the signed snapshot, and report
 
 
 SCOPES = {
     Role.VIEWER: (Scope.READ,),
     Role.REVIEWER: (Scope.READ, Scope.DECIDE),
-    Role.ADMIN: (Scope.READ, Scope.DECIDE, Scope.ADMINISTER),
+    Role.ADMIN: (Scope.READ, Scope.DECIDE, Scope.ADMINISTER, Scope.HOST),
 }
 """The scopes that tokens of somebody in a role can have."""
 
@@ -241,7 +242,7 @@ class Ejection:
 class HostReport:
     """What one serving host last said; `digest` None means that it runs the built-in default.
 
-    `facts` are counts since it started, by name: `decisions`, `fallbacks`, `canary_decisions`, ...
+    `facts` are counts since it started, and words, by name: `decisions`, `fallbacks`, `canary`, ...
     """
 
     host: str
@@ -250,4 +251,4 @@ class HostReport:
     digest: str | None
     seen_at: datetime
     ejections: tuple[Ejection, ...] = ()
-    facts: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float | str] = field(default_factory=dict)

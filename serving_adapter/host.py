@@ -29,6 +29,7 @@ from serving_adapter.exposition import Registry
 from serving_adapter.facts import RequestFacts
 from serving_adapter.following import SnapshotFiles
 from serving_adapter.host_metrics import HostMetrics
+from serving_adapter.inbox import SNAPSHOT_NAME
 from serving_adapter.instances import InstanceTable
 from serving_adapter.live import Live
 from serving_adapter.live_slot import LiveSlot
@@ -45,7 +46,6 @@ from serving_adapter.safety.starvation import wait_of
 from serving_adapter.safety.watchdog import Watchdog
 
 BOOT_BYTES = 6
-SNAPSHOT_NAME = "snapshot.json"  # in the state folder: what was pushed, or fetched from a store
 
 _log = logging.getLogger("evolver.host")
 

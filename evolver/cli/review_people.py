@@ -144,7 +144,7 @@ def add_token(
     name: Annotated[str, typer.Option("--name", metavar="TEXT", help="What it is for.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(metavar="SCOPE", help="read, decide or administer; repeatable."),
+        typer.Option(metavar="SCOPE", help="read, decide, administer or host; repeatable."),
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=366, help="Until it expires.")] = 90,
     quiet: Quiet = False,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evolver.cli.failures import Misused
-from evolver.cli.publishing import publish_changes, signing_key, user_name
+from evolver.cli.publishing import publish_changes, signing_key, snapshot_path, user_name
 from evolver.cli.run_commands import history_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def site_of(store: PolicyStore, settings: Settings, ways: Ways, home: Path, scre
         access=_access(store, settings, ways),
         publish=_publisher(store, settings.deployment, home, screen),
         story=lambda run: _story(store, run),
+        snapshot=lambda deployment: _published(home, deployment),
         provider=provider,
     )
 
@@ -88,6 +89,18 @@ def _publisher(
             publish_changes(store, home, key, deployment)
 
     return write
+
+
+def _published(home: Path, deployment: str) -> bytes | None:
+    """The signed file of a deployment, as hosts of this home read it."""
+    from policy_store.files import open_file
+    from policy_store.snapshot import MAX_BYTES
+
+    try:
+        with open_file(snapshot_path(home, deployment)) as file:
+            return file.read(MAX_BYTES)
+    except (OSError, Misused):
+        return None
 
 
 def _story(store: PolicyStore, run: str) -> Report:

@@ -38,6 +38,12 @@ class Visitor:
         scoped = self.scopes is None or SCOPE_OF[role] in self.scopes
         return scoped and RANK[self.role] >= RANK[role]
 
+    @property
+    def is_host(self) -> bool:
+        """Whether this is the token of a serving host, whose owner may still give it out."""
+        scoped = self.scopes is not None and Scope.HOST in self.scopes
+        return scoped and self.role is Role.ADMIN
+
 
 class Access(Protocol):
     """One way to tell who is asking."""

@@ -1,9 +1,9 @@
 """The review page for programs: everything it shows and decides, as JSON under /api/v1.
 
-Reading guide: `api_policies`, `api_decisions`, `api_records`, `api_people` and `api_rules` hold the
-routes, `api_models`, `api_record_models` and `api_people_models` what they take and give,
-`api_access` who may, `api_errors` what they refuse and in which shape, `api_routes` what they
-share.
+Reading guide: `api_policies`, `api_decisions`, `api_records`, `api_people`, `api_rules` and
+`api_hosts` hold the routes, `api_models`, `api_record_models` and `api_people_models` what they
+take and give, `api_access` who may, `api_errors` what they refuse and in which shape, `api_routes`
+what they share.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 
-from policy_store.review import api_decisions, api_people, api_policies, api_records, api_rules
+from policy_store.review import (
+    api_decisions,
+    api_hosts,
+    api_people,
+    api_policies,
+    api_records,
+    api_rules,
+)
 from policy_store.review.local_access import SESSION, cookie_name
 
 DESCRIPTION = """\
@@ -27,6 +34,7 @@ TAGS = [
     {"name": "policies", "description": "What there is, what is known about it, and submitting."},
     {"name": "decisions", "description": "Approving, rejecting, trials, promoting, rolling back."},
     {"name": "live", "description": "What hosts run."},
+    {"name": "hosts", "description": "For hosts: the snapshot to follow, and how they stand."},
     {"name": "runs", "description": "The searches that made policies."},
     {"name": "audit", "description": "Who decided what and why, and whether that is intact."},
     {"name": "self", "description": "Who you are here, and your tokens."},
@@ -53,5 +61,5 @@ def described(app: FastAPI) -> dict[str, Any]:
 
 ROUTERS = (
     api_policies.router, api_decisions.router, api_records.router, api_people.router,
-    api_rules.router, schema,
+    api_rules.router, api_hosts.router, schema,
 )  # fmt: skip

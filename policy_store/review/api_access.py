@@ -6,14 +6,21 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
 
-from policy_store.records import Role
-from policy_store.review.access import SCOPE_OF, NotAllowed, Visitor, needs
+from policy_store.records import Role, Scope
+from policy_store.review.access import (
+    SCOPE_OF,
+    NotAllowed,
+    SignInNeeded,
+    Visitor,
+    needs,
+    visitor_of,
+)
 from policy_store.review.guards import checked_token
 
 bearer = HTTPBearer(
     scheme_name="token",
     description="A token that somebody made on /account. Its scopes say what it may be used for: "
-    "`read`, `decide`, `administer`; never more than its owner may do.",
+    "`read`, `decide`, `administer`, `host`; never more than its owner may do.",
     auto_error=False,
 )
 session = APIKeyCookie(
@@ -64,6 +71,23 @@ def _in_person(visitor: Annotated[Visitor, Depends(_changing(Role.VIEWER))]) -> 
     return visitor
 
 
+def _host(
+    request: Request, _token: Annotated[object, Security(bearer, scopes=[Scope.HOST.value])]
+) -> Visitor:
+    """A serving host; no person needs what it comes for.
+
+    Raises:
+        SignInNeeded: nobody is known.
+        NotAllowed: no token of a host.
+    """
+    visitor = visitor_of(request)
+    if visitor is None:
+        raise SignInNeeded
+    if not visitor.is_host:
+        raise NotAllowed("This takes a token of scope `host`, which an admin makes for a host.")
+    return visitor
+
+
 Reads = Annotated[Visitor, Depends(_reading(Role.VIEWER))]
 """May read: every role, scope `read`."""
 Decides = Annotated[Visitor, Depends(_changing(Role.REVIEWER))]
@@ -74,3 +98,5 @@ Administers = Annotated[Visitor, Depends(_changing(Role.ADMIN))]
 """May change who may do what: admins, scope `administer`."""
 InPerson = Annotated[Visitor, Depends(_in_person)]
 """A person who changes what is their own, from a session; no token may."""
+Hosts = Annotated[Visitor, Depends(_host)]
+"""A serving host: scope `host`; no person and no other token."""

@@ -258,7 +258,7 @@ class Host(Said):
     digest: str | None = Field(description="Null: it runs the built-in default.")
     seen_at: datetime
     ejections: list[Ejection]
-    facts: Mapping[str, float] = Field(description="Counts since it started.")
+    facts: Mapping[str, float | str] = Field(description="Counts since it started, and words.")
 
 
 class Hosts(Said):

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from policy_store.records import Alias, AuditEntry, Ejection, HostReport, PolicyVersion, Slot
+from policy_store.review.live_trials import (
+    CanaryTold,
+    ShadowTold,
+    canary_told,
+    number,
+    shadow_told,
+)
 from policy_store.snapshot import VALID_FOR
 from policy_store.store import PolicyStore
 
@@ -37,7 +44,9 @@ class Host:
 
     Attributes:
         word: how it stands: "current", "behind", "ahead", "other" or "silent".
-        decisions, fallbacks, canaried: counts since it started; None where it does not say.
+        decisions, fallbacks: counts since it started; None where it does not say.
+        canary_share: of its decisions since the canary came; None where it has no canary.
+        processes: that take requests behind its name; None where it does not say.
     """
 
     report: HostReport
@@ -45,7 +54,8 @@ class Host:
     sentence: str
     decisions: float | None
     fallbacks: float | None
-    canaried: float | None
+    canary_share: float | None
+    processes: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ class Live:
 
     Attributes:
         expires_at: when hosts stop believing the snapshot; None with the built-in default.
-        canary_share: of all decisions that went to the canary; None where no host says.
+        canary, shadow: what hosts say of what is on trial.
     """
 
     deployment: str
@@ -64,7 +74,8 @@ class Live:
     decisions: tuple[AuditEntry, ...]
     names: Mapping[str, str]
     expires_at: datetime | None
-    canary_share: float | None
+    canary: CanaryTold
+    shadow: ShadowTold
 
     def expiry(self, now: datetime) -> str:
         """How near the end of the snapshot is: "", "soon" or "past"."""
@@ -88,7 +99,8 @@ def live_of(store: PolicyStore, deployment: str, now: datetime) -> Live:
     places[Alias.ACTIVE] = Place(
         active, known.get(active.digest or ""), _made(decisions, active), store.active_since(active)
     )
-    hosts = tuple(_host(report, active, now) for report in reports)
+    hosts = tuple(_host(report, active, slots[Alias.CANARY], now) for report in reports)
+    heard = [report for report in reports if now - report.seen_at <= SILENT_AFTER]
     return Live(
         deployment=deployment,
         places=places,
@@ -97,7 +109,8 @@ def live_of(store: PolicyStore, deployment: str, now: datetime) -> Live:
         decisions=decisions,
         names={digest: version.name for digest, version in known.items()},
         expires_at=active.changed_at + VALID_FOR if active.digest and active.changed_at else None,
-        canary_share=_share(hosts),
+        canary=canary_told(slots[Alias.CANARY], heard),
+        shadow=shadow_told(slots[Alias.SHADOW], heard),
     )
 
 
@@ -133,12 +146,18 @@ def _sequence(entry: AuditEntry, deployment: str) -> object:
     return changed.get(deployment) if isinstance(changed, Mapping) else None
 
 
-def _host(report: HostReport, active: Slot, now: datetime) -> Host:
+def _host(report: HostReport, active: Slot, canary: Slot, now: datetime) -> Host:
     word, sentence = _standing(report, active, now)
-    decisions, fallbacks, canaried = (
-        _count(report, name) for name in ("decisions", "fallbacks", "canary_decisions")
+    decisions, fallbacks, processes = (
+        number(report, name, math.nan) for name in ("decisions", "fallbacks", "processes")
     )
-    return Host(report, word, sentence, decisions, fallbacks, canaried)
+    share = canary_told(canary, (report,)).share
+    return Host(report, word, sentence, _known(decisions), _known(fallbacks), share,
+                _known(processes))  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _standing(report: HostReport, active: Slot, now: datetime) -> tuple[str, str]:
@@ -147,21 +166,10 @@ def _standing(report: HostReport, active: Slot, now: datetime) -> tuple[str, str
         return "silent", "It has not been heard of lately; it goes on with what it has."
     if behind > 0:
         return "behind", f"{behind} sequence{'s' if behind > 1 else ''} behind what was decided."
+    if late := int(number(report, "behind")):
+        return "behind", f"{late} of its processes took no work, being behind the others."
     if behind < 0:
         return "ahead", "It reports a sequence that this store has not given."
     if report.digest != active.digest:
         return "other", "It runs something else than what was decided: it may have fallen back."
     return "current", "It runs what was decided."
-
-
-def _count(report: HostReport, name: str) -> float | None:
-    value = report.facts.get(name)
-    if isinstance(value, int | float) and math.isfinite(value) and value >= 0:
-        return float(value)
-    return None
-
-
-def _share(hosts: Sequence[Host]) -> float | None:
-    told = [one for one in hosts if one.decisions and one.canaried is not None]
-    total = sum(one.decisions or 0.0 for one in told)
-    return min(sum(one.canaried or 0.0 for one in told) / total, 1.0) if total else None

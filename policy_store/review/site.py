@@ -35,6 +35,7 @@ class Site:
         story: a run in full, by id; None where runs cannot be told.
         recent: what the gateway recorded last, read anew each time, None while there is nothing;
             None where no log is known. See `last_hours.recent_of`.
+        snapshot: the signed file of a deployment, as published; None where there is none.
         provider: signs people in for us; None without one.
         limits: how often somebody may try.
     """
@@ -45,6 +46,7 @@ class Site:
     publish: Callable[[], None]
     story: Callable[[str], Report] | None = None
     recent: Callable[[], Recent | None] | None = None
+    snapshot: Callable[[str], bytes | None] = lambda _: None
     provider: Provider | None = None
     limits: Limits = field(default_factory=Limits)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from sandbox.signal_profiles import signal_profile
 from serving_adapter.activation import Prepare
 from serving_adapter.admission import Admission
+from serving_adapter.control_plane import ControlPlane, dealing
 from serving_adapter.exposition import Registry
 from serving_adapter.gateway.access import ClientKeys
 from serving_adapter.gateway.gateway import Gateway
@@ -21,6 +22,7 @@ from serving_adapter.gateway.listening import ClientLimits, TlsFiles, listening
 from serving_adapter.gateway.request_file import RequestFile
 from serving_adapter.gateway.upstream import Upstream
 from serving_adapter.host import PolicyHost
+from serving_adapter.inbox import SnapshotInbox
 from serving_adapter.instances import InstanceTable
 from serving_adapter.request_log import RequestRecord
 from serving_adapter.safety.kill_switch import admin_application, admin_token, killed_by_signal
@@ -43,6 +45,7 @@ class ServiceSettings:
         state: the folder of what outlives a restart: highest sequence, latches, dumps.
         drain_s: how long a request that has begun may take after the signal to stop.
         admin_port: of the loopback listener with the kill switch; None for none.
+        control: where the store's page is; None where files are all there is.
     """
 
     engines: tuple[str, ...]
@@ -56,6 +59,7 @@ class ServiceSettings:
     request_log: Path | None = None
     drain_s: float = 60.0
     admin_port: int | None = None
+    control: ControlPlane | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +170,14 @@ async def hosting(settings: ServiceSettings, prepare: Prepare) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         stack.enter_context(killed_by_signal(host))
         record = stack.enter_context(closing(RequestFile(log))) if log else _forget
-        await stack.enter_async_context(_admin(host, settings))
+        inbox = SnapshotInbox(settings.state, admission)
+        await stack.enter_async_context(_admin(host, settings, inbox))
         await stack.enter_async_context(_in_background(host.load_shadow()))
         if settings.untrusted is None:
             await stack.enter_async_context(_in_background(host.follow(settings.snapshot)))
+        if settings.control is not None:
+            dealings = dealing(settings.control, inbox, settings.state, settings.deployment)
+            await stack.enter_async_context(dealings)
         yield Hosted(host, registry, record)
 
 
@@ -199,13 +207,15 @@ async def drained(
 
 
 @asynccontextmanager
-async def _admin(host: PolicyHost, settings: ServiceSettings) -> AsyncIterator[None]:
+async def _admin(
+    host: PolicyHost, settings: ServiceSettings, inbox: SnapshotInbox
+) -> AsyncIterator[None]:
     """The listener of the kill switch, where one is asked for."""
     if settings.admin_port is None:
         yield
         return
     token_file = settings.state / "admin.token"
-    application = admin_application(host, admin_token(token_file))
+    application = admin_application(host, admin_token(token_file), inbox)
     async with listening(application, LOOPBACK, settings.admin_port) as port:
         _log.info("kill switch on http://%s:%d, token in %s", LOOPBACK, port, token_file)
         yield

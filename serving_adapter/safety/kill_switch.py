@@ -28,6 +28,8 @@ from aiohttp import web
 from policy_store.files import create_file, open_file
 from serving_adapter.errors import AdapterError
 from serving_adapter.host import PolicyHost
+from serving_adapter.inbox import SnapshotInbox
+from serving_adapter.push import add_push
 from serving_adapter.web_server import openai_errors
 
 KILL_PATH = "/admin/kill"
@@ -76,8 +78,13 @@ def admin_token(path: Path) -> str:
     return token
 
 
-def admin_application(host: PolicyHost, token: str) -> web.Application:
-    """The admin listener's application; serve it on a loopback address only."""
+def admin_application(
+    host: PolicyHost, token: str, inbox: SnapshotInbox | None = None
+) -> web.Application:
+    """The admin listener's application; serve it on a loopback address only.
+
+    With an inbox it takes snapshots, too.
+    """
 
     def check(request: web.Request) -> None:
         given = request.headers.get("Authorization", "").encode("utf-8", "replace")
@@ -99,6 +106,8 @@ def admin_application(host: PolicyHost, token: str) -> web.Application:
     app = web.Application(client_max_size=MAX_ADMIN_BYTES, middlewares=[openai_errors])
     app.router.add_post(KILL_PATH, kill)
     app.router.add_get(STATUS_PATH, status)
+    if inbox is not None:
+        add_push(app, host, inbox, check)
     return app
 
 

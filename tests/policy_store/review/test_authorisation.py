@@ -101,26 +101,29 @@ admin     GET     /api/v1/people
 admin     POST    /api/v1/people
 admin     PATCH   /api/v1/people/{name}
 admin     POST    /api/v1/people/{name}/link
+host      GET     /api/v1/deployments/{name}/snapshot
+host      POST    /api/v1/hosts/report
 """
 
 # in: let in, whatever comes of the request then; no: 403; out: has to sign in first.
-# The tokens `read`, `decide` and `administer` are an admin's, with that scope alone; `person`
-# routes are for no token. Beside the table, no token sends a form, and no_csrf, an admin whose
-# requests lack what its session was given, changes nothing.
+# The tokens `read`, `decide`, `administer` and `host` are an admin's, with that scope alone;
+# `person` routes are for no token, `host` routes for no person. Beside the table, no token sends a
+# form, and no_csrf, an admin whose requests lack what its session was given, changes nothing.
 VISITORS = """
-              open  viewer  reviewer  admin  person
-stranger      in    out     out       out    out
-viewer        in    in      no        no     in
-reviewer      in    in      in        no     in
-admin         in    in      in        in     in
-read          in    in      no        no     no
-decide        in    no      in        no     no
-administer    in    no      no        in     no
-viewer_token  in    in      no        no     no
-disabled      in    out     out       out    out
-expired       in    out     out       out    out
-forged        in    out     out       out    out
-no_csrf       in    in      in        in     in
+              open  viewer  reviewer  admin  person  host
+stranger      in    out     out       out    out     out
+viewer        in    in      no        no     in      no
+reviewer      in    in      in        no     in      no
+admin         in    in      in        in     in      no
+read          in    in      no        no     no      no
+decide        in    no      in        no     no      no
+administer    in    no      no        in     no      no
+host          in    no      no        no     no      in
+viewer_token  in    in      no        no     no      no
+disabled      in    out     out       out    out     out
+expired       in    out     out       out    out     out
+forged        in    out     out       out    out     out
+no_csrf       in    in      in        in     in      no
 """
 
 WANTED = {tuple(line.split()[1:]): line.split()[0] for line in ROUTES.splitlines() if line.strip()}
@@ -138,6 +141,7 @@ TOKENS = {
     "read": ("admin", Scope.READ),
     "decide": ("admin", Scope.DECIDE),
     "administer": ("admin", Scope.ADMINISTER),
+    "host": ("admin", Scope.HOST),
     "viewer_token": ("viewer", Scope.READ),
 }
 

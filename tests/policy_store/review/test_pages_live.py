@@ -38,18 +38,66 @@ def test_hosts_say_what_they_run_and_what_they_threw_out(reviewing, browser, mea
     reviewing.decide(policy, "promote")
     now = datetime.now(UTC)
     gone = Ejection("e" * 64, 1, "LATENCY", "<b>slow</b>", now)
-    counts = {"decisions": 1000.0, "fallbacks": 5.0, "canary_decisions": 40.0}
+    counts = {"decisions": 1000.0, "fallbacks": 5.0, "processes": 3}
     for host, sequence, seen_at in (("h-current", 1, now), ("h-behind", 0, now),
                                     ("h-silent", 1, now - timedelta(hours=1))):  # fmt: skip
         store.report_host(HostReport(host, "default", sequence, policy, seen_at, (gone,), counts))
     html = browser.get("/live").text
-    for words in ("current", "1 sequence behind", "silent", "4.0 %", "&lt;b&gt;slow", "latency"):
+    for words in ("current", "1 sequence behind", "silent", "0.5 %", "3 processes", "&lt;b&gt;slow",
+                  "latency"):  # fmt: skip
         assert words in html
     assert "<b>slow" not in html
 
 
+def report(store, host, facts, *, ejections=(), age=timedelta(0)):
+    now = datetime.now(UTC)
+    store.report_host(HostReport(host, "default", 1, None, now - age, ejections, facts))
+
+
+def test_what_hosts_say_of_a_canary_is_shown_and_nothing_else_is(
+    reviewing, browser, measured, store
+):
+    trial = measured(name="next")
+    reviewing.decide(trial, "approve")
+    reviewing.decide(trial, "canary", weight="0.2")
+    facts = {"canary": trial, "trial_decisions": 400, "canary_decisions": 60,
+             "canary_requests": 55, "control_requests": 50, "canary_standing": "open",
+             "canary_evidence": 3.5, "canary_advantage": 1.0, "canary_proof": 100.0}  # fmt: skip
+    report(store, "of another", facts | {"canary": "f" * 64})
+    report(store, "silent", facts, age=timedelta(hours=1))
+    html = browser.get("/live").text
+    assert "no host has said that it runs it" in html
+    assert "nothing was reported" in html
+    report(store, "gpu-1", facts)
+    report(store, "gpu-2", facts | {"trial_decisions": 600, "canary_decisions": 140})
+    html = browser.get("/live").text
+    for words in ("20 %", "1,000 decisions on 2 hosts", "not known yet", "3.5 of 100", "15.0 %"):
+        assert words in html
+    report(store, "gpu-2", facts | {"canary_advantage": 250.0})
+    assert "better" in browser.get("/live").text
+    gone = (Ejection(trial, store.slot().sequence + 1, "REGRESS", "slower", datetime.now(UTC)),)
+    report(store, "gpu-2", {}, ejections=gone)
+    report(store, "gpu-1", facts | {"canary_standing": "worse"})
+    html = browser.get("/live").text
+    assert "worse" in html
+    assert "by gpu-2" in html
+
+
+def test_what_hosts_say_of_a_shadow_is_shown(reviewing, browser, measured, store):
+    trial = measured(name="next")
+    reviewing.decide(trial, "approve")
+    reviewing.decide(trial, "shadow")
+    assert "no host has said that it asks it" in browser.get("/live").text
+    facts = {"shadow": trial, "shadow_agree": 90, "shadow_differ": 9, "shadow_fault": 1,
+             "shadow_live_s": 10.0, "shadow_shadow_s": 9.0}  # fmt: skip
+    report(store, "gpu-1", facts)
+    html = browser.get("/live").text
+    for words in ("90 %", "100 decisions on 1 host", "failed on 1", "10 % less time"):
+        assert words in html
+
+
 def test_counts_that_make_no_sense_are_left_out(browser, store):
-    facts = {"decisions": -5.0, "fallbacks": 3.0}
+    facts = {"decisions": -5.0, "fallbacks": 3.0, "processes": "many", "behind": "x"}
     store.report_host(HostReport("h", "default", 0, None, datetime.now(UTC), (), facts))
     assert "-5" not in browser.get("/live").text
 
