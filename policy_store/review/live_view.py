@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from policy_store.records import Alias, AuditEntry, Ejection, HostReport, PolicyVersion, Slot
@@ -20,6 +20,7 @@ from policy_store.store import PolicyStore
 
 SILENT_AFTER = timedelta(minutes=2)
 EXPIRES_SOON = timedelta(days=7)
+IN_SNAPSHOT = (Alias.ACTIVE, Alias.CANARY, Alias.SHADOW)  # whose changes hosts are to follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,9 @@ def live_of(store: PolicyStore, deployment: str, now: datetime) -> Live:
     places[Alias.ACTIVE] = Place(
         active, known.get(active.digest or ""), _made(decisions, active), store.active_since(active)
     )
-    hosts = tuple(_host(report, active, slots[Alias.CANARY], now) for report in reports)
+    sequence = max(slot.sequence for alias, slot in slots.items() if alias in IN_SNAPSHOT)
+    decided = replace(active, sequence=sequence)
+    hosts = tuple(_host(report, decided, slots[Alias.CANARY], now) for report in reports)
     heard = [report for report in reports if now - report.seen_at <= SILENT_AFTER]
     return Live(
         deployment=deployment,
@@ -146,8 +149,9 @@ def _sequence(entry: AuditEntry, deployment: str) -> object:
     return changed.get(deployment) if isinstance(changed, Mapping) else None
 
 
-def _host(report: HostReport, active: Slot, canary: Slot, now: datetime) -> Host:
-    word, sentence = _standing(report, active, now)
+def _host(report: HostReport, decided: Slot, canary: Slot, now: datetime) -> Host:
+    """One host beside the active slot under the sequence that the snapshot has."""
+    word, sentence = _standing(report, decided, now)
     decisions, fallbacks, processes = (
         number(report, name, math.nan) for name in ("decisions", "fallbacks", "processes")
     )

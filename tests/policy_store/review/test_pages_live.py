@@ -50,8 +50,8 @@ def test_hosts_say_what_they_run_and_what_they_threw_out(reviewing, browser, mea
 
 
 def report(store, host, facts, *, ejections=(), age=timedelta(0)):
-    now = datetime.now(UTC)
-    store.report_host(HostReport(host, "default", 1, None, now - age, ejections, facts))
+    now, sequence = datetime.now(UTC), store.snapshot().sequence
+    store.report_host(HostReport(host, "default", sequence, None, now - age, ejections, facts))
 
 
 def test_what_hosts_say_of_a_canary_is_shown_and_nothing_else_is(
@@ -71,8 +71,10 @@ def test_what_hosts_say_of_a_canary_is_shown_and_nothing_else_is(
     report(store, "gpu-1", facts)
     report(store, "gpu-2", facts | {"trial_decisions": 600, "canary_decisions": 140})
     html = browser.get("/live").text
-    for words in ("20 %", "1,000 decisions on 2 hosts", "not known yet", "3.5 of 100", "15.0 %"):
+    for words in ("20 %", "1,000 decisions on 2 hosts", "not known yet", "3.5 of 100", "15.0 %",
+                  "current"):  # fmt: skip
         assert words in html
+    assert "this store has not given" not in html
     report(store, "gpu-2", facts | {"canary_advantage": 250.0})
     assert "better" in browser.get("/live").text
     gone = (Ejection(trial, store.slot().sequence + 1, "REGRESS", "slower", datetime.now(UTC)),)
