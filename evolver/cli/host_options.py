@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evolver.cli.screen import Screen
     from sandbox.engine import EngineName
     from serving_adapter.activation import Prepare
+    from serving_adapter.control_plane import ControlPlane
     from serving_adapter.gateway.service import ServiceSettings
     from serving_adapter.side.side_process import SideProcesses
 
@@ -79,6 +80,7 @@ def service_settings(
     request_log: Path | None,
     drain_s: float,
     admin_port: int | None,
+    control: ControlPlane | None = None,
 ) -> ServiceSettings:
     """What was typed, with this home's places for what was not.
 
@@ -101,6 +103,7 @@ def service_settings(
         request_log=request_log,
         drain_s=drain_s,
         admin_port=admin_port,
+        control=control,
     )
 
 

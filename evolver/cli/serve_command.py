@@ -23,6 +23,15 @@ from evolver.cli.host_options import (
     service_settings,
 )
 from evolver.cli.options import Quiet, screen_of
+from evolver.cli.serve_control import (
+    ControlEvery,
+    HostToken,
+    ReportToStore,
+    ReportUrl,
+    SnapshotUrl,
+    control_of,
+    reporting,
+)
 from evolver.cli.serve_options import (
     Address,
     ClientKeysFile,
@@ -47,34 +56,20 @@ from evolver.cli.serve_options import (
 
 
 def serve(
-    context: typer.Context,
-    engine: Engines = None,
-    upstream: UpstreamUrl = None,
-    set_header: SetHeader = None,
-    snapshot: Snapshot = None,
-    trust: Trust = None,
-    deployment: Deployment = "default",
-    host: Address = "127.0.0.1",
-    port: Port = 8080,
-    state: State = None,
-    request_log: RequestLog = None,
-    engine_mode: ModeOption = EngineMode.COMPILED,
-    untrusted: Untrusted = False,
-    policy: PolicyFile = None,
-    accept_missing: Accepted = None,
-    admin_port: AdminPort = None,
-    drain_s: Drain = 60.0,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_client_ca: TlsClientCa = None,
-    client_keys: ClientKeysFile = None,
-    forward_keys: ForwardKeys = False,
-    engine_key_file: EngineKeyFile = None,
-    trust_proxy: TrustProxy = None,
-    max_connections: MaxConnections = 4096,
-    otel: Otel = False,
+    context: typer.Context, engine: Engines = None, upstream: UpstreamUrl = None,
+    set_header: SetHeader = None, snapshot: Snapshot = None, trust: Trust = None,
+    deployment: Deployment = "default", host: Address = "127.0.0.1", port: Port = 8080,
+    state: State = None, request_log: RequestLog = None,
+    engine_mode: ModeOption = EngineMode.COMPILED, untrusted: Untrusted = False,
+    policy: PolicyFile = None, accept_missing: Accepted = None, admin_port: AdminPort = None,
+    drain_s: Drain = 60.0, tls_certificate: TlsCertificate = None, tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None, client_keys: ClientKeysFile = None,
+    forward_keys: ForwardKeys = False, engine_key_file: EngineKeyFile = None,
+    trust_proxy: TrustProxy = None, max_connections: MaxConnections = 4096, otel: Otel = False,
+    snapshot_url: SnapshotUrl = None, report_url: ReportUrl = None, host_token: HostToken = None,
+    control_every_s: ControlEvery = 2.0, report_to_store: ReportToStore = False,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Serve the OpenAI API in front of engines, and follow the signed snapshot.
 
     Without a snapshot the built-in default decides. SIGTERM drains and ends.
@@ -82,6 +77,8 @@ def serve(
     \b
     evolver serve --engine http://127.0.0.1:8001 --engine http://127.0.0.1:8002
     evolver serve --engine http://gpu-1:8000 --untrusted --policy mine.py
+    evolver serve --engine http://gpu-1:8000 --host-token token \\
+        --snapshot-url https://review.example.org/api/v1/deployments/default/snapshot
     evolver serve --upstream http://127.0.0.1:30000 --set-header smg
     """
     from serving_adapter.gateway.listening import ClientLimits
@@ -110,5 +107,8 @@ def serve(
         request_log=request_log,
         drain_s=drain_s,
         admin_port=admin_port,
+        control=control_of(snapshot_url, report_url, host_token, control_every_s),
     )
-    run_host(screen, settings, engine_mode, accept_missing, partial(serve_until_told, front=front))
+    serving = partial(serve_until_told, front=front)
+    with reporting(settings, report_to_store):
+        run_host(screen, settings, engine_mode, accept_missing, serving)
