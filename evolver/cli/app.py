@@ -17,6 +17,7 @@ from evolver.cli.decision_commands import decision_app
 from evolver.cli.demo_command import demo
 from evolver.cli.doctor_command import doctor
 from evolver.cli.evolve_command import evolve
+from evolver.cli.fleet_command import fleet
 from evolver.cli.host_commands import host_app
 from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.picker_command import picker
@@ -34,7 +35,7 @@ from evolver.cli.trace_commands import trace_app
 
 ORDER = (
     "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "rule", "review",
-    "keys", "serve", "picker", "host", "decision", "store", "status", "doctor",
+    "keys", "fleet", "serve", "picker", "host", "decision", "store", "status", "doctor",
 )  # fmt: skip
 
 
@@ -106,6 +107,7 @@ app.add_typer(keys_app)
 app.add_typer(host_app)
 app.add_typer(decision_app)
 app.add_typer(store_app)
+app.command()(fleet)
 app.command()(serve)
 app.command()(picker)
 app.command()(status)

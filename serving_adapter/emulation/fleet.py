@@ -43,6 +43,7 @@ class EngineSpec:
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192
     kv_blocks: int | None = None
+    port: int = 0  # any that is free
     prefix_caching: bool = False
     cold_start: bool = False
     shutdown_timeout_s: float | None = None
@@ -58,6 +59,8 @@ class EngineSpec:
             "--max-num-seqs": self.max_num_seqs,
             "--max-num-batched-tokens": self.max_num_batched_tokens,
         }
+        if self.port:
+            named["--port"] = self.port
         if self.kv_blocks is not None:
             named["--kv-blocks"] = self.kv_blocks
         if self.shutdown_timeout_s is not None:
