@@ -173,7 +173,10 @@ def litellm(engines: Sequence[str], folder: Path) -> Iterator[Target]:
                             "api_key": "none"}}
         for url in engines
     ]  # fmt: skip
-    (folder / "config.json").write_text(json.dumps({"model_list": models}), "utf-8")
+    # Without a key it does not start unless it is told that nobody minds.
+    settings = {"dangerously_permit_weak_or_unset_master_key": True}
+    config = {"model_list": models, "general_settings": settings}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
     command = [str(python.with_name("litellm")), "--config", str(folder / "config.json"),
                "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
