@@ -290,3 +290,28 @@ async def test_what_ends_on_this_side_ends_well(stand_of):
     await asked.answers()
     await stand.picker._close()
     assert (await asked.call.code()).name == "OK"
+
+
+CANARY = "canary-8c1f"
+
+
+async def test_law_11_no_request_text_stays(stand_of, caplog):
+    caplog.set_level("DEBUG")
+    stand = await stand_of()
+    await stand.host.swap("first", 1)
+    body = {"model": CANARY, "messages": [{"role": CANARY, "content": CANARY}], "user": CANARY}
+    for raw in (json.dumps(body).encode(), f"{CANARY} {{".encode(), f'"{CANARY}"'.encode()):
+        asked = stand.stream()
+        await asked.head(
+            path=f"/v1/chat/completions?{CANARY}={CANARY}", x_session_id=CANARY, x_tenant_id=CANARY
+        )
+        await asked.answer()
+        await asked.body(raw)
+        response = await asked.answer()
+        assert CANARY not in str(response)
+        await asked.call.done_writing()
+    records = await recorded(stand, 1)
+    assert stand.host.recent
+    kept = [repr(records), stand.picker.visits.page(stand.picker.engines), caplog.text]
+    assert not [text for text in kept if CANARY in text]
+    assert not [given for given in stand.host.recent if CANARY.encode() in given.request]
