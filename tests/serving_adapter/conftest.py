@@ -109,6 +109,12 @@ def new_emulator() -> Callable[..., Emulator]:
 
 
 @pytest.fixture
+def word_prepare() -> Prepare:
+    """Loads one-word policies."""
+    return prepare_word
+
+
+@pytest.fixture
 def word_digest() -> Callable[[str], str]:
     """The digest of a one-word policy."""
     return _word_digest
