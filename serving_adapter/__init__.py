@@ -9,12 +9,14 @@ Reading guide:
 2. `safety`: the watchdog takes a policy out for one of the reasons of `ejection`, latches keep it
    out, a control arm runs beside it, a kill switch stops them all. `side`: policies in processes of
    their own.
-3. `gateway`: the OpenAI-compatible door; `proxy` moves the bytes, `holding` keeps held requests,
-   `engines` scrapes the engines.
+3. `gateway`: the OpenAI-compatible door; `answering` is the life of a request, `proxy` moves the
+   bytes, `holding` keeps held requests, `engines` scrapes the engines, `upstream` leaves the bytes
+   to another gateway; `listening` and `access` say who may come in. `tracing` has the spans.
 4. `emulation`: a local engine with the timing of a real one; `fleet` runs several as processes,
    `load` replays requests against them.
 5. `planning`: asks the live policy for plans, off the data path; `ray_serve`: routing, replica
    counts and plans inside Ray Serve.
+   `litellm_router`: deployments of LiteLLM's Router.
 6. `engine_hooks`: order, admission and token budget inside an engine; `vllm_scheduler` puts them
    into vLLM.
 

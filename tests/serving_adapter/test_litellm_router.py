@@ -252,17 +252,17 @@ async def test_laws_8_and_9_under_a_swap_every_50_ms_with_failing_engines(
         done = answer.usage.completion_tokens
         return Served(request, 200, done == request.output_tokens, 0.0, 0.0, done)
 
-    served = []
-    while host.metrics.ejections(EjectionKind.ERROR) < 1:
+    served, sequences = [], set()
+    while len(sequences) < 4 or host.metrics.ejections(EjectionKind.ERROR) < 1:
         assert len(served) < 20 * len(LOAD)  # a machine with other work may need some rounds
         made.router.routing_strategy_init("simple-shuffle", {})
         load = send_all(LOAD, send, time_scale=4.0, max_wall_s=60.0)
         served += (await swap_under_load(load, publisher, to_host(host))).served
+        sequences = {one.sequence for one in made.log.decisions}
     records = await made.recorded(len(served))
     finished = await finished_by(made.urls)
     verdict = audit(made.log.decisions, publisher.snapshots, served, finished)
     assert verdict.violations == ()
     assert len(records) == len(served)
-    assert verdict.sequences > 3
     assert any(one.attempts > 1 for one in records)
     assert SECRET not in repr(host.recent) + repr(records) + made.registry.render()
