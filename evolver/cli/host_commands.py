@@ -7,6 +7,8 @@ needed.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +24,7 @@ from sandbox.home import home
 
 if TYPE_CHECKING:
     from sandbox.report import Report
+    from serving_adapter.process_report import ProcessReport
     from serving_adapter.safety.ejection import Ejection
     from serving_adapter.safety.latches import LatchFolder
 
@@ -29,7 +32,9 @@ MAX_NOTE_CHARS = 500
 SHORTEST_DIGEST = 6
 
 host_app = typer.Typer(
-    name="host", no_args_is_help=True, help="What was ejected on this host: look, and let back in."
+    name="host",
+    no_args_is_help=True,
+    help="What this host runs and what it ejected: look, and let back in.",
 )
 State = Annotated[
     Path | None,
@@ -47,22 +52,29 @@ def status(
     out: OutFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say which policies are kept out, since when and why, and whether the kill switch is thrown.
+    """Say what each process of the host runs, what is on trial, and what is kept out and why.
 
     \b
     evolver host status
     evolver host status --state /var/lib/evolver -o json
     """
+    from serving_adapter.host_sum import host_sum
+    from serving_adapter.process_report import living_reports
+
     screen = screen_of(context, quiet)
     folder = _latches(state, deployment)
+    processes = living_reports(folder.state)
+    total = host_sum(processes)
     latched = [folder.read(digest) for digest in sorted(folder.digests() or ())]
     dumps = _dumps(folder)
     show_result(
         screen, output, out,
         lambda: {"state": str(folder.state), "killed": folder.killed,
                  "latched": [_document(one) for one in latched],
+                 "processes": [asdict(one) for one in processes],
+                 "facts": dict(total.facts) if total else {},
                  "dumps": [path.name for path in dumps]},
-        lambda: _report(folder, latched, dumps),
+        lambda: _report(folder, latched, dumps, processes),
     )  # fmt: skip
     if folder.killed:
         screen.next('evolver host enable everything --note "why"')
@@ -161,10 +173,44 @@ def _is_of(path: Path, word: str | None) -> bool:
 
 
 def _moment(ejection: Ejection) -> datetime:
+    return _at(ejection.unix_s)
+
+
+def _at(unix_s: float) -> datetime:
     try:
-        return datetime.fromtimestamp(ejection.unix_s, UTC)
+        return datetime.fromtimestamp(unix_s, UTC)
     except (OverflowError, ValueError, OSError):
         return datetime.fromtimestamp(0, UTC)
+
+
+def _add_processes(report: Report, processes: Sequence[ProcessReport]) -> None:
+    from evolver.cli.policy_report import ago
+
+    if not processes:
+        report.say("No process of this host is running.")
+        return
+    report.grid(
+        (">process", ">sequence", "policy", "since", ">decisions", ">fallbacks", "takes work"),
+        [(str(one.pid), str(one.sequence), (one.digest or "built-in")[:12],
+          ago(_at(one.since_unix_s)), f"{sum(one.decided.values()):,}", f"{one.fallbacks:,}",
+          "NO, it is behind" if one.behind else "yes") for one in processes],
+    )  # fmt: skip
+    for one in processes:
+        if one.canary is not None:
+            trial = one.canary
+            report.say(
+                f"Process {one.pid}: canary {trial.digest[:12]} made {trial.canary_decisions:,} of "
+                f"{trial.decisions:,} decisions (share {trial.weight:.3g}); {trial.standing}, "
+                f"evidence that it is worse {trial.evidence:.3g} of {trial.proof:.3g}, over "
+                f"{trial.canary_requests:,} requests beside {trial.control_requests:,}."
+            )
+        if one.shadow is not None:
+            shadow = one.shadow
+            asked = shadow.agree + shadow.differ + shadow.fault
+            report.say(
+                f"Process {one.pid}: shadow {shadow.digest[:12]} agreed with {shadow.agree:,} of "
+                f"{asked:,} decisions."
+            )
 
 
 def _document(ejection: Ejection) -> dict[str, object]:
@@ -175,11 +221,17 @@ def _document(ejection: Ejection) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _report(folder: LatchFolder, latched: list[Ejection], dumps: list[Path]) -> Report:
+def _report(
+    folder: LatchFolder,
+    latched: list[Ejection],
+    dumps: list[Path],
+    processes: Sequence[ProcessReport],
+) -> Report:
     from evolver.cli.policy_report import ago
     from sandbox.report import Report
 
     report = Report("Host")
+    _add_processes(report, processes)
     if folder.killed:
         report.say("The kill switch is thrown: no policy decides, the built-in default does.")
     if not latched:

@@ -4,6 +4,13 @@ import json
 
 import pytest
 
+from serving_adapter.process_report import (
+    ProcessReport,
+    ShadowReport,
+    TrialReport,
+    report_path,
+    write_report,
+)
 from serving_adapter.safety.dumps import dump_text, write_dump
 from serving_adapter.safety.ejection import Ejection, EjectionKind
 from serving_adapter.safety.latches import LatchFolder
@@ -57,3 +64,20 @@ def test_nothing_is_enabled_by_mistake(evolver, folder, arguments):
 
 def test_without_a_host_there_is_nothing_to_say(evolver):
     assert "no host has run there" in evolver("host", "status").err
+
+
+def test_each_process_says_what_it_runs_and_whether_it_takes_work(evolver, folder):
+    runs = ProcessReport(
+        pid=7, boot="0" * 12, started_unix_s=1.7e9, unix_s=1.7e9, sequence=5, digest=DIGEST,
+        since_unix_s=1.7e9, behind=True, off="", decided={"active": 1200}, fallbacks=2, swaps=3,
+        swap_s=0.002, mean_swap_s=0.001,
+        canary=TrialReport("c" * 64, 0.2, 100, 21, 19, 18, 17, "open", 3.0, 40.0, 100.0),
+        shadow=ShadowReport("d" * 64, 90, 9, 1, 5.0, 4.0),
+    )  # fmt: skip
+    assert "No process of this host is running" in evolver("host", "status").out
+    write_report(report_path(folder.state, 7, runs.boot), runs)
+    shown = evolver("host", "status").out
+    for words in ("1,200", "NO, it is behind", "made 21 of 100", "agreed with 90 of 100"):
+        assert words in shown
+    told = evolver("host", "status", "-o", "json").json
+    assert (told["processes"][0]["sequence"], told["facts"]["behind"]) == (5, 1)
