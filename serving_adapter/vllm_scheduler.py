@@ -204,10 +204,12 @@ class PolicyScheduler(Scheduler):  # type: ignore[misc]  # vLLM comes without ty
     def _set_budget(self) -> None:
         """Never below a token for each that may run, which is vLLM's own lower bound."""
         asked = self.policy_hooks.token_budget()
-        budget = self._own_budget if asked is None else min(asked, self._own_budget)
+        budget = self._own_budget
+        if asked is not None:
+            budget = max(min(asked, self._own_budget), self._least_budget)
         if budget != self.max_num_scheduled_tokens:
-            self.max_num_scheduled_tokens = max(budget, self._least_budget)
-            self.policy_metrics.budget(self.max_num_scheduled_tokens)
+            self.max_num_scheduled_tokens = budget
+            self.policy_metrics.budget(budget)
 
     def _set_order(self) -> None:
         """Requests that hold KV while they wait have a queue of their own, which stays as it is."""

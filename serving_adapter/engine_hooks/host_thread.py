@@ -137,7 +137,6 @@ class HostThread:
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _ready(self, _: web.Request) -> web.Response:
-        live = self.host.live
-        return web.json_response({
-            "engine": self._settings.name, "sequence": live.sequence, "policy": live.digest,
-        })  # fmt: skip
+        live, behind = self.host.live, self.host.behind
+        said = {"engine": self._settings.name, "sequence": live.sequence, "policy": live.digest}
+        return web.json_response({**said, "behind": behind}, status=503 if behind else 200)

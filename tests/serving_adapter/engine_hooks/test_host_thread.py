@@ -107,7 +107,9 @@ def test_an_unsigned_file_changes_nothing_and_the_listener_says_what_is_live(
         time.sleep(0.01)
     assert thread.host.live.sequence == 1
     ready = json.loads(urllib.request.urlopen(page.replace("metrics", "readyz")).read())
-    assert ready == {"engine": "engine-0", "sequence": 1, "policy": policy.digest}
+    assert ready == {
+        "engine": "engine-0", "sequence": 1, "policy": policy.digest, "behind": False
+    }  # fmt: skip
 
 
 def test_what_one_engine_ejects_stays_out_of_its_neighbour(
