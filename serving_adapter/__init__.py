@@ -13,9 +13,9 @@ Reading guide:
    bytes, `holding` keeps held requests, `engines` scrapes the engines, `upstream` leaves the bytes
    to another gateway; `listening` and `access` say who may come in. `tracing` has the spans.
 4. `emulation`: a local engine with the timing of a real one; `fleet` runs several as processes,
-   `load` replays requests against them.
-5. `planning`: asks the live policy for plans, off the data path; `ray_serve`: routing, replica
-   counts and plans inside Ray Serve.
+   `load` replays requests against them, `faults` is what may go wrong with them.
+5. `planning`: asks the live policy for plans, off the data path; `actuators` carries them out on
+   processes and on Kubernetes, `ray_serve` inside Ray Serve, with routing and replica counts.
    `litellm_router`: deployments of LiteLLM's Router.
 6. `engine_hooks`: order, admission and token budget inside an engine; `vllm_scheduler` puts them
    into vLLM.

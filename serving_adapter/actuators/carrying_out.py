@@ -91,6 +91,7 @@ class _Run:
         self._left: list[str] = []
         self._reckoning = Reckoning(before, wanted)
         self._serving = {replica.name: replica.spec for replica in before if replica.ready}
+        self._served: set[str] = set()
         self._floor = duties_of(self._serving.values())
         if limits.to_nothing:
             self._floor &= duties_of(wanted)
@@ -223,7 +224,8 @@ class _Run:
         """Drain all, then wait for each and stop it."""
         await self._check_floor({replica.name for replica in replicas})
         for replica in replicas:
-            self._serving.pop(replica.name, None)
+            if self._serving.pop(replica.name, None) is not None:
+                self._served.add(replica.name)
             await self._verb(self._fleet.drain(replica.name))
             self.note(Step.DRAIN, replica.name)
         await self._side_by_side(self._end, replicas)
@@ -261,10 +263,15 @@ class _Run:
         state = ReplicaState(ready=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain_s):
-                while (state := await self._asked(name)).running_requests > 0:
+                while self._may_be_busy(name, state := await self._asked(name)):
                     await asyncio.sleep(self._limits.poll_s)
                 self.note(Step.DRAINED, name)
         return state
+
+    def _may_be_busy(self, name: str, state: ReplicaState) -> bool:
+        """One that served and does not say what it runs may run something."""
+        unknown = state.running_requests < 0 and name in self._served
+        return state.running_requests > 0 or unknown
 
     async def _asked(self, name: str) -> ReplicaState:
         """Its state, asked for until there is an answer; the caller bounds how long."""

@@ -15,7 +15,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any
 
@@ -59,6 +59,7 @@ class KubernetesFleet:
         pools: GPU types; `gpus` None where the scheduler or an autoscaler finds room.
         nodes: labels of the nodes of each pool.
         port: on which engines listen.
+        settle_s: until every proxy of the cluster has heard that a label is gone.
         router: a router of this process, told beside the label.
         api: a client of the cluster; the usual configuration where it is left out.
     """
@@ -72,6 +73,7 @@ class KubernetesFleet:
         *,
         nodes: Mapping[int, Mapping[str, str]] | None = None,
         port: int = 8000,
+        settle_s: float = 5.0,
         router: RouterSide | None = None,
         api: object = None,
     ) -> None:
@@ -82,6 +84,7 @@ class KubernetesFleet:
         self._template = template
         self._nodes = dict(nodes or {})
         self._port = port
+        self._settle_s = settle_s
         self._router = router
         self._api = api
         self._session: aiohttp.ClientSession | None = None
@@ -136,13 +139,13 @@ class KubernetesFleet:
     async def state(self, name: str) -> ReplicaState:
         """How one replica is now."""
         pods = await self._pods(f"{REPLICA_LABEL}={name}")
-        url = next((address_of(pod, self._port) for pod in pods if is_ready(pod)), "")
-        if failed := failure_of(pods):
-            return await engine_state(self._open_session(), url, 0, failed)
-        if not url:
-            return ReplicaState(ready=False, running_requests=0 if not pods else -1)
+        url = next((url for pod in pods if (url := address_of(pod, self._port))), "")
+        failed = failure_of(pods)
+        if not url and not failed:
+            return ReplicaState(ready=False, running_requests=0)
         inside = -1 if self._router is None else self._router.inside(name)
-        return await engine_state(self._open_session(), url, inside)
+        state = await engine_state(self._open_session(), url, inside, failed)
+        return replace(state, ready=state.ready and any(map(is_ready, pods)))
 
     async def add(self, name: str) -> None:
         """Label its pod as serving, and tell the router."""
@@ -167,6 +170,7 @@ class KubernetesFleet:
         if self._router is not None:
             await self._router.drain(name)
         await self._label(name, DRAINING)
+        await asyncio.sleep(self._settle_s)
 
     async def stop(self, name: str) -> None:
         """Scale it to nothing, wait until its pod is gone, delete it."""

@@ -1,6 +1,7 @@
 """Plans carried out on a fleet in memory: order, cost, faults, cancelling, and the way back."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,20 @@ async def test_a_request_that_never_ends_is_cut_after_the_limit_and_counted(memo
     fleet.running["r2"] = 10**9
     outcome = await actuator_of(fleet, drain_s=0.05).apply([ONE])
     assert (outcome.done, outcome.cost.cut_requests > 0) == (True, True)
+
+
+async def test_one_that_served_and_does_not_say_what_it_runs_has_its_time(memory_fleet):
+    fleet = memory_fleet.of(ONE, ONE)
+    usual, silent = fleet.state, {"r2": 5}
+
+    async def state(name):
+        silent[name] = silent.get(name, 0) - 1
+        found = await usual(name)
+        return replace(found, running_requests=-1) if silent[name] >= 0 else found
+
+    fleet.state = state
+    outcome = await actuator_of(fleet).apply([ONE])
+    assert (outcome.done, silent["r2"], outcome.cost.cut_requests) == (True, -1, 0)
 
 
 async def test_old_ones_are_not_stopped_when_the_new_died_meanwhile(memory_fleet):

@@ -34,7 +34,9 @@ def fleet_of(serve, new_emulator, monkeypatch):
         engine = await serve(new_emulator().application())
         port = int(engine.rsplit(":", 1)[1])
         api = client_library.client.ApiClient(configuration)
-        return KubernetesFleet("serving", "llama", "template", POOLS, port=port, api=api)
+        return KubernetesFleet(
+            "serving", "llama", "template", POOLS, port=port, settle_s=0.0, api=api
+        )
 
     return build
 
