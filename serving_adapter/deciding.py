@@ -32,7 +32,8 @@ from serving_adapter.decision import (
 )
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
-from serving_adapter.instances import InstanceTable, columns_of
+from serving_adapter.instance_rows import columns_of
+from serving_adapter.instances import InstanceTable
 from serving_adapter.live import Live
 from serving_adapter.live_slot import LiveSlot
 from serving_adapter.safety.call_times import CallTimes

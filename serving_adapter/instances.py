@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sandbox import contract
 from sandbox.records import new_rows
-from serving_adapter.activation import missing_rows
 from serving_adapter.facts import RequestFacts
+from serving_adapter.instance_rows import KNOWN_ZERO, Flight, columns_of, missing_row
 from serving_adapter.signals import EngineSignals
 
 Rows = npt.NDArray[np.void]
@@ -55,23 +53,6 @@ class InstanceFacts:
     step_base_s: float = math.nan
     step_per_seq_s: float = math.nan
     step_per_context_s: float = math.nan
-
-
-@dataclass(slots=True, eq=False)
-class Flight:
-    """One request dispatched to one engine, until it is finished."""
-
-    instance_id: int
-    facts: RequestFacts
-    dispatched_s: float
-    latest_token_s: float = math.nan
-    done_tokens: int = 0
-
-    @property
-    def remaining_tokens(self) -> float:
-        """Predicted tokens still to come; 0 without a prediction."""
-        predicted = self.facts.predicted_output_tokens
-        return 0.0 if math.isnan(predicted) else max(0.0, predicted - self.done_tokens)
 
 
 @dataclass(slots=True)
@@ -113,7 +94,7 @@ class InstanceTable:
 
     def add(self, facts: InstanceFacts | None = None) -> int:
         """A new engine, open for requests; its id is never used again."""
-        row = _missing_row(_KNOWN_ZERO if self._counts_flights else ())
+        row = missing_row(KNOWN_ZERO if self._counts_flights else ())
         for known in fields(InstanceFacts):
             row[known.name] = getattr(facts or InstanceFacts(), known.name)
         row["id"] = self._next_id
@@ -403,30 +384,3 @@ class InstanceTable:
         oldest = next(iter(engine.waiting), None)
         since_s = math.nan if oldest is None else oldest.dispatched_s
         self._waiting_since_s[engine.position] = since_s
-
-
-def columns_of(rows: Rows) -> dict[str, npt.NDArray[Any]]:
-    """Views of every column; making one costs more than using it."""
-    return {name: rows[name] for name in rows.dtype.names or ()}
-
-
-_KNOWN_ZERO = (
-    "queued_requests",
-    "queued_prompt_tokens",
-    "running_requests",
-    "decoding_requests",
-    "context_tokens",
-    "predicted_remaining_tokens",
-    "tenant_requests",
-    "tenant_count",
-    "offline_requests",
-    "cached_prefix_tokens",
-)
-
-
-def _missing_row(known_zero: Sequence[str]) -> Rows:
-    """One row in which everything is missing but the counts this table keeps itself."""
-    row = missing_rows(contract.Instance, 1)
-    for name in known_zero:
-        row[name] = 0
-    return row

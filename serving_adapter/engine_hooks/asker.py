@@ -24,7 +24,7 @@ from serving_adapter.engine_hooks.engine_view import EngineView
 from serving_adapter.engine_hooks.hook_caller import HOOK_FUEL, HookCaller
 from serving_adapter.engine_hooks.hook_metrics import HookMetrics
 from serving_adapter.host import PolicyHost
-from serving_adapter.instances import columns_of
+from serving_adapter.instance_rows import columns_of
 from serving_adapter.live import Live
 from serving_adapter.safety.ejection import EjectionKind
 

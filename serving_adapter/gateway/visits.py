@@ -27,7 +27,7 @@ from serving_adapter.gateway.gateway_metrics import GatewayMetrics
 from serving_adapter.gateway.holding import HoldQueue
 from serving_adapter.gateway.meter import AnswerMeter
 from serving_adapter.host import PolicyHost
-from serving_adapter.instances import Flight
+from serving_adapter.instance_rows import Flight
 from serving_adapter.openai_api import error_object
 from serving_adapter.request_log import RequestOutcome, RequestRecord, Visit
 

@@ -23,7 +23,7 @@ from serving_adapter.gateway.visits import (
     Visits,
     headers_of,
 )
-from serving_adapter.instances import Flight
+from serving_adapter.instance_rows import Flight
 from serving_adapter.openai_api import CHARS_PER_TOKEN, error_object, read_body
 from serving_adapter.picker import messages
 from serving_adapter.picker.endpoints import Endpoints
