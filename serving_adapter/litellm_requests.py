@@ -19,7 +19,7 @@ from typing import Any
 from serving_adapter.errors import BadBody
 from serving_adapter.facts import FactReader, RequestFacts
 from serving_adapter.host import PolicyHost
-from serving_adapter.instances import Flight
+from serving_adapter.instance_rows import Flight
 from serving_adapter.request_log import RequestOutcome, RequestRecord, Visit
 
 WORD = "evolver_request"
