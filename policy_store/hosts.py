@@ -41,7 +41,7 @@ class Hosts:
                 if (session.scalar(mine) or 0) >= MAX_HOSTS:
                     raise InvalidInput(
                         f"{MAX_HOSTS} hosts have reported for {key[0]} already: look for a program "
-                        "that invents names, and revoke its token."
+                        "that invents names, or run `evolver store prune`."
                     )
                 row = HostRow(
                     deployment=key[0],

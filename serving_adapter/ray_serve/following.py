@@ -84,7 +84,7 @@ def new_host(settings: RouterSettings) -> PolicyHost:
 async def follow_in_router(host: PolicyHost, settings: RouterSettings) -> None:
     """Follow the snapshot and watch the policy until the process ends."""
     try:
-        async with host.watchdog.running():
+        async with host.running():
             await host.follow(Path(settings.snapshot), settings.poll_s)
     except Exception:
         # The task's error would be seen by nobody; what is live stays live.
