@@ -80,9 +80,14 @@ async def openai_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except ConnectionResetError:
         raise
     except Exception as error:
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = place.tb_frame.f_code.co_qualname if place else "?"
-        _log.error("%s in %s", type(error).__name__, where)
+        _log.error("%s", defect(error))
         return openai_error(500, "The server failed: see its log.", "InternalServerError")
+
+
+def defect(error: BaseException) -> str:
+    """What failed and in which function, without the error's words: they may quote a request."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = place.tb_frame.f_code.co_qualname if place else "?"
+    return f"{type(error).__name__} in {where}"

@@ -56,7 +56,7 @@ class PickerSettings:
 
 
 class Gone(Exception):
-    """The stream ended before the request was whole."""
+    """The request never became whole: its client left, or the proxy answered by itself."""
 
 
 class TooLarge(Exception):
@@ -129,11 +129,13 @@ class Exchange:
         pieces, size = list[bytes](), 0
         while True:
             message = await self._read()
-            if message is None:
-                raise Gone
-            if message.WhichOneof("request") == "request_trailers":
+            kind = message.WhichOneof("request") if message is not None else None
+            if kind == "request_trailers":
                 self._trailers = message
                 break
+            if message is None or kind != "request_body":
+                await self._let_pass(message, head)
+                raise Gone
             pieces.append(message.request_body.body)
             size += len(pieces[-1])
             if size > self._settings.max_body_bytes:
@@ -251,6 +253,12 @@ class Exchange:
             self._visits.answered(visit, visit.status, meter)
         if ended:  # after which the proxy may drop the stream at any moment
             await self._write(response)
+
+    async def _let_pass(self, message: Message | None, head: Head) -> None:
+        """The proxy answers by itself before the request was whole: no business of ours."""
+        while message is not None:
+            await self._write(messages.passed(message, echoed=head.echoed))
+            message = await self._read()
 
     async def _refuse(self, status: int, message: str) -> None:
         body = error_object(message, "BadRequestError", status)

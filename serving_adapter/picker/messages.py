@@ -140,6 +140,8 @@ def on_response_headers(headers: Mapping[str, str]) -> Response:
 def passed(message: Message, *, echoed: bool) -> Response:
     """Let what the proxy shows pass as it is; `echoed` sends a piece of an answer back."""
     kind = message.WhichOneof("request")
+    if kind == "response_headers":
+        return on_response_headers({})
     if kind in ("request_trailers", "response_trailers"):
         return ext_proc.ProcessingResponse(**{kind: ext_proc.TrailersResponse()})
     if kind == "request_body":

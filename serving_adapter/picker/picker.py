@@ -29,7 +29,7 @@ from serving_adapter.picker.exchange import Exchange, PickerSettings
 from serving_adapter.picker.health import Health
 from serving_adapter.picker.messages import SERVICE, Message
 from serving_adapter.request_log import RequestRecord
-from serving_adapter.web_server import openai_errors
+from serving_adapter.web_server import defect, openai_errors
 
 FRAME_BYTES = 2**20  # of a message, around a body
 CLOSE_S = 1.0
@@ -165,6 +165,9 @@ class EndpointPicker:
         except asyncio.CancelledError:
             if task in self._inside:
                 raise
+        except Exception as error:
+            _log.error("%s", defect(error))
+            await context.abort(grpc.StatusCode.INTERNAL, "The picker failed: see its log.")
         finally:
             self._inside.discard(task)
 

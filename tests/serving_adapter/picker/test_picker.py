@@ -12,6 +12,7 @@ from serving_adapter.request_log import RequestOutcome
 
 from .conftest import BODY, ENGINES
 
+CANARY = "canary-8c1f"
 RAW = json.dumps(BODY).encode()
 ADDRESSES = [url.removeprefix("http://") for url in ENGINES]
 SSE = b'data: {"choices":[{"text":"a"}]}\n\ndata: {"choices":[{"text":"b"}]}\n\n'
@@ -171,6 +172,36 @@ async def test_a_bad_body_is_refused_as_an_openai_error(stand_of, mode, raw):
     assert (status, error["type"]) == (400, "BadRequestError")
 
 
+async def test_an_answer_of_the_proxys_own_passes_and_is_no_request(stand_of):
+    """It has given up on the request before its body was whole."""
+    stand = await stand_of()
+    asked = stand.stream("FULL_DUPLEX_STREAMED")
+    await asked.head()
+    await asked.body(RAW[:10], ended=False)
+    assert (await asked.answers("413")).HasField("response_headers")
+    await asked.send(response_body={"body": b"no", "end_of_stream": True})
+    echoed = (await asked.answer()).response_body.response.body_mutation.streamed_response
+    assert (echoed.body, echoed.end_of_stream) == (b"no", True)
+    await asked.call.done_writing()
+    assert (await asked.call.code()).name == "OK"
+    assert stand.records == []
+
+
+async def test_a_failure_of_the_picker_tells_nobody_what_was_asked(stand_of, caplog, monkeypatch):
+    def fail(*_):
+        raise RuntimeError(CANARY)
+
+    stand = await stand_of()
+    monkeypatch.setattr(stand.picker.visits.facts, "read", fail)
+    asked = stand.stream()
+    await asked.head()
+    await asked.answer()
+    await asked.body(RAW)
+    assert (await asked.call.code()).name == "INTERNAL"
+    assert "RuntimeError in " in caplog.text
+    assert CANARY not in caplog.text
+
+
 async def test_a_body_above_the_bound_is_refused(stand_of):
     stand = await stand_of(max_body_bytes=1000)
     asked = stand.stream("FULL_DUPLEX_STREAMED")
@@ -290,9 +321,6 @@ async def test_what_ends_on_this_side_ends_well(stand_of):
     await asked.answers()
     await stand.picker._close()
     assert (await asked.call.code()).name == "OK"
-
-
-CANARY = "canary-8c1f"
 
 
 async def test_law_11_no_request_text_stays(stand_of, caplog):
