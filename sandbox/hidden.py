@@ -11,7 +11,7 @@ from sandbox import contract
 from sandbox.kernel.hiding import ENGINE, INSTANCE, REQUEST, WINDOW
 from sandbox.predictions import PROMPTS, stream
 from sandbox.records import dtype_of
-from sandbox.signal_profiles import SignalProfile, signal_profile
+from sandbox.signal_profiles import FULL, SignalProfile, signal_profile
 
 if TYPE_CHECKING:
     from sandbox.cluster import ClusterSpec
@@ -24,6 +24,10 @@ _RECORDS = {
     INSTANCE: contract.Instance,
     ENGINE: contract.Instance,
     WINDOW: contract.Window,
+}
+_ASKED_WITH = {  # who else asks them knows more than this door
+    INSTANCE: frozenset({"route", "route_decode", "migrate"}),
+    ENGINE: frozenset({"priority", "admit", "evict", "prewarm", "branches", "tune"}),
 }
 Masks = NDArray[np.int64]
 Rows = NDArray[np.void]
@@ -75,8 +79,12 @@ def _estimated(setup: Setup, error: float) -> NDArray[np.int64]:
 def _masks(profile: SignalProfile, kind: int, words: int) -> Masks:
     """(2, words): what is kept of a record, and what is put there."""
     record = _RECORDS[kind]
+    hooks = _ASKED_WITH.get(kind)
+    knows_all = hooks is not None and hooks.isdisjoint(profile.hooks)
     keep, put = np.ones(1, dtype_of(record)), np.zeros(1, dtype_of(record))
     keep.view(np.uint8)[:] = 0xFF
+    if knows_all:
+        profile = FULL
     if kind == WINDOW:
         for row in range(contract.MAX_CLASSES):
             _hide_fields(profile, "ClassRow", keep["classes"][:, row], put["classes"][:, row])

@@ -103,6 +103,10 @@ _SCRAPED = frozenset(
         "preemptions", "draining",
     }
 )  # fmt: skip
+_PREDICTED = frozenset({"predicted_output_tokens", "predicted_output_error"})
+_REPLICA = frozenset(
+    {"id", "queued_requests", "running_requests", "max_num_seqs", "cached_prefix_tokens"}
+)
 _SAME_REQUEST = MappingProxyType(
     {"class_id": 1.0, "weight": 1.0, "online": 1.0, "workflow_done_calls": 0.0}
 )
@@ -163,6 +167,71 @@ LITELLM = replace(
     age_s=0.0,
 )
 
+RAY_SERVE = SignalProfile(
+    name="ray-serve",
+    summary="queue lengths, what replicas report, and the windows that Serve's controller adds up",
+    hooks=("should_reschedule", "schedule", "route"),
+    fills=MappingProxyType(
+        {
+            "Request": _ASKED | _OF_A_CALL | (_READ_OFF - _PREDICTED),
+            "Instance": (_SCRAPED - {"kv_predicted_tokens"}) | _REPLICA,
+            "Window": frozenset(scalars("Window")) - {"busy", "reconfiguration_s", "last_switch_s"},
+            "ClassRow": frozenset(scalars("ClassRow")) - {"reuse", "preemptions"},
+        }
+    ),
+    constants=MappingProxyType(
+        {
+            "Request": _SAME_REQUEST,
+            "Instance": MappingProxyType(
+                {
+                    "oldest_wait_s": 0.0,
+                    **{k: v for k, v in _SAME_INSTANCE.items() if k != "offline_requests"},
+                }
+            ),
+        }
+    ),
+    age_s=10.0,
+    prompt_error=0.2,
+    remembers_prefix=True,
+)
+VLLM = SignalProfile(
+    name="vllm-scheduler",
+    summary="what a vLLM scheduler knows: its own engine and its requests to the token",
+    hooks=("priority", "admit", "tune"),
+    fills=MappingProxyType(
+        {
+            "Request": _PREDICTED
+            | {
+                "now_s", "age_s", "seed", "prompt_tokens", "done_tokens", "preempted_count",
+                "keyed_count", "session",
+            },
+            "Instance": _WATCHED
+            | {
+                "id", "tp", "pp", "signal_age_s", "queued_requests", "queued_prompt_tokens",
+                "running_requests", "prefill_backlog_tokens", "longest_context_tokens",
+                "oldest_wait_s", "kv_used_tokens", "kv_capacity_tokens", "max_num_seqs",
+                "token_budget", "speculation_depth", "step_base_s", "prefill_tokens_per_s",
+                "decode_tokens_per_s", "knob_token_budget", "knob_speculation",
+                "knob_offline_share", "knob_finetune_share",
+            },
+        }
+    ),
+    constants=MappingProxyType(
+        {
+            "Request": MappingProxyType(
+                {
+                    "class_id": 1, "branch_count": 1, "tenant": 0, "branch": 0, "held_count": 0,
+                    "moved_count": 0, "weight": 1.0, "online": 1.0,
+                }
+            ),
+            "Instance": MappingProxyType(
+                {"role": contract.MIXED, "step_per_seq_s": 0.0, "step_per_context_s": 0.0}
+            ),
+        }
+    ),
+    learns_lengths=True,
+)  # fmt: skip
+
 DOORS: Mapping[str, SignalProfile] = MappingProxyType(
-    {one.name: one for one in (FULL, GATEWAY, DECLARED, PICKER, LITELLM)}
+    {one.name: one for one in (FULL, GATEWAY, DECLARED, PICKER, VLLM, RAY_SERVE, LITELLM)}
 )

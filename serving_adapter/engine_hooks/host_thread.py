@@ -15,6 +15,7 @@ from functools import partial
 
 from aiohttp import web
 
+from sandbox.signal_profiles import signal_profile
 from serving_adapter.admission import Admission
 from serving_adapter.engine_hooks.decision_file import DecisionFile
 from serving_adapter.engine_hooks.preparing import prepare_engine_policy
@@ -61,6 +62,7 @@ class HostThread:
                 settings.trust, deployment=settings.deployment, state=settings.state
             ),
             state=settings.state,
+            signals=signal_profile("vllm-scheduler"),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import EngineName
+from sandbox.signal_profiles import signal_profile
 from serving_adapter.admission import Admission
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
@@ -98,7 +99,11 @@ class PlannerThread:
         admission = Admission(settings.trust, deployment=settings.deployment, state=settings.state)
         prepare = prepare_planned(settings.cluster, settings.engine)
         host = PolicyHost(
-            InstanceTable(), prepare=prepare, admission=admission, state=settings.state
+            InstanceTable(),
+            prepare=prepare,
+            admission=admission,
+            state=settings.state,
+            signals=signal_profile("ray-serve"),
         )
         self.host = host
         self.planner = Planner(host.slot, settings.cluster, engine=settings.engine)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sandbox.engine import EngineName
+from sandbox.signal_profiles import signal_profile
 from serving_adapter.activation import prepare_policy
 from serving_adapter.admission import Admission
 from serving_adapter.errors import AdapterError
@@ -78,6 +79,7 @@ def new_host(settings: RouterSettings) -> PolicyHost:
         admission=Admission(Path(settings.trust), deployment=settings.deployment, state=state),
         limits=UNWATCHED_ARM,
         state=state,
+        signals=signal_profile("ray-serve"),
     )
 
 

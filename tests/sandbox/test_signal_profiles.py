@@ -46,7 +46,7 @@ SEES = """def route(request, instances, memory):
 
 
 def priority(request, instance, memory):
-    memory[0] += float(is_missing(instance.step_base_s) and instance.knob_token_budget == -1)
+    memory[0] += float(is_missing(instance.share) and instance.knob_token_budget == -1)
     return 0.0
 """
 
@@ -72,12 +72,15 @@ def test_a_door_shows_only_what_it_knows_to_the_policy_and_its_tools():
     requests = trace()
     full, _ = memories("full", requests)
     behind, engine = memories("gateway", requests)
+    routed, scheduler = memories("vllm-scheduler", requests)
     assert not np.isnan(full[[1, 3]]).any()
     assert np.isnan(behind[[1, 3]]).all()
     assert (full[4] >= 0, behind[4]) == (True, -1)
     assert (full[8] > 0, behind[8]) == (True, 0)
     assert (behind[2], behind[7], behind[6] >= 0) == (1, contract.MIXED, True)
-    assert engine[0] > 0
+    assert engine[0] == 0  # the gateway does not ask engines, and others know their own
+    assert not np.isnan(routed[3])
+    assert scheduler[0] > 0
     assert full[0] == requests.prompt_tokens[-1] != behind[0] > 0
 
 

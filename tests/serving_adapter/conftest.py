@@ -171,7 +171,7 @@ def new_host(new_admission: Callable[..., Admission]) -> Callable[..., PolicyHos
     """Makes hosts of one-word policies over some engines that nobody runs."""
 
     def build(engines: int = 3, **options: object) -> PolicyHost:
-        table = InstanceTable()
+        table: InstanceTable = options.pop("table", InstanceTable())
         for _ in range(engines):
             table.add()
         admission = new_admission()

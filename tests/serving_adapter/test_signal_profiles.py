@@ -12,7 +12,8 @@ from sandbox.records import dtype_of
 from sandbox.signal_profiles import signal_profile
 from serving_adapter.errors import SignalsLacking
 from serving_adapter.facts import FactReader
-from serving_adapter.instances import InstanceFacts
+from serving_adapter.instances import InstanceFacts, InstanceTable
+from serving_adapter.ray_serve.choosing import Candidate, Chooser
 from serving_adapter.safety.limits import UNWATCHED_ARM
 from serving_adapter.signals import parse_signals
 
@@ -38,21 +39,12 @@ READS_STEPS = """def route(request, instances, memory):
 """
 
 
-def seen_by_gateway(new_host, facts):
-    """Request and instance rows of a decision after a session's first call and a scrape."""
-    host = new_host(engines=0, limits=UNWATCHED_ARM)
-    engine = host.table.add(facts)
-    asyncio.run(host.swap("first", 1))
-    reader = FactReader()
-    for _ in range(3):
-        read = reader.read(BODY, HEADERS, host.now_s())
-        host.route(read)
-        flight = host.table.dispatch(engine, read, host.now_s())
-        for count in (1, 3):
-            host.table.tokens(flight, count, host.now_s() + count)
-        host.table.scraped(engine, parse_signals(PAGE), host.now_s())
-        reader.ended(read, engine, 4)
-    host.route(reader.read(BODY, HEADERS, host.now_s()))
+STATS = {"running": 3, "waiting": 1, "kv_usage": 0.25, "kv_capacity_tokens": 65536,
+         "preemptions": 2, "unix_s": 1.0}  # fmt: skip
+
+
+def rows_of(host):
+    """Request and instance rows of the latest decision."""
     given = host.recent[-1]
     return {
         name: np.frombuffer(rows, dtype_of(getattr(contract, name)))[0]
@@ -60,23 +52,56 @@ def seen_by_gateway(new_host, facts):
     }
 
 
+def seen_by_gateway(host, facts=None):
+    """After two calls of a session and a scrape, while a third runs."""
+    engine = host.table.add(facts)
+    reader = FactReader()
+    for _ in range(3):
+        read = reader.read(BODY, HEADERS, host.now_s())
+        flight = host.table.dispatch(engine, read, host.now_s())
+        for count in (1, 3):
+            host.table.tokens(flight, count, host.now_s() + count)
+        host.table.scraped(engine, parse_signals(PAGE), host.now_s())
+        reader.ended(read, engine, 4)
+    host.route(reader.read(BODY, HEADERS, host.now_s()))
+    return rows_of(host)
+
+
+def seen_by_ray_serve(host):
+    """The second call of a session, when the replica has reported."""
+    chooser = Chooser(host)
+    for number in ("first", "second"):
+        request = chooser.request(number, BODY, "one")
+        chooser.choose(request, [Candidate("replica", 2, STATS, 16)])
+        chooser.served(request, "replica")
+    return rows_of(host)
+
+
 @pytest.mark.parametrize(
-    ("name", "facts"), [("gateway", None), ("gateway-declared", DECLARED)]
+    ("name", "seen"),
+    [
+        ("gateway", seen_by_gateway),
+        ("gateway-declared", lambda host: seen_by_gateway(host, DECLARED)),
+        ("ray-serve", seen_by_ray_serve),
+    ],
 )
-def test_the_gateway_fills_what_its_profile_says_and_nothing_else(new_host, name, facts):
+def test_a_door_fills_what_its_profile_says_and_nothing_else(new_host, name, seen):
     profile = signal_profile(name)
-    rows = seen_by_gateway(new_host, facts)
-    for record, row in rows.items():
+    table = InstanceTable(counts_flights=name != "ray-serve")
+    host = new_host(engines=0, table=table, limits=UNWATCHED_ARM)
+    asyncio.run(host.swap("first", 1))
+    wrong = []
+    for record, row in seen(host).items():
         for field in row.dtype.names:
             kind, value = row.dtype[field].kind, row[field]
             if kind == "b" and f"{record}.{field}" in profile.known:
                 continue  # False may be an answer
             missing = bool(np.isnan(value)) if kind == "f" else value == (-1 if kind == "i" else 0)
             constant = profile.constants.get(record, {}).get(field)
-            if constant is not None:
-                assert value == constant, f"{record}.{field}"
-            else:
-                assert missing == (f"{record}.{field}" in profile.missing), f"{record}.{field}"
+            told = value == constant if constant is not None else not missing
+            if told != (constant is not None or f"{record}.{field}" in profile.known):
+                wrong.append(f"{record}.{field} = {value}")
+    assert wrong == []
 
 
 def measured(text, signals):
