@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -155,6 +156,15 @@ class InstanceTable:
         if instance_id in self._engines:
             self._columns["draining"][self._engines[instance_id].position] = draining
             self._offered = None
+
+    def set_running(self, running: Mapping[int, int]) -> None:
+        """Requests inside engines, by id, as a door knows them without a scrape; -1 for unknown."""
+        column = self._columns["running_requests"]
+        for instance_id, count in running.items():
+            position = self._engines[instance_id].position
+            if column[position] != count:
+                column[position] = count
+                self._changed.add(position)
 
     def is_open(self, instance_id: int) -> bool:
         """Whether the engine takes new requests now."""

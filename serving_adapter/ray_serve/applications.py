@@ -46,7 +46,7 @@ class PlainApplications:
     Attributes:
         import_path: an application builder as `module:function`.
         deployment: the name of its deployment of engines.
-        args: for the builder; `shape_args` adds what depends on the kind.
+        args: for the builder; `engine` in it is given `gpu`, `tp` and `pp` of the kind.
         gpus: the GPU type of each pool.
         prefix: of the applications' names, and of their routes.
     """
@@ -197,7 +197,7 @@ def _spec(gpus: tuple[str, ...], numbers: tuple[str, ...], role: int) -> Replica
 
 
 def _engine(spec: ReplicaSpec) -> Config:
-    return {"gpu": spec.shape.gpu, "tp": spec.shape.tp}
+    return {"gpu": spec.shape.gpu, "tp": spec.shape.tp, "pp": spec.shape.pp}
 
 
 def plain(spec: ReplicaSpec) -> ReplicaSpec:

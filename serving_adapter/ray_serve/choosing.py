@@ -67,7 +67,6 @@ class _Known:
     """What the table knows of one replica."""
 
     instance_id: int
-    max_ongoing: int
     stats: Mapping[str, Any] = field(default_factory=dict)
     waiting: int = 0
 
@@ -175,20 +174,18 @@ class Chooser:
         table, now = self._host.table, {one.name for one in candidates}
         for name in self._known.keys() - now:
             table.remove(self._known.pop(name).instance_id)
-        names = {}
+        names, running = {}, {}
         for one in candidates:
             known = self._known.get(one.name)
             if known is None:
                 seats = InstanceFacts(max_num_seqs=one.max_ongoing)
-                known = self._known[one.name] = _Known(table.add(seats), one.max_ongoing)
+                known = self._known[one.name] = _Known(table.add(seats))
             if one.stats is not known.stats:
                 self._read_stats(known, one.stats)
-            row = table.row(known.instance_id)
-            if one.queue_len is None:
-                row["running_requests"] = -1
-            else:
-                row["running_requests"] = max(0, one.queue_len - known.waiting)
+            unknown, queue_len = one.queue_len is None, one.queue_len or 0
+            running[known.instance_id] = -1 if unknown else max(0, queue_len - known.waiting)
             names[known.instance_id] = one.name
+        table.set_running(running)
         return names
 
     def _read_stats(self, known: _Known, stats: Mapping[str, Any]) -> None:

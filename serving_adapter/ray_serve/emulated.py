@@ -2,7 +2,7 @@
 
 `import_path: serving_adapter.ray_serve.emulated:application`. Each replica is one engine of the
 given shape. It shows what a deployment has to report for the router and the planner:
-`record_routing_stats` and `record_autoscaling_metrics`.
+`record_routing_stats` and `record_autoscaling_stats`.
 """
 
 from __future__ import annotations
@@ -48,9 +48,12 @@ class EmulatedEngine:
         gpu: str = "H100",
         model: str = "llama-3.1-8b",
         tp: int = 1,
+        pp: int = 1,
         time_scale: float = 1.0,
         start_s: float = 0.0,
     ) -> None:
+        if pp != 1:
+            raise ValueError("The emulated engine has no pipeline: give pp 1.")
         self._settings = settings_from_profile(gpu, model, tp, time_scale)
         self._numbers, self._tally = itertools.count(1), Tally()
         self._driver: EngineDriver | None = None
@@ -106,7 +109,7 @@ class EmulatedEngine:
             "preemptions": model.preemptions,
         }
 
-    def record_autoscaling_metrics(self) -> dict[str, float]:
+    def record_autoscaling_stats(self) -> dict[str, float]:
         """What the planner's window is made of."""
         counters = self._tally.counters()
         return {METRIC_PREFIX + name: value for name, value in counters.items() if value == value}

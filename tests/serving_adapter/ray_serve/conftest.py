@@ -15,6 +15,22 @@ def free_port():
         return one.getsockname()[1]
 
 
+def started(ray, attempts=3):
+    """A Ray on loopback; on a machine that is busy enough it gives up after half a minute."""
+    for left in reversed(range(attempts)):
+        try:
+            return ray.init(
+                num_cpus=8, object_store_memory=100 << 20, include_dashboard=True,
+                dashboard_host="127.0.0.1", dashboard_port=free_port(), log_to_driver=False,
+                configure_logging=False,
+            )  # fmt: skip
+        except Exception:
+            ray.shutdown()
+            if not left:
+                raise
+    return None
+
+
 class Serve:
     """A running Serve: where its HTTP proxy and its REST API are."""
 
@@ -36,10 +52,7 @@ def serve():
     import ray
     from ray import serve as api
 
-    context = ray.init(
-        num_cpus=8, object_store_memory=100 << 20, include_dashboard=True, log_to_driver=False,
-        dashboard_host="127.0.0.1", dashboard_port=free_port(), configure_logging=False,
-    )  # fmt: skip
+    context = started(ray)
     port = free_port()
     api.start(http_options={"host": "127.0.0.1", "port": port})
     yield Serve(port, context.dashboard_url)

@@ -15,6 +15,9 @@ ROUTER = "serving_adapter.ray_serve.router.PolicyRequestRouter"
 BODY = {"prompt": "a short prompt", "max_tokens": 4}
 CLUSTER = 'name = "three"\nmodel = "Llama-3.1-8B"\n\n[[pool]]\ngpu = "H100"\ncount = 3\n'
 
+# what a window shows jumps from one to the next; its forecast does not
+BY_FORECAST = BY_RATE.replace("rate_rps", "forecast_rps").replace("rate / 10.0", "rate / 4.0")
+
 
 class Context:
     """What Serve's controller shows of a deployment."""
@@ -61,7 +64,9 @@ def deploy(file, tmp_path):
               "decisions": str(tmp_path / "decisions")}  # fmt: skip
     policy = AutoscalingPolicy(
         policy_function="serving_adapter.ray_serve.autoscaling:PolicyAutoscaler",
-        policy_kwargs=settings_of(file, tmp_path, plans=str(tmp_path / "plans.jsonl")),
+        policy_kwargs=settings_of(
+            file, tmp_path, period_s=2.0, plans=str(tmp_path / "plans.jsonl")
+        ),
     )
     scaling = AutoscalingConfig(min_replicas=1, max_replicas=3, upscale_delay_s=0,
                                 downscale_delay_s=0, policy=policy)  # fmt: skip
@@ -88,7 +93,7 @@ async def test_replica_counts_are_decided_by_the_policys_planner_and_no_request_
     from ray import serve as api
 
     file = SnapshotFile(tmp_path)
-    file.publish(BY_RATE)
+    file.publish(BY_FORECAST)
     deploy(file, tmp_path)
     served, stop = [], asyncio.Event()
 
@@ -99,7 +104,7 @@ async def test_replica_counts_are_decided_by_the_policys_planner_and_no_request_
             await asyncio.sleep(pause_s)
 
     async def count_is(wanted):
-        await asyncio.to_thread(until, lambda: running(api) == wanted, 90)
+        await asyncio.to_thread(until, lambda: running(api) == wanted, 100)
 
     async with aiohttp.ClientSession() as session:
         slow = asyncio.create_task(client(session, 0.5))
