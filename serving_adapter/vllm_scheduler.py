@@ -194,9 +194,12 @@ class PolicyScheduler(Scheduler):  # type: ignore[misc]  # vLLM comes without ty
             return self._hide_refused()
         # Whatever goes wrong here, the engine must serve on as if nobody had asked.
         except Exception as error:
-            kind = type(error).__name__
-            if kind not in self._failed:
-                _log.exception("a step is scheduled without the policy")
+            kind, place = type(error).__name__, error.__traceback__
+            while place is not None and place.tb_next is not None:
+                place = place.tb_next
+            if kind not in self._failed and place is not None:
+                where = place.tb_frame.f_code.co_qualname  # a message might name a request
+                _log.error("a step is scheduled without the policy: %s in %s", kind, where)
             self._failed.add(kind)
             self.policy_metrics.faulted("step", kind)
             return []
