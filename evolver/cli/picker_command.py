@@ -25,6 +25,15 @@ from evolver.cli.host_options import (
     service_settings,
 )
 from evolver.cli.options import Quiet, screen_of
+from evolver.cli.serve_control import (
+    ControlEvery,
+    HostToken,
+    ReportToStore,
+    ReportUrl,
+    SnapshotUrl,
+    control_of,
+    reporting,
+)
 from evolver.cli.serve_options import (
     Address,
     Port,
@@ -53,29 +62,17 @@ Notice = Annotated[float, typer.Option(min=0.0, help="To say that it stops, and 
 
 
 def picker(
-    context: typer.Context,
-    engine: Engines,
-    fallbacks: Fallbacks = 2,
-    snapshot: Snapshot = None,
-    trust: Trust = None,
-    deployment: Deployment = "default",
-    host: Address = "127.0.0.1",
-    port: Port = 9002,
-    pages_port: PagesPort = 9090,
-    state: State = None,
-    request_log: RequestLog = None,
-    engine_mode: ModeOption = EngineMode.COMPILED,
-    untrusted: Untrusted = False,
-    policy: PolicyFile = None,
-    accept_missing: Accepted = None,
-    admin_port: AdminPort = None,
-    notice_s: Notice = 5.0,
-    drain_s: Drain = 60.0,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_client_ca: TlsClientCa = None,
-    quiet: Quiet = False,
-) -> None:
+    context: typer.Context, engine: Engines, fallbacks: Fallbacks = 2, snapshot: Snapshot = None,
+    trust: Trust = None, deployment: Deployment = "default", host: Address = "127.0.0.1",
+    port: Port = 9002, pages_port: PagesPort = 9090, state: State = None,
+    request_log: RequestLog = None, engine_mode: ModeOption = EngineMode.COMPILED,
+    untrusted: Untrusted = False, policy: PolicyFile = None, accept_missing: Accepted = None,
+    admin_port: AdminPort = None, notice_s: Notice = 5.0, drain_s: Drain = 60.0,
+    tls_certificate: TlsCertificate = None, tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None, snapshot_url: SnapshotUrl = None,
+    report_url: ReportUrl = None, host_token: HostToken = None, control_every_s: ControlEvery = 2.0,
+    report_to_store: ReportToStore = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
     """Tell Envoy where each request goes, and follow the signed snapshot.
 
     Speaks ext_proc as the Gateway API Inference Extension has it. SIGTERM drains and ends.
@@ -108,9 +105,11 @@ def picker(
         request_log=request_log,
         drain_s=drain_s,
         admin_port=admin_port,
+        control=control_of(snapshot_url, report_url, host_token, control_every_s),
     )
-    screen = screen_of(context, quiet)
-    run_host(screen, settings, engine_mode, accept_missing, partial(serve_until_told, front=front))
+    screen, serving = screen_of(context, quiet), partial(serve_until_told, front=front)
+    with reporting(settings, report_to_store):
+        run_host(screen, settings, engine_mode, accept_missing, serving)
 
 
 def _check_installed() -> None:
