@@ -20,13 +20,13 @@ POOL = (PoolSpec(gpu="H100", gpus=3),)
 
 
 async def test_a_plan_with_another_tp_is_carried_out_under_load(stand, tmp_path):
-    """Three GPUs: two engines of one give way to one of two, one by one; nothing is lost."""
+    """An engine of one GPU gives way to one of two; nothing is lost."""
     gate = await stand()
     kind = EmulatedEngine(like=EngineSpec(time_scale=10.0, prefix_caching=True))
     router = GatewayRouter(gate.gateway, kind.facts)
     async with LocalFleet(kind, router, POOL, logs=tmp_path) as fleet:
         actuator = StepwiseActuator(fleet, Limits(ready_s=60.0, poll_s=0.05))
-        assert (await actuator.apply([ONE, ONE])).done
+        assert (await actuator.apply([ONE])).done
         async with gate.client.get(fleet.url("local-1") + "/v1/models") as answer:
             model = (await answer.json())["data"][0]["id"]
         changing = asyncio.create_task(actuator.apply([TWO]))
@@ -38,14 +38,9 @@ async def test_a_plan_with_another_tp_is_carried_out_under_load(stand, tmp_path)
         served += await replay(load, gate.url, model=model, time_scale=10.0)
         assert (outcome.done, [r.spec for r in outcome.replicas]) == (True, [TWO])
         assert all(one.ok for one in served)
-        assert {one.instance for one in served[-10:]} == {router.instance_id("local-3")}
-        assert outcome.cost.extra_gpu_s > 0 == outcome.cost.extra_replica_s
+        assert {one.instance for one in served[-10:]} == {router.instance_id("local-2")}
+        assert outcome.cost.seconds > outcome.cost.extra_gpu_s > 0
         assert outcome.cost.lost_cache_tokens > 0
-        # A process that dies is seen as failed, and the next plan replaces it.
-        fleet._engines["local-3"].process.kill()
-        await fleet._engines["local-3"].process.wait()
-        assert [replica.failed for replica in await actuator.present()] == [True]
-        assert [r.name for r in (await actuator.apply([ONE])).replicas] == ["local-4"]
 
 
 class Broken:
@@ -86,8 +81,12 @@ async def test_engines_are_bound_to_gpus_that_nobody_has(stand, tmp_path):
         assert [fleet._engines[name].devices for name in names] == [(4, 5), (6,)]
         with pytest.raises(ReplicaError, match="no GPUs left"):
             await fleet.start(ONE)
+        dead = fleet._engines[names[0]].process
+        dead.kill()
+        await dead.wait()
+        assert [replica.failed for replica in await fleet.present()] == [True, False]
         await fleet.stop(names[0])
-        await fleet.start(ONE)
+        assert fleet._engines[await fleet.start(ONE)].devices == (4,)
 
 
 def test_command_lines_say_the_plan():

@@ -13,12 +13,15 @@ from serving_adapter.emulation.load import MAX_REQUESTS, LoadRequest, is_loopbac
 from serving_adapter.errors import FleetError, LoadRefused
 
 
-async def test_a_fleet_serves_a_replay_and_stops():
+async def test_a_fleet_serves_a_replay_and_stops_an_engine_with_its_parents_pipe_too():
     requests = [LoadRequest(0.2 * index, 200, 10) for index in range(8)]
     async with Fleet.of(2, EngineSpec(time_scale=20.0)) as fleet:
         model = fleet.engines[0].model
         served = await replay(requests, fleet.urls[0], model=model, time_scale=20.0)
         processes = [engine.process for engine in fleet.engines]
+        processes[1].stdin.close()
+        async with asyncio.timeout(10):
+            assert await processes[1].wait() == 0
     assert all(one.ok and one.ttft_s < one.e2e_s for one in served)
     assert [process.returncode for process in processes] == [0, 0]
 
@@ -45,13 +48,6 @@ async def test_engines_crash_run_out_of_memory_come_and_go():
         with pytest.raises(FleetError, match="gone"):
             await fleet.fault(0, Fault(kind=FaultKind.HUNG))
     assert ends == [-signal.SIGKILL, 0, 1]
-
-
-async def test_an_engine_ends_with_its_parents_pipe():
-    engine = await start_engine(EngineSpec())
-    engine.process.stdin.close()
-    async with asyncio.timeout(10):
-        assert await engine.process.wait() == 0
 
 
 async def test_an_engine_that_does_not_start_says_how_to_look():
