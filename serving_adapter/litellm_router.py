@@ -77,6 +77,7 @@ class PolicyRouting(CustomLogger):
         self._ids: dict[str, int] = {}
         self._engines: EngineSet | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._installed = registry.counter(
             "evolver_litellm_installed_total", "Times that the strategy was put in place."
@@ -247,14 +248,16 @@ class PolicyRouting(CustomLogger):
         """Start what runs beside requests with the first one; False in another event loop."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
-            self._loop = loop
-            ready = loop.create_future()
-            self._running = asyncio.create_task(self._run(ready))
-            await ready
-        return self._loop is loop
+            self._loop, self._ready = loop, asyncio.Event()
+            self._running = asyncio.create_task(self._run(self._ready))
+        if self._loop is not loop:
+            return False
+        await self._ready.wait()
+        return True
 
-    async def _run(self, ready: asyncio.Future[None]) -> None:
+    async def _run(self, ready: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(ready.set)  # nobody waits for what has failed
             await stack.enter_async_context(self.host.running())
             session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
             self._engines = EngineSet(self.host, session)
@@ -263,7 +266,7 @@ class PolicyRouting(CustomLogger):
                 self.host.watchdog.scrape_s = self._scrape_s
                 work.append(self._engines.run(self._scrape_s, self._holding.capacity_changed))
             tasks = [asyncio.create_task(one) for one in work]
-            ready.set_result(None)
+            ready.set()
             try:
                 await asyncio.gather(*tasks)
             finally:

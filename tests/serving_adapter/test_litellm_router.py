@@ -65,7 +65,7 @@ def failing_at_first(app, times):
 class Stack:
     """A LiteLLM Router over engines, a policy host, and what was decided and recorded."""
 
-    def __init__(self, prepare, urls, host=None, retry_wait_s=60.0, **options):
+    def __init__(self, prepare, urls, host=None, retry_wait_s=60.0, scrape_s=None, **options):
         deployments = [
             {"model_name": "group", "model_info": {"id": f"engine-{place}"},
              "litellm_params": {"model": "openai/tiny", "api_base": f"{url}/v1", "api_key": "x"}}
@@ -82,6 +82,7 @@ class Stack:
             registry=self.registry,
             on_request=self.records.append,
             retry_wait_s=retry_wait_s,
+            scrape_s=scrape_s,
         )
         self.routing.install()
 
@@ -183,6 +184,14 @@ async def test_a_strategy_that_was_dropped_decides_the_next_request_and_is_back(
         assert made.engine_of(await made.ask()) == "engine-2"
         assert made.routing.installed
     assert len(made.log.decisions) == 3
+
+
+async def test_engines_of_ones_own_are_scraped_from_the_first_requests_on(stack, word_prepare):
+    made = await stack(None, None, prepare=word_prepare, scrape_s=0.02)
+    await asyncio.gather(*(made.ask() for _ in range(3)))
+    async with asyncio.timeout(20):
+        while min(made.host.table.row(number)["kv_capacity_tokens"] for number in range(2)) < 0:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_refusal_is_a_429_at_once(stack, word_prepare):
