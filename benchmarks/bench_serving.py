@@ -218,6 +218,8 @@ async def swaps(count: int) -> None:
         probing.cancel()
         stalls_ms = await probing
     verdict = audit(log.decisions, report.snapshots, report.served)
+    for violation in verdict.violations:
+        print(violation)
     print(
         f"\n{len(live_ms)} swaps of compiled policies, one in three faulty, under "
         f"{verdict.decisions} decisions: {len(verdict.violations)} violations of law 9, "
@@ -250,10 +252,11 @@ def _timed(host: PolicyHost) -> list[float]:
 
 async def _decide(host: PolicyHost, request: LoadRequest) -> Served:
     facts = RequestFacts(arrived_s=host.now_s(), prompt_tokens=request.prompt_tokens)
-    decision = host.route(facts)
+    live = host.live  # a request keeps its version
+    decision = host.route(facts, live=live)
     while decision.instance_id < 0:
         await asyncio.sleep(0.01)
-        decision = host.route(facts, held_count=1)
+        decision = host.route(facts, held_count=1, live=live)
     return Served(request, 200, True, 0.0, 0.0, 8, decision.sequence, decision.digest)
 
 
