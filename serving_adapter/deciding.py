@@ -11,6 +11,7 @@ comparison and are decided by what comes next.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -102,6 +103,7 @@ class Decider:
         self._random = random.Random()
         self._decisions = 0
         self._shadow_every = round(1 / limits.shadow_share) if limits.shadow_share > 0 else 0
+        self._measured_until_s = -math.inf
         self._shares: tuple[Live | None, Shares | None] = None, None
         self._request = _new_request()
         self._columns = columns_of(self._request)
@@ -174,14 +176,13 @@ class Decider:
         """Ask one policy, remember what it was asked, and take it out when it must go."""
         rotation = (self._router * 7919 + self._decisions) % len(rows)
         memory = ready.memory.tobytes()
-        before_s, started_s = time.thread_time(), time.perf_counter()
+        started_s = time.perf_counter()
+        before_s = time.thread_time() if started_s < self._measured_until_s else math.nan
         self.asking = ready, started_s
         answer = ask_policy(ready, request, rows, rotation, self._fuel)
         ended_s = time.perf_counter()
         self.asking = None
-        busy_s = ended_s - started_s
-        if busy_s > self._limits.slow_p99_s:  # only then it matters who had the processor
-            busy_s = min(busy_s, time.thread_time() - before_s)
+        busy_s = self._busy_s(ready, started_s, ended_s, before_s)
         given = DecisionInput(
             number=self._decisions,
             sequence=live.sequence,
@@ -203,14 +204,26 @@ class Decider:
         self.judge(ready, answer, busy_s, ended_s)
         return answer
 
+    def _busy_s(self, ready: Ready, started_s: float, ended_s: float, before_s: float) -> float:
+        """Processor time of a call that ended; its wall time where that is short enough anyway.
+
+        To ask for processor time costs more than a decision, so it is only asked for some time
+        after a call that took long. That one itself may have been kept waiting; it counts as long,
+        and as the first of two late ones if it was that.
+        """
+        took_s, limits = ended_s - started_s, self._limits
+        if took_s <= limits.slow_p99_s:
+            return took_s
+        self._measured_until_s = ended_s + limits.slow_strikes_s
+        if not math.isnan(before_s):
+            return min(took_s, time.thread_time() - before_s)
+        if took_s > limits.slow_call_s:
+            self._times_of(ready).late(ended_s)
+        return min(took_s, limits.slow_p99_s)
+
     def judge(self, ready: Ready, answer: Answer, busy_s: float, now_s: float) -> None:
         """Take a policy out when its answer, or the processor time it took, says so."""
-        times = self.times.get(ready)
-        if times is None:
-            live = self.slot.live
-            kept = {old: self.times[old] for old in self.times if old in live.policies}
-            times = kept[ready] = CallTimes(self._limits)
-            self.times = kept
+        times = self._times_of(ready)
         times.add(busy_s)
         if answer.eject is not None:
             self.slot.eject(ready, answer.eject, answer.fault)
@@ -220,6 +233,15 @@ class Decider:
             busy_s = max(busy_s, side_s)
             reason = f"two late decisions, the second with {busy_s:.3g} s of processor time"
             self.slot.eject(ready, EjectionKind.SLOW, reason)
+
+    def _times_of(self, ready: Ready) -> CallTimes:
+        times = self.times.get(ready)
+        if times is None:  # another thread reads the mapping, so it is replaced, not changed
+            live = self.slot.live
+            kept = {old: self.times[old] for old in self.times if old in live.policies}
+            times = kept[ready] = CallTimes(self._limits)
+            self.times = kept
+        return times
 
     def _least_outstanding(self, rows: Rows) -> int:
         """The engine with the fewest requests; equal ones in turn."""
