@@ -92,7 +92,7 @@ test-kubernetes: $(WARM) ## plans carried out through the official client, again
 
 test-vllm: $(WARM) ## the scheduler inside a real vLLM on the processor; installs 3 GB once
 	@.ci/vllm_environment build/vllm $(UV)
-	@build/vllm/bin/python -m pytest tests/serving_adapter/vllm
+	@build/vllm/bin/python -m pytest -o faulthandler_timeout=900 tests/serving_adapter/vllm
 
 test-kill: $(WARM) ## nightly: runs killed at random moments come to the same end
 	@$(RUN)/python tests/evolver/interruptions.py --runs 20 --serving 2
