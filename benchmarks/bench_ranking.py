@@ -50,6 +50,7 @@ POLICIES = (
 )  # fmt: skip
 TRACE = Path(__file__).resolve().parents[2] / "shared/traces/requests/azure2023_conv.csv.gz"
 ERROR = 0.05
+AROUND_S = 300.0  # of the traffic, by which the load is set
 METRICS = ("ttft_s", "e2e_s")
 MAX_WALL_S = 120.0
 
@@ -97,9 +98,10 @@ def recorded() -> Trace:
 def stretch(traffic: Trace, span_s: float, seed: int) -> Setup:
     """A piece of the traffic at the load, from a place that the seed draws."""
     cluster = fleet()
-    scaled, _ = at_load(traffic, cluster, LOAD)
-    start_s = float(np.random.default_rng(seed).uniform(0.1, 0.9)) * (scaled.span_s - span_s)
-    piece = scaled.slice(start_s, start_s + span_s)
+    around_s = min(AROUND_S, traffic.span_s)
+    start_s = float(np.random.default_rng(seed).uniform()) * (traffic.span_s - around_s)
+    scaled, _ = at_load(traffic.slice(start_s, start_s + around_s), cluster, LOAD)
+    piece = scaled.slice(0.0, span_s)
     return Setup(piece, cluster, seed=seed, stop_s=20.0 * span_s)
 
 
