@@ -198,6 +198,7 @@ def test_a_cut_file_is_found(backup, refused, left):
 @pytest.mark.parametrize(
     "content",
     [b"", b"SQLite format 3\0", gzip.compress(b"music\n"), gzip.compress(b'{"format": "x"}\n')],
+    ids=["nothing", "a store", "music", "another format"],
 )
 def test_what_is_no_backup_is_refused(refused, tmp_path, content):
     (tmp_path / "file").write_bytes(content)
