@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from serving_adapter.activation import Prepare
     from serving_adapter.control_plane import ControlPlane
     from serving_adapter.gateway.service import ServiceSettings
+    from serving_adapter.safety.limits import LiveLimits
     from serving_adapter.side.side_process import SideProcesses
 
     Serve: TypeAlias = Callable[
@@ -63,6 +64,14 @@ Accepted = Annotated[
 AdminPort = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Of the kill switch, on loopback.")
 ]
+Bounds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bound",
+        metavar="NAME=NUMBER",
+        help="Of the watchdog, as slo_ttft_s=1.5; docs/live-safety.md has them all; repeatable.",
+    ),
+]
 Drain = Annotated[float, typer.Option(min=0.0, help="For requests inside, at the end.")]
 
 
@@ -81,11 +90,13 @@ def service_settings(
     drain_s: float,
     admin_port: int | None,
     control: ControlPlane | None = None,
+    bounds: list[str] | None = None,
 ) -> ServiceSettings:
     """What was typed, with this home's places for what was not.
 
     Raises:
-        Misused: only one of `--untrusted` and `--policy` was typed.
+        Misused: only one of `--untrusted` and `--policy` was typed, or there is no such bound.
+        AdapterError: a bound is out of its range.
     """
     from serving_adapter.gateway.service import ServiceSettings
 
@@ -104,7 +115,27 @@ def service_settings(
         drain_s=drain_s,
         admin_port=admin_port,
         control=control,
+        bounds=_live_limits(bounds or []),
     )
+
+
+def _live_limits(texts: list[str]) -> LiveLimits:
+    """The usual bounds, and those that were typed."""
+    from dataclasses import asdict
+
+    from serving_adapter.safety.limits import LiveLimits
+
+    usual = asdict(LiveLimits())
+    typed: dict[str, Any] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            typed[name] = type(usual[name])(number)
+        except (KeyError, ValueError):
+            raise Misused(
+                f"--bound {text}: give NAME=NUMBER with a name of docs/live-safety.md."
+            ) from None
+    return LiveLimits(**typed)
 
 
 def run_host(

@@ -11,6 +11,7 @@ from evolver.cli.failures import Declined
 from evolver.cli.host_options import (
     Accepted,
     AdminPort,
+    Bounds,
     Deployment,
     Drain,
     EngineMode,
@@ -71,7 +72,7 @@ def picker(
     tls_certificate: TlsCertificate = None, tls_key: TlsKey = None,
     tls_client_ca: TlsClientCa = None, snapshot_url: SnapshotUrl = None,
     report_url: ReportUrl = None, host_token: HostToken = None, control_every_s: ControlEvery = 2.0,
-    report_to_store: ReportToStore = False, quiet: Quiet = False,
+    report_to_store: ReportToStore = False, bound: Bounds = None, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Tell Envoy where each request goes, and follow the signed snapshot.
 
@@ -106,6 +107,7 @@ def picker(
         drain_s=drain_s,
         admin_port=admin_port,
         control=control_of(snapshot_url, report_url, host_token, control_every_s),
+        bounds=bound,
     )
     screen, serving = screen_of(context, quiet), partial(serve_until_told, front=front)
     with reporting(settings, report_to_store):

@@ -9,6 +9,7 @@ import typer
 from evolver.cli.host_options import (
     Accepted,
     AdminPort,
+    Bounds,
     Deployment,
     Drain,
     EngineMode,
@@ -68,6 +69,7 @@ def serve(
     trust_proxy: TrustProxy = None, max_connections: MaxConnections = 4096, otel: Otel = False,
     snapshot_url: SnapshotUrl = None, report_url: ReportUrl = None, host_token: HostToken = None,
     control_every_s: ControlEvery = 2.0, report_to_store: ReportToStore = False,
+    bound: Bounds = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Serve the OpenAI API in front of engines, and follow the signed snapshot.
@@ -108,6 +110,7 @@ def serve(
         drain_s=drain_s,
         admin_port=admin_port,
         control=control_of(snapshot_url, report_url, host_token, control_every_s),
+        bounds=bound,
     )
     serving = partial(serve_until_told, front=front)
     with reporting(settings, report_to_store):

@@ -26,6 +26,7 @@ from serving_adapter.inbox import SnapshotInbox
 from serving_adapter.instances import InstanceTable
 from serving_adapter.request_log import RequestRecord
 from serving_adapter.safety.kill_switch import admin_application, admin_token, killed_by_signal
+from serving_adapter.safety.limits import LiveLimits
 from serving_adapter.tracing import NO_TRACING, Tracing
 from serving_adapter.web_server import LOOPBACK
 
@@ -46,6 +47,7 @@ class ServiceSettings:
         drain_s: how long a request that has begun may take after the signal to stop.
         admin_port: of the loopback listener with the kill switch; None for none.
         control: where the store's page is; None where files are all there is.
+        bounds: of the watchdog.
     """
 
     engines: tuple[str, ...]
@@ -60,6 +62,7 @@ class ServiceSettings:
     drain_s: float = 60.0
     admin_port: int | None = None
     control: ControlPlane | None = None
+    bounds: LiveLimits = field(default_factory=LiveLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +165,7 @@ async def hosting(settings: ServiceSettings, prepare: Prepare) -> AsyncIterator[
         prepare=prepare,
         admission=admission,
         state=settings.state,
+        limits=settings.bounds,
         signals=signal_profile("gateway"),
     )
     if settings.untrusted is not None:

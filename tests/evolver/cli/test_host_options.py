@@ -1,0 +1,37 @@
+"""What programs around a policy host are told: bounds of the watchdog by name."""
+
+import pytest
+
+from evolver.cli.failures import Misused
+from evolver.cli.host_options import service_settings
+from serving_adapter.errors import AdapterError
+from serving_adapter.safety.limits import LiveLimits
+
+REST = dict.fromkeys(("snapshot", "trust", "policy", "state", "request_log", "admin_port"))
+
+
+def bounds_of(*texts):
+    settings = service_settings(
+        (), host="127.0.0.1", port=0, deployment="default", untrusted=False, drain_s=1.0,
+        bounds=list(texts), **REST,
+    )  # fmt: skip
+    return settings.bounds
+
+
+def test_what_is_typed_replaces_what_is_usual():
+    assert bounds_of() == LiveLimits()
+    assert bounds_of("slo_ttft_s=1.5", "slow_decisions=50") == LiveLimits(
+        slo_ttft_s=1.5, slow_decisions=50
+    )
+
+
+@pytest.mark.parametrize("text", ["slo_ttft=1", "slo_ttft_s", "slo_ttft_s=fast", "=1", "slots=1"])
+def test_what_is_no_bound_is_refused(text):
+    with pytest.raises(Misused, match="NAME=NUMBER"):
+        bounds_of(text)
+
+
+@pytest.mark.parametrize("text", ["alpha=2", "poll_s=nan", "slow_decisions=-1"])
+def test_a_bound_out_of_range_is_refused(text):
+    with pytest.raises(AdapterError):
+        bounds_of(text)
