@@ -43,7 +43,7 @@ def cached_tokens(signals: EngineSignals) -> int:
 async def _healthy(session: aiohttp.ClientSession, url: str) -> bool:
     timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
     try:
-        async with session.get(url + "/health", timeout=timeout) as answer:
+        async with session.get(url + "/health", timeout=timeout, allow_redirects=False) as answer:
             return answer.status == 200
     except (aiohttp.ClientError, OSError, TimeoutError):
         return False
@@ -52,7 +52,7 @@ async def _healthy(session: aiohttp.ClientSession, url: str) -> bool:
 async def _signals(session: aiohttp.ClientSession, url: str) -> EngineSignals:
     timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
     try:
-        async with session.get(url + "/metrics", timeout=timeout) as answer:
+        async with session.get(url + "/metrics", timeout=timeout, allow_redirects=False) as answer:
             page = b""
             while len(page) < MAX_PAGE_BYTES and (more := await answer.content.readany()):
                 page += more

@@ -21,6 +21,7 @@ from serving_adapter.gateway.access import TENANT
 from serving_adapter.gateway.engines import EngineSet
 from serving_adapter.gateway.headers import EngineHeaders
 from serving_adapter.gateway.proxy import Proxy, Relay
+from serving_adapter.gateway.upstream import WORKER_HEADERS
 from serving_adapter.gateway.visits import (
     DRAINING,
     ENDPOINTS,
@@ -108,6 +109,9 @@ class Answering:
 
     async def serve_models(self, request: web.Request) -> web.StreamResponse:
         """What models there are; no policy is asked."""
+        if not {".", ".."}.isdisjoint(request.path.replace("\\", "/").split("/")):
+            # Whoever makes the path shorter behind us would show more than models.
+            return openai_error(404, "There is no such model.", "NotFoundError")
         facts = RequestFacts(arrived_s=self._visits.host.now_s(), prompt_tokens=0)
         with self._visiting(MODELS, facts, request, b"", {}) as guest:
             return await self._answer(guest)
@@ -154,6 +158,8 @@ class Answering:
         visit = guest.visit
         target = self.engines.target(decision.instance_id)
         headers = self._headers.of(guest.request)
+        for name in WORKER_HEADERS if target.headers else ():
+            headers.popall(name, None)
         headers.update(target.headers)
         guest.trace.sent(headers)
         others = self.engines.open_count(visit.failed | {decision.instance_id})

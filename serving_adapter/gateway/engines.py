@@ -196,7 +196,9 @@ class EngineSet:
         timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
         # The session hands bodies on as they come, and engines compress this page if they may.
         plain = {"Accept-Encoding": "identity"}
-        async with self._session.get(url + "/metrics", headers=plain, timeout=timeout) as answer:
+        async with self._session.get(
+            url + "/metrics", headers=plain, timeout=timeout, allow_redirects=False
+        ) as answer:
             if answer.status != 200:
                 return EngineSignals()
             page = await answer.content.read(MAX_PAGE_BYTES)

@@ -82,7 +82,9 @@ class Upstream:
         timeout = aiohttp.ClientTimeout(total=LIST_TIMEOUT_S)
         plain = {"Accept-Encoding": "identity"}
         try:
-            async with session.get(self.url + path, headers=plain, timeout=timeout) as answer:
+            async with session.get(
+                self.url + path, headers=plain, timeout=timeout, allow_redirects=False
+            ) as answer:
                 page = b""
                 while len(page) <= MAX_LIST_BYTES and (more := await answer.content.readany()):
                     page += more
@@ -117,6 +119,20 @@ def _dynamo_workers(body: Any) -> list[Worker]:  # noqa: ANN401 - JSON
     return list(found.values())
 
 
+WORKER_HEADERS = frozenset(
+    {
+        "x-data-parallel-rank",
+        "x-dp-rank",
+        "x-dynamo-routing-mode",
+        "x-enable-local-updates",
+        "x-prefill-dp-rank",
+        "x-prefill-instance-id",
+        "x-smg-routing-key",
+        "x-smg-target-worker",
+        "x-worker-instance-id",
+    }
+)
+"""By which an upstream is told who works, in lower case: not for clients to say."""
 _HEADERS = {Kind.SMG: "X-SMG-Target-Worker", Kind.DYNAMO: "x-worker-instance-id"}
 _LISTS: Mapping[Kind, tuple[str, Callable[[Any], list[Worker]]]] = {
     Kind.SMG: ("/workers", _smg_workers),

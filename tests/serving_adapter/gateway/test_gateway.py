@@ -246,3 +246,23 @@ async def test_what_any_connection_header_names_stays_on_its_connection(serve, s
     url = gate.url + "/v1/completions"
     async with gate.client.post(url, data=b'{"prompt":"a"}', headers=headers) as answer:
         assert (await answer.json())["mark"] is None
+
+
+@pytest.mark.parametrize(
+    "path", ["../../admin", "..%2f..%2fadmin", "%2e%2e/%2e%2e/admin", "./a", "..%5cadmin"]
+)
+async def test_a_models_name_leads_nowhere_else(serve, stand, path):
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.raw_path)
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/v1/{rest:.*}", answer)
+    gate = await stand(await serve(app))
+    async with gate.client.get(URL(f"{gate.url}/v1/models/{path}", encoded=True)) as refused:
+        assert (refused.status, "admin" in await refused.text()) == (404, False)
+    async with gate.client.get(f"{gate.url}/v1/models/org/name..v1.2") as found:
+        assert found.status == 200
+    assert asked == ["/v1/models/org/name..v1.2"]

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from serving_adapter.errors import EngineFailed
-from serving_adapter.gateway.upstream import Kind, Upstream
+from serving_adapter.gateway.upstream import WORKER_HEADERS, Kind, Upstream
 
 
 class StandIn:
@@ -209,3 +209,43 @@ async def test_a_real_smg_takes_the_worker_that_the_policy_chose(stand, smg, cli
             async with gate.ask(prompt="x") as answer:
                 assert answer.status == 200
         assert await served(client, worker.scraped) == before + 1
+
+
+async def test_a_client_names_no_worker_in_whatever_words(serve, stand, upstream):
+    seen = []
+
+    async def forward(request):
+        seen.append(request.headers)
+        return web.json_response({})
+
+    upstream.forward = forward
+    gate = await behind(serve, stand, upstream)
+    named = dict.fromkeys(WORKER_HEADERS, "6") | {"X-Mark": "mine"}
+    url = gate.url + "/v1/chat/completions"
+    async with gate.client.post(url, json={}, headers=named) as answer:
+        assert answer.status == 200
+    ours = Upstream("", upstream.kind).header
+    (headers,) = seen
+    assert headers.getall(ours) != ["6"]
+    assert headers["X-Mark"] == "mine"
+    assert {name for name in WORKER_HEADERS if name in headers} == {ours.lower()}
+
+
+async def test_a_list_from_elsewhere_is_not_gone_for(serve, stand, upstream):
+    asked = []
+
+    async def elsewhere(request):
+        asked.append(request.path)
+        return await StandIn.workers(upstream, request)
+
+    away = web.Application()
+    away.router.add_get("/{rest:.*}", elsewhere)
+    url = await serve(away)
+
+    async def workers(_):
+        raise web.HTTPFound(url + "/secrets")
+
+    upstream.workers = workers
+    gate = await behind(serve, stand, upstream)
+    assert (await gate.client.get(gate.url + "/readyz")).status == 503
+    assert asked == []
