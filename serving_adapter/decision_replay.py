@@ -22,6 +22,7 @@ OUTSIDE = frozenset(
     {DEADLINE_MISSED, "side-process-away", "side-process-died", "interrupted", "no-route"}
 )
 """Why a policy gave no answer although its program did nothing wrong."""
+MOST_FUEL = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,14 @@ def replay(given: DecisionInput, engines: Mapping[str, Prepare], source: str,
         parameters: its values.
 
     Raises:
-        AdapterError: this is another policy under this version of the contract.
+        AdapterError: this is another policy under this version of the contract, or no input that
+            a host of this version gives.
     """
+    if not is_whole(given):
+        raise AdapterError(
+            "What is kept of this decision is damaged, or of a host of another version: replay it "
+            "with the version that served."
+        )
     return tuple(
         _again(name, given, prepare, source, parameters) for name, prepare in engines.items()
     )
@@ -97,6 +104,22 @@ def _again(
     answer = ask_policy(asked, request, rows, given.rotation, given.fuel)
     same = (answer.choice, answer.fault) == (given.choice, given.fault)
     return Again(engine, answer.choice, answer.fault, None if given.fault in OUTSIDE else same)
+
+
+def is_whole(given: DecisionInput) -> bool:
+    """Whether this is what a host of this version gives a policy; machine code takes it as it is.
+
+    Files are not believed: a memory that is too short, or rows seen from beyond their end, would
+    be read and written all the same.
+    """
+    rows, rest = divmod(len(given.instances), dtype_of(contract.Instance).itemsize)
+    return (
+        rest == 0
+        and len(given.request) == dtype_of(contract.Request).itemsize
+        and len(given.memory) == contract.MEMORY_SLOTS * np.dtype(np.float64).itemsize
+        and 0 <= given.rotation < max(1, rows)
+        and 0 < given.fuel <= MOST_FUEL
+    )
 
 
 def request_of(given: DecisionInput) -> Rows:

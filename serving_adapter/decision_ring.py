@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import struct
@@ -37,6 +38,7 @@ FLUSH_S = 0.25
 MOST_WAIT_S = 0.75
 MAGIC = b"EDR1"
 MAX_FAULT_CHARS = 60
+MOST_UNIX_S = 1e11
 _FRAME = struct.Struct("<4sIIIQQd")  # magic, compressed, raw, crc, first, last number, Unix time
 _INPUT = struct.Struct("<QQqqqd64sBBIII")
 _LENGTH = struct.Struct("<IB")
@@ -221,13 +223,17 @@ def _frames(path: Path) -> Iterator[tuple[float, tuple[int, int], Callable[[], b
         magic, packed, raw, crc, first, last, unix_s = _FRAME.unpack_from(content, at)
         start, at = at + _FRAME.size, at + _FRAME.size + packed
         body = content[start:at]
-        if magic != MAGIC or raw > 4 * FRAME_BYTES or zlib.crc32(body) != crc:
+        whole = magic == MAGIC and zlib.crc32(body) == crc and 0 <= unix_s < MOST_UNIX_S
+        if not whole or raw > 4 * FRAME_BYTES:
             return
         yield unix_s, (first, last), partial(_inflated, body, raw)
 
 
 def _inflated(body: bytes, raw_bytes: int) -> bytes:
-    return zlib.decompressobj().decompress(body, raw_bytes)
+    try:
+        return zlib.decompressobj().decompress(body, raw_bytes)
+    except zlib.error:  # no process of ours wrote that
+        return b""
 
 
 def _frame_of(batch: list[DecisionInput], unix_s: float) -> bytes:
@@ -252,7 +258,10 @@ def _inputs(raw: bytes) -> list[DecisionInput]:
         if len(now) < max(length, _INPUT.size):
             break
         before = _difference(now, before) if same and len(now) == len(before) else now
-        found.append(_unpacked(before))
+        try:
+            found.append(_unpacked(before))
+        except ValueError:
+            break
         at += length
     return found
 
@@ -280,9 +289,12 @@ def _unpacked(content: bytes) -> DecisionInput:
         parts.append(content[at : at + size])
         at += size
     fault, request, instances, memory = parts
+    why, policy = fault.decode("ascii"), digest.rstrip(b"\0").decode("ascii")
+    if not (why.isprintable() and policy.isalnum() and math.isfinite(call_s)):
+        raise ValueError("words that would steer a terminal, or no time")
     return DecisionInput(
-        number, sequence, digest.rstrip(b"\0").decode("ascii"), request, instances, memory,
-        rotation, fuel, choice if chosen else None, fault.decode("ascii"), call_s,
+        number, sequence, policy, request, instances, memory, rotation, fuel,
+        choice if chosen else None, why, call_s,
     )  # fmt: skip
 
 

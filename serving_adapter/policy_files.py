@@ -58,7 +58,8 @@ def kept_policy(state: Path, digest: str) -> KeptPolicy | None:
     """A policy that ran here; None where it is not kept, or the file is damaged."""
     if not _DIGEST.fullmatch(digest):
         return None
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+    broken = OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError
+    with contextlib.suppress(*broken, RecursionError):
         with open_file(state / "policies" / f"{digest}.json") as file:
             body = json.loads(file.read(MAX_POLICY_BYTES))
         parameters = {str(name): float(value) for name, value in body["parameters"].items()}

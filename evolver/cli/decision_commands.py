@@ -56,10 +56,12 @@ def list_decisions(
     evolver decision list
     evolver decision list -n 1000 -o json
     """
+    from serving_adapter.decision_replay import is_whole
     from serving_adapter.decision_ring import newest
 
     screen = screen_of(context, quiet)
-    found = newest(_state(state, deployment) / "decisions", count)
+    kept = newest(_state(state, deployment) / "decisions", count)
+    found = [one for one in kept if is_whole(one.given)]
     show_result(screen, output, out, lambda: {"decisions": [_line(one) for one in found]},
                 lambda: _list(found))  # fmt: skip
     if found:

@@ -1,9 +1,12 @@
 """What a policy was asked is kept in bounded bytes, survives a kill, and comes back as it was."""
 
 import os
+import struct
 import subprocess
 import sys
 import time
+import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -109,3 +112,23 @@ def test_a_torn_end_hides_only_itself(tmp_path, cut):
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - cut)
     assert [one.given.number for one in newest(tmp_path, 9)] == [1]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"fault": "\x1b[2J"}, {"digest": "\x07" * 64}, {"call_s": float("nan")}],
+    ids=["fault", "digest", "time"],
+)
+def test_what_would_steer_a_terminal_is_not_read(tmp_path, bad):
+    ring = DecisionRing(tmp_path, BOOT, set)
+    with ring.running():
+        ring.add(replace(given(1), **bad))
+    assert newest(tmp_path, 10) == []
+
+
+@pytest.mark.parametrize("unix_s", [1.7e9, float("nan"), 1e300])
+def test_a_frame_that_nobody_compressed_is_no_decision(tmp_path, unix_s):
+    frame = struct.pack("<4sIIIQQd", b"EDR1", 7, 9, zlib.crc32(b"garbage"), 1, 9, unix_s)
+    (tmp_path / f"{BOOT}-000001.ring").write_bytes(frame + b"garbage")
+    assert newest(tmp_path, 10) == []
+    assert kept_inputs(tmp_path, BOOT, 5) == []

@@ -12,7 +12,7 @@ from serving_adapter.decision_ring import DecisionRing, newest
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts, InstanceTable
-from serving_adapter.policy_files import KeptPolicy, keep_policy
+from serving_adapter.policy_files import KeptPolicy, keep_policy, kept_policy
 
 FACTS = RequestFacts(arrived_s=0.0, prompt_tokens=100)
 
@@ -66,3 +66,30 @@ def test_what_is_not_kept_is_said(evolver, state, word):
     state.mkdir(parents=True)
     assert evolver("decision", "replay", word).code == 1
     assert "No decision input" in evolver("decision", "list").out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"memory": bytes(8)}, {"request": b""}, {"instances": bytes(100)}, {"rotation": -(2**40)},
+     {"rotation": 3}, {"fuel": 2**62}],
+    ids=["memory", "request", "instances", "before", "beyond", "fuel"],
+)  # fmt: skip
+def test_a_made_up_input_reaches_no_machine_code(evolver, state, change):
+    asyncio.run(decided(state))
+    (kept,) = newest(state / "decisions", 1)
+    ring = DecisionRing(state / "decisions", "f" * 12, set)
+    with ring.running():
+        ring.add(replace(kept.given, number=99, **change))
+    replayed = evolver("decision", "replay", "f" * 12 + "-99")
+    assert (replayed.code, "damaged" in replayed.out + replayed.err) == (1, True)
+    assert "f" * 12 not in evolver("decision", "list").out
+
+
+def test_a_kept_policy_of_another_form_is_none(state):
+    folder = state / "policies"
+    folder.mkdir(parents=True)
+    for number, text in enumerate(('{"schema":1,"source":"","approved":true,"parameters":[]}',
+                                   '{"schema":1,"source":"","approved":true,"parameters":{"x":1%s}}'
+                                   % ("0" * 400))):  # fmt: skip
+        (folder / f"{number:064x}.json").write_text(text)
+        assert kept_policy(state, f"{number:064x}") is None
