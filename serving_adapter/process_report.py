@@ -9,6 +9,7 @@ of a process that has gone. What is in one is checked: any program of this user 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -138,10 +139,11 @@ def living_reports(state: Path) -> tuple[ProcessReport, ...]:
 
 
 def forget_old(state: Path) -> None:
-    """Remove what processes left behind that went long ago."""
+    """Remove what processes left behind that went long ago; never raises."""
     for path in _paths(state):
         if _age_s(path) > FORGOTTEN_S:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder, say
+                path.unlink(missing_ok=True)
 
 
 def read_report(path: Path) -> ProcessReport | None:
@@ -152,7 +154,8 @@ def read_report(path: Path) -> ProcessReport | None:
         if len(content) > MAX_REPORT_BYTES:
             return None
         return _parse(json.loads(content))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError,
+            RecursionError):  # fmt: skip
         return None
 
 

@@ -13,6 +13,7 @@ from serving_adapter.process_report import (
     ProcessReport,
     ShadowReport,
     TrialReport,
+    forget_old,
     living_reports,
     read_report,
     report_path,
@@ -95,3 +96,18 @@ async def test_a_host_counts_a_trial_from_its_first_decision(new_host, snapshot_
     assert report.canary.canary_decisions == canaried > 40
     assert report.shadow.digest == word_digest("last-2")
     assert (sum(report.decided.values()), report.fallbacks) == (210, 0)
+
+
+def test_a_number_beyond_every_number_takes_nobody_down(tmp_path):
+    written(tmp_path, REPORT)
+    path = report_path(tmp_path, 7, REPORT.boot)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"swap_s": 10**400}))
+    assert living_reports(tmp_path) == ()
+
+
+def test_a_folder_among_the_reports_is_left_alone(tmp_path):
+    folder = tmp_path / "reports" / "1-x.json"
+    folder.mkdir(parents=True)
+    os.utime(folder, (1e9, 1e9))
+    forget_old(tmp_path)
+    assert folder.is_dir()
