@@ -25,6 +25,7 @@ from serving_adapter.host_sum import host_sum, report_body
 from serving_adapter.inbox import SnapshotInbox
 from serving_adapter.lead import Lead, lead
 from serving_adapter.process_report import living_reports
+from serving_adapter.web_server import defect
 
 TIMEOUT_S = 10.0
 MAX_TOKEN_BYTES = 1024
@@ -102,6 +103,9 @@ async def _again(work: _Fetching | _Reporting, leading: Lead, every_s: float) ->
                 trouble = type(error).__name__
             except (AdapterError, StoreError) as refusal:
                 trouble = str(refusal)
+            # Whatever a server sends, it is asked again.
+            except Exception as error:
+                trouble = defect(error)
             if trouble and trouble != said:
                 _log.warning("%s: %s", work.name, trouble)
             elif said and not trouble:

@@ -156,3 +156,21 @@ def test_a_file_without_a_token_is_refused(tmp_path, text):
         read_token(tmp_path / "token")
     with pytest.raises(AdapterError):
         read_token(tmp_path / "none")
+
+
+async def test_a_defect_while_dealing_is_said_and_does_not_end_it(
+    new_admission, serve, snapshot_of, tmp_path, monkeypatch, caplog
+):
+    store = Store(sent(snapshot_of(3, "first")))
+    url = await serve(store.application())
+    inbox = SnapshotInbox(tmp_path, new_admission(state=tmp_path))
+
+    def broken(_):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(inbox, "put", broken)
+    plane = ControlPlane(snapshot_url=url + "/snapshot", token="evt_x", every_s=0.01)
+    async with dealing(plane, inbox, tmp_path, "default"):
+        await until(lambda: len(store.told) > 2)
+    assert "ZeroDivisionError" in caplog.text
+    assert "secret" not in caplog.text
