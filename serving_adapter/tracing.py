@@ -186,7 +186,9 @@ def _asked(endpoint: str, body: Body) -> dict[str, Any]:
     }
     model = body.get("model")
     if isinstance(model, str) and model:
-        attributes["gen_ai.request.model"] = model[:MAX_MODEL_CHARS]
+        # Half a character pair has no UTF-8, and one such name would cost a whole batch of spans.
+        plain = model[:MAX_MODEL_CHARS].encode("utf-8", "replace").decode("utf-8")
+        attributes["gen_ai.request.model"] = plain
     for name, attribute in _NUMBERS:
         value = body.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63:

@@ -122,3 +122,11 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(AdapterError, match="otel"):
         tracing.OpenTelemetry()
+
+
+def test_a_name_that_has_no_utf8_does_not_cost_a_batch_of_spans(exported):
+    otel, spans, _ = exported
+    visit = Visit("chat", 0.0, RequestFacts(arrived_s=0.0, prompt_tokens=1))
+    otel.begin("chat", {"model": "a\ud800"}, {}).ended(visit.record(1.0))
+    (span,) = spans.get_finished_spans()
+    assert (span.name, span.attributes["gen_ai.request.model"]) == ("chat a?", "a?")
