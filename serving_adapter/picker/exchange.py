@@ -8,6 +8,7 @@ metrics and the request log. Where the proxy hides bodies, the head alone decide
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -43,6 +44,7 @@ class PickerSettings:
         fallbacks: addresses after the policy's own, for the proxy to go on with; 0 for proxies
             that take a single one.
         max_requests: inside at the same time; the proxy is told that there are too many above it.
+        body_timeout_s: for all of a request's body.
     """
 
     fallbacks: int = 2
@@ -53,6 +55,7 @@ class PickerSettings:
     retry_after_s: int = 1
     max_body_bytes: int = MAX_BODY_BYTES
     max_requests: int = 10_000
+    body_timeout_s: float = 60.0
 
 
 class Gone(Exception):
@@ -104,7 +107,8 @@ class Exchange:
         arrived_s = self._visits.host.now_s()
         head = messages.head_of(message)
         try:
-            raw = await self._whole_body(head)
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                raw = await self._whole_body(head)
             endpoint, facts = self._facts(head, raw, arrived_s)
         except Gone:
             return
@@ -114,6 +118,9 @@ class Exchange:
             return
         except BadBody as refusal:
             await self._refuse(400, str(refusal))
+            return
+        except TimeoutError:
+            await self._refuse(408, "The body came too slowly: send it at once.")
             return
         with self._visits.visiting(endpoint, facts) as visit:
             await self._visit(visit, head, raw)
@@ -136,8 +143,9 @@ class Exchange:
             if message is None or kind != "request_body":
                 await self._let_pass(message, head)
                 raise Gone
-            pieces.append(message.request_body.body)
-            size += len(pieces[-1])
+            if message.request_body.body:  # empty ones may come without end
+                pieces.append(message.request_body.body)
+                size += len(pieces[-1])
             if size > self._settings.max_body_bytes:
                 raise TooLarge
             if message.request_body.end_of_stream or head.body is BodyMode.BUFFERED:

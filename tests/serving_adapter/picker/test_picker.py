@@ -343,3 +343,13 @@ async def test_law_11_no_request_text_stays(stand_of, caplog):
     kept = [repr(records), stand.picker.visits.page(stand.picker.engines), caplog.text]
     assert not [text for text in kept if CANARY in text]
     assert not [given for given in stand.host.recent if CANARY.encode() in given.request]
+
+
+async def test_a_body_that_never_ends_is_refused_in_time(stand_of):
+    stand = await stand_of(body_timeout_s=0.05)
+    asked = stand.stream("FULL_DUPLEX_STREAMED")
+    await asked.head()
+    await asked.body(b"", b"", ended=False)
+    status, _, error = refusal(await asked.answer())
+    assert (status, error["message"][:8]) == (408, "The body")
+    assert stand.picker.visits.active == 0
