@@ -18,6 +18,7 @@ from policy_store.records import DEFAULT_DEPLOYMENT, Ejection, HostReport
 from policy_store.tables import HostEjectionRow, HostRow
 
 MAX_HOSTS = 1000  # of one deployment
+MAX_HOST_EJECTIONS = 200  # of one host: the audit log keeps each for ever
 
 
 class Hosts:
@@ -72,6 +73,10 @@ class Hosts:
     def _keep_ejection(self, session: Session, key: tuple[str, str], ejection: Ejection) -> None:
         deployment, host = key
         if session.get(HostEjectionRow, (*key, ejection.digest, ejection.sequence)) is not None:
+            return
+        its = (HostEjectionRow.deployment == deployment, HostEjectionRow.host == host)
+        kept = session.scalar(select(func.count()).select_from(HostEjectionRow).where(*its)) or 0
+        if kept >= MAX_HOST_EJECTIONS:
             return
         session.add(
             HostEjectionRow(

@@ -65,3 +65,14 @@ def test_there_is_an_end_to_hosts(host, store, monkeypatch):
     sent = [host.post("/api/v1/hosts/report", json=REPORT | {"host": f"h{n}"}) for n in range(3)]
     assert [answer.status_code for answer in sent] == [204, 204, 422]
     assert host.post("/api/v1/hosts/report", json=REPORT | {"host": "h1"}).status_code == 204
+
+
+def test_a_host_fills_the_audit_log_only_so_far(host, store, monkeypatch):
+    monkeypatch.setattr("policy_store.hosts.MAX_HOST_EJECTIONS", 3)
+    for first in (1, 3, 5):
+        thrown = [REPORT["ejections"][0] | {"sequence": first + more} for more in (0, 1)]
+        report = REPORT | {"sequence": first, "ejections": thrown}
+        assert host.post("/api/v1/hosts/report", json=report).status_code == 204
+    assert len(store.audit.entries(limit=100, action="host_ejected")) == 3
+    (kept,) = store.hosts()
+    assert (kept.sequence, len(kept.ejections)) == (5, 3)
