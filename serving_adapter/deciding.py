@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,6 +57,7 @@ FROM_FACTS = (
 )
 """Fields of `contract.Request` that are copied from `RequestFacts`."""
 
+_NOBODY = Author.BUILT_IN, BUILT_IN_DIGEST
 _OUTCOMES = {
     contract.HOLD: Outcome.HELD,
     contract.REJECT: Outcome.REJECTED,
@@ -104,7 +106,7 @@ class Decider:
         self._decisions = 0
         self._shadow_every = round(1 / limits.shadow_share) if limits.shadow_share > 0 else 0
         self._measured_until_s = -math.inf
-        self._shares: tuple[Live | None, Shares | None] = None, None
+        self._standing: _Standing | None = None
         self._request = _new_request()
         self._columns = columns_of(self._request)
 
@@ -117,15 +119,16 @@ class Decider:
         live, off = self.slot.allowed(live), self.slot.off
         rows = self._table.offered(facts, self._now_s(), exclude)
         if not len(rows):
-            return self._decided(live, started_s, NO_INSTANCE, Author.BUILT_IN, "")
+            return self._decided(live, started_s, NO_INSTANCE, _NOBODY, "")
         arm = self._arm(live, off, facts)
         reasons = [] if off is None else [off.value]
         request = self._fill_request(facts, held_count)
-        author, choice = Author.BUILT_IN, None
-        for asked, ready in _asked(live, arm) if off is None else ():
+        author, choice = _NOBODY, None
+        for asked in self._standing_of(live).asked[arm] if off is None else ():
+            ready = asked[1]
             answer = self._ask(live, ready, request, rows)
             if answer.choice is not None:
-                author, choice = asked, answer.choice
+                author, choice = (asked[0], ready.digest), answer.choice
                 if choice >= 0 and not exclude:  # else it had no free choice
                     self._picked(live, ready, choice)
                 break
@@ -148,7 +151,7 @@ class Decider:
         arm = self._arm(live, off, facts) if held else Arm.NONE
         if held:
             self._metrics.fell_back()
-        return self._decided(live, started_s, choice, Author.BUILT_IN, reason, arm)
+        return self._decided(live, started_s, choice, _NOBODY, reason, arm)
 
     def _arm(self, live: Live, off: EjectionKind | None, facts: RequestFacts) -> Arm:
         """Nothing is compared while the built-in default decides anyway."""
@@ -163,14 +166,15 @@ class Decider:
 
     def shares(self, live: Live) -> Shares | None:
         """How much each arm gets; None when nothing is compared."""
-        known, shares = self._shares
-        if known is not live:  # the watchdog's thread asks, too: one assignment, never a mix
-            usual = self._limits.control_share
-            compared = live.compared is not None and (usual or live.canary is not None)
-            weight = live.weight if live.canary else None
-            shares = shares_of(weight, usual) if compared else None
-            self._shares = live, shares
-        return shares
+        return self._standing_of(live).shares
+
+    def _standing_of(self, live: Live) -> _Standing:
+        """What follows from what is live, worked out once for each that is."""
+        standing = self._standing
+        if standing is None or standing.live is not live:
+            standing = _standing_of(live, self._limits.control_share)
+            self._standing = standing  # the watchdog's thread asks, too: one assignment
+        return standing
 
     def _ask(self, live: Live, ready: Ready, request: Rows, rows: Rows) -> Answer:
         """Ask one policy, remember what it was asked, and take it out when it must go."""
@@ -184,18 +188,9 @@ class Decider:
         self.asking = None
         busy_s = self._busy_s(ready, started_s, ended_s, before_s)
         given = DecisionInput(
-            number=self._decisions,
-            sequence=live.sequence,
-            digest=ready.digest,
-            request=request.tobytes(),
-            instances=rows.tobytes(),
-            memory=memory,
-            rotation=rotation,
-            fuel=self._fuel,
-            choice=answer.choice,
-            fault=answer.fault,
-            call_s=ended_s - started_s,
-        )
+            self._decisions, live.sequence, ready.digest, request.tobytes(), rows.tobytes(), memory,
+            rotation, self._fuel, answer.choice, answer.fault, ended_s - started_s,
+        )  # fmt: skip
         self.recent.add(given)
         if self.keep is not None:
             self.keep(given)
@@ -255,25 +250,16 @@ class Decider:
         live: Live,
         started_s: float,
         choice: int,
-        author: Author,
+        author: tuple[Author, str],
         reason: str,
         arm: Arm = Arm.NONE,
     ) -> Decision:
-        places = {Author.CANARY: live.canary, Author.ACTIVE: live.active}
-        author_of = places.get(author, live.last_good if author is Author.LAST_GOOD else None)
+        compared = "" if arm is Arm.NONE else self._standing_of(live).compared
+        outcome = _OUTCOMES.get(choice, Outcome.ROUTED)
         decision = Decision(
-            number=self._decisions,
-            instance_id=choice,
-            sequence=live.sequence,
-            digest=author_of.digest if author_of else BUILT_IN_DIGEST,
-            outcome=_OUTCOMES.get(choice, Outcome.ROUTED),
-            author=author,
-            reason=reason,
-            duration_s=time.perf_counter() - started_s,
-            arm=arm,
-            compared=live.compared.digest if arm is not Arm.NONE and live.compared else "",
-            boot=self._boot,
-        )
+            self._decisions, choice, live.sequence, author[1], outcome, author[0], reason,
+            time.perf_counter() - started_s, arm, compared, self._boot,
+        )  # fmt: skip
         self._metrics.decided(decision)
         return decision
 
@@ -297,6 +283,27 @@ class Decider:
 def epoch_s(live: Live, limits: LiveLimits) -> float:
     """After which sessions draw their arms anew; those of a canary are its own while it runs."""
     return 0.0 if live.canary is not None else limits.control_epoch_s
+
+
+class _Standing(NamedTuple):
+    """What follows from what is live: the arms, whose outcomes they compare, who is asked in each.
+
+    `shares` is None and `compared` empty when nothing is compared.
+    """
+
+    live: Live
+    shares: Shares | None
+    compared: str
+    asked: Mapping[Arm, tuple[tuple[Author, Ready], ...]]
+
+
+def _standing_of(live: Live, usual: float) -> _Standing:
+    """`usual` is the control's share where no canary sets it."""
+    compared = live.compared if usual or live.canary is not None else None
+    weight = live.weight if live.canary else None
+    shares = shares_of(weight, usual) if compared else None
+    digest = compared.digest if compared else ""
+    return _Standing(live, shares, digest, {arm: tuple(_asked(live, arm)) for arm in Arm})
 
 
 def _asked(live: Live, arm: Arm) -> Iterator[tuple[Author, Ready]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from sandbox.identity import text_digest
 
@@ -45,8 +45,7 @@ class Arm(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One decision; every one names the snapshot sequence it was made under.
 
     Attributes:
@@ -79,8 +78,7 @@ class Decision:
         return f"{self.boot}-{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionInput:
+class DecisionInput(NamedTuple):
     """All that a policy was given for one decision, as raw records, and what it answered.
 
     Attributes:

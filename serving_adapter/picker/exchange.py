@@ -226,8 +226,7 @@ class Exchange:
                 self._endpoints.suspect(failed)
         self._visits.left(flight)
         visit.decisions.append(
-            replace(
-                sent.decision,
+            sent.decision._replace(
                 instance_id=instance_id,
                 digest=BUILT_IN_DIGEST,
                 author=Author.BUILT_IN,

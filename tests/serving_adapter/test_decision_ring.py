@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import zlib
-from dataclasses import replace
 
 import pytest
 
@@ -122,7 +121,7 @@ def test_a_torn_end_hides_only_itself(tmp_path, cut):
 def test_what_would_steer_a_terminal_is_not_read(tmp_path, bad):
     ring = DecisionRing(tmp_path, BOOT, set)
     with ring.running():
-        ring.add(replace(given(1), **bad))
+        ring.add(given(1)._replace(**bad))
     assert newest(tmp_path, 10) == []
 
 

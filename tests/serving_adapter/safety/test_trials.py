@@ -41,7 +41,7 @@ async def test_a_canary_decides_its_share_of_sessions_and_the_active_policy_the_
     assert {one.compared for one in decisions if one.arm is not Arm.NONE} == {word_digest("last")}
     for arm, share in ((Arm.POLICY, 0.25), (Arm.CONTROL, 0.25)):
         assert abs(sum(one.arm is arm for one in decisions) / SESSIONS - share) < 0.11
-    assert decisions == [replace(one, duration_s=two.duration_s, number=two.number)
+    assert decisions == [one._replace(duration_s=two.duration_s, number=two.number)
                          for one, two in zip(decide(host), decisions, strict=True)]  # fmt: skip
 
 
