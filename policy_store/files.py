@@ -5,21 +5,39 @@ import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+LOCK_S, LOCK_POLL_S = 30.0, 0.001
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextmanager
 def only_writer(target: Path) -> Iterator[None]:
-    """Keep other writers of `target` out, through a lock file beside it; makes its folder."""
+    """Keep other writers of `target` out, through a lock file beside it; makes its folder.
+
+    Raises:
+        OSError: another one has kept it for `LOCK_S`, or the disk refuses.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.with_name(target.name + ".lock"), "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _lock(lock.fileno(), time.monotonic() + LOCK_S)
         yield
+
+
+def _lock(handle: int, until_s: float) -> None:
+    """A process that was stopped with the lock in its hands must not stop all others."""
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until_s:
+                raise
+        time.sleep(LOCK_POLL_S)
 
 
 def replace_file(target: Path, content: bytes, mode: int, *, durable: bool = True) -> None:

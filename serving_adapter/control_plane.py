@@ -20,7 +20,8 @@ import aiohttp
 from policy_store.errors import StoreError
 from policy_store.files import open_file
 from policy_store.snapshot import MAX_BYTES
-from serving_adapter.errors import AdapterError
+from serving_adapter.background import in_background
+from serving_adapter.errors import AdapterError, defect
 from serving_adapter.host_sum import host_sum, report_body
 from serving_adapter.inbox import SnapshotInbox
 from serving_adapter.lead import Lead, lead
@@ -76,20 +77,16 @@ async def dealing(
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     headers = {"Authorization": f"Bearer {plane.token}"} if plane.token else {}
     with lead(state / "control.lock") as leading:
-        async with aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
-        ) as session:
+        )
+        async with session:
             if plane.snapshot_url is not None:
                 work.append(_Fetching(plane.snapshot_url, session, inbox))
             if plane.report_url is not None:
                 work.append(_Reporting(plane.report_url, session, state, deployment))
-            tasks = [asyncio.create_task(_again(one, leading, plane.every_s)) for one in work]
-            try:
+            async with in_background(*(_again(one, leading, plane.every_s) for one in work)):
                 yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _again(work: _Fetching | _Reporting, leading: Lead, every_s: float) -> None:

@@ -10,6 +10,8 @@ from sandbox.identity import text_digest
 
 REMEMBERED = 256
 NO_INSTANCE = -3
+HELD_TOO_LONG, BEHIND = "held-too-long", "behind"
+"""Why a door asks no policy: it held the request before, or this process runs an old one."""
 
 BUILT_IN_DIGEST = text_digest("evolver built-in: least outstanding requests")
 """What a decision names when no policy made it."""

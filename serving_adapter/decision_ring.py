@@ -36,6 +36,7 @@ WAITING_BYTES = 32 << 20
 FRAME_BYTES = 4 << 20
 FLUSH_S = 0.25
 MOST_WAIT_S = 0.75
+CLOSE_S = 5.0  # a disk that hangs keeps nobody from stopping
 MAGIC = b"EDR1"
 MAX_FAULT_CHARS = 60
 MOST_UNIX_S = 1e11
@@ -111,7 +112,7 @@ class DecisionRing:
         finally:
             self._open = False
             stop.set()
-            thread.join()
+            thread.join(CLOSE_S)
 
     def _run(self, stop: threading.Event) -> None:
         wait_s, last = FLUSH_S, False

@@ -103,3 +103,12 @@ class PlanRefused(AdapterError):
 
 class ReplicaError(AdapterError):
     """One step of a plan failed; what it started is taken back and the former plan serves on."""
+
+
+def defect(error: BaseException) -> str:
+    """What failed and in which function, without the error's words: they may quote a request."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = place.tb_frame.f_code.co_qualname if place else "?"
+    return f"{type(error).__name__} in {where}"

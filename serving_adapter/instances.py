@@ -122,6 +122,7 @@ class InstanceTable:
         self._rows_moved()
         for counts in self._tenants.values():
             counts.pop(instance_id, None)
+        self._tenants = {tenant: counts for tenant, counts in self._tenants.items() if counts}
 
     def set_use(
         self, instance_id: int, role: int, low_tokens: int, high_tokens: int, share: float

@@ -36,7 +36,7 @@ class Inside:
     visit: Visit
     flight: Flight | None = None
     seen_s: float = 0.0
-    rejected: bool = False
+    unwatch: Callable[[], object] = lambda: None
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Requests:
         visit = Visit(endpoint, time.time(), self._facts_of(kwargs, metadata, body))
         visit.live = self.host.live
         inside = self._inside[word] = Inside(word, visit, seen_s=self.host.now_s())
-        _on_cancel(lambda: self._end(inside))
+        inside.unwatch = _on_cancel(lambda: self._end(inside))
         while len(self._inside) > MAX_REQUESTS:
             self._end(next(iter(self._inside.values())))
         return inside
@@ -136,6 +136,7 @@ class Requests:
     def _end(self, inside: Inside) -> None:
         if self._inside.pop(inside.word, None) is None:
             return
+        inside.unwatch()
         if inside.flight is not None:
             self.host.table.finish(inside.flight)
         record = inside.visit.record(self.host.now_s())
@@ -198,8 +199,19 @@ def _count(usage: object, name: str) -> int:
     return value if type(value) is int and 0 <= value < 2**31 else -1
 
 
-def _on_cancel(gone: Callable[[], None]) -> None:
-    """Have it called when whoever asks is cancelled: LiteLLM reports no such end."""
+def _on_cancel(gone: Callable[[], None]) -> Callable[[], object]:
+    """Have it called when whoever asks is cancelled: LiteLLM reports no such end.
+
+    Returns:
+        What takes this back: one task may ask for any number of requests, and lives on.
+    """
     task = asyncio.current_task()
-    if task is not None:
-        task.add_done_callback(lambda done: gone() if done.cancelled() else None)
+    if task is None:
+        return lambda: None
+
+    def ended(done: asyncio.Task[Any]) -> None:
+        if done.cancelled():
+            gone()
+
+    task.add_done_callback(ended)
+    return lambda: task.remove_done_callback(ended)

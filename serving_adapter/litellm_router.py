@@ -19,15 +19,16 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import aiohttp
 import litellm
 from litellm.exceptions import RateLimitError
 from litellm.integrations.custom_logger import CustomLogger
 from yarl import URL
 
-from serving_adapter.decision import Decision, Outcome
+from serving_adapter.background import in_background
+from serving_adapter.decision import BEHIND, Decision, Outcome
+from serving_adapter.errors import defect
 from serving_adapter.exposition import Registry
-from serving_adapter.gateway.engines import EngineSet
+from serving_adapter.gateway.engines import EngineSet, engine_session
 from serving_adapter.gateway.holding import HoldQueue
 from serving_adapter.host import PolicyHost
 from serving_adapter.litellm_requests import Inside, Requests, first_token_ago_s
@@ -70,7 +71,8 @@ class PolicyRouting(CustomLogger):
         self.name = secrets.token_hex(8)
         registry = registry or Registry()
         self.host = host
-        self.requests = Requests(host, retry_wait_s, flight_s, on_request)
+        # A request that is held waits for no retry, so a sweep must not end it.
+        self.requests = Requests(host, retry_wait_s + max_hold_s, flight_s, on_request)
         self._router = router
         self._scrape_s = scrape_s
         self._holding = HoldQueue(host, max_hold_s)
@@ -198,8 +200,8 @@ class PolicyRouting(CustomLogger):
         kwargs: dict[str, Any],
     ) -> Deployment:
         """Decide one attempt among deployments that may be used, at least one."""
-        if not await self._started():
-            self._left.inc("another-loop")
+        if why := await self._not_running():
+            self._left.inc(why)
             return healthy[0]
         places = {self._instance(one): one for one in healthy}
         inside = self.requests.of(kwargs, _body(messages, input_, kwargs))
@@ -221,7 +223,10 @@ class PolicyRouting(CustomLogger):
         # A deployment that has failed this request is tried again when there is no other.
         left = (offered - visit.failed) or offered
         exclude = frozenset(self._ids.values()) - left
-        decision = self.host.route(visit.facts, exclude=exclude, live=live)
+        if self.host.behind:
+            decision = self.host.fallback(visit.facts, BEHIND, exclude, live=live)
+        else:
+            decision = self.host.route(visit.facts, exclude=exclude, live=live)
         if decision.outcome is Outcome.HELD:
             decision = await self._holding.wait(visit.facts, exclude, live, decision.digest)
         visit.decisions.append(decision)
@@ -244,35 +249,38 @@ class PolicyRouting(CustomLogger):
             self._router.has_model_id(_id_of(one)) for one in deployments
         )
 
-    async def _started(self) -> bool:
-        """Start what runs beside requests with the first one; False in another event loop."""
+    async def _not_running(self) -> str:
+        """Start what runs beside requests with the first one; why it does not run, or nothing."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop, self._ready = loop, asyncio.Event()
             self._running = asyncio.create_task(self._run(self._ready))
         if self._loop is not loop:
-            return False
+            return "another-loop"
         await self._ready.wait()
-        return True
+        ended = self._running is None or self._running.done()
+        return "stopped" if ended else ""  # without a watchdog no policy decides
 
     async def _run(self, ready: asyncio.Event) -> None:
+        try:
+            await self._run_beside(ready)
+        except Exception as error:
+            _log.error("LiteLLM decides alone from now on: %s", defect(error))
+        finally:
+            ready.set()  # nobody waits for what has failed
+
+    async def _run_beside(self, ready: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(ready.set)  # nobody waits for what has failed
             await stack.enter_async_context(self.host.running())
-            session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
+            session = await stack.enter_async_context(engine_session())
             self._engines = EngineSet(self.host, session)
             work = [self._holding.run(), self._sweep()]
             if self._scrape_s is not None:
                 self.host.watchdog.scrape_s = self._scrape_s
                 work.append(self._engines.run(self._scrape_s, self._holding.capacity_changed))
-            tasks = [asyncio.create_task(one) for one in work]
+            await stack.enter_async_context(in_background(*work))
             ready.set()
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.get_running_loop().create_future()  # until `close` cancels it
 
     async def _sweep(self) -> None:
         while True:

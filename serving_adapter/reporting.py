@@ -29,6 +29,7 @@ from serving_adapter.safety.comparison import Comparison
 from serving_adapter.safety.shadow import AGREE, DIFFER, FAULT, SHADOW
 
 EVERY_S = 1.0
+CLOSE_S = 5.0  # a disk that hangs keeps nobody from stopping
 MOST = 1e300  # wealth may grow beyond what JSON has a number for
 
 _log = logging.getLogger("evolver.host")
@@ -100,7 +101,7 @@ class Reporter:
             yield
         finally:
             stop.set()
-            thread.join()
+            thread.join(CLOSE_S)
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 

@@ -30,7 +30,7 @@ from serving_adapter.engine_hooks.hooks import EngineHooks
 from serving_adapter.engine_hooks.host_thread import HostThread
 from serving_adapter.engine_hooks.settings import settings_of
 from serving_adapter.engine_hooks.step_times import StepTimes
-from serving_adapter.errors import AdapterError
+from serving_adapter.errors import AdapterError, defect
 from serving_adapter.facts import LengthPredictor
 
 IDLE_S = 0.001  # between two steps in which nobody runs because nobody is admitted
@@ -110,7 +110,8 @@ class VllmView:
 
     def _number(self, name: str) -> int:
         """A client's name as a number under a key that nobody else has."""
-        digest = hashlib.blake2b(name.encode(), digest_size=8, key=self._key).digest()
+        text = name.encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(text, digest_size=8, key=self._key).digest()
         return int.from_bytes(digest, "big") >> 2
 
 
@@ -194,12 +195,9 @@ class PolicyScheduler(Scheduler):  # type: ignore[misc]  # vLLM comes without ty
             return self._hide_refused()
         # Whatever goes wrong here, the engine must serve on as if nobody had asked.
         except Exception as error:
-            kind, place = type(error).__name__, error.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            if kind not in self._failed and place is not None:
-                where = place.tb_frame.f_code.co_qualname  # a message might name a request
-                _log.error("a step is scheduled without the policy: %s in %s", kind, where)
+            kind = type(error).__name__
+            if kind not in self._failed:
+                _log.error("a step is scheduled without the policy: %s", defect(error))
             self._failed.add(kind)
             self.policy_metrics.faulted("step", kind)
             return []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from serving_adapter.errors import BadBody
+from serving_adapter.errors import BadBody, defect
 from serving_adapter.openai_api import error_object
 
 MAX_BODY_BYTES = 32 * 2**20
@@ -82,12 +82,3 @@ async def openai_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception as error:
         _log.error("%s", defect(error))
         return openai_error(500, "The server failed: see its log.", "InternalServerError")
-
-
-def defect(error: BaseException) -> str:
-    """What failed and in which function, without the error's words: they may quote a request."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = place.tb_frame.f_code.co_qualname if place else "?"
-    return f"{type(error).__name__} in {where}"

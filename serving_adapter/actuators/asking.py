@@ -5,7 +5,8 @@ from __future__ import annotations
 import aiohttp
 
 from serving_adapter.actuators.protocol import ReplicaState
-from serving_adapter.signals import MAX_PAGE_BYTES, EngineSignals, parse_signals
+from serving_adapter.gateway.engines import read_signals
+from serving_adapter.signals import EngineSignals
 
 ASK_TIMEOUT_S = 2.0
 
@@ -24,7 +25,10 @@ async def engine_state(
     if failed:
         return ReplicaState(ready=False, failed=failed, running_requests=0, cached_tokens=0)
     ready = await _healthy(session, url)
-    signals = await _signals(session, url)
+    try:
+        signals = await read_signals(session, url)
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        signals = EngineSignals()
     own = signals.running + max(signals.waiting, 0) if signals.running >= 0 else -1
     return ReplicaState(
         ready=ready, running_requests=max(own, inside), cached_tokens=cached_tokens(signals)
@@ -47,15 +51,3 @@ async def _healthy(session: aiohttp.ClientSession, url: str) -> bool:
             return answer.status == 200
     except (aiohttp.ClientError, OSError, TimeoutError):
         return False
-
-
-async def _signals(session: aiohttp.ClientSession, url: str) -> EngineSignals:
-    timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
-    try:
-        async with session.get(url + "/metrics", timeout=timeout, allow_redirects=False) as answer:
-            page = b""
-            while len(page) < MAX_PAGE_BYTES and (more := await answer.content.readany()):
-                page += more
-            return parse_signals(page.decode("utf-8", "replace"))
-    except (aiohttp.ClientError, OSError, TimeoutError):
-        return EngineSignals()

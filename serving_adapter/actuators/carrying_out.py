@@ -65,10 +65,10 @@ class StepwiseActuator:
             await run.carry_out(todo, order)
         except ReplicaError as failure:
             run.note(Step.FAILED, detail=str(failure))
-            restored = await _to_the_end(run.take_back(before))
+            restored = await to_the_end(run.take_back(before))
             return await run.outcome(reason=str(failure), restored=restored)
         except BaseException:  # cancelled, or a fault of the fleet's own: nothing stays half done
-            await _to_the_end(run.take_back(before))
+            await to_the_end(run.take_back(before))
             raise
         return await run.outcome()
 
@@ -184,7 +184,7 @@ class _Run:
 
     async def _bring_up(self, spec: ReplicaSpec) -> None:
         # A cancelled start would leave a replica whose name nobody knows.
-        name = await _to_the_end(self._verb(self._fleet.start(spec)))
+        name = await to_the_end(self._verb(self._fleet.start(spec)))
         self._reckoning.started(name, spec)
         self.note(Step.START, name, str(spec))
         await self._until_ready(name)
@@ -250,7 +250,7 @@ class _Run:
     async def _end(self, replica: Replica) -> None:
         state = await self._until_idle(replica.name)
         try:
-            await _to_the_end(self._verb(self._fleet.stop(replica.name), self._limits.stop_s))
+            await to_the_end(self._verb(self._fleet.stop(replica.name), self._limits.stop_s))
         except ReplicaError as failure:  # what is new serves already, so there is no way back
             self._left.append(replica.name)
             self.note(Step.FAILED, replica.name, str(failure))
@@ -300,7 +300,7 @@ async def _coroutine(work: Awaitable[None]) -> None:
     await work
 
 
-async def _to_the_end(work: Awaitable[T]) -> T:
+async def to_the_end(work: Awaitable[T]) -> T:
     """Finish what must not be left half done, however often the caller is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     cancelled = False

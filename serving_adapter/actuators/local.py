@@ -94,8 +94,10 @@ class LocalFleet:
         traceback: TracebackType | None,
     ) -> None:
         """End every process, side by side."""
-        await asyncio.gather(*map(self.stop, tuple(self._engines)))
-        await self._open_session().close()
+        try:
+            await asyncio.gather(*map(self.stop, tuple(self._engines)))
+        finally:
+            await self._open_session().close()
 
     async def present(self) -> tuple[Replica, ...]:
         """Replicas that exist, ready or not, in the order they came."""

@@ -130,6 +130,7 @@ class EngineSet:
         finally:
             for task in asked.values():
                 task.cancel()
+            await asyncio.gather(*asked.values(), return_exceptions=True)
 
     async def follow_upstream(self) -> None:
         """Ask the upstream, where there is one, who its workers are."""
@@ -173,17 +174,15 @@ class EngineSet:
 
     async def scrape(self, instance_id: int) -> None:
         """Ask one engine for its signals now."""
-        asked_s = self._host.now_s()
-        scraped = self._engines[instance_id].scraped
-        if scraped is None:
+        asked_s, engine = self._host.now_s(), self._engines.get(instance_id)
+        if engine is None or engine.scraped is None:  # it may have gone since it was its turn
             return
         try:
-            signals = await self._signals(scraped)
+            signals = await read_signals(self._session, engine.scraped)
         except (aiohttp.ClientError, OSError, TimeoutError):
             self._failed(instance_id, 1)
             return
-        engine = self._engines.get(instance_id)
-        if engine is None:
+        if instance_id not in self._engines:
             return
         if engine.failed_scrapes:
             if not self._host.table.is_open(instance_id):
@@ -191,21 +190,6 @@ class EngineSet:
             engine.failed_scrapes = 0
             self._host.table.set_open(instance_id, True)
         self._host.table.scraped(instance_id, signals, asked_s)
-
-    async def _signals(self, url: str) -> EngineSignals:
-        timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
-        # The session hands bodies on as they come, and engines compress this page if they may.
-        plain = {"Accept-Encoding": "identity"}
-        async with self._session.get(
-            url + "/metrics", headers=plain, timeout=timeout, allow_redirects=False
-        ) as answer:
-            if answer.status != 200:
-                return EngineSignals()
-            page = await answer.content.read(MAX_PAGE_BYTES)
-            # One read returns what has arrived; the page may come in several.
-            while len(page) < MAX_PAGE_BYTES and (more := await answer.content.readany()):
-                page += more
-            return parse_signals(page.decode("utf-8", "replace"))
 
     def _failed(self, instance_id: int, weight: int) -> None:
         engine = self._engines.get(instance_id)
@@ -228,3 +212,32 @@ class EngineSet:
             yield
         finally:
             waiting.discard(patience)
+
+
+def engine_session() -> aiohttp.ClientSession:
+    """What a door asks its engines through: as many at once as there are, nothing remembered."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+async def read_signals(session: aiohttp.ClientSession, url: str) -> EngineSignals:
+    """What the metrics page of an engine says; all missing where it has none.
+
+    Raises:
+        aiohttp.ClientError, OSError, TimeoutError: it does not answer.
+    """
+    timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
+    # Sessions hand bodies on as they come, and engines compress this page if they may.
+    plain = {"Accept-Encoding": "identity"}
+    async with session.get(
+        url + "/metrics", headers=plain, timeout=timeout, allow_redirects=False
+    ) as answer:
+        if answer.status != 200:
+            return EngineSignals()
+        page = b""
+        while len(page) < MAX_PAGE_BYTES and (more := await answer.content.readany()):
+            page += more
+        return parse_signals(page.decode("utf-8", "replace"))

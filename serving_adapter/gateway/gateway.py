@@ -11,8 +11,6 @@ becomes of one request.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,10 +19,11 @@ import aiohttp
 from aiohttp import web
 
 from sandbox import contract
+from serving_adapter.background import in_background
 from serving_adapter.exposition import CONTENT_TYPE, Registry
 from serving_adapter.gateway.access import ClientKeys, authenticated
 from serving_adapter.gateway.answering import Answering, AnswerLimits
-from serving_adapter.gateway.engines import EngineSet
+from serving_adapter.gateway.engines import EngineSet, engine_session
 from serving_adapter.gateway.headers import EngineHeaders
 from serving_adapter.gateway.holding import HoldQueue
 from serving_adapter.gateway.proxy import Proxy
@@ -142,31 +141,15 @@ class Gateway:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.idle_timeout_s
         )
-        connector = aiohttp.TCPConnector(limit=0)
-        session = aiohttp.ClientSession(
-            connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-        )
-        async with session:
+        async with engine_session() as session:
             engines = EngineSet(self.host, session, self._upstream)
             for url, facts in self._at_start.items():
                 engines.add(url, facts)
             await engines.follow_upstream()
             self._answering.start(engines, Proxy(session, timeout, settings.stall_timeout_s))
-            async with self.visits.running(engines), self._following_keys():
+            following = () if self._keys is None else (self._keys.follow(),)
+            async with self.visits.running(engines), in_background(*following):
                 yield
-
-    @contextlib.asynccontextmanager
-    async def _following_keys(self) -> AsyncIterator[None]:
-        """Read the clients' keys again when they change, while entered."""
-        if self._keys is None:
-            yield
-            return
-        following = asyncio.create_task(self._keys.follow())
-        try:
-            yield
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from serving_adapter.decision import Decision, Outcome
+from serving_adapter.decision import HELD_TOO_LONG, Decision, Outcome
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host import PolicyHost
 from serving_adapter.live import Live
 from serving_adapter.safety.checks import Holding
 
 MAX_RETRIED = 64
-HELD_TOO_LONG = "held-too-long"
 
 
 @dataclass(slots=True, eq=False)
@@ -88,10 +87,18 @@ class HoldQueue:
         self._asking = False
         now_s = self._host.now_s()
         for held in list(self._held)[:MAX_RETRIED]:
-            decision = self._decide(held, now_s)
+            if held.decided.done():  # its client has gone, and its own turn comes after this one
+                continue
+            try:
+                decision = self._decide(held, now_s)
+            # A defect costs this request alone: the others would wait for ever for the next tick.
+            except Exception as error:
+                held.decided.set_exception(error)
+                del self._held[held]
+                continue
             if decision.outcome is Outcome.HELD:
                 held.by = decision.digest
-            elif not held.decided.done():
+            else:
                 held.decided.set_result(decision)
                 del self._held[held]
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from serving_adapter.background import in_background
 from serving_adapter.errors import AdapterError
 from serving_adapter.exposition import Registry
 from serving_adapter.openai_api import error_object
@@ -162,24 +163,22 @@ async def listening(
     application.middlewares.insert(0, door.hear)
     context = tls.context() if tls else None
     runner = new_runner(application, SHUTDOWN_S, keepalive_timeout_s=limits.idle_s)
-    await runner.setup()
-    tasks = [asyncio.create_task(door.sweep())]
+    work = [door.sweep()]
     if tls is not None and context is not None:
-        tasks.append(asyncio.create_task(tls.follow(context)))
-    try:
-        if runner.server is None:
-            raise AdapterError("The server has stopped already: start another.")
-        door.open(runner.server)
-        server = await _bound(door, host, port, context)
+        work.append(tls.follow(context))
+    async with in_background(*work):
         try:
-            yield int(server.sockets[0].getsockname()[1])
+            await runner.setup()
+            if runner.server is None:
+                raise AdapterError("The server has stopped already: start another.")
+            door.open(runner.server)
+            server = await _bound(door, host, port, context)
+            try:
+                yield int(server.sockets[0].getsockname()[1])
+            finally:
+                server.close()
         finally:
-            server.close()
-    finally:
-        await runner.cleanup()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await runner.cleanup()
 
 
 async def _bound(

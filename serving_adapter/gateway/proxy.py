@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -148,7 +148,7 @@ async def _pass_on(
     try:
         while chunk:
             on_tokens(meter.feed(chunk))
-            await _write(request, response, chunk, stall_s)
+            await _taken(request, response.write(chunk), stall_s)
             chunk = await _next_chunk(answer)
     except EngineFailed:
         relay.broken = True
@@ -156,17 +156,15 @@ async def _pass_on(
             request.transport.abort()
         return relay
     on_tokens(meter.close())
-    await response.write_eof()
+    await _taken(request, response.write_eof(), stall_s)
     return relay
 
 
-async def _write(
-    request: web.Request, response: web.StreamResponse, chunk: bytes, stall_s: float
-) -> None:
-    """Hand a chunk to the client, or leave a client that takes nothing."""
+async def _taken(request: web.Request, piece: Awaitable[None], stall_s: float) -> None:
+    """Wait until the client has taken a piece of its answer, or leave one that takes nothing."""
     try:
         async with asyncio.timeout(stall_s):
-            await response.write(chunk)
+            await piece
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()

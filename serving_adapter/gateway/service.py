@@ -13,6 +13,7 @@ from pathlib import Path
 from sandbox.signal_profiles import signal_profile
 from serving_adapter.activation import Prepare
 from serving_adapter.admission import Admission
+from serving_adapter.background import in_background
 from serving_adapter.control_plane import ControlPlane, dealing
 from serving_adapter.exposition import Registry
 from serving_adapter.gateway.access import ClientKeys
@@ -151,8 +152,15 @@ class Hosted:
 
 
 @asynccontextmanager
-async def hosting(settings: ServiceSettings, prepare: Prepare) -> AsyncIterator[Hosted]:
+async def hosting(
+    settings: ServiceSettings, prepare: Prepare, door: str = "gateway"
+) -> AsyncIterator[Hosted]:
     """What every program around a policy host does, whatever its door; main thread only.
+
+    Args:
+        settings: what and where.
+        prepare: how a policy is loaded.
+        door: name of its signal profile.
 
     Raises:
         AdapterError: it cannot start.
@@ -166,7 +174,7 @@ async def hosting(settings: ServiceSettings, prepare: Prepare) -> AsyncIterator[
         admission=admission,
         state=settings.state,
         limits=settings.bounds,
-        signals=signal_profile("gateway"),
+        signals=signal_profile(door),
     )
     if settings.untrusted is not None:
         await host.swap(settings.untrusted, UNTRUSTED_SEQUENCE)
@@ -176,9 +184,9 @@ async def hosting(settings: ServiceSettings, prepare: Prepare) -> AsyncIterator[
         record = stack.enter_context(closing(RequestFile(log))) if log else _forget
         inbox = SnapshotInbox(settings.state, admission)
         await stack.enter_async_context(_admin(host, settings, inbox))
-        await stack.enter_async_context(_in_background(host.load_shadow()))
+        await stack.enter_async_context(in_background(host.load_shadow()))
         if settings.untrusted is None:
-            await stack.enter_async_context(_in_background(host.follow(settings.snapshot)))
+            await stack.enter_async_context(in_background(host.follow(settings.snapshot)))
         if settings.control is not None:
             dealings = dealing(settings.control, inbox, settings.state, settings.deployment)
             await stack.enter_async_context(dealings)
@@ -223,16 +231,6 @@ async def _admin(
     async with listening(application, LOOPBACK, settings.admin_port) as port:
         _log.info("kill switch on http://%s:%d, token in %s", LOOPBACK, port, token_file)
         yield
-
-
-@asynccontextmanager
-async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _forget(_: RequestRecord) -> None:

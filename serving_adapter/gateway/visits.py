@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from serving_adapter.background import in_background
 from serving_adapter.decision import Decision, Outcome
 from serving_adapter.exposition import Registry
 from serving_adapter.facts import FactReader, RequestFacts
@@ -95,14 +96,8 @@ class Visits:
     async def running(self, engines: EngineSet) -> AsyncIterator[None]:
         """Scrape the engines, ask for held requests again, and watch the policy, while entered."""
         scraping = engines.run(self._scrape_s, self.holding.capacity_changed)
-        tasks = [asyncio.create_task(scraping), asyncio.create_task(self.holding.run())]
-        try:
-            async with self.host.running():
-                yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with in_background(scraping, self.holding.run()), self.host.running():
+            yield
 
     @contextlib.contextmanager
     def visiting(

@@ -93,17 +93,15 @@ class Endpoints:
 
         A name that cannot be resolved keeps the addresses that it had.
         """
-        for text, facts in self._urls.items():
-            url = URL(text)
-            found = await self._resolved(url)
-            before = self._of_url.get(text, frozenset())
-            if not found:
-                continue
-            for address in sorted(before - found):
-                self._remove(address)
-            for address in sorted(found - before - self._ids.keys()):
-                self._add(address, url, facts)
-            self._of_url[text] = found
+        for text in self._urls:
+            if found := await self._resolved(URL(text)):
+                self._of_url[text] = found
+        # Two names may stand for one address, so it goes when neither names it any more.
+        for address in sorted(self._ids.keys() - frozenset().union(*self._of_url.values())):
+            self._remove(address)
+        for text, found in self._of_url.items():
+            for address in sorted(found - self._ids.keys()):
+                self._add(address, URL(text), self._urls[text])
 
     async def _resolved(self, url: URL) -> frozenset[str]:
         host, port = url.host or "", url.port or 80
@@ -114,7 +112,7 @@ class Endpoints:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             _log.warning("%s is not resolved (%s)", host, type(error).__name__)
             return frozenset()
         return frozenset(_joined(str(one[4][0]), port) for one in found[:MAX_ADDRESSES])

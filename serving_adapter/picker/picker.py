@@ -1,8 +1,7 @@
 """The endpoint picker as a server: gRPC for the proxy and for health, HTTP for its own pages.
 
 picker = EndpointPicker(host, {"http://10.0.0.7:8000": None}, registry)
-async with picker.running("127.0.0.1:9002") as port:
-    ...
+async with picker.running("127.0.0.1:9002") as port: ...
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-import aiohttp
 import grpc
 from aiohttp import web
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
-from serving_adapter.errors import AdapterError
+from serving_adapter.background import in_background
+from serving_adapter.errors import AdapterError, defect
 from serving_adapter.exposition import CONTENT_TYPE, Registry
-from serving_adapter.gateway.engines import EngineSet
+from serving_adapter.gateway.engines import EngineSet, engine_session
 from serving_adapter.gateway.visits import Visits
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
@@ -29,7 +28,7 @@ from serving_adapter.picker.exchange import Exchange, PickerSettings
 from serving_adapter.picker.health import Health
 from serving_adapter.picker.messages import SERVICE, Message
 from serving_adapter.request_log import RequestRecord
-from serving_adapter.web_server import defect, openai_errors
+from serving_adapter.web_server import openai_errors
 
 FRAME_BYTES = 2**20  # of a message, around a body
 CLOSE_S = 1.0
@@ -105,17 +104,12 @@ class EndpointPicker:
             AdapterError: nothing can listen there.
         """
         async with contextlib.AsyncExitStack() as stack:
-            connector = aiohttp.TCPConnector(limit=0)
-            session = await stack.enter_async_context(
-                aiohttp.ClientSession(
-                    connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-                )
-            )
+            session = await stack.enter_async_context(engine_session())
             self._engines = EngineSet(self.host, session)
             self._endpoints = Endpoints(self._engines, self.host.table, self._urls)
             await self._endpoints.resolve()
-            following = asyncio.create_task(self._endpoints.follow(self.settings.resolve_s))
-            stack.callback(following.cancel)
+            following = self._endpoints.follow(self.settings.resolve_s)
+            await stack.enter_async_context(in_background(following))
             await stack.enter_async_context(self.visits.running(self._engines))
             port = await self._listen(address, credentials)
             stack.push_async_callback(self._close)

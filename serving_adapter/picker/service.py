@@ -62,7 +62,7 @@ async def serve(
     """
     stop, hurry = told_to_stop()
     credentials = await asyncio.to_thread(_credentials, front.tls)
-    async with hosting(settings, prepare) as hosted:
+    async with hosting(settings, prepare, "endpoint-picker") as hosted:
         picker = _picker(settings, front, hosted)
         address = f"[{settings.host}]" if ":" in settings.host else settings.host
         async with (

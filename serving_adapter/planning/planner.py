@@ -36,7 +36,7 @@ from serving_adapter.planning.wanted import PlanDecision, ReplicaReading, Wanted
 from serving_adapter.planning.window import Sums, WindowRows
 from serving_adapter.safety.ejection import EjectionKind
 
-INVALID_PLAN = "invalid-plan"
+INVALID_PLAN, TAKEN_OUT = "invalid-plan", "taken-out"
 REMEMBERED = 256
 
 
@@ -125,6 +125,9 @@ class Planner:
                 continue
             except PlanRefused as refusal:
                 self._failed(ready, f"{INVALID_PLAN}: {refusal}", reasons)
+                continue
+            if self._slot.is_latched(ready.digest):  # it was taken out while it thought
+                reasons.append(TAKEN_OUT)
                 continue
             digest = ready.digest
             return self._decided(reading, live, digest, author, found, reasons, started_s)

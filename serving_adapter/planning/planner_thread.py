@@ -18,6 +18,7 @@ from sandbox.cluster import ClusterSpec
 from sandbox.engine import EngineName
 from sandbox.signal_profiles import signal_profile
 from serving_adapter.admission import Admission
+from serving_adapter.background import in_background
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
 from serving_adapter.planning.planner import Planner, Reading
@@ -107,14 +108,9 @@ class PlannerThread:
         )
         self.host = host
         self.planner = Planner(host.slot, settings.cluster, engine=settings.engine)
-        async with host.running():
-            following = asyncio.create_task(host.follow(settings.snapshot))
-            try:
-                await self._first_snapshot(host)
-                await self._points(host, self.planner)
-            finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+        async with host.running(), in_background(host.follow(settings.snapshot)):
+            await self._first_snapshot(host)
+            await self._points(host, self.planner)
 
     async def _first_snapshot(self, host: PolicyHost) -> None:
         """A policy that is about to come in plans first, not the default."""
@@ -131,7 +127,7 @@ class PlannerThread:
         while not self._stopping.is_set():
             began_s = time.monotonic()
             reading = self.reading()
-            if reading is not None:
+            if reading is not None and not host.behind:  # a newer policy plans elsewhere by now
                 await self._step(host, planner, reading, late_s)
             while not self._stopping.is_set() and time.monotonic() < began_s + period_s:
                 await asyncio.sleep(min(0.05, period_s))

@@ -12,6 +12,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from serving_adapter.actuators.carrying_out import to_the_end
 from serving_adapter.actuators.difference import difference, waves
 from serving_adapter.actuators.protocol import (
     Limits,
@@ -72,7 +73,10 @@ class ServeActuator:
             self._busy = False
 
     async def _apply(self, wanted: tuple[ReplicaSpec, ...], report: Report) -> Outcome:
-        before = await self.present()
+        try:
+            before = await self.present()
+        except ReplicaError as failure:
+            raise PlanRefused("Ray Serve cannot be asked: see whether it is there.") from failure
         todo = difference(before, wanted, flips=False)
         order = waves(todo, self._pools, to_nothing=self._limits.to_nothing)
         run = _Run(self._api, self._applications, self._limits, before, wanted, report)
@@ -86,11 +90,10 @@ class ServeActuator:
                 await run.until(counts, self._limits.drain_s)
         except ReplicaError as failure:
             run.note(Step.FAILED, detail=str(failure))
-            restored = await self._take_back(run, before)
+            restored = await to_the_end(self._take_back(run, before))
             return await self._outcome(run, done=False, reason=str(failure), restored=restored)
-        except asyncio.CancelledError:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(asyncio.create_task(self._take_back(run, before)))
+        except BaseException:  # cancelled, or a defect: nothing stays half done
+            await to_the_end(self._take_back(run, before))
             raise
         return await self._outcome(run, done=True)
 

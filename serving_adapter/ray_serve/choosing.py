@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serving_adapter.decision import Decision, Outcome
+from serving_adapter.decision import BEHIND, HELD_TOO_LONG, Decision, Outcome
 from serving_adapter.errors import BadBody
 from serving_adapter.facts import SESSION_HEADER, TENANT_HEADER, FactReader, RequestFacts
 from serving_adapter.host import PolicyHost
@@ -22,7 +22,6 @@ from serving_adapter.live import Live
 from serving_adapter.safety.checks import Holding
 from serving_adapter.signals import MOST, EngineSignals
 
-HELD_TOO_LONG, BEHIND = "held-too-long", "behind"
 _STATS = ("running", "waiting", "kv_capacity_tokens", "preemptions")
 
 

@@ -13,7 +13,7 @@ from sandbox.engine import EngineName
 from sandbox.signal_profiles import signal_profile
 from serving_adapter.activation import prepare_policy
 from serving_adapter.admission import Admission
-from serving_adapter.errors import AdapterError
+from serving_adapter.errors import AdapterError, defect
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
 from serving_adapter.safety.limits import UNWATCHED_ARM
@@ -88,6 +88,6 @@ async def follow_in_router(host: PolicyHost, settings: RouterSettings) -> None:
     try:
         async with host.running():
             await host.follow(Path(settings.snapshot), settings.poll_s)
-    except Exception:
+    except Exception as error:
         # The task's error would be seen by nobody; what is live stays live.
-        _log.exception("the snapshot is not followed any more in this process")
+        _log.error("the snapshot is not followed any more in this process: %s", defect(error))

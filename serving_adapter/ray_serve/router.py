@@ -23,6 +23,7 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.request_router import RequestRouter
 
 from serving_adapter.decision import Decision, Outcome
+from serving_adapter.errors import AdapterError, defect
 from serving_adapter.ray_serve.choosing import Candidate, Chooser, RoutedRequest, body_of
 from serving_adapter.ray_serve.decision_file import DecisionFile
 from serving_adapter.ray_serve.following import RouterSettings, follow_in_router, new_host
@@ -68,8 +69,8 @@ class PolicyRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray is not th
             return [candidate_replicas]
         try:
             return self._choose(candidate_replicas, pending_request)
-        except Exception:
-            _log.exception("a decision failed outside any policy; Ray Serve decides this request")
+        except Exception as error:
+            _log.error("a decision failed outside any policy, Ray Serve decides: %s", defect(error))
             return [candidate_replicas]
 
     def on_request_routed(
@@ -94,7 +95,10 @@ class PolicyRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray is not th
         )
         if settings.decisions is not None:
             name = f"{os.getpid()}-{self._host.boot}"
-            self._log_file = DecisionFile(Path(settings.decisions), name)
+            try:
+                self._log_file = DecisionFile(Path(settings.decisions), name)
+            except AdapterError as refusal:  # a disk that refuses must not stop what routes
+                _log.error("%s", refusal)
         self._following = asyncio.get_running_loop().create_task(
             follow_in_router(self._host, settings)
         )

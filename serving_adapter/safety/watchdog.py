@@ -37,6 +37,7 @@ from serving_adapter.safety.starvation import Wait
 from serving_adapter.safety.subject import Subject
 
 MAX_OBSERVATIONS = 10_000
+CLOSE_S = 5.0  # a disk that hangs keeps nobody from stopping
 OF_A_KIND = ("role", "length_low_tokens", "length_high_tokens", "share")
 STALE_SCRAPES = 2  # signals of the last but one scrape are not stale, however rare scrapes are
 
@@ -132,7 +133,7 @@ class Watchdog:
         finally:
             sampling.cancel()
             self._stop.set()
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(thread.join, CLOSE_S)
             await asyncio.gather(sampling, return_exceptions=True)
 
     async def _keep_sampling(self) -> None:

@@ -141,6 +141,8 @@ def test_swaps_and_an_ejection_reach_every_process_of_a_host(
     write(SWAPS + 1, "faulty", "first-1")
     until(lambda: all(child.first(lambda _, __, latched: latched) for child in children))
     until(lambda: not unusable.look()[-1][2])
+    for child in children:  # the latch may be there before the sequence that brought it
+        until(lambda child=child: child.look()[-1][1] == SWAPS + 1)
     thrown_s = asking.first(lambda _, __, latched: latched)
     late = [child.first(lambda _, __, latched: latched) - thrown_s for child in (idle, unusable)]
     reached = [child.first(lambda sequence, *_: sequence == SWAPS) - written_s[SWAPS]

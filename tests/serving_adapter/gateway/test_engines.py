@@ -6,9 +6,7 @@ import gzip
 import aiohttp
 from aiohttp import web
 
-from serving_adapter.gateway.engines import EngineSet
-from serving_adapter.host import PolicyHost
-from serving_adapter.instances import InstanceTable
+from serving_adapter.gateway.engines import read_signals
 
 PAGE = b'vllm:num_requests_running{engine="0"} 3\n'
 
@@ -23,9 +21,9 @@ async def compressing(request):
 async def test_signals_are_read_of_an_engine_that_compresses_its_metrics(serve):
     app = web.Application()
     app.router.add_get("/metrics", compressing)
-    url, host = await serve(app), PolicyHost(InstanceTable())
+    url = await serve(app)
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        signals = await EngineSet(host, session)._signals(url)
+        signals = await read_signals(session, url)
     assert signals.running == 3
 
 
