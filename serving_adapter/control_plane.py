@@ -26,7 +26,6 @@ from serving_adapter.host_sum import host_sum, report_body
 from serving_adapter.inbox import SnapshotInbox
 from serving_adapter.lead import Lead, lead
 from serving_adapter.process_report import living_reports
-from serving_adapter.web_server import defect
 
 TIMEOUT_S = 10.0
 MAX_TOKEN_BYTES = 1024
