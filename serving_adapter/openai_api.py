@@ -8,6 +8,7 @@ Images and audio count nothing. Request text is measured here and never kept or 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -17,6 +18,10 @@ CHARS_PER_TOKEN = 4
 MESSAGE_OVERHEAD_TOKENS = 4
 SSE_DONE = b"data: [DONE]\n\n"
 
+MAX_VALUES = 2_000_000  # of a body, as token ids are; text of any length is one
+MAX_CONTAINERS = 100_000
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
 Body: TypeAlias = Mapping[str, Any]
 
 
@@ -24,15 +29,27 @@ def read_body(raw: bytes) -> dict[str, Any]:
     """The JSON object of a request.
 
     Raises:
-        BadBody: not UTF-8, not JSON, nested too deeply, or not an object.
+        BadBody: not UTF-8, not JSON, nested too deeply, of too many values, or not an object.
     """
+    # Values cost far more than their bytes, and nobody else is served while they are made.
+    if _has_too_many(raw) and _has_too_many(_STRING.sub(b"", raw, MAX_VALUES // 4)):
+        raise BadBody(
+            f"The request body has over {MAX_VALUES} values or {MAX_CONTAINERS} lists: send text."
+        )
     try:
-        body = json.loads(raw)
+        body = json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise BadBody("The request body is not JSON: send one JSON object.") from None
     if not isinstance(body, dict):
         raise BadBody("The request body is not a JSON object: send one with a `model`.")
     return body
+
+
+def _has_too_many(raw: bytes) -> bool:
+    """Whether there are too many values, taking every sign for what it is outside of strings."""
+    if len(raw) <= MAX_CONTAINERS:
+        return False
+    return raw.count(b",") > MAX_VALUES or raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS
 
 
 def count_of(body: Body, name: str) -> int | None:
