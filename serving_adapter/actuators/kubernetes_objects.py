@@ -111,7 +111,7 @@ def spec_of(deployment: Object) -> ReplicaSpec | None:
         numbers = (shape.pool, shape.tp, shape.pp, spec.role, spec.length_low_tokens)
         whole = all(isinstance(n, int) for n in (*numbers, spec.length_high_tokens))
         return spec if whole and spec.role in ROLES and min(shape.tp, shape.pp) >= 1 else None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

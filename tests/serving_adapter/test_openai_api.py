@@ -31,7 +31,9 @@ def test_prompt_tokens_follow_the_declared_rule(body, tokens):
     assert estimate_prompt_tokens(body) == tokens
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, '{"a": 1}'.encode("utf-16")])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, '{"a": 1}'.encode("utf-16")]
+)
 def test_what_is_no_json_object_is_refused(raw):
     with pytest.raises(BadBody):
         read_body(raw)
