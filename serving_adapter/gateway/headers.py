@@ -1,8 +1,9 @@
 """Which headers pass between clients and engines, and what the gateway adds or takes away.
 
 Towards an engine: nothing that concerns one connection only, no key of a client unless the operator
-says so, no tenant but the key's own, and where the request came from in `X-Forwarded-*`. What a
-client says of its own origin is believed only of a proxy that the operator trusts.
+says so, no tenant but the key's own, no `X-Evolver-*`, which are ours to say, and where the request
+came from in `X-Forwarded-*`. What a client says of its own origin is believed only of a proxy that
+the operator trusts.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ HOP_BY_HOP = frozenset(
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
+        "proxy-connection",
         "te",
         "trailer",
         "transfer-encoding",
@@ -33,6 +35,7 @@ HOP_BY_HOP = frozenset(
 )
 # The server has decompressed the body, whatever its encoding was.
 OWN_REQUEST = HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect"}
+OWN_PREFIX = "x-evolver-"
 _ORIGIN = frozenset(
     {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
 )
@@ -61,7 +64,8 @@ class EngineHeaders:
             dropped |= {TENANT_HEADER}
         if (tenant is not None and not self.forward_keys) or self.engine_key is not None:
             dropped |= {"authorization"}
-        headers = end_to_end(request.headers, dropped)
+        ours = {name.lower() for name in request.headers if name.lower().startswith(OWN_PREFIX)}
+        headers = end_to_end(request.headers, dropped | ours)
         if tenant is not None:
             headers["X-Tenant-Id"] = tenant
         if self.engine_key is not None:

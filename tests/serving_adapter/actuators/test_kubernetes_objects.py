@@ -46,7 +46,8 @@ def test_flags_say_a_shape_once(words):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"shape": 1}', "[" * 9000, json.dumps({"shape": {"tp": "2"}})]
+    "text", ["", "{", "[]", '{"shape": 1}', "[" * 9000, json.dumps({"shape": {"tp": "2"}}),
+             json.dumps({"shape": {}, "share": [10**400]})],
 )
 def test_an_annotation_that_is_no_spec_is_none_of_ours(text):
     assert spec_of({"metadata": {"annotations": {SPEC_ANNOTATION: text}}}) is None

@@ -130,3 +130,15 @@ async def test_origins_are_believed_of_trusted_proxies_only(serve, stand):
             seen = await answer.json()
         assert (seen["X-Forwarded-For"], "X-Real-IP" in seen) == (seen_for, bool(trusted))
         assert seen["X-Forwarded-Proto"] == "http"
+
+
+async def test_a_client_cannot_speak_in_our_name(serve, stand):
+    gate = await stand(await serve(engine()))
+    headers = {"X-Evolver-Sequence": "99", "x-evolver-policy": "a" * 64, "Proxy-Connection": "x",
+               "X-Mark": "mine"}  # fmt: skip
+    url = gate.url + "/v1/completions"
+    async with gate.client.post(url, json={}, headers=headers) as answer:
+        seen = {name.lower() for name in await answer.json()}
+        assert int(answer.headers["X-Evolver-Sequence"]) != 99
+    assert "x-mark" in seen
+    assert not seen & {"x-evolver-sequence", "x-evolver-policy", "proxy-connection"}
