@@ -127,3 +127,14 @@ def _finish(file: BinaryIO, mode: int, durable: bool) -> None:
     os.fchmod(file.fileno(), mode)
     if durable:
         os.fsync(file.fileno())
+
+
+def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced; None while there is none."""
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -6,17 +6,19 @@ Reading guide:
    `admission` says which snapshots may come in, `activation` what a policy passes before that;
    `live` is what decides, `live_slot` the one place where it changes, `deciding` one decision with
    its fallbacks, `instances`, `signals` and `facts` the rows that a policy sees.
+   `control_plane` asks a store for snapshots and reports to it, `decision_replay` makes a kept
+   decision again.
 2. `safety`: the watchdog takes a policy out for one of the reasons of `ejection`, latches keep it
    out, a control arm runs beside it, a kill switch stops them all. `side`: policies in processes of
    their own.
 3. `gateway`: the OpenAI-compatible door; `answering` is the life of a request, `proxy` moves the
    bytes, `holding` keeps held requests, `engines` scrapes the engines, `upstream` leaves the bytes
    to another gateway; `listening` and `access` say who may come in. `tracing` has the spans.
+   `picker`: the door behind Envoy. `litellm_router`: deployments of LiteLLM's Router.
 4. `emulation`: a local engine with the timing of a real one; `fleet` runs several as processes,
    `load` replays requests against them, `faults` is what may go wrong with them.
 5. `planning`: asks the live policy for plans, off the data path; `actuators` carries them out on
    processes and on Kubernetes, `ray_serve` inside Ray Serve, with routing and replica counts.
-   `litellm_router`: deployments of LiteLLM's Router.
 6. `engine_hooks`: order, admission and token budget inside an engine; `vllm_scheduler` puts them
    into vLLM.
 

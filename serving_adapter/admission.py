@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from policy_store.errors import SnapshotStale
-from policy_store.files import only_writer, open_file, replace_file
+from policy_store.files import only_writer, open_file, replace_file, stamp_of
 from policy_store.keys import TrustedKeys, read_trusted
 from policy_store.snapshot import Snapshot, check_snapshot, read_snapshot, wall_clock
 from sandbox.identity import canonical_json
@@ -185,14 +185,3 @@ def _check_floor(snapshot: Snapshot, floor: Floor) -> None:
             f"Sequence {floor.sequence} named another policy on this host before: have the "
             "store issue a new one."
         )
-
-
-def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
-    """What changes when a file is replaced; None while there is none."""
-    if path is None:
-        return None
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from policy_store.errors import SnapshotNotYetValid, SnapshotStale, StoreError
+from policy_store.files import stamp_of
 from policy_store.snapshot import Snapshot
-from serving_adapter.admission import Admission, stamp_of
+from serving_adapter.admission import Admission
 from serving_adapter.errors import AdapterError
 from serving_adapter.host_metrics import HostMetrics
 

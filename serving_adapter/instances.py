@@ -20,10 +20,17 @@ import numpy.typing as npt
 from sandbox import contract
 from sandbox.records import new_rows
 from serving_adapter.facts import RequestFacts
-from serving_adapter.instance_rows import KNOWN_ZERO, Flight, columns_of, missing_row
+from serving_adapter.instance_rows import (
+    KNOWN_ZERO,
+    Flight,
+    Rows,
+    columns_of,
+    derive_all,
+    derive_one,
+    missing_row,
+)
 from serving_adapter.signals import EngineSignals
 
-Rows = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
 
 FEW_ROWS = 8  # are derived one by one, more at once
@@ -226,10 +233,10 @@ class InstanceTable:
         # fmax takes the number where the other is NaN: nobody waits, so the wait is zero.
         np.fmax(now_s - self._waiting_since_s, 0.0, out=of["oldest_wait_s"])
         if len(self._changed) > FEW_ROWS:
-            self._derive_all()
+            derive_all(of, counted=self._counts_flights)
         else:
             for position in self._changed:
-                self._derive_one(position)
+                derive_one(of, position, counted=self._counts_flights)
         self._changed.clear()
         self._mark(facts)
 
@@ -249,39 +256,6 @@ class InstanceTable:
             position = self._engines[instance_id].position
             tenants[position] = count
             self._marked.append(position)
-
-    def _derive_all(self) -> None:
-        """Write the columns that follow from others of the same row."""
-        of = self._columns
-        running, context = of["running_requests"], of["context_tokens"]
-        batch = np.maximum(running, 1)
-        if self._counts_flights:
-            np.divide(context, batch, out=of["mean_context_tokens"])
-        else:
-            of["mean_context_tokens"][:] = math.nan
-        step_s = of["step_base_s"] + of["step_per_seq_s"] * running
-        step_s += of["step_per_context_s"] * context
-        np.divide(batch, step_s, out=of["decode_tokens_per_s"])
-        used, predicted = of["kv_used_tokens"], of["kv_predicted_tokens"]
-        np.add(used, of["predicted_remaining_tokens"], out=predicted)
-        predicted[used < 0] = math.nan
-
-    def _derive_one(self, position: int) -> None:
-        """The same for one row: numpy takes longer to begin than this takes."""
-        of = self._columns
-        running, context = (
-            of["running_requests"].item(position),
-            of["context_tokens"].item(position),
-        )
-        batch = max(running, 1)
-        mean = context / batch if self._counts_flights else math.nan
-        step_s = of["step_base_s"].item(position) + of["step_per_seq_s"].item(position) * running
-        step_s += of["step_per_context_s"].item(position) * context
-        used = of["kv_used_tokens"].item(position)
-        predicted = used + of["predicted_remaining_tokens"].item(position)
-        of["mean_context_tokens"][position] = mean
-        of["decode_tokens_per_s"][position] = batch / step_s if step_s else math.inf
-        of["kv_predicted_tokens"][position] = predicted if used >= 0 else math.nan
 
     def dispatch(self, instance_id: int, facts: RequestFacts, now_s: float) -> Flight:
         """A request goes to an engine."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from policy_store.files import stamp_of
 from serving_adapter.errors import AdapterError
 from serving_adapter.web_server import openai_error
 
@@ -62,7 +63,7 @@ class ClientKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         self._keys = _read(path)
 
     def tenant(self, authorization: str) -> str | None:
@@ -78,7 +79,7 @@ class ClientKeys:
         """Read the file again whenever it changes, for ever; cancel to stop."""
         while True:
             await asyncio.sleep(POLL_S)
-            stamp = await asyncio.to_thread(_stamp, self._path)
+            stamp = await asyncio.to_thread(stamp_of, self._path)
             if stamp == self._stamp:
                 continue
             self._stamp = stamp
@@ -134,11 +135,3 @@ def _read(path: Path) -> dict[bytes, tuple[bytes, str]]:
         )
     pairs = [(bytes.fromhex(one[2]), one[1]) for one in found if one is not None]
     return {digest[:_HEAD]: (digest, tenant) for digest, tenant in pairs}
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -20,12 +20,13 @@ from aiohttp import web
 
 from sandbox import contract
 from serving_adapter.background import in_background
-from serving_adapter.exposition import CONTENT_TYPE, Registry
+from serving_adapter.exposition import Registry
 from serving_adapter.gateway.access import ClientKeys, authenticated
 from serving_adapter.gateway.answering import Answering, AnswerLimits
 from serving_adapter.gateway.engines import EngineSet, engine_session
 from serving_adapter.gateway.headers import EngineHeaders
 from serving_adapter.gateway.holding import HoldQueue
+from serving_adapter.gateway.pages import add_pages
 from serving_adapter.gateway.proxy import Proxy
 from serving_adapter.gateway.upstream import Upstream
 from serving_adapter.gateway.visits import ENDPOINTS, Visits
@@ -112,10 +113,8 @@ class Gateway:
             app.router.add_post(path, self._answering.serve)
         app.router.add_get("/v1/models", self._answering.serve_models)
         app.router.add_get("/v1/models/{model:.+}", self._answering.serve_models)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/version", self._version)
-        app.router.add_get("/metrics", self._metrics)
+        add_pages(app, self.visits, lambda: self.engines)
         return app
 
     @property
@@ -151,13 +150,6 @@ class Gateway:
             async with self.visits.running(engines), in_background(*following):
                 yield
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        state = self.visits.state(self.engines)
-        return web.json_response(state, status=200 if state["ready"] else 503)
-
     async def _version(self, _: web.Request) -> web.Response:
         live = self.host.live
         state = {
@@ -167,10 +159,6 @@ class Gateway:
             "policy": live.digest,
         }
         return web.json_response(state)
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        page = self.visits.page(self.engines)
-        return web.Response(body=page.encode(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _installed() -> str:

@@ -13,7 +13,7 @@ from serving_adapter.decision import HELD_TOO_LONG, Decision, Outcome
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host import PolicyHost
 from serving_adapter.live import Live
-from serving_adapter.safety.checks import Holding
+from serving_adapter.safety.checks import Holding, held_by_policy
 
 MAX_RETRIED = 64
 
@@ -76,12 +76,7 @@ class HoldQueue:
 
     def _standing(self) -> dict[str, Holding]:
         """What each policy holds, by its digest."""
-        found: dict[str, Holding] = {}
-        now_s = self._host.now_s()
-        for held in self._held:  # in hold order, so the first of a policy is its oldest
-            known = found.get(held.by, Holding(0, now_s - held.since_s))
-            found[held.by] = Holding(known.count + 1, known.oldest_s)
-        return found
+        return held_by_policy(((one.by, one.since_s) for one in self._held), self._host.now_s())
 
     def _ask_again(self) -> None:
         self._asking = False

@@ -18,6 +18,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from policy_store.files import stamp_of
 from serving_adapter.background import in_background
 from serving_adapter.errors import AdapterError
 from serving_adapter.exposition import Registry
@@ -61,10 +62,10 @@ class TlsFiles:
 
     async def follow(self, context: ssl.SSLContext) -> None:
         """Load a renewed certificate into the context, for new connections; cancel to stop."""
-        seen = _stamps(self)
+        seen = self._stamps()
         while True:
             await asyncio.sleep(TLS_POLL_S)
-            stamps = await asyncio.to_thread(_stamps, self)
+            stamps = await asyncio.to_thread(self._stamps)
             if stamps == seen:
                 continue
             seen = stamps
@@ -73,6 +74,9 @@ class TlsFiles:
                 _log.info("the certificate was read again")
             except (OSError, ssl.SSLError) as error:
                 _log.error("the old certificate stays: %s", type(error).__name__)
+
+    def _stamps(self) -> tuple[object, ...]:
+        return stamp_of(self.certificate), stamp_of(self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,14 +201,3 @@ async def _bound(
         raise AdapterError(
             f"Nothing can listen on {host}:{port} ({error.strerror}): give another --port."
         ) from error
-
-
-def _stamps(files: TlsFiles) -> tuple[tuple[int, int], ...]:
-    def one(path: Path) -> tuple[int, int]:
-        try:
-            status = path.stat()
-        except OSError:
-            return 0, 0
-        return status.st_mtime_ns, status.st_ino
-
-    return one(files.certificate), one(files.key)

@@ -18,8 +18,9 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
 from serving_adapter.background import in_background
 from serving_adapter.errors import AdapterError, defect
-from serving_adapter.exposition import CONTENT_TYPE, Registry
+from serving_adapter.exposition import Registry
 from serving_adapter.gateway.engines import EngineSet, engine_session
+from serving_adapter.gateway.pages import add_pages
 from serving_adapter.gateway.visits import Visits
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
@@ -184,18 +185,5 @@ class EndpointPicker:
     def application(self) -> web.Application:
         """The pages: `/healthz`, `/readyz`, `/metrics`."""
         app = web.Application(middlewares=[openai_errors])
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
+        add_pages(app, self.visits, lambda: self.engines)
         return app
-
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        state = self.visits.state(self.engines)
-        return web.json_response(state, status=200 if state["ready"] else 503)
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        page = self.visits.page(self.engines)
-        return web.Response(body=page.encode(), headers={"Content-Type": CONTENT_TYPE})

@@ -19,7 +19,7 @@ from serving_adapter.facts import SESSION_HEADER, TENANT_HEADER, FactReader, Req
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
 from serving_adapter.live import Live
-from serving_adapter.safety.checks import Holding
+from serving_adapter.safety.checks import Holding, held_by_policy
 from serving_adapter.signals import MOST, EngineSignals
 
 _STATS = ("running", "waiting", "kv_capacity_tokens", "preemptions")
@@ -161,12 +161,8 @@ class Chooser:
 
     def _standing(self) -> dict[str, Holding]:
         """What each policy holds, by its digest; asked on this loop."""
-        found: dict[str, Holding] = {}
-        now_s = self._host.now_s()
-        for held in self._held:
-            known = found.get(held.held_by, Holding(0, now_s - held.held_since_s))
-            found[held.held_by] = Holding(known.count + 1, known.oldest_s)
-        return found
+        held = ((one.held_by, one.held_since_s) for one in self._held)
+        return held_by_policy(held, self._host.now_s())
 
     def _bring_up_to_date(self, candidates: Sequence[Candidate]) -> dict[int, str]:
         """The table as Serve has it now; the ids of its replicas."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from serving_adapter.safety.limits import LiveLimits
@@ -41,6 +41,15 @@ class Holding:
 
     count: int = 0
     oldest_s: float = 0.0
+
+
+def held_by_policy(since_s: Iterable[tuple[str, float]], now_s: float) -> dict[str, Holding]:
+    """What each policy holds, by its digest, from who holds each request and since when."""
+    found: dict[str, Holding] = {}
+    for digest, held_since_s in since_s:
+        known = found.get(digest, Holding())
+        found[digest] = Holding(known.count + 1, max(known.oldest_s, now_s - held_since_s))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
