@@ -1,64 +1,42 @@
-"""Appends each routing decision to a file as a JSON line, without making a request wait."""
+"""A line of JSON for each routing decision of one of Ray Serve's routers."""
 
 from __future__ import annotations
 
 import json
-import os
-import queue
-import threading
 from pathlib import Path
 
 from serving_adapter.decision import Decision
 from serving_adapter.errors import AdapterError
+from serving_adapter.line_file import LineFile
 
-MAX_WAITING = 10_000
+_OF_DECISION = ("number", "sequence", "digest", "author", "outcome", "reason")
 
 
-class DecisionFile:
-    """One file of one router; lines that the disk does not take in time are dropped and counted.
+class DecisionFile(LineFile[tuple[str, Decision, str]]):
+    """The file of one router, in a folder that all of them share.
 
     Raises:
         AdapterError: the file cannot be opened.
     """
 
     def __init__(self, folder: Path, router: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        path = folder / f"decisions-{router}.jsonl"
+        self._router = router
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, flags, 0o640)
         except OSError as error:
             raise AdapterError(
-                f"Decisions cannot be written to {path} ({error.strerror}): name another folder."
+                f"Decisions cannot be written to {folder} ({error.strerror}): name another folder."
             ) from error
-        self.dropped = 0
-        self._router = router
-        self._waiting = queue.Queue[str](MAX_WAITING)
-        writing = threading.Thread(target=self._write, name="decision-file", daemon=True)
-        writing.start()
+        path = folder / f"decisions-{router}.jsonl"
+        super().__init__(path, self._line, "decision log", "name another folder")
+        self.start()
 
     def add(self, request: str, decision: Decision, replica: str) -> None:
         """Have a line written soon."""
-        line = {
-            "request": request,
-            "router": self._router,
-            "number": decision.number,
-            "sequence": decision.sequence,
-            "digest": decision.digest,
-            "author": decision.author,
-            "outcome": decision.outcome,
-            "reason": decision.reason,
-            "replica": replica,
-            "duration_s": decision.duration_s,
-        }
-        try:
-            self._waiting.put_nowait(json.dumps(line) + "\n")
-        except queue.Full:
-            self.dropped += 1
+        self.put((request, decision, replica))
 
-    def _write(self) -> None:
-        while True:
-            try:
-                os.write(self._descriptor, self._waiting.get().encode("ascii"))
-            except OSError:
-                self.dropped += 1
+    def _line(self, told: tuple[str, Decision, str]) -> str:
+        request, decision, replica = told
+        line = {"request": request, "router": self._router}
+        line |= {name: getattr(decision, name) for name in _OF_DECISION}
+        return json.dumps({**line, "replica": replica, "duration_s": decision.duration_s}) + "\n"

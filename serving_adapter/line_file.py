@@ -1,0 +1,109 @@
+"""Append-only files of one line per event, written beside what serves and never waited for.
+
+When a file is not written to the disk in time, or the disk is full, lines are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from serving_adapter.errors import AdapterError
+
+MAX_WAITING = 100_000
+FLUSH_S, CLOSE_S = 0.05, 5.0
+
+T = TypeVar("T")
+
+_log = logging.getLogger("evolver.host")
+
+
+class LineFile(Generic[T]):
+    """A file that takes records; without a path it keeps nothing.
+
+    Args:
+        path: made where it is not; its folder must be there.
+        line_of: makes the line, ASCII with its end, where it is written.
+        what: the file, in the words of an error.
+        otherwise: what to do when it cannot be opened.
+        most: records that may wait.
+
+    Raises:
+        AdapterError: the file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        line_of: Callable[[T], str],
+        what: str,
+        otherwise: str,
+        most: int = MAX_WAITING,
+    ) -> None:
+        self.dropped = 0
+        self._line_of, self._what, self._most = line_of, what, most
+        self._waiting: deque[T] = deque()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._descriptor: int | None = None
+        if path is None:
+            return
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._descriptor = os.open(path, flags, 0o640)
+        except OSError as error:
+            raise AdapterError(
+                f"The {what} {path} cannot be written: {error.strerror}; {otherwise}."
+            ) from error
+
+    def put(self, record: T) -> None:
+        """Have a line written at the next `flush`; takes no lock."""
+        if self._descriptor is None:
+            return
+        if len(self._waiting) >= self._most:
+            self._drop()
+        else:
+            self._waiting.append(record)
+
+    def start(self) -> None:
+        """Flush from a thread, until `close`; for doors that have no thread for it."""
+        self._thread = threading.Thread(target=self._run, name="evolver-lines", daemon=True)
+        self._thread.start()
+
+    def flush(self) -> None:
+        """Write what is waiting; from one thread only."""
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not waiting or self._descriptor is None:
+            return
+        lines = "".join(map(self._line_of, waiting)).encode("ascii")
+        try:
+            while lines:  # a signal or a full disk may cut a write short
+                lines = lines[os.write(self._descriptor, lines) :]
+        except OSError:
+            self._drop(len(waiting))
+
+    def close(self) -> None:
+        """Write what is left and close the file, unless the disk hangs."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+            if self._thread.is_alive():
+                return
+        self.flush()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(FLUSH_S):
+            self.flush()
+
+    def _drop(self, count: int = 1) -> None:
+        if not self.dropped:
+            _log.error("the %s does not take all that is written to it", self._what)
+        self.dropped += count
