@@ -89,6 +89,8 @@ class Proxy:
                 async with asyncio.timeout(None) as patience:
                     with waiting(patience):
                         answer = await self._call(request, body, url, headers)
+                        if not 200 <= answer.status < 600:  # 101 would have clients change tongue
+                            raise EngineFailed("The engine's answer is no final one.")
                         if answer.status in RETRIABLE and not last_attempt:
                             raise EngineFailed(f"The engine answered {answer.status}.")
                         chunk = await _next_chunk(answer)

@@ -266,3 +266,21 @@ async def test_a_models_name_leads_nowhere_else(serve, stand, path):
     async with gate.client.get(f"{gate.url}/v1/models/org/name..v1.2") as found:
         assert found.status == 200
     assert asked == ["/v1/models/org/name..v1.2"]
+
+
+@pytest.mark.parametrize("status", ["101 Switching Protocols", "099 Odd", "999 Odd"])
+async def test_an_answer_that_is_no_final_one_goes_elsewhere(serve, stand, status):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        writer.write(head.encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    gate = await stand(f"http://127.0.0.1:{port}", await serve(engine(echo)))
+    await gate.host.swap("first", 1)
+    async with server, gate.ask() as answered:
+        assert answered.status == 200
+        assert "X-Evolver-Decision" in answered.headers
