@@ -36,6 +36,7 @@ class Inside:
     visit: Visit
     flight: Flight | None = None
     seen_s: float = 0.0
+    held: bool = False
     unwatch: Callable[[], object] = lambda: None
 
 
@@ -120,7 +121,7 @@ class Requests:
         now_s = self.host.now_s()
         for inside in list(self._inside.values()):
             most_s = self.retry_wait_s if inside.flight is None else self.flight_s
-            if now_s - inside.seen_s > most_s:
+            if now_s - inside.seen_s > most_s and not inside.held:
                 self._end(inside)
 
     def _left(self, inside: Inside) -> None:

@@ -71,8 +71,7 @@ class PolicyRouting(CustomLogger):
         self.name = secrets.token_hex(8)
         registry = registry or Registry()
         self.host = host
-        # A request that is held waits for no retry, so a sweep must not end it.
-        self.requests = Requests(host, retry_wait_s + max_hold_s, flight_s, on_request)
+        self.requests = Requests(host, retry_wait_s, flight_s, on_request)
         self._router = router
         self._scrape_s = scrape_s
         self._holding = HoldQueue(host, max_hold_s)
@@ -228,7 +227,11 @@ class PolicyRouting(CustomLogger):
         else:
             decision = self.host.route(visit.facts, exclude=exclude, live=live)
         if decision.outcome is Outcome.HELD:
-            decision = await self._holding.wait(visit.facts, exclude, live, decision.digest)
+            inside.held = True
+            try:
+                decision = await self._holding.wait(visit.facts, exclude, live, decision.digest)
+            finally:
+                inside.held = False
         visit.decisions.append(decision)
         return decision
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from serving_adapter.activation import prepare_policy
 from serving_adapter.admission import Admission
+from serving_adapter.decision import BUILT_IN_DIGEST
 from serving_adapter.emulation.decision_audit import DecisionLog, audit
 from serving_adapter.emulation.load import LoadRequest, Served
 from serving_adapter.emulation.swap_load import (
@@ -132,6 +133,17 @@ async def test_the_policy_picks_the_deployment_and_a_swap_takes_effect(stack, wo
         (RequestOutcome.OK, 4, True)
     }
     assert [int(made.host.table.outstanding(made.host.table.row(n))) for n in range(3)] == [0] * 3
+
+
+async def test_while_behind_no_policy_is_asked(stack, word_prepare, monkeypatch):
+    made = await stack(None, None, prepare=word_prepare)
+    await made.host.swap("last", 1)
+    monkeypatch.setattr(PolicyHost, "behind", True)
+    await made.ask()
+    (record,) = await made.recorded(1)
+    assert (record.digest, record.outcome) == (BUILT_IN_DIGEST, RequestOutcome.OK)
+    monkeypatch.undo()
+    assert made.engine_of(await made.ask()) == "engine-1"
 
 
 async def test_a_stream_is_followed_to_its_end(stack, word_prepare):

@@ -49,6 +49,21 @@ async def test_a_name_stands_for_all_its_addresses_and_follows_them(endpoints, n
     assert endpoints.instance_id("10.0.0.1:8000") is None
 
 
+async def test_an_address_of_two_names_stays_while_either_names_it(new_host, names):
+    host, other = new_host(0), "http://other.test:8000"
+    names |= {"engines.test": ["10.0.0.1", "10.0.0.2"], "other.test": ["10.0.0.1"]}
+    async with aiohttp.ClientSession() as session:
+        endpoints = Endpoints(EngineSet(host, session), host.table, {PODS: None, other: None})
+        await endpoints.resolve()
+        known = endpoints.instance_id("10.0.0.1:8000")
+        names["engines.test"] = ["10.0.0.2"]
+        await endpoints.resolve()
+        assert endpoints.instance_id("10.0.0.1:8000") == known is not None
+        names["other.test"] = ["10.0.0.2"]
+        await endpoints.resolve()
+        assert endpoints.instance_id("10.0.0.1:8000") is None
+
+
 async def test_a_name_that_is_not_resolved_keeps_its_addresses(endpoints, names):
     names["engines.test"] = ["10.0.0.1"]
     await endpoints.resolve()

@@ -3,6 +3,7 @@ import time
 from planning_policies import LATE_GREED, TWO
 from snapshot_files import SnapshotFile
 
+from serving_adapter.host import PolicyHost
 from serving_adapter.planning.planner import Reading
 from serving_adapter.planning.planner_thread import PlannerSettings, PlannerThread
 from serving_adapter.planning.wanted import ReplicaReading
@@ -45,3 +46,25 @@ def test_it_follows_the_signed_snapshot_and_an_ejection_is_latched_on_disk(tmp_p
     assert {one.digest for one in decisions} <= file.named[1] | file.named[2]
     sequences = [one.sequence for one in decisions]
     assert sequences == sorted(sequences)
+
+
+def test_nothing_is_planned_while_the_process_is_behind(tmp_path, three, monkeypatch):
+    file, decisions, read = SnapshotFile(tmp_path), [], []
+    file.publish(TWO)
+    settings = PlannerSettings(cluster=three, snapshot=file.path, trust=file.trust,
+                               engine="interpreted", period_s=0.02)  # fmt: skip
+
+    def reading():
+        read.append(None)
+        return Reading(now_s=time.monotonic(), sums=Tally().sums, replicas=())
+
+    thread = PlannerThread(settings, reading, decisions.append)
+    monkeypatch.setattr(PolicyHost, "behind", True)
+    thread.start()
+    try:
+        until(lambda: len(read) >= 3)
+        assert not decisions
+        monkeypatch.undo()
+        until(lambda: thread.wanted is not None)
+    finally:
+        thread.stop()
