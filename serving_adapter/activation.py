@@ -12,7 +12,7 @@ import contextlib
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ Rows: TypeAlias = npt.NDArray[np.void]
 Memory: TypeAlias = npt.NDArray[np.float64]
 
 ROUTE_FUEL = 60_000
+ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 SMOKE_SIZES = (1, 2, 16, 64)
 
 

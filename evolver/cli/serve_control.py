@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evolver.cli.failures import Misused
+from evolver.cli.serve_options import URL
 
 if TYPE_CHECKING:
     from policy_store.records import HostReport
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from serving_adapter.host_sum import HostSum
 
 REPORT_EVERY_S = 5.0
-_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _log = logging.getLogger("evolver.host")
 
 SnapshotUrl = Annotated[
@@ -58,7 +57,7 @@ def control_of(
             raise Misused("--host-token is for --snapshot-url and --report-url.")
         return None
     for url in (snapshot_url, report_url):
-        if url is not None and not _URL.fullmatch(url):
+        if url is not None and not URL.fullmatch(url):
             raise Misused(f"{url!r} is no address; give one like https://review.example.org/...")
     return ControlPlane(
         snapshot_url=snapshot_url,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from serving_adapter.tracing import Tracing
 
 MAX_KEY_BYTES = 4096
-_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 
 class UpstreamKind(StrEnum):
@@ -170,6 +170,6 @@ def _secret(path: Path) -> str:
 
 
 def _url(text: str) -> str:
-    if not _URL.fullmatch(text):
+    if not URL.fullmatch(text):
         raise Misused(f"{text!r} is no engine's address; give one like http://127.0.0.1:8001.")
     return text.rstrip("/")

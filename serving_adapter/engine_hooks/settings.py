@@ -6,13 +6,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from sandbox.engine import EngineName
 from sandbox.home import home
+from serving_adapter.activation import ENGINE_NAMES
 from serving_adapter.errors import AdapterError
-
-_ENGINES = ("auto", "compiled", "interpreted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +50,10 @@ def settings_of(environment: Mapping[str, str], rank: int = 0) -> HookSettings:
     deployment = environment.get("EVOLVER_DEPLOYMENT") or "default"
     snapshot = "active.json" if deployment == "default" else f"active-{deployment}.json"
     mode = environment.get("EVOLVER_ENGINE_MODE") or "auto"
-    if mode not in _ENGINES:
-        raise AdapterError(f"EVOLVER_ENGINE_MODE is {mode!r}: give one of {', '.join(_ENGINES)}.")
+    if mode not in ENGINE_NAMES:
+        raise AdapterError(
+            f"EVOLVER_ENGINE_MODE is {mode!r}: give one of {', '.join(ENGINE_NAMES)}."
+        )
     log = environment.get("EVOLVER_DECISION_LOG")
     suffix = f".{rank}" if rank else ""
     return HookSettings(
@@ -62,7 +62,7 @@ def settings_of(environment: Mapping[str, str], rank: int = 0) -> HookSettings:
         state=Path(environment.get("EVOLVER_STATE") or home() / "hosts" / deployment),
         deployment=deployment,
         name=(environment.get("EVOLVER_ENGINE_NAME") or socket.gethostname()) + suffix,
-        engine=cast("EngineName", mode),
+        engine=mode,
         decision_log=Path(log + suffix) if log else None,
         metrics_port=_port(environment.get("EVOLVER_METRICS_PORT"), rank),
     )

@@ -11,14 +11,12 @@ from typing import Any, cast
 
 from sandbox.engine import EngineName
 from sandbox.signal_profiles import signal_profile
-from serving_adapter.activation import prepare_policy
+from serving_adapter.activation import ENGINE_NAMES, prepare_policy
 from serving_adapter.admission import Admission
 from serving_adapter.errors import AdapterError, defect
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
 from serving_adapter.safety.limits import UNWATCHED_ARM
-
-ENGINES = ("auto", "compiled", "interpreted")
 
 _log = logging.getLogger("evolver.ray_serve")
 
@@ -62,10 +60,10 @@ class RouterSettings:
         if missing := {"snapshot", "trust"} - settings.keys():
             raise AdapterError(f"request_router_kwargs lack {min(missing)!r}: name the file.")
         made = cls(**settings)
-        if made.engine not in ENGINES or not 0 < made.poll_s <= 1 or not made.max_hold_s > 0:
+        if made.engine not in ENGINE_NAMES or not 0 < made.poll_s <= 1 or not made.max_hold_s > 0:
             raise AdapterError(
-                f"In request_router_kwargs, engine is one of {', '.join(ENGINES)}, poll_s above 0 "
-                "and at most 1, and max_hold_s above 0: correct them."
+                f"In request_router_kwargs, engine is one of {', '.join(ENGINE_NAMES)}, poll_s is "
+                "above 0 and at most 1, and max_hold_s above 0: correct them."
             )
         return made
 
