@@ -1,7 +1,6 @@
 """Decisions of a host are listed, and made again by any process from what it kept."""
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -53,7 +52,7 @@ def test_a_live_decision_is_made_again_bit_for_bit(evolver, state):
 def test_one_that_comes_out_otherwise_ends_with_1(evolver, state):
     asyncio.run(decided(state))
     (kept,) = newest(state / "decisions", 1)
-    changed = replace(kept.given, choice=(kept.given.choice + 1) % 3, number=99)
+    changed = kept.given._replace(choice=(kept.given.choice + 1) % 3, number=99)
     ring = DecisionRing(state / "decisions", "f" * 12, set)
     with ring.running():
         ring.add(changed)
@@ -79,7 +78,7 @@ def test_a_made_up_input_reaches_no_machine_code(evolver, state, change):
     (kept,) = newest(state / "decisions", 1)
     ring = DecisionRing(state / "decisions", "f" * 12, set)
     with ring.running():
-        ring.add(replace(kept.given, number=99, **change))
+        ring.add(kept.given._replace(number=99, **change))
     replayed = evolver("decision", "replay", "f" * 12 + "-99")
     assert (replayed.code, "damaged" in replayed.out + replayed.err) == (1, True)
     assert "f" * 12 not in evolver("decision", "list").out
