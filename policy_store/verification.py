@@ -17,7 +17,7 @@ from policy_store.audit import verify_chain
 from policy_store.engine import Database
 from policy_store.lifecycle import APPROVED_STATES
 from policy_store.records import Alias, AuditVerdict
-from policy_store.slots import current_activation
+from policy_store.slots import current_activation, next_sequence
 from policy_store.snapshot import Snapshot
 from policy_store.tables import (
     ActivationRow,
@@ -188,8 +188,7 @@ def _approved(session: Session, digest: str) -> bool:
 
 def _published(session: Session, snapshot: Snapshot) -> Iterator[Finding]:
     where = f"{snapshot.deployment} {snapshot.sequence}"
-    active = session.get(SlotRow, (snapshot.deployment, Alias.ACTIVE))
-    reached = active.sequence if active else 0
+    reached = next_sequence(session, snapshot.deployment) - 1
     if snapshot.sequence < reached:
         problem = (
             f"The store is at sequence {reached}: have it written with `evolver policy publish`."

@@ -26,6 +26,7 @@ def machine_of(prepare, new_store, examples):
             self.policies = []
             self.allowed = set()
             self.highest = {}
+            self.named = {}
 
         def teardown(self):
             assert self.store.audit.verify().intact
@@ -106,11 +107,15 @@ def machine_of(prepare, new_store, examples):
         def each_sequence_names_what_is_live(self):
             for deployment in ("east", "west"):
                 snapshot = self.store.snapshot(deployment)
-                names = self.store.activations(deployment, after=snapshot.sequence - 1)
+                active = self.store.slot(deployment=deployment)
+                names = self.store.activations(deployment, after=active.sequence - 1)
                 good = snapshot.last_good.digest if snapshot.last_good else None
                 assert good is None or good != snapshot.digest
-                if snapshot.sequence:
+                if active.sequence:
                     assert [(n.digest, n.last_good) for n in names] == [(snapshot.digest, good)]
+                places = {place: policy.digest for place, policy in snapshot.named.items()}
+                named = self.named.setdefault((deployment, snapshot.sequence), places)
+                assert named == places
 
     Deciders.TestCase.settings = settings(
         max_examples=examples, stateful_step_count=25, deadline=None, derandomize=True

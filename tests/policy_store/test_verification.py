@@ -85,7 +85,7 @@ def test_what_hosts_read_is_of_this_store(store, live, evaluated, tmp_path, sign
     assert found(store, snapshot=snapshot) == [
         ("snapshot", "The store is at sequence 4: have it written with `evolver policy publish`.")
     ]
-    live.execute("UPDATE slots SET sequence = 1 WHERE alias = 'active'")
+    live.execute("UPDATE slots SET sequence = 1")
     assert "older than what hosts read" in found(store, snapshot=snapshot)[0][1]
 
 
