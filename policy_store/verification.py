@@ -201,9 +201,12 @@ def _published(session: Session, snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("snapshot", where, problem)
     if snapshot.sequence == 0:
         return
-    named = session.get(ActivationRow, (snapshot.deployment, snapshot.sequence))
+    until = select(ActivationRow).where(
+        ActivationRow.deployment == snapshot.deployment,
+        ActivationRow.sequence <= snapshot.sequence,  # trials take sequences, too
+    )
+    named = session.scalars(until.order_by(ActivationRow.sequence.desc()).limit(1)).first()
     good = snapshot.last_good.digest if snapshot.last_good else None
-    if snapshot.sequence <= reached and (
-        named is None or (named.version_digest, named.good_digest) != (snapshot.digest, good)
-    ):
+    names = (named.version_digest, named.good_digest) if named else (None, None)
+    if snapshot.sequence <= reached and names != (snapshot.digest, good):
         yield Finding("snapshot", where, "It names other policies than this sequence does.")

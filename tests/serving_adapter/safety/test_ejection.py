@@ -18,6 +18,7 @@ from serving_adapter.activation import prepare_policy
 from serving_adapter.decision import BUILT_IN_DIGEST
 from serving_adapter.emulation.load import LoadRequest, replay
 from serving_adapter.errors import SideProcessSlow, SnapshotRefused
+from serving_adapter.gateway import engines
 from serving_adapter.safety.dumps import MAX_DUMP_BYTES, dumps_in
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.kill_switch import admin_application, admin_token, killed_by_signal
@@ -222,15 +223,14 @@ async def test_regress_worse_than_the_control_arm_ejects(live, serve, new_emulat
 
 async def test_stale_signals_put_the_policy_aside_until_they_are_fresh(live, monkeypatch):
     case = await live(FIRST, limits=replace(LIMITS, stale_s=1.0))
-    scraping, engines = asyncio.Event(), case.gate.gateway.engines
-    signals = engines._signals
+    scraping, read_signals = asyncio.Event(), engines.read_signals
 
-    async def delayed(url):
+    async def delayed(session, url):
         await scraping.wait()
-        return await signals(url)
+        return await read_signals(session, url)
 
     await until(lambda: case.host.table.row(0)["kv_capacity_tokens"] >= 0)
-    monkeypatch.setattr(engines, "_signals", delayed)
+    monkeypatch.setattr(engines, "read_signals", delayed)
     await until(lambda: case.host.slot.off is EjectionKind.STALE)
     await case.fires(EjectionKind.STALE, LOAD[:100])
     scraping.set()
