@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hypothesis import settings
 
-settings.register_profile("change", max_examples=40)
-settings.register_profile("nightly", max_examples=400)
+settings.register_profile("change", max_examples=25)
+settings.register_profile("nightly", max_examples=250)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "change"))
 
 HERE = Path(__file__).parent
