@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evolver.cli.failures import Declined
+from evolver.cli.host_commands import Deployment, State, folder_of
 from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
-from evolver.cli.publishing import state_folder
 from evolver.cli.results import show_result
-from sandbox.home import home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +32,6 @@ REPLAY_DEADLINE_S = 5.0
 decision_app = typer.Typer(
     name="decision", no_args_is_help=True, help="Decisions of this host: look, and make again."
 )
-State = Annotated[
-    Path | None,
-    typer.Option("--state", metavar="DIR", help="The host's state folder, as `serve` has it."),
-]
-Deployment = Annotated[str, typer.Option(metavar="NAME", help="What the host serves.")]
 
 
 @decision_app.command("list")
@@ -60,7 +54,7 @@ def list_decisions(
     from serving_adapter.decision_ring import newest
 
     screen = screen_of(context, quiet)
-    kept = newest(_state(state, deployment) / "decisions", count)
+    kept = newest(folder_of(state, deployment) / "decisions", count)
     found = [one for one in kept if is_whole(one.given)]
     show_result(screen, output, out, lambda: {"decisions": [_line(one) for one in found]},
                 lambda: _list(found))  # fmt: skip
@@ -91,7 +85,7 @@ def replay_decision(
     from serving_adapter.decision_replay import find
     from serving_adapter.errors import AdapterError
 
-    screen, folder = screen_of(context, quiet), _state(state, deployment)
+    screen, folder = screen_of(context, quiet), folder_of(state, deployment)
     try:
         asked = [(kept, *_again(folder, kept)) for kept in find(folder, decision)]
     except AdapterError as refusal:
@@ -103,16 +97,6 @@ def replay_decision(
     )  # fmt: skip
     if any(again.same is False for _, _, agains in asked for again in agains):
         raise typer.Exit(1)
-
-
-def _state(state: Path | None, deployment: str) -> Path:
-    folder = state or state_folder(home(), deployment)
-    if not folder.is_dir():
-        raise Declined(
-            f"There is no state folder {folder}: no host has run there, or it had another --state.",
-            "evolver serve --help",
-        )
-    return folder
 
 
 def _again(folder: Path, kept: Kept) -> tuple[KeptPolicy, tuple[Again, ...]]:

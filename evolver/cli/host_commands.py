@@ -139,16 +139,25 @@ def dump(
     screen.text(json.dumps(json.loads(paths[-1].read_text("ascii")), indent=1))
 
 
-def _latches(state: Path | None, deployment: str) -> LatchFolder:
-    from serving_adapter.safety.latches import LatchFolder
+def folder_of(state: Path | None, deployment: str) -> Path:
+    """The state folder that was named, or this home's for the deployment.
 
+    Raises:
+        Declined: it is not there.
+    """
     folder = state or state_folder(home(), deployment)
     if not folder.is_dir():
         raise Declined(
             f"There is no state folder {folder}: no host has run there, or it had another --state.",
             "evolver serve --help",
         )
-    return LatchFolder(folder)
+    return folder
+
+
+def _latches(state: Path | None, deployment: str) -> LatchFolder:
+    from serving_adapter.safety.latches import LatchFolder
+
+    return LatchFolder(folder_of(state, deployment))
 
 
 def _dumps(folder: LatchFolder) -> list[Path]:
