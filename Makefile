@@ -133,7 +133,7 @@ $(UV):
 		--target .tools 'uv==0.13.8'
 
 $(READY): pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --quiet --locked --extra llm
+	@$(UV) sync --quiet --locked --extra llm --extra daemon
 	@touch $@
 
 # Compiled once, so that nothing after it waits: the simulator, and what every policy links.
