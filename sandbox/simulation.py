@@ -119,10 +119,7 @@ def simulate(
     while program.run(EVENTS_PER_LOOK if look else EVENTS_PER_CALL):
         if look:
             look(sim)
-    totals = sim.totals[0]
-    if totals["broken"]:
-        raise SimulationError(_complaint(int(totals["broken"]), int(totals["handled"])))
-    return _outcome(sim, setup)
+    return outcome_at_end(sim, setup)
 
 
 def _complaint(broken: int, handled: int) -> str:
@@ -136,8 +133,11 @@ def _complaint(broken: int, handled: int) -> str:
     return "The simulator ran out of event space; shorten the trace."
 
 
-def _outcome(sim: state.Sim, setup: Setup) -> Outcome:
-    rows = sim.requests[: len(setup.trace)]
+def outcome_at_end(sim: state.Sim, setup: Setup) -> Outcome:
+    """What happened in a run that is over; raises SimulationError when it broke off."""
+    totals, rows = sim.totals[0], sim.requests[: len(setup.trace)]
+    if totals["broken"]:
+        raise SimulationError(_complaint(int(totals["broken"]), int(totals["handled"])))
     return Outcome(
         entered=rows["entered"].copy(),
         first=rows["first"].copy(),
@@ -147,7 +147,7 @@ def _outcome(sim: state.Sim, setup: Setup) -> Outcome:
         held=rows["held"].copy(),
         moved=rows["moved"].copy(),
         engine=rows["instance"].copy(),
-        totals=sim.totals[0],
+        totals=totals,
         samples=sample_numbers(sim, setup),
     )
 

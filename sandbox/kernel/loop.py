@@ -283,8 +283,11 @@ def _settle_engines(s: Sim, end: int) -> None:
 
 
 @entry
-def run(s: Sim, most_events: int) -> int:
-    """Handle up to `most_events` events; 0 when the simulation is over, 1 when there is more."""
+def run(s: Sim, most_events: int, until: int) -> int:
+    """Handle up to `most_events` events; 0 when the simulation is over, 1 when there is more.
+
+    It stops before the first monitoring point at or after `until`.
+    """
     totals = s.totals[0]
     if totals.next_arrival == 0:
         _skip_revealed(s)
@@ -294,6 +297,8 @@ def run(s: Sim, most_events: int) -> int:
         at, kind = _next_event(s)
         if at > s.settings[0].stop:
             break
+        if kind == MONITOR and at >= until:
+            return 1
         before = totals.now
         totals.now = at
         totals.handled += 1

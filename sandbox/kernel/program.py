@@ -30,7 +30,7 @@ from sandbox.kernel.jit import (
     entry_addresses,
     table_of,
 )
-from sandbox.kernel.state import Sim
+from sandbox.kernel.state import NEVER, Sim
 
 MODULES = (
     elastic, engine, evict, handover, hardware, invariants, loading, loop, migration, observe,
@@ -38,8 +38,9 @@ MODULES = (
 )  # fmt: skip
 _START = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _RUN = ctypes.CFUNCTYPE(
-    ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
-)
+    ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p,
+    ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
+)  # fmt: skip
 
 
 class Program:
@@ -57,9 +58,14 @@ class Program:
         """Carry out the starting plan; False when no plan fits."""
         return bool(self._call(self._start))
 
-    def run(self, most_events: int) -> bool:
-        """Handle up to that many events; True while there is more."""
-        return bool(self._call(self._run, most_events))
+    def run(self, most_events: int, until: int = NEVER) -> bool:
+        """Handle up to that many events; True while there is more.
+
+        Args:
+            until: picoseconds; stops before the first monitoring point at or after it, for
+                another policy to be asked there.
+        """
+        return bool(self._call(self._run, most_events, until))
 
     def _call(self, native: Callable[..., int], *values: int) -> int:
         table = self._table.ctypes.data
