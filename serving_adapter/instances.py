@@ -29,7 +29,7 @@ from serving_adapter.instance_rows import (
     derive_one,
     missing_row,
 )
-from serving_adapter.signals import EngineSignals
+from telemetry.engine_signals import EngineSignals
 
 Ints = npt.NDArray[np.int64]
 

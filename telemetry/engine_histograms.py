@@ -1,4 +1,4 @@
-"""Reads the latency and length histograms of vLLM from Prometheus text, numbers only.
+"""Reads the latency and length histograms of vLLM and SGLang from Prometheus text, numbers only.
 
 Five families count: time to first token, time per output token (or inter-token latency), end-to-end
 latency, prompt tokens and generation tokens. Series of one family are added up over their labels;
@@ -8,34 +8,37 @@ labels other than `le` are not looked at and nothing of the text is kept.
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from telemetry.engine_signals import PREFIXES
 from telemetry.errors import ReadError, RowError
+from telemetry.metrics_page import Sample, label, samples, to_number
 
 Floats = NDArray[np.float64]
 
 MOST_BYTES = 16 * 2**20
 MOST_BUCKETS = 512
 FAMILIES = {
-    "ttft_s": ("vllm:time_to_first_token_seconds",),
+    "ttft_s": ("vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds"),
     "tpot_s": (
         "vllm:request_time_per_output_token_seconds",
         "vllm:time_per_output_token_seconds",
         "vllm:inter_token_latency_seconds",
+        "sglang:inter_token_latency_seconds",
+        "sglang:time_per_output_token_seconds",
     ),
-    "e2e_s": ("vllm:e2e_request_latency_seconds",),
-    "prompt_tokens": ("vllm:request_prompt_tokens",),
-    "output_tokens": ("vllm:request_generation_tokens",),
+    "e2e_s": ("vllm:e2e_request_latency_seconds", "sglang:e2e_request_latency_seconds"),
+    "prompt_tokens": ("vllm:request_prompt_tokens", "sglang:prompt_tokens_histogram"),
+    "output_tokens": ("vllm:request_generation_tokens", "sglang:generation_tokens_histogram"),
 }
-_SAMPLE = re.compile(
-    r"(vllm:[a-z_0-9]+)_(bucket|sum|count)(\{[^{}]*\})? (\S+)(?: -?\d+)?\s*\Z", re.ASCII
-)
-_BOUND = re.compile(r'[{,]le="([^"]*)"', re.ASCII)
+_PARTS = ("bucket", "sum", "count")
+_WANTED = frozenset(f"{n}_{part}" for names in FAMILIES.values() for n in names for part in _PARTS)
+_BY_REQUEST = FAMILIES["tpot_s"][0]
 _REMEDY = "scrape the engine's /metrics again"
 
 
@@ -126,9 +129,55 @@ def read_histograms(path: str | Path) -> EngineHistograms:
         text = file.read_bytes().decode("utf-8", errors="replace")
     except OSError as error:
         raise ReadError(f"{file.name} cannot be read: {error.strerror}; check the path.") from None
-    samples = _samples(file.name, text)
-    parts = {field: _family(file.name, samples, names) for field, names in FAMILIES.items()}
-    return EngineHistograms(**parts, per_token=FAMILIES["tpot_s"][0] not in samples)
+    return whole(file.name, families_of(text, file.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Families:
+    """Those of the five histograms that a page has, by field of `EngineHistograms`."""
+
+    counts: Mapping[str, Counts]
+    per_token: bool
+
+
+def families_of(page: str, where: str = "the page") -> Families:
+    """The histograms of a page; a family that is absent stays so.
+
+    Raises:
+        ReadError: a histogram contradicts itself; RowError: a malformed sample, with its line.
+    """
+    found = _samples(where, page)
+    chosen = {
+        field: next((n for n in names if n in found), None) for field, names in FAMILIES.items()
+    }
+    counts = {field: _counts(where, n, found[n]) for field, n in chosen.items() if n is not None}
+    return Families(counts, chosen["tpot_s"] != _BY_REQUEST)
+
+
+def whole(where: str, families: Families) -> EngineHistograms:
+    """All five histograms.
+
+    Raises:
+        ReadError: one is missing.
+    """
+    for field, names in FAMILIES.items():
+        if field not in families.counts:
+            raise ReadError(
+                f"{where} has no {names[-2]}; give the /metrics text of a vLLM or SGLang server."
+            )
+    return EngineHistograms(**families.counts, per_token=families.per_token)
+
+
+def added(parts: Sequence[Counts]) -> Counts:
+    """Several histograms over the same buckets as one.
+
+    Raises:
+        ReadError: their buckets differ, or there is none.
+    """
+    if not parts or any(not np.array_equal(one.bounds, parts[0].bounds) for one in parts):
+        raise ReadError("The engines count in different buckets; take them apart by version.")
+    cumulative = np.sum([one.cumulative for one in parts], axis=0)
+    return Counts(parts[0].bounds, cumulative, sum(one.total for one in parts))
 
 
 class _Series:
@@ -140,55 +189,35 @@ class _Series:
         self.count = 0.0
 
 
-def _samples(where: str, text: str) -> dict[str, _Series]:
-    wanted = {name for names in FAMILIES.values() for name in names}
+def _samples(where: str, page: str) -> dict[str, _Series]:
     found: dict[str, _Series] = {}
-    for line, row in enumerate(text.splitlines(), 1):
-        if not row.startswith("vllm:"):
-            continue
-        match = _SAMPLE.match(row)
-        if match is None or match[1] not in wanted:
-            if any(row.startswith((f"{n}_bucket", f"{n}_sum", f"{n}_count")) for n in wanted):
-                raise RowError(where, line, "the sample is malformed", _REMEDY)
-            continue
-        _add(where, line, found.setdefault(match[1], _Series()), match)
+    for sample in samples(page, _WANTED, PREFIXES):
+        family, _, part = sample.name.rpartition("_")
+        _add(where, found.setdefault(family, _Series()), part, sample)
     return found
 
 
-def _add(where: str, line: int, series: _Series, match: re.Match[str]) -> None:
-    value = _value(where, line, match[4])
-    if match[2] == "sum":
-        series.sum += value
-    elif match[2] == "count":
-        series.count += value
+def _add(where: str, series: _Series, part: str, sample: Sample) -> None:
+    if not 0.0 <= sample.value < 1e15:
+        raise RowError(where, sample.line, "a value is no number from zero", _REMEDY)
+    if part == "sum":
+        series.sum += sample.value
+    elif part == "count":
+        series.count += sample.value
     else:
-        bound = _BOUND.search(match[3] or "")
-        if bound is None:
-            raise RowError(where, line, "a bucket has no bound", _REMEDY)
-        edge = math.inf if bound[1] == "+Inf" else _value(where, line, bound[1])
-        series.buckets[edge] = series.buckets.get(edge, 0.0) + value
+        edge = to_number(label(sample.labels, "le") or "")
+        if math.isnan(edge) or edge < 0:
+            raise RowError(where, sample.line, "a bucket has no bound", _REMEDY)
+        series.buckets[edge] = series.buckets.get(edge, 0.0) + sample.value
         if len(series.buckets) > MOST_BUCKETS:
-            raise RowError(where, line, f"there are over {MOST_BUCKETS} buckets", _REMEDY)
+            raise RowError(where, sample.line, f"there are over {MOST_BUCKETS} buckets", _REMEDY)
 
 
-def _value(where: str, line: int, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value < 1e15:
-        raise RowError(where, line, "a value is no number from zero", _REMEDY)
-    return value
-
-
-def _family(where: str, samples: dict[str, _Series], names: tuple[str, ...]) -> Counts:
-    series = next((samples[name] for name in names if name in samples), None)
-    if series is None:
-        raise ReadError(f"{where} has no {names[-1]}; give the /metrics text of a vLLM server.")
+def _counts(where: str, name: str, series: _Series) -> Counts:
     bounds = np.array(sorted(series.buckets))
     counts = np.array([series.buckets[bound] for bound in bounds])
     if len(bounds) < 3 or not math.isinf(bounds[-1]) or (np.diff(counts) < 0).any():
-        raise ReadError(f"{where}: the buckets of {names[-1]} do not add up; {_REMEDY}.")
+        raise ReadError(f"{where}: the buckets of {name} do not add up; {_REMEDY}.")
     if counts[-1] != series.count:
-        raise ReadError(f"{where}: {names[-1]} counts differ from its buckets; {_REMEDY}.")
+        raise ReadError(f"{where}: {name} counts differ from its buckets; {_REMEDY}.")
     return Counts(bounds, counts, series.sum)

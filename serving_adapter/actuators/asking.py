@@ -6,7 +6,7 @@ import aiohttp
 
 from serving_adapter.actuators.protocol import ReplicaState
 from serving_adapter.gateway.engines import read_signals
-from serving_adapter.signals import EngineSignals
+from telemetry.engine_signals import EngineSignals
 
 ASK_TIMEOUT_S = 2.0
 

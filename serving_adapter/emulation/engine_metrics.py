@@ -23,6 +23,9 @@ REQUEST_BUCKETS_S = (
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
     480.0, 960.0, 1920.0, 7680.0,
 )  # fmt: skip
+TOKEN_BUCKETS = (
+    1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000,
+)  # fmt: skip
 
 LABELS = ("model_name", "engine")
 ENGINE_INDEX = "0"
@@ -49,6 +52,8 @@ class EngineMetrics:
     itl_s: Histogram = field(init=False)
     e2e_s: Histogram = field(init=False)
     queue_s: Histogram = field(init=False)
+    request_prompt_tokens: Histogram = field(init=False)
+    request_generation_tokens: Histogram = field(init=False)
 
     def __post_init__(self) -> None:
         gauge, counter = self.registry.gauge, self.registry.counter
@@ -86,6 +91,12 @@ class EngineMetrics:
         self.queue_s = histogram(
             "vllm:request_queue_time_seconds", "Time in the queue.", REQUEST_BUCKETS_S, LABELS
         )
+        self.request_prompt_tokens = histogram(
+            "vllm:request_prompt_tokens", "Prompt tokens of a request.", TOKEN_BUCKETS, LABELS
+        )
+        self.request_generation_tokens = histogram(
+            "vllm:request_generation_tokens", "Output tokens of a request.", TOKEN_BUCKETS, LABELS
+        )
 
     @property
     def _key(self) -> tuple[str, str]:
@@ -106,6 +117,8 @@ class EngineMetrics:
         self.success.inc(*self._key, reason)
         if reason != "abort":
             self.e2e_s.observe(generation.last_token_s - generation.arrived_s, *self._key)
+            self.request_prompt_tokens.observe(generation.prompt_tokens, *self._key)
+            self.request_generation_tokens.observe(generation.done_tokens, *self._key)
 
     def render(self, model: EngineModel) -> str:
         """The page, with the gauges read off the engine now."""

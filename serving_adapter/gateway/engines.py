@@ -17,7 +17,8 @@ from serving_adapter.errors import EngineFailed
 from serving_adapter.gateway.upstream import Upstream, Worker
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
-from serving_adapter.signals import MAX_PAGE_BYTES, EngineSignals, parse_signals
+from telemetry.engine_signals import EngineSignals, parse_signals
+from telemetry.metrics_page import MOST_PAGE_BYTES
 
 FAILED_SCRAPES = 2
 LOST_SCRAPES = 3
@@ -238,6 +239,6 @@ async def read_signals(session: aiohttp.ClientSession, url: str) -> EngineSignal
         if answer.status != 200:
             return EngineSignals()
         page = b""
-        while len(page) < MAX_PAGE_BYTES and (more := await answer.content.readany()):
+        while len(page) < MOST_PAGE_BYTES and (more := await answer.content.readany()):
             page += more
         return parse_signals(page.decode("utf-8", "replace"))

@@ -20,7 +20,7 @@ from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
 from serving_adapter.live import Live
 from serving_adapter.safety.checks import Holding, held_by_policy
-from serving_adapter.signals import MOST, EngineSignals
+from telemetry.engine_signals import MOST, EngineSignals
 
 _STATS = ("running", "waiting", "kv_capacity_tokens", "preemptions")
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from serving_adapter.facts import RequestFacts
 from serving_adapter.instances import InstanceFacts, InstanceTable
-from serving_adapter.signals import EngineSignals
+from telemetry.engine_signals import EngineSignals
 
 FACTS = RequestFacts(arrived_s=0.0, prompt_tokens=100, predicted_output_tokens=50.0, tenant=3)
 

@@ -15,7 +15,7 @@ from serving_adapter.facts import FactReader
 from serving_adapter.instances import InstanceFacts, InstanceTable
 from serving_adapter.ray_serve.choosing import Candidate, Chooser
 from serving_adapter.safety.limits import UNWATCHED_ARM
-from serving_adapter.signals import parse_signals
+from telemetry.engine_signals import parse_signals
 
 BODY = {"messages": [{"role": "user", "content": "word " * 400}], "max_tokens": 50, "user": "ada"}
 HEADERS = {"x-session-id": "one"}

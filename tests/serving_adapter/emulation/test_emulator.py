@@ -6,7 +6,7 @@ import json
 import pytest
 
 from serving_adapter.emulation.profiled import settings_from_profile
-from serving_adapter.signals import parse_signals
+from telemetry.engine_signals import parse_signals
 
 MODEL = "tiny"
 

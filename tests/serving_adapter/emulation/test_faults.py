@@ -8,7 +8,7 @@ import pytest
 
 from serving_adapter.emulation.faults import Fault, FaultKind, read_fault
 from serving_adapter.errors import FleetError
-from serving_adapter.signals import parse_signals
+from telemetry.engine_signals import parse_signals
 
 BODY = {"model": "tiny", "prompt": [1] * 10, "max_tokens": 40}
 STREAM = {**BODY, "stream": True}

@@ -1,4 +1,4 @@
-"""Engine metrics into signals: present and former names, and missing stays missing."""
+"""Engine metrics into signals: whatever an engine calls them, and missing stays missing."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving_adapter.signals import parse_signals
+from telemetry.engine_signals import parse_signals
 
 
 @pytest.mark.parametrize("name", ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"])
@@ -18,6 +18,33 @@ def test_missing_is_missing_not_zero():
     signals = parse_signals("# HELP nothing\nother:metric 3\n")
     assert (signals.running, signals.waiting, signals.kv_capacity_tokens) == (-1, -1, -1)
     assert math.isnan(signals.kv_usage)
+
+
+SGLANG = '''sglang:num_running_reqs{tp_rank="0",priority=""} 5.0
+sglang:num_running_reqs{tp_rank="0",priority="1"} 3.0
+sglang:num_running_reqs{tp_rank="1",priority=""} 5.0
+sglang:num_queue_reqs 2.0
+sglang:token_usage{tp_rank="0"} 0.28
+sglang:max_total_num_tokens 471258.0
+sglang:prompt_tokens_total{model_name="m"} 8000.0
+sglang:cached_tokens_total{cache_source="device"} 100.0
+sglang:cached_tokens_total{cache_source="host"} 20.0
+sglang:num_retracted_requests_total 4.0
+sglang:num_requests_total 9.0
+'''
+
+
+def test_sglangs_names_are_read_and_its_ranks_are_not_counted_twice():
+    signals = parse_signals(SGLANG)
+    assert (signals.running, signals.waiting, signals.kv_usage) == (5, 2, 0.28)
+    assert (signals.kv_capacity_tokens, signals.preemptions, signals.finished) == (471258, 4, 9)
+    assert (signals.prefix_queried_tokens, signals.prefix_hit_tokens) == (8000, 120)
+    assert signals.generation_tokens == -1
+
+
+def test_a_brace_or_quote_in_a_label_ends_nothing():
+    page = 'vllm:num_requests_running{model_name="a} 9 \\" # b",engine="0"} 3.0 # {x="y"} 1 2\n'
+    assert parse_signals(page).running == 3
 
 
 def test_data_parallel_engines_are_summed_and_their_usage_averaged():
@@ -48,4 +75,5 @@ def test_a_sum_of_many_large_numbers_still_fits_a_row():
 
 def test_a_label_with_a_long_name_takes_linear_time():
     page = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="10",' + "a" * 2**21 + "} 1\n"
-    assert parse_signals(page).kv_capacity_tokens == 160
+    assert parse_signals(page).kv_capacity_tokens == -1
+    assert parse_signals(page.replace("a" * 2**21, "b" * 7000)).kv_capacity_tokens == 160

@@ -1,0 +1,1 @@
+"""The unattended loop: watch, decide, evolve, gate, try out, and learn."""

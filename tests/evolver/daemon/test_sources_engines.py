@@ -1,0 +1,70 @@
+"""Scraping many engines: emulated ones, a hanging one, a flooding one, one that is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from aiohttp import web
+
+from evolver.daemon.sources_engines import EngineScraper
+from serving_adapter.emulation.emulator import Emulator
+from serving_adapter.emulation.profiled import settings_from_profile
+from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
+from telemetry.metrics_page import MOST_PAGE_BYTES
+from telemetry.scrape import ScrapeBook, read_scrape
+
+
+@contextlib.asynccontextmanager
+async def served(app):
+    runner = new_runner(app, shutdown_timeout_s=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, LOOPBACK, 0).start()
+    try:
+        yield f"http://{LOOPBACK}:{bound_port(runner)}"
+    finally:
+        await runner.cleanup()
+
+
+def page_of(handler):
+    app = web.Application()
+    app.router.add_get("/metrics", handler)
+    return app
+
+
+async def flood(request):
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await answer.write(b"vllm:num_requests_running 1\n" * 10_000)
+    return answer
+
+
+async def hang(request):
+    await asyncio.sleep(60)
+    return web.Response()
+
+
+async def test_a_fleet_is_scraped_whatever_some_engines_do():
+    emulator = Emulator(settings_from_profile("H100", "llama-3.1-8b", 1, 50.0))
+    book = ScrapeBook()
+    nowhere = "http://127.0.0.1:9"
+    async with served(emulator.application()) as engine, served(page_of(flood)) as flooding:
+        async with served(page_of(hang)) as hanging:
+            urls = [engine + "/", flooding, hanging, nowhere]
+            scraper = EngineScraper(lambda: urls, book, timeout_s=1.0)
+            assert await scraper.ask() >= 1
+        assert (book.failures(hanging), book.failures(nowhere)) == (1, 1)
+        assert book.latest(engine, 1e10).running == -1
+        found = book.fleet(time.time())
+        assert found.kv_capacity_tokens > 100_000
+        urls[:] = [engine]
+        assert await scraper.ask() == 1
+        assert book.names() == (engine,)
+
+
+def test_a_page_is_cut_where_it_is_too_long():
+    page = b"x" * MOST_PAGE_BYTES + b"\nvllm:num_requests_running 1\n"
+    assert read_scrape(0.0, page).signals.running == -1
