@@ -7,6 +7,8 @@ Reading guide:
 3. `telemetry.capacity` - `CapacityTrace`, nodes coming and going, and `read_capacity`.
 4. `telemetry.window` - `summarise` turns a stretch of trace into a `Window` of numbers.
 5. `telemetry.fit`, `telemetry.generator` - a trace to a small profile, a profile to any length.
+6. `telemetry.output_lengths` - predicts answers' lengths from ended ones; `telemetry.foretold` says
+   how well on a trace.
 
 Nothing here keeps a request's text, imports a higher package, or touches the network.
 """
