@@ -6,6 +6,7 @@
     ├── ReadError              a file that cannot be read as a trace
     │   ├── FormatError        the format is unknown or ambiguous: name it
     │   └── RowError           one row is malformed: names its line and the remedy
+    ├── SegmentError           a folder of segments that cannot be written or read
     └── ProfileError           a profile that cannot be loaded, fitted or generated from
 
 Each message is one sentence that says what is wrong, then what to do next.
@@ -45,6 +46,10 @@ class RowError(ReadError):
         place = f"{where}, line {line}" if line else where
         super().__init__(f"{place}: {problem}; {remedy}.")
         self.line = line
+
+
+class SegmentError(TelemetryError):
+    """A folder of segments cannot be written, or is another writer's."""
 
 
 class ProfileError(TelemetryError):

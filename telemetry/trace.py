@@ -284,6 +284,17 @@ def opaque_codes(keys: Sequence[Any]) -> NDArray[np.int32]:
     return np.fromiter((seen.setdefault(key, len(seen)) for key in keys), np.int32, len(keys))
 
 
+def turns_of(session: NDArray[np.int32], times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Place of each row within its session, by time; 0 where there is no session."""
+    order = np.lexsort((times, session))
+    ranked = session[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    place = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    turns = np.empty(len(order), np.int64)
+    turns[order] = np.where(ranked < 0, 0, place)
+    return turns
+
+
 def _joined(
     traces: Sequence[Trace], names: tuple[str, ...], block_tokens: int
 ) -> tuple[dict[str, NDArray[Any]], Blocks]:

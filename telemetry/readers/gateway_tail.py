@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from telemetry.errors import ReadError, TelemetryError
-from telemetry.readers.gateway_log import Lines, rotated_parts, take_lines, trace_of
+from telemetry.readers.gateway_log import GATEWAY_LOG, Lines, rotated_parts, take_lines
 from telemetry.readers.source import GZIP_MAGIC, Source, open_bytes, open_source, parse_json
+from telemetry.request_traces import answered_tokens, trace_of
+from telemetry.requests import CLIENT_ERROR, Requests
 from telemetry.trace import Trace
 
 HOUR_S = 3600.0
@@ -52,13 +54,15 @@ def read_last(path: str | Path, span_s: float = HOUR_S) -> LastStretch:
     found = Lines()
     for part, lines in reversed(parts):
         take_lines(found, enumerate(lines, start=1), f"the end of {part.label}")
-    return _cut(trace_of(found, source, []), found, ended_s - span_s)
+    requests = found.requests
+    trace = trace_of(requests, name=source.name, format=GATEWAY_LOG.name)
+    return _cut(trace, requests, ended_s - span_s)
 
 
-def _cut(trace: Trace, found: Lines, from_s: float) -> LastStretch:
+def _cut(trace: Trace, requests: Requests, from_s: float) -> LastStretch:
     """The stretch itself: what ended in it may have arrived long before."""
-    rows = zip(found.arrived_s, found.output, strict=True)
-    began_s = min(arrived for arrived, output in rows if output > 0)
+    counts = (answered_tokens(requests) > 0) & (requests.outcome != CLIENT_ERROR)
+    began_s = float(requests.arrived_unix_s[counts].min())
     skipped_s = max(from_s - began_s, 0.0)
     if skipped_s > trace.span_s:
         raise ReadError("Nothing arrived in the last stretch of the log: serve requests first.")

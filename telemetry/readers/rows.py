@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from telemetry.blocks import Blocks
 from telemetry.errors import FormatError, ReadError, RowError
 from telemetry.readers.source import Source
-from telemetry.trace import Trace, TraceMeta, opaque_codes
+from telemetry.trace import Trace, TraceMeta, opaque_codes, turns_of
 
 Empty = Literal["drop", "keep"]
 Scope = Literal["none", "global", "session"]
@@ -94,17 +94,6 @@ def finish(rows: Rows, form: TraceFormat, source: Source, empty: Empty = "drop")
         output_tokens=np.maximum(rows.output_tokens[kept], 1),
         tenant=None if rows.tenant is None else opaque_codes(rows.tenant)[kept],
         session=session, turn=turn, blocks=blocks)
-
-
-def turns_of(session: NDArray[np.int32], times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Place of each row within its session, by time; 0 where there is no session."""
-    order = np.lexsort((times, session))
-    ranked = session[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    place = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    turns = np.empty(len(order), np.int64)
-    turns[order] = np.where(ranked < 0, 0, place)
-    return turns
 
 
 def csv_columns(
