@@ -9,6 +9,7 @@ Reading guide:
 5. `telemetry.fit`, `telemetry.generator` - a trace to a small profile, a profile to any length.
 6. `telemetry.output_lengths` - predicts answers' lengths from ended ones; `telemetry.foretold` says
    how well on a trace.
+7. `telemetry.drift` - says when the features of windows have changed, and since when.
 
 Nothing here keeps a request's text, imports a higher package, or touches the network.
 """
