@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from telemetry.errors import FormatError, ReadError, RowError
 from telemetry.readers.rows import TraceFormat
@@ -60,13 +61,19 @@ def read(source: Source, *, rotated: bool = True, unanswered: str = "drop") -> T
 
 def rotated_parts(source: Source) -> list[Source]:
     """Older parts of a log, oldest first."""
-    name = re.compile(re.escape(source.path.name) + r"\.([1-9]\d{0,2})(\.gz)?")
-    found = [(int(match[1]), path) for path in source.path.parent.iterdir()
-             if (match := name.fullmatch(path.name)) and path.is_file()]
+    found = rotated_paths(source.path)
     if len(found) > MOST_ROTATED:
         raise ReadError(f"{source.label} has more than {MOST_ROTATED} rotated files; read some of "
                         "them with rotated=False.")
-    return [open_source(path) for _, path in sorted(found, reverse=True)]
+    return [open_source(path) for path in found]
+
+
+def rotated_paths(path: Path) -> list[Path]:
+    """What a log was rotated to, as far as the names say, oldest first."""
+    name = re.compile(re.escape(path.name) + r"\.([1-9]\d{0,2})(\.gz)?")
+    found = [(int(match[1]), one) for one in path.parent.iterdir()
+             if (match := name.fullmatch(one.name)) and one.is_file()]
+    return [one for _, one in sorted(found, reverse=True)]
 
 
 def take_lines(found: Lines, numbered: Iterable[tuple[int, str]], where: str) -> None:

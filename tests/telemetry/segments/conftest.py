@@ -1,5 +1,7 @@
 """Requests by the handful, for folders of segments."""
 
+import json
+
 import pytest
 
 from telemetry.request_rows import parse_rows
@@ -29,5 +31,15 @@ def made():
         parsed = parse_rows([row(number, **fields) for number in numbers])
         assert not parsed.flaws
         return parsed.requests
+
+    return make
+
+
+@pytest.fixture
+def lines():
+    """Lines of a log with these numbers."""
+
+    def make(numbers, **fields):
+        return "".join(json.dumps(row(number, **fields)) + "\n" for number in numbers)
 
     return make
