@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, get_args
 
@@ -29,6 +29,7 @@ Memory: TypeAlias = npt.NDArray[np.float64]
 ROUTE_FUEL = 60_000
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 SMOKE_SIZES = (1, 2, 16, 64)
+_NO_ENGINE = (contract.HOLD, contract.REJECT)
 
 
 class Router(Protocol):
@@ -189,20 +190,19 @@ def smoke_test(router: Router, fuel: int = ROUTE_FUEL) -> None:
                 raise PolicyUnusable(
                     f"The policy failed its smoke test: {fault.reason}."
                 ) from fault
-            if not is_valid(choice, rows):
+            if not is_valid(choice, rows["id"]):
                 raise PolicyUnusable(
                     f"The policy picked instance {choice} in its smoke test, which is not there: "
                     "return the id of a row, HOLD or REJECT."
                 )
 
 
-def is_valid(choice: int, rows: Rows) -> bool:
-    """Whether a choice is exactly an int, and HOLD, REJECT or the id of one of the rows."""
+def is_valid(choice: object, ids: Container[int]) -> bool:
+    """Whether a choice is exactly an int, and HOLD, REJECT or one of the rows' ids."""
+    # A bool or a numpy integer is one too, to isinstance; a subclass can lie about itself.
     if type(choice) is not int:
         return False
-    if choice < 0:
-        return choice in (contract.HOLD, contract.REJECT)
-    return bool(np.count_nonzero(rows["id"] == choice))
+    return choice in ids if choice >= 0 else choice in _NO_ENGINE
 
 
 def _synthetic(size: int, *, busy: bool) -> tuple[Rows, Rows]:

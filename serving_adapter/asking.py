@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from typing import NamedTuple
 
 from sandbox import frame
 from sandbox.errors import PolicyFault
 from serving_adapter.activation import Ready, Rows, is_valid
+from serving_adapter.decision import MADE
 from serving_adapter.errors import SideProcessAway, SideProcessDied, SideProcessSlow
 from serving_adapter.safety.ejection import EjectionKind
 
@@ -36,15 +38,19 @@ class Answer(NamedTuple):
     side_busy_s: float = 0.0
 
 
-def ask_policy(ready: Ready, request: Rows, rows: Rows, rotation: int, fuel: int) -> Answer:
-    """Ask for one decision. Raises for nothing but an operator's interrupt outside a loop."""
+def ask_policy(
+    ready: Ready, request: Rows, rows: Rows, ids: Container[int], rotation: int, fuel: int
+) -> Answer:
+    """Ask for one decision; `ids` are those of `rows`.
+
+    Raises for nothing but an operator's interrupt outside a loop.
+    """
     if ready.router is None:
         return Answer(None, "no-route")
     try:
         choice = ready.router.route(request, rows, ready.memory, rotation, fuel)
-        # A bool or a numpy integer is one too, to isinstance; a subclass can lie about itself.
-        if type(choice) is int and is_valid(choice, rows):
-            return Answer(choice)
+        if is_valid(choice, ids):
+            return MADE(Answer, (choice, "", None, 0.0))
         return Answer(None, INVALID_CHOICE, EjectionKind.ERROR)
     except PolicyFault as stopped:
         return Answer(None, FAULT_KINDS.get(stopped.kind, "other"), EjectionKind.ERROR)

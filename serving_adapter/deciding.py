@@ -20,10 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sandbox import contract
-from serving_adapter.activation import Ready, Rows, missing_rows
+from serving_adapter.activation import Ready, Rows
 from serving_adapter.asking import Answer, ask_policy
 from serving_adapter.decision import (
     BUILT_IN_DIGEST,
+    MADE,
     NO_INSTANCE,
     Arm,
     Author,
@@ -34,28 +35,14 @@ from serving_adapter.decision import (
 )
 from serving_adapter.facts import RequestFacts
 from serving_adapter.host_metrics import HostMetrics
-from serving_adapter.instance_rows import columns_of
-from serving_adapter.instances import InstanceTable
+from serving_adapter.instances import InstanceTable, Offer
 from serving_adapter.live import Live
 from serving_adapter.live_slot import LiveSlot
+from serving_adapter.request_row import RequestRow
 from serving_adapter.safety.call_times import CallTimes
 from serving_adapter.safety.control_arm import Shares, shares_of, unit_of
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.limits import LiveLimits
-
-FROM_FACTS = (
-    "prompt_tokens",
-    "predicted_output_tokens",
-    "predicted_output_error",
-    "tenant",
-    "session",
-    "turn",
-    "last_instance",
-    "prefix_key",
-    "weight",
-    "online",
-)
-"""Fields of `contract.Request` that are copied from `RequestFacts`."""
 
 _NOBODY = Author.BUILT_IN, BUILT_IN_DIGEST
 _OUTCOMES = {
@@ -107,8 +94,7 @@ class Decider:
         self._shadow_every = round(1 / limits.shadow_share) if limits.shadow_share > 0 else 0
         self._measured_until_s = -math.inf
         self._standing: _Standing | None = None
-        self._request = _new_request()
-        self._columns = columns_of(self._request)
+        self._request = RequestRow()
 
     def route(
         self, facts: RequestFacts, exclude: frozenset[int], held_count: int, live: Live
@@ -117,24 +103,27 @@ class Decider:
         started_s = time.perf_counter()
         self._decisions = self.slot.number = self._decisions + 1
         live, off = self.slot.allowed(live), self.slot.off
-        rows = self._table.offered(facts, self._now_s(), exclude)
-        if not len(rows):
+        now_s = self._now_s()
+        offer = self._table.offer(facts, now_s, exclude)
+        if not len(offer.rows):
             return self._decided(live, started_s, NO_INSTANCE, _NOBODY, "")
         arm = self._arm(live, off, facts)
         reasons = [] if off is None else [off.value]
-        request = self._fill_request(facts, held_count)
+        asked = self._standing_of(live).asked[arm] if off is None else ()
+        if asked:
+            seed = self._random.getrandbits(62)
+            self._request.fill(facts, now_s, seed, held_count)
         author, choice = _NOBODY, None
-        for asked in self._standing_of(live).asked[arm] if off is None else ():
-            ready = asked[1]
-            answer = self._ask(live, ready, request, rows)
+        for place, ready in asked:
+            answer = self._ask(live, ready, offer)
             if answer.choice is not None:
-                author, choice = (asked[0], ready.digest), answer.choice
+                author, choice = (place, ready.digest), answer.choice
                 if choice >= 0 and not exclude:  # else it had no free choice
                     self._picked(live, ready, choice)
                 break
             reasons.append(answer.fault)
         if choice is None:
-            choice = self._least_outstanding(rows)
+            choice = self._least_outstanding(offer.rows)
         if reasons:
             self._metrics.fell_back()
         return self._decided(live, started_s, choice, author, ",".join(reasons), arm)
@@ -146,7 +135,7 @@ class Decider:
         started_s = time.perf_counter()
         self._decisions = self.slot.number = self._decisions + 1
         live, off = self.slot.allowed(live), self.slot.off
-        rows = self._table.offered(facts, self._now_s(), exclude)
+        rows = self._table.offer(facts, self._now_s(), exclude).rows
         choice = self._least_outstanding(rows) if len(rows) else NO_INSTANCE
         arm = self._arm(live, off, facts) if held else Arm.NONE
         if held:
@@ -176,25 +165,26 @@ class Decider:
             self._standing = standing  # the watchdog's thread asks, too: one assignment
         return standing
 
-    def _ask(self, live: Live, ready: Ready, request: Rows, rows: Rows) -> Answer:
+    def _ask(self, live: Live, ready: Ready, offer: Offer) -> Answer:
         """Ask one policy, remember what it was asked, and take it out when it must go."""
-        rotation = (self._router * 7919 + self._decisions) % len(rows)
-        memory = ready.memory.tobytes()
+        number, rows, request = self._decisions, offer.rows, self._request.row
+        rotation = (self._router * 7919 + number) % len(rows)
+        seen, memory = self._table.seen(offer), ready.memory.tobytes()
         started_s = time.perf_counter()
         before_s = time.thread_time() if started_s < self._measured_until_s else math.nan
         self.asking = ready, started_s
-        answer = ask_policy(ready, request, rows, rotation, self._fuel)
+        answer = ask_policy(ready, request, rows, offer.ids, rotation, self._fuel)
         ended_s = time.perf_counter()
         self.asking = None
         busy_s = self._busy_s(ready, started_s, ended_s, before_s)
-        given = DecisionInput(
-            self._decisions, live.sequence, ready.digest, request.tobytes(), rows.tobytes(), memory,
+        given = MADE(DecisionInput, (
+            number, live.sequence, ready.digest, request.tobytes(), seen, memory,
             rotation, self._fuel, answer.choice, answer.fault, ended_s - started_s,
-        )  # fmt: skip
+        ))  # fmt: skip
         self.recent.add(given)
         if self.keep is not None:
             self.keep(given)
-        if live.shadow is not None or self.is_sample(self._decisions):
+        if live.shadow is not None or self.is_sample(number):
             self.shadowed.add(given)
         self.judge(ready, answer, busy_s, ended_s)
         return answer
@@ -240,10 +230,11 @@ class Decider:
 
     def _least_outstanding(self, rows: Rows) -> int:
         """The engine with the fewest requests; equal ones in turn."""
+        waiting = self._table.outstanding(rows)
+        fewest = np.flatnonzero(waiting == waiting.min())
         turn = self._decisions % len(rows)
-        order = np.roll(np.arange(len(rows)), -turn)
-        best = order[np.argmin(self._table.outstanding(rows)[order])]
-        return int(rows["id"][best])
+        at = fewest[np.searchsorted(fewest, turn) % len(fewest)]
+        return int(rows["id"][at])
 
     def _decided(
         self,
@@ -256,10 +247,10 @@ class Decider:
     ) -> Decision:
         compared = "" if arm is Arm.NONE else self._standing_of(live).compared
         outcome = _OUTCOMES.get(choice, Outcome.ROUTED)
-        decision = Decision(
+        decision = MADE(Decision, (
             self._decisions, choice, live.sequence, author[1], outcome, author[0], reason,
             time.perf_counter() - started_s, arm, compared, self._boot,
-        )  # fmt: skip
+        ))  # fmt: skip
         self._metrics.decided(decision)
         return decision
 
@@ -269,15 +260,6 @@ class Decider:
             kept = {old: count for old, count in self.picks.items() if old in live.policies}
             self.picks = kept | {ready: (picks := {})}
         picks[choice] = picks.get(choice, 0) + 1
-
-    def _fill_request(self, facts: RequestFacts, held_count: int) -> Rows:
-        of, now_s = self._columns, self._now_s()
-        of["now_s"][0], of["age_s"][0] = now_s, now_s - facts.arrived_s
-        of["seed"][0] = self._random.getrandbits(62)
-        of["held_count"][0] = held_count
-        for name in FROM_FACTS:
-            of[name][0] = getattr(facts, name)
-        return self._request
 
 
 def epoch_s(live: Live, limits: LiveLimits) -> float:
@@ -320,14 +302,3 @@ def _asked(live: Live, arm: Arm) -> Iterator[tuple[Author, Ready]]:
         if not skip:
             yield author, ready
         skip = False
-
-
-def _new_request() -> Rows:
-    """One `contract.Request` record with what is true of every request at a gateway."""
-    request = missing_rows(contract.Request, 1)
-    for name in ("done_tokens", "workflow_done_calls", "branch"):
-        request[name] = 0
-    for name in ("held_count", "preempted_count", "moved_count"):
-        request[name] = 0
-    request["class_id"] = request["branch_count"] = 1
-    return request

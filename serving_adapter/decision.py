@@ -7,9 +7,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from sandbox.identity import text_digest
+from serving_adapter.seen_rows import SeenRows
 
 REMEMBERED = 256
 NO_INSTANCE = -3
+MADE = tuple.__new__
+"""Makes a named tuple of a class and its values: a decision is timed in microseconds, and to call
+the class is one of them."""
 HELD_TOO_LONG, BEHIND = "held-too-long", "behind"
 """Why a door asks no policy: it held the request before, or this process runs an old one."""
 
@@ -20,6 +24,8 @@ BUILT_IN_DIGEST = text_digest("evolver built-in: least outstanding requests")
 class Outcome(StrEnum):
     """What becomes of the request."""
 
+    __hash__ = str.__hash__  # an enum's own is slow, and each decision counts by them
+
     ROUTED = "routed"
     HELD = "held"
     REJECTED = "rejected"
@@ -28,6 +34,8 @@ class Outcome(StrEnum):
 
 class Author(StrEnum):
     """Who decided, in the order in which they are asked."""
+
+    __hash__ = str.__hash__  # an enum's own is slow, and each decision counts by them
 
     CANARY = "canary"
     ACTIVE = "active"
@@ -41,6 +49,8 @@ class Arm(StrEnum):
     While a canary runs, `POLICY` is the share of requests that it decides, `CONTROL` a share of
     the same size that the active policy decides, and `NONE` the rest.
     """
+
+    __hash__ = str.__hash__
 
     POLICY = "policy"
     CONTROL = "control"
@@ -85,7 +95,7 @@ class DecisionInput(NamedTuple):
 
     Attributes:
         request: one `contract.Request` record.
-        instances: `contract.Instance` records, before rotation.
+        rows: what `instances` are made of; the records themselves where there are few.
         memory: the router scope's float64 values before the call.
         choice: the returned id; None when it failed with `fault`.
         call_s: wall time of the policy's call.
@@ -95,13 +105,18 @@ class DecisionInput(NamedTuple):
     sequence: int
     digest: str
     request: bytes
-    instances: bytes
+    rows: SeenRows | bytes
     memory: bytes
     rotation: int
     fuel: int
     choice: int | None
     fault: str
     call_s: float
+
+    @property
+    def instances(self) -> bytes:
+        """`contract.Instance` records, before rotation."""
+        return self.rows if isinstance(self.rows, bytes) else self.rows.whole()
 
 
 class RecentInputs:

@@ -101,7 +101,7 @@ def _again(
     memory = np.frombuffer(given.memory).copy()
     request, rows = request_of(given), rows_of(given)
     asked = Ready(ready.digest, ready.router, memory, ready.loaded)
-    answer = ask_policy(asked, request, rows, given.rotation, given.fuel)
+    answer = ask_policy(asked, request, rows, rows["id"], given.rotation, given.fuel)
     same = (answer.choice, answer.fault) == (given.choice, given.fault)
     return Again(engine, answer.choice, answer.fault, None if given.fault in OUTSIDE else same)
 

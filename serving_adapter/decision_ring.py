@@ -3,16 +3,15 @@
     STATE/decisions/BOOT-SEGMENT.ring     frames of up to some thousand decisions each
 
 A decision hands its input to a queue and goes on; a thread compresses what came and writes it, so a
-process that is killed loses the last second at most. Inputs of one process resemble each other, so
-each is kept as its difference from the one before, which compresses well. What the thread has no
-time for is dropped and counted: serving comes first.
+process that is killed loses the last second at most. Inputs of one process share most of their
+rows, and a frame has each once. What the thread has no time for is dropped and counted: serving
+comes first.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import re
 import struct
@@ -25,10 +24,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-import numpy as np
-
 from policy_store.files import open_file
 from serving_adapter.decision import DecisionInput
+from serving_adapter.decision_frames import packed, unpacked
+from serving_adapter.seen_rows import own_bytes
 
 KEPT_BYTES = 64 << 20
 SEGMENTS = 16
@@ -37,12 +36,9 @@ FRAME_BYTES = 4 << 20
 FLUSH_S = 0.25
 MOST_WAIT_S = 0.75
 CLOSE_S = 5.0  # a disk that hangs keeps nobody from stopping
-MAGIC = b"EDR1"
-MAX_FAULT_CHARS = 60
+MAGIC = b"EDR2"
 MOST_UNIX_S = 1e11
 _FRAME = struct.Struct("<4sIIIQQd")  # magic, compressed, raw, crc, first, last number, Unix time
-_INPUT = struct.Struct("<QQqqqd64sBBIII")
-_LENGTH = struct.Struct("<IB")
 _NAME = re.compile(r"([0-9a-f]{12})-(\d{6})\.ring")
 
 _log = logging.getLogger("evolver.host")
@@ -91,7 +87,7 @@ class DecisionRing:
 
     def add(self, given: DecisionInput) -> None:
         """Keep one; takes a microsecond, and never waits."""
-        size = len(given.instances) + len(given.request) + len(given.memory)
+        size = len(given.request) + len(given.memory) + own_bytes(given.rows)
         if not self._open or self._put_bytes - self._taken_bytes > WAITING_BYTES:
             self.dropped += 1
             return
@@ -186,7 +182,7 @@ def newest(folder: Path, count: int) -> list[Kept]:
     found: list[Kept] = []
     for path, boot in reversed(segments_in(folder)):
         for unix_s, _, raw in reversed(list(_frames(path))):
-            found += (Kept(boot, unix_s, given) for given in reversed(_inputs(raw())))
+            found += (Kept(boot, unix_s, given) for given in reversed(unpacked(raw())))
             if len(found) >= count:
                 break
         if len(found) >= count:
@@ -201,7 +197,7 @@ def kept_inputs(folder: Path, boot: str, number: int) -> list[Kept]:
             continue
         for unix_s, (first, last), raw in _frames(path):
             if first <= number <= last:
-                return [Kept(boot, unix_s, one) for one in _inputs(raw()) if one.number == number]
+                return [Kept(boot, unix_s, one) for one in unpacked(raw()) if one.number == number]
     return []
 
 
@@ -238,65 +234,10 @@ def _inflated(body: bytes, raw_bytes: int) -> bytes:
 
 
 def _frame_of(batch: list[DecisionInput], unix_s: float) -> bytes:
-    parts, before = [], b""
-    for given in batch:
-        now = _packed(given)
-        same = len(now) == len(before)
-        parts += [_LENGTH.pack(len(now), same), _difference(now, before) if same else now]
-        before = now
-    raw = b"".join(parts)
+    raw = packed(batch)
     body = zlib.compress(raw, 1)
     first, last = batch[0].number, batch[-1].number
     return _FRAME.pack(MAGIC, len(body), len(raw), zlib.crc32(body), first, last, unix_s) + body
-
-
-def _inputs(raw: bytes) -> list[DecisionInput]:
-    found, before, at = [], b"", 0
-    while at + _LENGTH.size <= len(raw):
-        length, same = _LENGTH.unpack_from(raw, at)
-        at += _LENGTH.size
-        now = raw[at : at + length]
-        if len(now) < max(length, _INPUT.size):
-            break
-        before = _difference(now, before) if same and len(now) == len(before) else now
-        try:
-            found.append(_unpacked(before))
-        except ValueError:
-            break
-        at += length
-    return found
-
-
-def _difference(one: bytes, other: bytes) -> bytes:
-    return (np.frombuffer(one, np.uint8) ^ np.frombuffer(other, np.uint8)).tobytes()
-
-
-def _packed(given: DecisionInput) -> bytes:
-    fault = given.fault.encode("ascii", "replace")[:MAX_FAULT_CHARS]
-    head = _INPUT.pack(
-        given.number, given.sequence, given.rotation, given.fuel,
-        0 if given.choice is None else given.choice, given.call_s, given.digest.encode("ascii"),
-        given.choice is not None, len(fault), len(given.request), len(given.instances),
-        len(given.memory),
-    )  # fmt: skip
-    return b"".join((head, fault, given.request, given.instances, given.memory))
-
-
-def _unpacked(content: bytes) -> DecisionInput:
-    (number, sequence, rotation, fuel, choice, call_s, digest, chosen, fault_bytes, request_bytes,
-     instances_bytes, memory_bytes) = _INPUT.unpack_from(content)  # fmt: skip
-    parts, at = [], _INPUT.size
-    for size in (fault_bytes, request_bytes, instances_bytes, memory_bytes):
-        parts.append(content[at : at + size])
-        at += size
-    fault, request, instances, memory = parts
-    why, policy = fault.decode("ascii"), digest.rstrip(b"\0").decode("ascii")
-    if not (why.isprintable() and policy.isalnum() and math.isfinite(call_s)):
-        raise ValueError("words that would steer a terminal, or no time")
-    return DecisionInput(
-        number, sequence, policy, request, instances, memory, rotation, fuel,
-        choice if chosen else None, why, call_s,
-    )  # fmt: skip
 
 
 def _keep_newest(paths: list[Path], room_bytes: int) -> None:

@@ -14,12 +14,19 @@ from serving_adapter.safety.shadow import ShadowResult
 SWAP_BUCKETS_S = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 2e-2, 0.1, 1.0)
 DECISION_BUCKETS_S = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
 
+MOST_SERIES = 10_000
+
+Values = dict[tuple[str, ...], float]
+Series = tuple[tuple[Values, tuple[str, ...]], ...]
+"""Counters, and the labels under which one kind of decision counts in each."""
+
 
 class HostMetrics:
     """Counters and gauges of one host in a registry that its door renders."""
 
     def __init__(self, registry: Registry) -> None:
         self._longest_swap_s = 0.0
+        self._series: dict[tuple[str, str, str, int], Series] = {}
         self._decisions = registry.counter(
             "evolver_decisions_total", "Routing decisions.", ("author", "outcome")
         )
@@ -99,12 +106,25 @@ class HostMetrics:
 
     def decided(self, decision: Decision) -> None:
         """One decision was made."""
-        self._decisions.inc(decision.author, decision.outcome)
+        key = decision.author, decision.outcome, decision.arm, decision.instance_id
+        series = self._series.get(key)
+        if series is None:
+            if len(self._series) > MOST_SERIES:
+                self._series.clear()
+            series = self._series[key] = self._series_of(decision)
+        for values, labels in series:
+            values[labels] = values.get(labels, 0.0) + 1.0
         self._decision_s.observe(decision.duration_s)
+
+    def _series_of(self, decision: Decision) -> Series:
+        """What a decision of that kind counts in; found once, as it is counted in microseconds."""
+        key: tuple[str, ...] = (decision.author, decision.outcome)
+        found = [(self._decisions.values, key)]
         if decision.arm is not Arm.NONE:
-            self._arms.inc(decision.arm)
+            found.append((self._arms.values, (decision.arm,)))
         if decision.instance_id >= 0:
-            self._picked.inc(str(decision.instance_id))
+            found.append((self._picked.values, (str(decision.instance_id),)))
+        return tuple(found)
 
     def fell_back(self) -> None:
         """A policy was to decide, and something after it did."""

@@ -11,30 +11,42 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sandbox import contract
 from sandbox.records import new_rows
+from serving_adapter.decision import MADE
 from serving_adapter.facts import RequestFacts
 from serving_adapter.instance_rows import (
     KNOWN_ZERO,
+    ROW_WORDS,
+    WORD,
     Flight,
     Rows,
+    RowWords,
     columns_of,
     derive_all,
-    derive_one,
     missing_row,
+    rows_where,
 )
+from serving_adapter.request_marks import RequestMarks
+from serving_adapter.seen_rows import NO_AGES, PIECE_ROWS, Ages, SeenRows, SharedPieces
 from telemetry.engine_signals import EngineSignals
 
 Ints = npt.NDArray[np.int64]
 
 FEW_ROWS = 8  # are derived one by one, more at once
-_NOWHERE: dict[int, int] = {}
+
+_QUEUED, _QUEUED_TOKENS = WORD["queued_requests"], WORD["queued_prompt_tokens"]
+_RUNNING, _DECODING = WORD["running_requests"], WORD["decoding_requests"]
+_CONTEXT, _KV_USED, _STEP = WORD["context_tokens"], WORD["kv_used_tokens"], WORD["step_time_s"]
+_REMAINING = WORD["predicted_remaining_tokens"]
+_TENANTS, _OFFLINE = WORD["tenant_count"], WORD["offline_requests"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +85,20 @@ class _Engine:
     waiting: OrderedDict[Flight, None] = field(default_factory=OrderedDict)
 
 
+class Offer(NamedTuple):
+    """What one request may choose from; holds until the table is touched again.
+
+    Attributes:
+        rows: of open engines; contiguous, order not yet rotated.
+        ids: of these rows.
+        mask: a byte per row of the table, 1 where it is offered; None when all are.
+    """
+
+    rows: Rows
+    ids: Container[int]
+    mask: bytes | None
+
+
 class InstanceTable:
     """The rows that `route` sees, and the events that change them. Not thread-safe: one loop.
 
@@ -84,18 +110,21 @@ class InstanceTable:
     def __init__(self, *, counts_flights: bool = True) -> None:
         self._counts_flights = counts_flights
         self._rows = new_rows(contract.Instance, 0)
-        self._columns = columns_of(self._rows)
         self._engines: dict[int, _Engine] = {}
         self._next_id = 0
         self._open: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
-        self._signals_s: npt.NDArray[np.float64] = np.zeros(0)
-        self._waiting_since_s: npt.NDArray[np.float64] = np.zeros(0)
-        self._tenants: dict[int, dict[int, int]] = {}
+        self._since_s = np.zeros((0, 2))
+        self._marks = RequestMarks(
+            lambda instance_id: self._engines[instance_id].position,
+            lambda: len(self._rows),
+            counts_flights=counts_flights,
+        )
         # What a decision would compute over all rows is kept until something changes it.
         self._changed: set[int] = set()
-        self._marked: list[int] = []
+        self._now_s = math.nan
         self._offered: npt.NDArray[np.bool_] | None = None
-        self._all_offered = False
+        self._everything: Offer | None = None
+        self._rows_moved()
 
     def __len__(self) -> int:
         return len(self._engines)
@@ -108,10 +137,8 @@ class InstanceTable:
         row["id"] = self._next_id
         self._engines[self._next_id] = _Engine(len(self._rows))
         self._rows = np.concatenate([self._rows, row])
-        self._columns = columns_of(self._rows)
         self._open = np.append(self._open, True)
-        self._signals_s = np.append(self._signals_s, np.nan)
-        self._waiting_since_s = np.append(self._waiting_since_s, np.nan)
+        self._since_s = np.concatenate([self._since_s, NO_AGES])
         self._rows_moved()
         self._next_id += 1
         return self._next_id - 1
@@ -120,16 +147,12 @@ class InstanceTable:
         """Forget an engine; its flights may still report and are ignored."""
         gone = self._engines.pop(instance_id).position
         self._rows = np.delete(self._rows, gone)
-        self._columns = columns_of(self._rows)
         self._open = np.delete(self._open, gone)
-        self._signals_s = np.delete(self._signals_s, gone)
-        self._waiting_since_s = np.delete(self._waiting_since_s, gone)
+        self._since_s = np.delete(self._since_s, gone, axis=0)
         for engine in self._engines.values():
             engine.position -= engine.position > gone
+        self._marks.counts.forget(instance_id)
         self._rows_moved()
-        for counts in self._tenants.values():
-            counts.pop(instance_id, None)
-        self._tenants = {tenant: counts for tenant, counts in self._tenants.items() if counts}
 
     def set_use(
         self, instance_id: int, role: int, low_tokens: int, high_tokens: int, share: float
@@ -139,8 +162,10 @@ class InstanceTable:
             return
         use = (role, low_tokens, high_tokens, share)
         names = ("role", "length_low_tokens", "length_high_tokens", "share")
+        position = self._engines[instance_id].position
         for name, value in zip(names, use, strict=True):
-            self._columns[name][self._engines[instance_id].position] = value
+            self._columns[name][position] = value
+        self._changed.add(position)
 
     def inside(self, instance_id: int) -> int:
         """Requests that were dispatched here and have not finished; 0 for an engine that is gone.
@@ -154,7 +179,7 @@ class InstanceTable:
         """Offer an engine to policies, or keep it from them (unreachable)."""
         if instance_id in self._engines:
             self._open[self._engines[instance_id].position] = is_open
-            self._offered = None
+            self._offered = self._everything = None
 
     def set_draining(self, instance_id: int, draining: bool) -> None:
         """A draining engine finishes what it has and is offered to nobody, as if it were closed.
@@ -162,8 +187,10 @@ class InstanceTable:
         Neither policies nor fallbacks see its row; what answers there does not open it again.
         """
         if instance_id in self._engines:
-            self._columns["draining"][self._engines[instance_id].position] = draining
-            self._offered = None
+            position = self._engines[instance_id].position
+            self._columns["draining"][position] = draining
+            self._changed.add(position)
+            self._offered = self._everything = None
 
     def set_running(self, running: Mapping[int, int]) -> None:
         """Requests inside engines, by id, as a door knows them without a scrape; -1 for unknown."""
@@ -183,17 +210,16 @@ class InstanceTable:
         """Which rows are offered; not to be written to."""
         if self._offered is None:
             self._offered = self._open & ~self._columns["draining"]
-            self._all_offered = bool(self._offered.all())
         return self._offered
 
     def _rows_moved(self) -> None:
         """Rows came or went: nothing that is kept by position holds any more."""
-        self._offered = None
+        self._columns, self._words = columns_of(self._rows), RowWords(self._rows)
+        self._ages = Ages(self._rows, self._since_s)
+        self._offered = self._everything = None
         self._changed = set(range(len(self._rows)))
-        self._marked.clear()
-        self._columns["cached_prefix_tokens"][:] = 0
-        if self._counts_flights:
-            self._columns["tenant_requests"][:] = 0
+        self._pieces = SharedPieces(self._rows, self._since_s)
+        self._marks.rows_moved(self._columns)
 
     def row(self, instance_id: int) -> np.void:
         """The row of one engine, as it stands; a view."""
@@ -209,53 +235,55 @@ class InstanceTable:
 
     def offered(self, facts: RequestFacts, now_s: float, exclude: frozenset[int]) -> Rows:
         """Rows of open engines as this request sees them; contiguous, order not yet rotated."""
+        return self.offer(facts, now_s, exclude).rows
+
+    def offer(self, facts: RequestFacts, now_s: float, exclude: frozenset[int]) -> Offer:
+        """What a request may choose from, without the engines in `exclude`."""
         self._refresh(facts, now_s)
-        offered = self._offer()
         without = exclude & self._engines.keys() if exclude else exclude
-        if self._all_offered and not without:
-            return self._rows
-        offered = offered.copy()
-        for instance_id in without:
-            offered[self._engines[instance_id].position] = False
-        return self._rows[offered]
+        if not without and self._everything is not None:
+            return self._everything
+        offered = self._offer()
+        if not without and offered.all():
+            self._everything = Offer(self._rows, self._engines, None)
+            return self._everything
+        if without:
+            offered = offered.copy()
+            for instance_id in without:
+                offered[self._engines[instance_id].position] = False
+        rows = rows_where(self._rows, offered)
+        return Offer(rows, frozenset(rows["id"].tolist()), offered.tobytes())
+
+    def seen(self, offer: Offer) -> SeenRows:
+        """What the newest offer showed, to be kept."""
+        marks, copied = self._marks, len(self._pieces.stale)
+        return MADE(SeenRows, (
+            self._pieces.all(), self._now_s, marks.cached, marks.kept(), offer.mask,
+            len(offer.rows), copied,
+        ))  # fmt: skip
 
     def open_rows(self, now_s: float) -> Rows:
         """Copies of the rows of open engines, with the age of their signals."""
         offered = self._offer()
         rows = self._rows[offered]
-        rows["signal_age_s"] = now_s - self._signals_s[offered]
+        rows["signal_age_s"] = now_s - self._since_s[offered, 0]
         return rows
 
     def _refresh(self, facts: RequestFacts, now_s: float) -> None:
         """Write the columns that depend on the time or on the request that asks."""
-        of = self._columns
-        np.subtract(now_s, self._signals_s, out=of["signal_age_s"])
-        # fmax takes the number where the other is NaN: nobody waits, so the wait is zero.
-        np.fmax(now_s - self._waiting_since_s, 0.0, out=of["oldest_wait_s"])
-        if len(self._changed) > FEW_ROWS:
-            derive_all(of, counted=self._counts_flights)
-        else:
-            for position in self._changed:
-                derive_one(of, position, counted=self._counts_flights)
-        self._changed.clear()
-        self._mark(facts)
-
-    def _mark(self, facts: RequestFacts) -> None:
-        """Write where this request's session and tenant are, and undo the one before."""
-        cached, tenants = self._columns["cached_prefix_tokens"], self._columns["tenant_requests"]
-        for position in self._marked:
-            cached[position] = 0
-            if self._counts_flights:
-                tenants[position] = 0
-        self._marked.clear()
+        of, changed = self._columns, self._changed
+        self._now_s = now_s
+        self._ages.write(now_s)
+        if changed:
+            if len(changed) > FEW_ROWS:
+                derive_all(of, counted=self._counts_flights)
+            else:
+                for position in changed:
+                    self._words.derive(position, counted=self._counts_flights)
+            self._pieces.stale.update([position // PIECE_ROWS for position in changed])
+            changed.clear()
         previous = self._engines.get(facts.last_instance)
-        if previous is not None:
-            cached[previous.position] = facts.cached_tokens
-            self._marked.append(previous.position)
-        for instance_id, count in self._tenants.get(facts.tenant, _NOWHERE).items():
-            position = self._engines[instance_id].position
-            tenants[position] = count
-            self._marked.append(position)
+        self._marks.write(of, facts, None if previous is None else previous.position)
 
     def dispatch(self, instance_id: int, facts: RequestFacts, now_s: float) -> Flight:
         """A request goes to an engine."""
@@ -266,7 +294,7 @@ class InstanceTable:
         engine.inside += 1
         self._queue(engine, flight, 1)
         engine.waiting[flight] = None
-        self._add(engine, "predicted_remaining_tokens", flight.remaining_tokens)
+        self._predict(engine, flight.remaining_tokens)
         self._note_tenant(engine, flight, 1)
         self._note_waiting(engine)
         return flight
@@ -279,13 +307,13 @@ class InstanceTable:
         if flight.done_tokens == 0:
             self._started(engine, flight)
         else:
-            place, gap_s = engine.position, now_s - flight.latest_token_s
-            self._columns["step_time_s"][place] = gap_s / count
+            gap_s = now_s - flight.latest_token_s
+            self._words.floats[engine.position * ROW_WORDS + _STEP] = gap_s / count
         before = flight.remaining_tokens
         flight.done_tokens += count
         flight.latest_token_s = now_s
         self._grow(engine, count)
-        self._add(engine, "predicted_remaining_tokens", flight.remaining_tokens - before)
+        self._predict(engine, flight.remaining_tokens - before)
 
     def finish(self, flight: Flight) -> None:
         """A request has left its engine: answered, failed or abandoned."""
@@ -298,10 +326,10 @@ class InstanceTable:
             self._queue(engine, flight, -1)
             self._note_waiting(engine)
         else:
-            self._add(engine, "running_requests", -1)
-            self._add(engine, "decoding_requests", -1)
+            self._add(engine, _RUNNING, -1)
+            self._add(engine, _DECODING, -1)
             self._grow(engine, -flight.facts.prompt_tokens - flight.done_tokens)
-        self._add(engine, "predicted_remaining_tokens", -flight.remaining_tokens)
+        self._predict(engine, -flight.remaining_tokens)
         self._note_tenant(engine, flight, -1)
 
     def scraped(self, instance_id: int, signals: EngineSignals, asked_s: float) -> None:
@@ -322,50 +350,48 @@ class InstanceTable:
         if signals.preemptions >= 0:
             row["preemptions"] = max(0, signals.preemptions - max(engine.preemptions, 0))
             engine.preemptions = signals.preemptions
-        self._signals_s[engine.position] = asked_s
+        self._since_s[engine.position, 0] = asked_s
         self._changed.add(engine.position)
 
     def _started(self, engine: _Engine, flight: Flight) -> None:
         engine.waiting.pop(flight, None)
         # After a scrape the engine may have counted this request as running already.
-        if self._columns["queued_requests"][engine.position] > 0:
+        if self._words.ints[engine.position * ROW_WORDS + _QUEUED] > 0:
             self._queue(engine, flight, -1)
-            self._add(engine, "running_requests", 1)
+            self._add(engine, _RUNNING, 1)
         else:
-            self._add(engine, "queued_prompt_tokens", -flight.facts.prompt_tokens)
-        self._add(engine, "decoding_requests", 1)
+            self._add(engine, _QUEUED_TOKENS, -flight.facts.prompt_tokens)
+        self._add(engine, _DECODING, 1)
         self._grow(engine, flight.facts.prompt_tokens)
         self._note_waiting(engine)
 
     def _queue(self, engine: _Engine, flight: Flight, sign: int) -> None:
-        self._add(engine, "queued_requests", sign)
-        self._add(engine, "queued_prompt_tokens", sign * flight.facts.prompt_tokens)
+        self._add(engine, _QUEUED, sign)
+        self._add(engine, _QUEUED_TOKENS, sign * flight.facts.prompt_tokens)
 
     def _grow(self, engine: _Engine, tokens: int) -> None:
-        self._add(engine, "context_tokens", tokens)
-        if self._columns["kv_used_tokens"][engine.position] >= 0:
-            self._add(engine, "kv_used_tokens", tokens)
+        self._add(engine, _CONTEXT, tokens)
+        if self._words.ints[engine.position * ROW_WORDS + _KV_USED] >= 0:
+            self._add(engine, _KV_USED, tokens)
 
-    def _add(self, engine: _Engine, name: str, change: float) -> None:
-        column = self._columns[name]
-        column[engine.position] = max(0, column[engine.position] + change)
+    def _add(self, engine: _Engine, word: int, change: int) -> None:
+        ints, at = self._words.ints, engine.position * ROW_WORDS + word
+        ints[at] = max(0, ints[at] + change)
+        self._changed.add(engine.position)
+
+    def _predict(self, engine: _Engine, change: float) -> None:
+        floats, at = self._words.floats, engine.position * ROW_WORDS + _REMAINING
+        floats[at] = max(0.0, floats[at] + change)
         self._changed.add(engine.position)
 
     def _note_tenant(self, engine: _Engine, flight: Flight, sign: int) -> None:
         """Count a tenant's requests here, and how many tenants there are."""
-        tenant, instance_id = flight.facts.tenant, flight.instance_id
-        counts = self._tenants.setdefault(tenant, {})
-        before = counts.get(instance_id, 0)
-        counts[instance_id] = before + sign
-        if counts[instance_id] <= 0:
-            del counts[instance_id]
-            if not counts:
-                del self._tenants[tenant]
-        self._add(engine, "tenant_count", (before + sign > 0) - (before > 0))
+        change = self._marks.counts.add(flight.facts.tenant, flight.instance_id, sign)
+        self._add(engine, _TENANTS, change)
         if not flight.facts.online:
-            self._add(engine, "offline_requests", sign)
+            self._add(engine, _OFFLINE, sign)
 
     def _note_waiting(self, engine: _Engine) -> None:
         oldest = next(iter(engine.waiting), None)
-        since_s = math.nan if oldest is None else oldest.dispatched_s
-        self._waiting_since_s[engine.position] = since_s
+        since_s = math.inf if oldest is None else oldest.dispatched_s
+        self._since_s[engine.position, 1] = since_s

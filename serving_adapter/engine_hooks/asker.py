@@ -188,7 +188,7 @@ class Asker(Generic[R]):
         """What made a policy fault goes into the dump of its ejection."""
         self._host.decider.recent.add(DecisionInput(
             number=self._host.slot.number, sequence=self._live.sequence, digest=ready.digest,
-            request=self._request.tobytes(), instances=self._instance.tobytes(), memory=memory,
+            request=self._request.tobytes(), rows=self._instance.tobytes(), memory=memory,
             rotation=0, fuel=HOOK_FUEL, choice=None, fault=fault, call_s=took_s,
         ))  # fmt: skip
 

@@ -19,6 +19,7 @@ from serving_adapter.facts import RequestFacts
 from serving_adapter.request_log import RequestOutcome, RequestRecord
 
 _MASK = 2**64 - 1
+_EPOCH = 0xD6E8FEB86659FD93  # odd, so that no two epochs draw alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def unit_of(facts: RequestFacts, epoch_s: float) -> int:
         (bits,) = struct.unpack("<Q", struct.pack("<d", facts.arrived_s))
         return _mixed(_mixed(bits) ^ facts.prefix_key & _MASK)
     epoch = int(facts.arrived_s // epoch_s) if epoch_s > 0 else 0
-    return _mixed(_mixed(facts.session) ^ epoch)
+    return _mixed(facts.session ^ epoch * _EPOCH & _MASK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def test_what_is_not_kept_is_said(evolver, state, word):
 
 @pytest.mark.parametrize(
     "change",
-    [{"memory": bytes(8)}, {"request": b""}, {"instances": bytes(100)}, {"rotation": -(2**40)},
+    [{"memory": bytes(8)}, {"request": b""}, {"rows": bytes(100)}, {"rotation": -(2**40)},
      {"rotation": 3}, {"fuel": 2**62}],
     ids=["memory", "request", "instances", "before", "beyond", "fuel"],
 )  # fmt: skip

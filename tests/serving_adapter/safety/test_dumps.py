@@ -24,7 +24,7 @@ def given(number: int, engines: int = 3) -> DecisionInput:
     memory[5] = number
     return DecisionInput(
         number=number, sequence=7, digest="a" * 64, request=request.tobytes(),
-        instances=rows.tobytes(), memory=memory.tobytes(), rotation=1, fuel=60_000,
+        rows=rows.tobytes(), memory=memory.tobytes(), rotation=1, fuel=60_000,
         choice=number % engines, fault="", call_s=1.5e-6,
     )  # fmt: skip
 
