@@ -4,6 +4,7 @@ EvolverError
   BudgetTooSmall    the budget does not even cover the humans and the proof
   NothingToStartFrom   no human policy survives verification and evaluation
   RecordStale       a recorded run or recorded answers do not fit what is run now
+  DaemonSetupWrong  a daemon's configuration, or what it needs here, does not fit
   ProposerFailed    a proposer could not answer (endpoint down, slow, babbling, out of money)
 """
 
@@ -24,6 +25,10 @@ class NothingToStartFrom(EvolverError):
 
 class RecordStale(EvolverError):
     """A record was made by another version, or for other inputs."""
+
+
+class DaemonSetupWrong(EvolverError):
+    """A configuration that no daemon can run on."""
 
 
 class ProposerFailed(EvolverError):

@@ -6,7 +6,8 @@
     {"rows": {NAME: COUNT, ...}, "sha256": hex}
 
 A time is ISO 8601 in UTC; what a column keeps as JSON is that JSON. Sessions, links and tokens are
-left out: restored, they would let in whoever had been locked out since.
+left out: restored, they would let in whoever had been locked out since. So are leases, whose
+holders know nothing of a restored store.
 """
 
 import gzip
@@ -27,7 +28,7 @@ from policy_store.tables import Base
 
 FORMAT = "evolver store backup"
 VERSION = 1
-LEFT_OUT = frozenset({"sessions", "links", "tokens"})
+LEFT_OUT = frozenset({"sessions", "links", "tokens", "leases"})
 MAX_LINE_BYTES = 1 << 28
 
 

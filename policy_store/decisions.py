@@ -104,17 +104,24 @@ class Decisions(Trials):
         by: str,
         note: str,
         deployment: str = DEFAULT_DEPLOYMENT,
+        *,
+        facts: Mapping[str, object] | None = None,
+        check: Callable[[Session], None] | None = None,
     ) -> Activation:
         """Make an approved policy the active one; what was active becomes the last good one.
 
         Args:
             expected_sequence: the active slot's sequence that the decision was made on (0: none).
+            facts: more for the audit entry.
+            check: looks once more, inside the decision, and raises what it has against it.
 
         Raises:
             StaleDecision: the active slot has changed since.
         """
         note, deployment = required_note(note), plain_name(deployment)
         with self._database.deciding() as session:
+            if check is not None:
+                check(session)
             row = approved(session, policy)
             active = read_slot(session, deployment, Alias.ACTIVE)
             check_sequence(active, expected_sequence)
@@ -125,7 +132,7 @@ class Decisions(Trials):
             live = make_live(session, deployment, row.digest, good, now)
             if active.digest is not None:
                 settle(session, active.digest, vacant=State.RETIRED)
-            details = {"sequence": live.sequence, "replaces": active.digest}
+            details = {**(facts or {}), "sequence": live.sequence, "replaces": active.digest}
             self._write(
                 session, "activated", by, note,
                 subject=row.digest, deployment=deployment, details=details,
@@ -199,13 +206,24 @@ class Decisions(Trials):
             )  # fmt: skip
             return live
 
-    def eject(self, policy: str, by: str, note: str, kind: str = "ERROR") -> PolicyVersion:
+    def eject(
+        self,
+        policy: str,
+        by: str,
+        note: str,
+        kind: str = "ERROR",
+        *,
+        check: Callable[[Session], None] | None = None,
+    ) -> PolicyVersion:
         """Take a misbehaving policy out of every deployment; only a person approves it again.
 
         Ejected again (many hosts may say so), nothing changes. `kind` is the watchdog's word.
+        `check` looks once more, inside the decision, and raises what it has against it.
         """
         note = required_note(note)
         with self._database.deciding() as session:
+            if check is not None:
+                check(session)
             row = find_version(session, policy)
             if row.state is not State.EJECTED:
                 check_move(row.state, State.EJECTED)

@@ -15,6 +15,7 @@
     |- ForbiddenMove       the lifecycle does not allow this step
     |  `- OwnWork          nobody approves what they submitted by hand
     |- StaleDecision       somebody else decided first
+    |  `- Fenced           a daemon that another one has taken over from
     |- NothingLive         there is no active policy to take back
     |- DamagedStore        stored bytes no longer match their digest
     |- StoreUnavailable    the database is locked, missing or not a database
@@ -104,6 +105,10 @@ class OwnWork(ForbiddenMove):
 
 class StaleDecision(StoreError):
     """The decision was made looking at a state that has since changed."""
+
+
+class Fenced(StaleDecision):
+    """Another process has taken the lease over under which this one wants to write."""
 
 
 class NothingLive(StoreError):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from policy_store.errors import ForbiddenMove, StaleDecision
+from sqlalchemy.orm import Session
+
+from policy_store.errors import Fenced, ForbiddenMove, StaleDecision
 from policy_store.gates import measured, objection
 from policy_store.records import DEFAULT_DEPLOYMENT, Alias, PolicyDetails, Slot
 from policy_store.rule_book import InstalledRule
 from policy_store.rules import Action, Condition, Facts, Judgement, Rule, judge
 from policy_store.store import PolicyStore
+from policy_store.tables import VersionRow
 from policy_store.trials import Trial
 from sandbox.changes import Change, changes
 from sandbox.errors import PolicyRefused
 
+Check = Callable[[Session], None]
 ALIASES = {Action.SHADOW: Alias.SHADOW, Action.CANARY: Alias.CANARY}
 
 
@@ -58,12 +62,21 @@ def tried(store: PolicyStore, deployment: str, rule: Rule, policy: str, by: str)
 
 
 def apply_rules(
-    store: PolicyStore, policy: str, deployment: str = DEFAULT_DEPLOYMENT, *, asked: bool = False
+    store: PolicyStore,
+    policy: str,
+    deployment: str = DEFAULT_DEPLOYMENT,
+    *,
+    asked: bool = False,
+    check: Check | None = None,
 ) -> Applied:
     """Let the first rule that applies approve a policy.
 
     What was judged is looked at again inside the deciding transaction, so that a cap holds and a
     decision of somebody else counts, however many ask at once.
+
+    Args:
+        asked: a person asks for it now, so that older measurements count as well.
+        check: looks once more, inside the decision, and raises what it has against it.
 
     Raises:
         UnknownPolicy: there is no such policy.
@@ -79,7 +92,9 @@ def apply_rules(
         if installed.rule is None or not judgement.fires:
             continue
         try:
-            _approve(store, scene, installed, installed.rule, judgement)
+            _approve(store, scene, installed, installed.rule, judgement, check)
+        except Fenced:
+            raise
         except (StaleDecision, ForbiddenMove) as held:
             said = str(held)
             continue
@@ -99,8 +114,18 @@ def _none_applies(judgements: Sequence[Judgement]) -> str:
 
 
 def _approve(
-    store: PolicyStore, scene: _Scene, installed: InstalledRule, rule: Rule, judgement: Judgement
+    store: PolicyStore,
+    scene: _Scene,
+    installed: InstalledRule,
+    rule: Rule,
+    judgement: Judgement,
+    check: Check | None,
 ) -> None:
+    def still(session: Session, row: VersionRow) -> None:
+        if check is not None:
+            check(session)
+        store.rules.check_still(session, installed, row, (active.deployment, active.sequence))
+
     active = scene.slots[Alias.ACTIVE]
     alias, trial = ALIASES.get(rule.action), None
     if alias is not None:
@@ -115,9 +140,7 @@ def _approve(
     store.approve(
         scene.details.version.digest, rule.actor, _note(judgement),
         evidence=[one.digest for one in scene.details.evidence], trial=trial, facts=facts,
-        check=lambda session, row: store.rules.check_still(
-            session, installed, row, (active.deployment, active.sequence)
-        ),
+        check=still,
     )  # fmt: skip
 
 

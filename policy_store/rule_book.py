@@ -132,6 +132,16 @@ class RuleBook:
         with self._database.reading() as session:
             return _against(session, policy)
 
+    def check_installed(self, session: Session, installed: InstalledRule) -> None:
+        """Inside a decision: pass while nobody has removed the rule.
+
+        Raises:
+            StaleDecision: somebody has.
+        """
+        kept = session.get(RuleRow, installed.id)
+        if installed.rule is None or kept is None or kept.removed_at is not None:
+            raise StaleDecision(f"Rule {installed.name} does not apply any more: it was removed.")
+
     def check_still(
         self, session: Session, installed: InstalledRule, row: VersionRow, active: tuple[str, int]
     ) -> None:
@@ -143,15 +153,16 @@ class RuleBook:
         Raises:
             StaleDecision: it is not.
         """
-        rule, kept = installed.rule, session.get(RuleRow, installed.id)
-        why = ""
-        if rule is None or kept is None or kept.removed_at is not None:
-            why = "it was removed"
-        elif row.state is not State.EVALUATED or _against(session, row.digest):
+        self.check_installed(session, installed)
+        rule, why = installed.rule, ""
+        if row.state is not State.EVALUATED or _against(session, row.digest):
             why = f"policy {row.digest[:12]} is {row.state.value} now"
         elif read_slot(session, active[0], Alias.ACTIVE).sequence != active[1]:
             why = "the active policy was decided on again"
-        elif _approved_since(session, rule, self._database.clock() - DAY) >= rule.most_a_day:
+        elif (
+            rule is not None
+            and _approved_since(session, rule, self._database.clock() - DAY) >= rule.most_a_day
+        ):
             why = f"it has approved {rule.most_a_day} in the last 24 hours, as many as it may"
         if why:
             raise StaleDecision(f"Rule {installed.name} does not apply any more: {why}.")

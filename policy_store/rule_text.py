@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from policy_store.errors import RuleRefused
 from policy_store.records import Origin
-from policy_store.rules import ANYTHING, CONSTANTS, WEEKDAYS, Action, Rule
+from policy_store.rules import ANYTHING, CONSTANTS, WEEKDAYS, Action, Rule, Terms
 from sandbox.language.kinds import hooks
 
 MAX_CHARS = 4096
@@ -22,8 +22,10 @@ _GATE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 KEYS = (
     "name", "action", "weight", "touches", "most_a_day", "sealed_units", "evidence_hours",
     "may_be_missing", "origins", "hours_utc", "weekdays", "replace", "gain_percent",
+    "trial",
 )  # fmt: skip
 GAIN_KEYS = ("active", "human")
+TRIAL_KEYS = ("promote_after_requests", "end_after_hours")
 EXAMPLE = """name = "constants-to-canary"
 action = "canary"          # approve, shadow or canary
 weight = 0.05              # of traffic, for a canary
@@ -38,6 +40,10 @@ weekdays = ["mon", "tue", "wed", "thu", "fri"]
 [gain_percent]             # where the 95 % interval has to begin
 active = 3.0               # against the active policy
 human = 0.5                # against the best that people wrote
+
+[trial]                    # of a canary; left out, a person promotes and ends it
+promote_after_requests = 500  # compared ones: proven better then, it becomes the active policy
+end_after_hours = 24       # neither better nor worse until then: its trial ends
 """
 
 
@@ -57,12 +63,11 @@ class _Reader:
         self.text = text
         _check_characters(text)
         self.values = _parsed(text)
-        gain = self.values.get("gain_percent", {})
-        if not isinstance(gain, dict):
-            raise self.refused("gain_percent", "is no table", "write [gain_percent], then active")
-        self.gain: Mapping[str, object] = gain
+        self.gain = self._table("gain_percent", "active")
+        self.trial = self._table("trial", "promote_after_requests")
         self._only(self.values, KEYS)
         self._only(self.gain, GAIN_KEYS)
+        self._only(self.trial, TRIAL_KEYS)
 
     def rule(self) -> Rule:
         """Every value, checked."""
@@ -82,6 +87,7 @@ class _Reader:
             hours=self.hours(),
             weekdays=self.words("weekdays", WEEKDAYS, WEEKDAYS),
             replace=self.replace(),
+            trial=self.terms(action),
         )
 
     def refused(self, key: str, what: str, mend: str) -> RuleRefused:
@@ -139,7 +145,17 @@ class _Reader:
 
     def whole(self, key: str, least: int, most: int, otherwise: int | None = None) -> int:
         """A whole number in a range."""
-        values = self.values
+        return self.whole_in(self.values, key, least, most, otherwise)
+
+    def whole_in(
+        self,
+        values: Mapping[str, object],
+        key: str,
+        least: int,
+        most: int,
+        otherwise: int | None = None,
+    ) -> int:
+        """The same in a table."""
         value = self.asked(key, values) if otherwise is None else values.get(key, otherwise)
         if type(value) is not int or not least <= value <= most:
             mend = f"write a whole number from {least} to {most}"
@@ -197,6 +213,24 @@ class _Reader:
             raise self.refused("replace", f"is {_shown(value)}", "write true or false")
         return value
 
+    def terms(self, action: Action) -> Terms:
+        """What may become of a canary, and of nothing else."""
+        if self.trial and action is not Action.CANARY:
+            raise self.refused("trial", f"has no meaning for {action.value}", "remove it")
+        requests, hours = (self.trial.get(key) for key in TRIAL_KEYS)
+        if requests is not None:
+            requests = self.whole_in(self.trial, TRIAL_KEYS[0], 20, 1_000_000)
+        if hours is not None:
+            hours = self.number(TRIAL_KEYS[1], 0.01, 8760.0, self.trial)
+        return Terms(requests, hours)
+
+    def _table(self, key: str, first: str) -> Mapping[str, object]:
+        """A table, empty where it is left out."""
+        found = self.values.get(key, {})
+        if not isinstance(found, dict):
+            raise self.refused(key, "is no table", f"write [{key}], then {first}")
+        return found
+
     def _only(self, values: Mapping[str, object], known: Sequence[str]) -> None:
         for key in values:
             if key not in known:
@@ -246,6 +280,7 @@ def sentence_of(rule: Rule) -> str:
         f"people wrote, on {rule.sealed_units} {units} or more, measured at most "
         f"{rule.evidence_hours:g} h ago. Its verdict has to be improved, and no gate failed or "
         f"left out{missing}; it has to be by {writers}, and {_may_change(rule)}. {_when(rule)}."
+        f"{_afterwards(rule.trial)}"
     )
 
 
@@ -256,6 +291,19 @@ def _does(rule: Rule) -> str:
         return "Approves a policy and starts it as the shadow"
     share = f"{100 * (rule.weight or 0.0):g} % of traffic"
     return f"Approves a policy and starts it as the canary with {share}"
+
+
+def _afterwards(terms: Terms) -> str:
+    """What becomes of the canary."""
+    said = ""
+    if terms.promote_after_requests is not None:
+        said += (
+            " Proven better than its control on at least "
+            f"{terms.promote_after_requests} requests, it becomes the active policy."
+        )
+    if terms.end_after_hours is not None:
+        said += f" Neither better nor worse after {terms.end_after_hours:g} h, its trial ends."
+    return said
 
 
 def _when(rule: Rule) -> str:

@@ -33,6 +33,21 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What may become of a canary that a rule started, without a person.
+
+    Attributes:
+        promote_after_requests: compared ones; proven better after so many, it becomes the active
+            policy. None: a person promotes.
+        end_after_hours: neither better nor worse for so long, its trial ends, and it stays approved
+            for a person to look at. None: it goes on.
+    """
+
+    promote_after_requests: int | None = None
+    end_after_hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """What a rule asks for.
 
@@ -45,6 +60,7 @@ class Rule:
         may_be_missing: gates that need not have run.
         hours: first and last (excluded) hour of the day in UTC; None is all day.
         replace: a trial of another policy may be ended for this one.
+        trial: what may become of its canary.
     """
 
     name: str
@@ -61,6 +77,7 @@ class Rule:
     hours: tuple[int, int] | None = None
     weekdays: tuple[str, ...] = WEEKDAYS
     replace: bool = False
+    trial: Terms = Terms()
 
     @property
     def actor(self) -> str:

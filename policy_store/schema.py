@@ -14,7 +14,7 @@ from policy_store.intake import required_note
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations/versions`; opening a store at it needs no Alembic."""
 
 

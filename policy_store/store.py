@@ -14,11 +14,13 @@ from policy_store.audit import AuditLog
 from policy_store.backup import take_backup
 from policy_store.backup_format import Backup
 from policy_store.catalog import Catalog
+from policy_store.daemon_book import DaemonBook
 from policy_store.decisions import Decisions
 from policy_store.engine import Database, make_engine, store_url, utc_now
 from policy_store.errors import DamagedStore
 from policy_store.gates import measured
 from policy_store.hosts import Hosts
+from policy_store.leases import Leases
 from policy_store.lifecycle import APPROVED_STATES
 from policy_store.lineage import Lineage
 from policy_store.records import DEFAULT_DEPLOYMENT, Activation, Alias, Kind, Pulse, Slot
@@ -56,7 +58,8 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
 
     `Catalog` holds what was proposed, `Decisions` what people decided, `Hosts` what serving hosts
     reported, `Lineage` who was made from whom; `runs` are the evolution runs, `audit` is the log,
-    `rules` the approval rules, `accounts` who may sign in, `retention` lets go of what is old.
+    `rules` the approval rules, `accounts` who may sign in, `retention` lets go of what is old,
+    `daemons` what daemons do, `leases` which one of them may.
     """
 
     def __init__(self, database: Database) -> None:
@@ -66,6 +69,8 @@ class PolicyStore(Catalog, Decisions, Hosts, Lineage):
         self.rules = RuleBook(database)
         self.accounts = Accounts(database)
         self.retention = Retention(database)
+        self.leases = Leases(database)
+        self.daemons = DaemonBook(database)
 
     @classmethod
     def open(

@@ -13,6 +13,7 @@ from sqlalchemy import (
     JSON,
     DateTime,
     Dialect,
+    Double,
     Enum,
     ForeignKey,
     ForeignKeyConstraint,
@@ -323,3 +324,40 @@ class RuleRow(Base):
     installed_at: Mapped[Moment]
     removed_by: Mapped[Name | None] = mapped_column(default=None)
     removed_at: Mapped[Moment | None] = mapped_column(default=None)
+
+
+class LeaseRow(Base):
+    """Which process may act under a name, until when by the database's clock."""
+
+    __tablename__ = "leases"
+    name: Mapped[Name] = mapped_column(primary_key=True)
+    holder: Mapped[Name]
+    fencing: Mapped[int]
+    expires_unix_s: Mapped[float] = mapped_column(Double)
+
+
+class DaemonRow(Base):
+    """Where the daemon of a deployment stands."""
+
+    __tablename__ = "daemons"
+    deployment: Mapped[Name] = mapped_column(primary_key=True)
+    step: Mapped[Name]
+    version: Mapped[int]
+    episode: Mapped[int]
+    body: Mapped[Payload]
+    changed_at: Mapped[Moment]
+
+
+class EpisodeRow(Base):
+    """One evolution run of a daemon, from why it was begun to what became of its policy."""
+
+    __tablename__ = "episodes"
+    deployment: Mapped[Name] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    began_at: Mapped[Moment]
+    facts: Mapped[Payload]
+    ended_at: Mapped[Moment | None] = mapped_column(default=None)
+    outcome: Mapped[Name | None] = mapped_column(default=None)
+    # No foreign keys: what a daemon did stays on record when its run or policy has gone.
+    run_id: Mapped[str | None] = mapped_column(String(32), default=None)
+    version_digest: Mapped[Digest | None] = mapped_column(default=None)

@@ -1,6 +1,6 @@
 """Trials: approved policies that run as shadow or canary, beside what is active."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -74,8 +74,13 @@ class Trials:
         by: str,
         note: str,
         deployment: str = DEFAULT_DEPLOYMENT,
+        *,
+        check: Callable[[Session], None] | None = None,
     ) -> Slot:
         """End a shadow or canary without a verdict on the policy, which stays approved.
+
+        Args:
+            check: looks once more, inside the decision, and raises what it has against it.
 
         Raises:
             NothingLive: the slot is empty.
@@ -83,6 +88,8 @@ class Trials:
         """
         note, trial = required_note(note), Trial(alias, expected_sequence, plain_name(deployment))
         with self._database.deciding() as session:
+            if check is not None:
+                check(session)
             held = read_slot(session, deployment, alias)
             if held.digest is None:
                 raise NothingLive(f"Deployment {deployment} has no {alias.value} policy to end.")

@@ -13,6 +13,7 @@ from evolver.cli import failures
 from evolver.cli.calibrate_command import calibrate
 from evolver.cli.check_command import check
 from evolver.cli.client_keys import keys_app
+from evolver.cli.daemon_command import daemon_app
 from evolver.cli.decision_commands import decision_app
 from evolver.cli.demo_command import demo
 from evolver.cli.doctor_command import doctor
@@ -35,7 +36,7 @@ from evolver.cli.trace_commands import trace_app
 
 ORDER = (
     "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "rule", "review",
-    "keys", "fleet", "serve", "picker", "host", "decision", "store", "status", "doctor",
+    "keys", "fleet", "serve", "picker", "host", "decision", "daemon", "store", "status", "doctor",
 )  # fmt: skip
 
 
@@ -106,6 +107,7 @@ app.add_typer(review_app)
 app.add_typer(keys_app)
 app.add_typer(host_app)
 app.add_typer(decision_app)
+app.add_typer(daemon_app)
 app.add_typer(store_app)
 app.command()(fleet)
 app.command()(serve)

@@ -32,7 +32,9 @@ ACTIONS = (
     "sealed_opened", "close_up_attached", "last_hour_attached", "rule_installed", "rule_removed",
     "account_made", "role_changed", "account_disabled", "account_enabled", "identity_tied",
     "link_made", "password_set", "password_changed", "signed_in", "sessions_ended", "token_made",
-    "token_revoked", "pruned", "restored", "downgraded",
+    "token_revoked", "pruned", "restored", "downgraded", "daemon_leads", "daemon_waits",
+    "daemon_evolves", "daemon_evolved", "daemon_asked", "daemon_trial", "daemon_learned",
+    "daemon_saw",
 )  # fmt: skip
 DIGEST = re.compile("[0-9a-f]{64}")
 PREFIX = re.compile("[0-9a-f]{6,64}")

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from policy_store import Alias, PolicyStore
 from policy_store.backup_format import LEFT_OUT, check_backup
+from policy_store.daemon_book import Episode
 from policy_store.engine import make_engine, store_url
 from policy_store.errors import BackupTooNew, BackupUnusable, InvalidInput, StoreNotEmpty
 from policy_store.records import Ejection, HostReport, Kind, Role
@@ -67,6 +68,9 @@ def fill(store, prepare):
     store.place(third, Alias.CANARY, 0, by="ada", note="try", weight=0.05)
     ejection = Ejection(first, 1, "ERROR", "it raised", NOW)
     store.report_host(HostReport("h1", "default", 1, first, NOW, (ejection,), {"decisions": 3.0}))
+    lease = store.leases.hold("daemon:default", "h1:7", 30.0)
+    seen, began = store.daemons.read("default"), Episode("default", 1, NOW, facts={"why": "drift"})
+    store.daemons.move(lease, seen, "evolving", {"attempts": 1}, episode=began)
     return child
 
 
@@ -249,7 +253,7 @@ def test_missing_rows_are_noticed(backup, refused):
 def test_a_backup_of_an_older_schema_is_brought_up(backup, elsewhere):
     later = {"slots": ["weight"], "hosts": ["facts"], "attachments": ["kind"],
              "runs": ["pruned_at"]}  # fmt: skip
-    new, here = ("accounts", "rules"), {}
+    new, here = ("accounts", "rules", "daemons", "episodes"), {}
 
     def older(line):
         if isinstance(line, dict):
@@ -321,4 +325,4 @@ def test_what_hosts_have_seen_since_is_not_named_again(backup, elsewhere):
 
 def test_a_backup_says_what_it_holds(backup):
     about = check_backup(backup)
-    assert (about.schema, about.rows["versions"], len(about.sha256)) == ("0002", 4, 64)
+    assert (about.schema, about.rows["versions"], len(about.sha256)) == ("0003", 4, 64)

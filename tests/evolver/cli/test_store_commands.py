@@ -34,7 +34,7 @@ def raw(statement):
 def test_info_says_where_how_large_and_what_is_in_it(evolver, live):
     document = evolver("store", "info", "-o", "json").json
     assert document["where"].endswith("store.db")
-    assert (document["schema_revision"], document["rows"]["versions"]) == ("0002", 1)
+    assert (document["schema_revision"], document["rows"]["versions"]) == ("0003", 1)
     assert document["bytes"] > 4096
     assert document["audit"]["entries"] == 5
     told = "".join(evolver("store", "info").out.split())  # a long path is wrapped
@@ -135,14 +135,14 @@ def test_a_pruned_run_says_that_its_details_are_gone(evolver, home, bowls, lines
 def test_downgrade_needs_a_yes_and_a_reason_and_upgrade_brings_it_back(evolver, live):
     refused = evolver("store", "downgrade", "0001")
     assert (refused.code, "add --yes" in refused.err) == (1, True)
-    assert evolver("store", "downgrade", "0002", "--yes", "--note", "no").code == 2
+    assert evolver("store", "downgrade", "0003", "--yes", "--note", "no").code == 2
     assert evolver("store", "downgrade", "0001", "--yes", "--note", "older").code == 0
-    assert "schema 0001 -> 0002" in evolver("store", "upgrade").out
-    assert "schema 0002 already" in evolver("store", "upgrade").out
+    assert "schema 0001 -> 0003" in evolver("store", "upgrade").out
+    assert "schema 0003 already" in evolver("store", "upgrade").out
     assert evolver("store", "verify").code == 0
     with open_store() as store:
         (entry,) = store.audit.entries(action="downgraded")
-        assert dict(entry.details) == {"from": "0002", "to": "0001"}
+        assert dict(entry.details) == {"from": "0003", "to": "0001"}
 
 
 def test_a_hash_that_is_none_is_misuse(evolver):

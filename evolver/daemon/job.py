@@ -1,0 +1,106 @@
+"""One search as the daemon orders it: a file that its process reads, again after a kill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from evolver.budget import Limits
+from evolver.errors import RecordStale
+from evolver.model_settings import ModelSettings
+from policy_store.files import replace_file
+from policy_store.records import Run
+from policy_store.store import PolicyStore
+from sandbox.cluster import ClusterSpec
+
+JOB, WINDOW, SAID, LOG = "job.json", "window.npz", "said.json", "log.txt"
+LOOKED_BACK = 50  # runs
+
+
+class Job(BaseModel):
+    """A search.
+
+    Attributes:
+        deployment, episode: whose it is; its run in the store carries both.
+        began_unix_s: the wall clock at second 0 of its window.
+        rate_rps: of the window, for the record.
+        active_name, active_text: the policy that was live when it was ordered.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    deployment: str
+    episode: int
+    author: str
+    cluster: ClusterSpec
+    seed: int
+    limits: Limits
+    models: tuple[ModelSettings, ...] = ()
+    workers: int = 1
+    nice: int = 10
+    accept_missing: tuple[str, ...] = ()
+    began_unix_s: float
+    active_name: str
+    active_text: str
+
+    def inputs(self, notes: tuple[str, ...] = ()) -> dict[str, object]:
+        """What its run is found by."""
+        return {
+            "daemon": self.deployment, "episode": self.episode,
+            "began_unix_s": self.began_unix_s, "notes": list(notes),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the process of a search left behind at its end."""
+
+    fault: str = ""
+    hopeless: bool = False
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """Put the order beside its window."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    replace_file(folder / JOB, job.model_dump_json().encode("utf-8"), 0o600)
+
+
+def read_job(folder: Path) -> Job:
+    """The order.
+
+    Raises:
+        RecordStale: it is not there, or of another version.
+    """
+    try:
+        return Job.model_validate_json((folder / JOB).read_bytes())
+    except (OSError, ValueError) as error:
+        raise RecordStale(f"The order of the search in {folder} cannot be read: {error}") from None
+
+
+def run_of(store: PolicyStore, deployment: str, episode: int) -> Run | None:
+    """The run of an episode, if it has begun."""
+    for run in store.runs.list_runs(LOOKED_BACK):
+        inputs = run.config.get("inputs")
+        if isinstance(inputs, dict) and (inputs.get("daemon"), inputs.get("episode")) == (
+            deployment, episode,
+        ):  # fmt: skip
+            return run
+    return None
+
+
+def say(folder: Path, said: Said) -> None:
+    """Leave word for the daemon."""
+    body = json.dumps({"fault": said.fault[:1000], "hopeless": said.hopeless})
+    replace_file(folder / SAID, body.encode("ascii"), 0o600, durable=False)
+
+
+def heard(folder: Path) -> Said:
+    """What was left; nothing where nothing was."""
+    try:
+        body = json.loads((folder / SAID).read_bytes()[:16_384])
+        return Said(str(body["fault"]), body["hopeless"] is True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return Said()

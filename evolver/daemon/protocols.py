@@ -1,0 +1,152 @@
+"""What the daemon stands on: where windows come from, what a cluster is now, who searches.
+
+The core knows these protocols only. `parts` puts the usual ones together; a test, or a fleet on
+simulated time, brings its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from evolver.daemon.job import Job
+from sandbox.capacity import Pairing
+from sandbox.cluster import ClusterSpec
+from telemetry.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Requests that were observed.
+
+    Attributes:
+        trace: in engine seconds from its beginning.
+        began_unix_s, until_unix_s: on the wall clock.
+        notes: sentences for people.
+    """
+
+    trace: Trace
+    began_unix_s: float
+    until_unix_s: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The cluster as a search has to simulate it.
+
+    Attributes:
+        error: of predicted times against observed ones, as a share; None when nobody measured.
+        staleness: how far what the live policy's evidence predicted is off, as a share of it.
+        notes: sentences for people, such as why the profile is a poor one.
+    """
+
+    cluster: ClusterSpec
+    capacity: Pairing | None = None
+    error: float | None = None
+    staleness: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Whether the traffic is another than it was at the last search.
+
+    Attributes:
+        units: distance from then; None when there is nothing to compare with.
+        changed: it is another regime.
+        reason: in a sentence.
+    """
+
+    units: float | None
+    changed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the process of a search ended.
+
+    Attributes:
+        fault: a sentence; empty when it did its work.
+        hopeless: trying again leads nowhere.
+    """
+
+    fault: str = ""
+    hopeless: bool = False
+
+
+class Windows(Protocol):
+    """Where the requests of the last hour come from."""
+
+    def collect(self, now_unix_s: float) -> None:
+        """Take in what is new; may fail, and is asked again."""
+        ...
+
+    def last(self, span_s: float, now_unix_s: float) -> Stretch | None:
+        """What arrived in the last seconds; None when there is nothing.
+
+        Raises:
+            TelemetryError: what is there cannot be read.
+        """
+        ...
+
+
+class Grounds(Protocol):
+    """What the cluster is now: GPUs that come and go, a profile fitted to live timings."""
+
+    def now(self, stretch: Stretch) -> Ground:
+        """The cluster over a stretch of traffic."""
+        ...
+
+
+class Drift(Protocol):
+    """Tells whether traffic has changed."""
+
+    def features(self, stretch: Stretch, ground: Ground) -> Mapping[str, float]:
+        """What a stretch is like, in numbers to keep."""
+        ...
+
+    def change(self, before: Mapping[str, float], after: Mapping[str, float]) -> Change:
+        """Whether it is another regime than before."""
+        ...
+
+
+class Searches(Protocol):
+    """Runs one evolution at a time, in a process of its own that may be killed at any moment."""
+
+    def ensure(self, job: Job, folder: Path) -> None:
+        """Have it run; nothing happens while it does."""
+        ...
+
+    def ended(self) -> Ended | None:
+        """How the last one ended; None while it runs or when none was started."""
+        ...
+
+    def stop(self, within_s: float) -> None:
+        """End it; what it has done stays, and it can go on."""
+        ...
+
+
+class Publisher(Protocol):
+    """Has the file that hosts follow say what the store says."""
+
+    def __call__(self) -> bool:
+        """True when something was written.
+
+        Raises:
+            StoreError: it cannot be signed or written.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened to the cluster; for the audit log and the next decision."""
+
+    at_unix_s: float
+    kind: str
+    what: str
+    facts: Mapping[str, float | str] = field(default_factory=dict)

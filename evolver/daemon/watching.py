@@ -1,0 +1,126 @@
+"""What a decision looks at, and the order of a search that it comes to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from evolver.daemon.config import Budget, DaemonConfig
+from evolver.daemon.deciding import Seen
+from evolver.daemon.grounds import usd_per_hour
+from evolver.daemon.job import WINDOW, Job, write_job
+from evolver.daemon.protocols import Change, Ground, Stretch
+from evolver.regimes import finite, regime_in
+from evolver.written import written
+from policy_store.daemon_book import DaemonState
+from policy_store.records import Alias
+from policy_store.store import PolicyStore
+from sandbox.errors import PolicyRefused
+from sandbox.policies import default_text
+from sandbox.verifier import verify
+
+DAY = timedelta(hours=24)
+KNOWN_EPISODES = 200
+KEPT_FOLDERS = 20
+
+
+def seen_of(
+    store: PolicyStore,
+    deployment: str,
+    moment: datetime,
+    stretch: Stretch,
+    ground: Ground,
+    features: Mapping[str, float],
+    change: Change,
+) -> Seen:
+    """All that a decision rests on."""
+    slots = {slot.alias: slot for slot in store.slots(deployment)}
+    trial = slots[Alias.CANARY].digest or slots[Alias.SHADOW].digest
+    active = slots[Alias.ACTIVE].digest
+    evidence = store.show(active).evidence if active is not None else ()
+    age_s = (moment - evidence[-1].attached_at).total_seconds() if evidence else None
+    return Seen(
+        now_unix_s=moment.timestamp(),
+        requests=len(stretch.trace),
+        span_s=stretch.until_unix_s - stretch.began_unix_s,
+        began_unix_s=stretch.began_unix_s,
+        until_unix_s=stretch.until_unix_s,
+        change=change,
+        evidence_age_s=age_s,
+        staleness=ground.staleness,
+        profile_error=ground.error,
+        holder=trial or "",
+        usd_per_hour=usd_per_hour(ground.cluster),
+        regime=regime_in(features) or {},
+        today=store.daemons.since(deployment, moment - DAY),
+        past=store.daemons.episodes(deployment, KNOWN_EPISODES),
+    )
+
+
+def searched_on(state: DaemonState) -> dict[str, float]:
+    """What the traffic of the last search was like; empty before the first."""
+    before = state.body.get("searched_on")
+    if not isinstance(before, Mapping):
+        return {}
+    known = {str(name): finite(value) for name, value in before.items()}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def order(
+    store: PolicyStore,
+    config: DaemonConfig,
+    number: int,
+    limits: Budget,
+    stretch: Stretch,
+    ground: Ground,
+) -> Job:
+    """The search of an episode."""
+    name, text = active_text(store, config.deployment)
+    return Job(
+        deployment=config.deployment,
+        episode=number,
+        author=config.actor,
+        cluster=ground.cluster,
+        seed=number,
+        limits=limits.limits(),
+        models=tuple(model.settings() for model in config.models),
+        workers=config.run.workers,
+        nice=config.run.nice,
+        accept_missing=config.run.accept_missing,
+        began_unix_s=stretch.began_unix_s,
+        active_name=name,
+        active_text=text,
+    )
+
+
+def lay_out(folder: Path, job: Job, stretch: Stretch) -> None:
+    """Order and window as files, in place of what a turn that was cut short left there."""
+    write_job(folder, job)
+    stretch.trace.save(folder / WINDOW)
+
+
+def folder_of(folder: Path, number: int) -> Path:
+    """Where the files of an episode are."""
+    return folder / f"{number:06d}"
+
+
+def forget_old(folder: Path, number: int) -> None:
+    """Remove windows and logs of long ago."""
+    if number > KEPT_FOLDERS:
+        shutil.rmtree(folder_of(folder, number - KEPT_FOLDERS), ignore_errors=True)
+
+
+def active_text(store: PolicyStore, deployment: str) -> tuple[str, str]:
+    """Name and text of what is live, its constants written in."""
+    digest = store.slot(Alias.ACTIVE, deployment).digest
+    if digest is None:
+        return "default", default_text()
+    details = store.show(digest)
+    name = f"{details.version.name} {digest[:8]}"
+    try:
+        source = verify(details.source.text, details.version.name)
+    except PolicyRefused:
+        return "default", default_text()
+    return name, written(source.annotated(), dict(details.version.parameters), name).annotated()
