@@ -8,10 +8,12 @@ offline work; with it, the declared classes come first, and what none of them ma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox import summary, summary_forecast
 from sandbox.cluster import ClusterSpec
 from sandbox.kernel import state
 from sandbox.kernel.state import PS_PER_S
@@ -57,6 +59,20 @@ def _resolved(spec: ClassSpec, cluster: ClusterSpec) -> RequestClass:
     return RequestClass(
         spec.name, spec.slo or usual, spec.weight, spec.deadline_s, hold_s, spec.drop_late
     )
+
+
+def class_rows(cluster: ClusterSpec) -> dict[str, NDArray[Any]]:
+    """What is counted by class, by its name in `Sim`; preemptions are seen from the beginning."""
+    rows = 1 + len(classes_of(cluster))
+    sums = np.zeros((rows, summary.WIDTH), np.int64)
+    sums[:, summary.WATCHED] = 1
+    return {
+        "class_stats": np.zeros(rows, state.CLASS_STATS),
+        "sums": sums,
+        "closed": sums.copy(),
+        "latest_arrival": np.full(rows, np.nan),
+        "outlook": np.array([summary_forecast.new_row()] * rows),
+    }
 
 
 def classify(trace: Trace, cluster: ClusterSpec) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sandbox import contract
 from sandbox.capacity import Pairing, capacity_rows
-from sandbox.classes import classes_of, fill_classes
+from sandbox.classes import class_rows, fill_classes
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import LoadedPolicy
 from sandbox.engine_settings import fill_engine
@@ -205,10 +205,6 @@ def _allocate(
     trace, routers = setup.trace, setup.cluster.router.count
     per_gpu = (hardware.shapes["kv_tokens"] // hardware.shapes["gpus"]).max()
     most_blocks = int(per_gpu) * len(hardware.gpus) // max(trace.block_tokens, BLOCK_TOKENS)
-    classes = np.zeros(1 + len(classes_of(setup.cluster)), state.CLASS_STATS)
-    classes["last_arrival"] = -1
-    for name in ("forecast", "forecast_error", "prompt_ewma", "output_ewma"):
-        classes[name] = np.nan
     instances = np.zeros(engines, state.INSTANCE)
     instances["id"] = instances["replica"] = instances["event_pos"] = -1
     instances["event_at"] = NEVER
@@ -233,7 +229,7 @@ def _allocate(
         **cache_rows(prefixes, engines, most_blocks),
         entry_row=new_rows(contract.Entry, 1),
         tenant_load=np.zeros((engines, int(trace.tenant.max(initial=0)) + 1), np.int32),
-        class_stats=classes,
+        **class_rows(setup.cluster),
         **_masked_rows(routers, engines),
         router_slots=np.zeros((2 * routers + 1, engines), np.int64),
         router_seen=np.full((2 * routers, engines), -1, np.int64),
@@ -338,7 +334,7 @@ def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     trace, n = setup.trace, len(setup.trace)
     rows["arrival"] = np.round(trace.arrival_s * PS_PER_S).astype(np.int64)
     rows["think"] = np.round(trace.think_s * PS_PER_S).astype(np.int64)
-    for name in ("entered", "first", "finish", "hold_since"):
+    for name in ("entered", "first", "finish", "hold_since", "began"):
         rows[name] = -1
     rows["order"] = np.arange(n)
     rows["seed"] = stream(setup.seed, SEEDS).integers(0, 2**53, n)

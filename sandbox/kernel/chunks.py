@@ -133,9 +133,7 @@ def _try_admit(s: Sim, i: int, r: int, budget: int) -> bool:
     q.computed = cached
     s.totals[0].cached_tokens += cached
     s.totals[0].prompt_tokens += q.target
-    s.class_stats[0].cached_sum += cached
-    s.class_stats[q.class_id].cached_sum += cached
-    note_start(s, r)
+    note_start(s, r, cached)
     start_running(s, i, r)
     start_filling(s, i, r)
     return True

@@ -43,6 +43,7 @@ from sandbox.kernel.jit import (
     entry_of,
     kernel_cache,
 )
+from sandbox.kernel.reach import is_shared
 from sandbox.kernel.state import Sim
 from sandbox.native.machine_code import MachineCode
 from sandbox.native.toolchain import toolchain
@@ -146,16 +147,17 @@ def _scope_of(function: FunctionType) -> dict[str, Any]:
         for name, value in function.__globals__.items():
             if value is abi.call_hook:
                 scope[name] = _call_hook
-            elif isinstance(value, KernelFunction | Entry):
+            elif isinstance(value, KernelFunction | Entry) or is_shared(value):
                 scope[name] = _for_numba(value)
     return scope
 
 
 @functools.cache
-def _for_numba(marked: KernelFunction | Entry) -> Any:
+def _for_numba(marked: KernelFunction | Entry | FunctionType) -> Any:
     if isinstance(marked, Entry):
         return _linked_call(marked)
-    return numba.njit(**_OPTIONS)(_compilable(marked.py_func))
+    plain = marked.py_func if isinstance(marked, KernelFunction) else marked
+    return numba.njit(**_OPTIONS)(_compilable(plain))
 
 
 def _linked_call(entry: Entry) -> Any:

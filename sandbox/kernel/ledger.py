@@ -10,55 +10,28 @@ from sandbox.kernel.jit import kernel
 from sandbox.kernel.lengths import learn_length
 from sandbox.kernel.state import (
     FINISHED,
-    HISTOGRAM_BINS,
     PS_PER_S,
     REJECTED,
     Sim,
 )
 from sandbox.kernel.workflows import reveal_children
-
-
-@kernel
-def length_bin(tokens: int) -> int:
-    """Eighth-octave bin of a length."""
-    if tokens < 1:
-        return 0
-    return min(int(8.0 * np.log2(float(tokens))), HISTOGRAM_BINS - 1)
-
-
-@kernel
-def _count_arrival(s: Sim, c: int, r: int, now: int) -> None:
-    q, row = s.requests[r], s.class_stats[c]
-    if row.last_arrival >= 0:
-        gap = (now - row.last_arrival) / PS_PER_S
-        row.gaps += 1
-        row.gap_sum += gap
-        row.gap_square += gap * gap
-    row.last_arrival = now
-    row.arrived += 1
-    row.prompt_sum += q.prompt
-    row.prompt_bins[length_bin(q.prompt)] += 1
+from sandbox.summary import count_arrival, count_finished, count_rejected
 
 
 @kernel
 def note_arrival(s: Sim, r: int, now: int) -> None:
-    """Count an arrival for the present window, under its class and under all."""
-    _count_arrival(s, 0, r, now)
-    _count_arrival(s, s.requests[r].class_id, r, now)
+    """Count an arrival for the present window, as long as the door takes it to be."""
+    q = s.requests[r]
+    count_arrival(s.sums, s.latest_arrival, q.class_id, now / PS_PER_S, q.told_prompt)
 
 
 @kernel
-def note_start(s: Sim, r: int) -> None:
-    """A request enters a batch; its wait counts when it is the first time."""
+def note_start(s: Sim, r: int, cached: int) -> None:
+    """A request enters a batch; when, and what it found cached, counts the first time."""
     q = s.requests[r]
-    if q.first >= 0 or q.preempted > 0:
-        return
-    waited = (s.totals[0].now - q.entered) / PS_PER_S
-    everybody, mine = s.class_stats[0], s.class_stats[q.class_id]
-    everybody.begun += 1
-    everybody.queue_sum += waited
-    mine.begun += 1
-    mine.queue_sum += waited
+    if q.began < 0:
+        q.began = s.totals[0].now
+        q.found = cached
 
 
 @kernel
@@ -79,20 +52,28 @@ def _close(s: Sim, r: int, now: int) -> None:
 
 
 @kernel
-def _count_finish(s: Sim, c: int, r: int, now: int) -> None:
-    q, row, limits = s.requests[r], s.class_stats[c], s.settings[0]
-    ttft = (q.first - q.entered) / PS_PER_S
-    tpot = (now - q.first) / PS_PER_S / max(q.output - 1, 1)
-    e2e = (now - q.entered) / PS_PER_S
+def _since_entry(s: Sim, r: int, at: int) -> float:
+    """Seconds, NaN when it never happened; as a log has it that a window is made from again."""
+    return (at - s.requests[r].entered) / PS_PER_S if at >= 0 else np.nan
+
+
+@kernel
+def _count_finish(s: Sim, r: int, now: int) -> None:
+    q, limits = s.requests[r], s.settings[0]
     k = q.class_id
-    row.finished += 1
-    row.output_sum += q.output
-    row.output_bins[length_bin(q.output)] += 1
-    row.ttft_sum += ttft
-    row.tpot_sum += tpot
-    row.e2e_sum += e2e
-    if ttft <= limits.ttft_slo[k] and tpot <= limits.tpot_slo[k] and e2e <= limits.e2e_slo[k]:
-        row.attained += 1
+    count_finished(
+        s.sums,
+        k,
+        q.prompt,
+        q.found if q.began >= 0 else -1,
+        q.output,
+        _since_entry(s, r, q.began),
+        _since_entry(s, r, q.first),
+        _since_entry(s, r, now),
+        limits.ttft_slo[k],
+        limits.tpot_slo[k],
+        limits.e2e_slo[k],
+    )
 
 
 @kernel
@@ -101,8 +82,7 @@ def finish_request(s: Sim, r: int, now: int) -> None:
     q = s.requests[r]
     q.state = FINISHED
     s.totals[0].finished += 1
-    _count_finish(s, 0, r, now)
-    _count_finish(s, q.class_id, r, now)
+    _count_finish(s, r, now)
     learn_length(s, r)
     _close(s, r, now)
 
@@ -113,6 +93,5 @@ def reject_request(s: Sim, r: int, now: int) -> None:
     q = s.requests[r]
     q.state = REJECTED
     s.totals[0].rejected += 1
-    s.class_stats[0].rejected += 1
-    s.class_stats[q.class_id].rejected += 1
+    count_rejected(s.sums, q.class_id)
     _close(s, r, now)

@@ -11,7 +11,6 @@ from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.runs import blocks_at
 from sandbox.kernel.state import (
     ACTIVE,
-    HISTOGRAM_BINS,
     IDLE,
     LEAVING,
     PS_PER_S,
@@ -20,124 +19,38 @@ from sandbox.kernel.state import (
     Sim,
 )
 from sandbox.kernel.views import seconds
+from sandbox.summary_forecast import OUTPUT_TOKENS, PROMPT_TOKENS
+from sandbox.summary_window import clear_pressure, close_pressure, fill_class, see_pressure
 
-FORECAST_WEIGHT = 0.3  # of the newest window in the exponential smoothing
 BATCH_OF_ESTIMATE = 256  # decode batch that a shape's sustained rate is estimated at, at most
 
 
 @kernel
-def _p95(s: Sim, c: int, outputs: bool, total: int) -> float:
-    """Upper edge of the bin that holds the 95th percentile; NaN without data."""
-    if total == 0:
-        return np.nan
-    row = s.class_stats[c]
-    seen = 0
-    for k in range(HISTOGRAM_BINS):
-        seen += row.output_bins[k] if outputs else row.prompt_bins[k]
-        if seen >= 0.95 * total:
-            return 2.0 ** ((k + 1) / 8.0)
-    return np.nan
-
-
-@kernel
-def _mean(total: float, count: int) -> float:
-    return total / count if count > 0 else np.nan
-
-
-@kernel
-def _forecast(s: Sim, c: int, rate: float) -> None:
-    row = s.class_stats[c]
-    if np.isnan(row.forecast):
-        row.forecast = rate
-        return
-    error = abs(rate - row.forecast) / max(row.forecast, 1e-9)
-    if np.isnan(row.forecast_error):
-        row.forecast_error = error
-    row.forecast_error += FORECAST_WEIGHT * (error - row.forecast_error)
-    row.forecast += FORECAST_WEIGHT * (rate - row.forecast)
-
-
-@kernel
-def _smooth(old: float, new: float) -> float:
-    if np.isnan(new):
-        return old
-    if np.isnan(old):
-        return new
-    return old + FORECAST_WEIGHT * (new - old)
-
-
-@kernel
-def _fill_class(s: Sim, c: int, span_s: float) -> None:
-    row, v = s.class_stats[c], s.window[0].classes[c]
-    rate = row.arrived / span_s if span_s > 0.0 else np.nan
-    if span_s > 0.0:
-        _forecast(s, c, rate)
-    row.prompt_ewma = _smooth(row.prompt_ewma, _mean(row.prompt_sum, row.arrived))
-    row.output_ewma = _smooth(row.output_ewma, _mean(row.output_sum, row.finished))
+def _fill_class(s: Sim, c: int) -> None:
+    w = s.window[0]
+    v, sums, closed = w.classes[c], s.sums[c], s.closed[c]
     v.class_id = c
-    v.requests = row.arrived
-    v.rate_rps = rate
-    v.forecast_rps = row.forecast
-    v.forecast_error = row.forecast_error
-    gap = _mean(row.gap_sum, row.gaps)
-    spread = _mean(row.gap_square, row.gaps) - gap * gap
-    v.burstiness = np.sqrt(max(spread, 0.0)) / gap if row.gaps > 1 and gap > 0.0 else np.nan
-    v.prompt_mean_tokens = _mean(row.prompt_sum, row.arrived)
-    v.prompt_p95_tokens = _p95(s, c, False, row.arrived)
-    v.output_mean_tokens = _mean(row.output_sum, row.finished)
-    v.output_p95_tokens = _p95(s, c, True, row.finished)
-    v.reuse = row.cached_sum / row.prompt_sum if row.prompt_sum > 0.0 else np.nan
-    v.ttft_mean_s = _mean(row.ttft_sum, row.finished)
-    v.tpot_mean_s = _mean(row.tpot_sum, row.finished)
-    v.e2e_mean_s = _mean(row.e2e_sum, row.finished)
-    v.queue_mean_s = _mean(row.queue_sum, row.begun)
-    v.slo_attainment = _mean(float(row.attained), row.finished)
-    v.rejected = row.rejected
-    v.preemptions = row.preempted
-    v.queued_requests = row.queued
-
-
-@kernel
-def _clear_class(s: Sim, c: int) -> None:
-    row = s.class_stats[c]
-    row.arrived = 0
-    row.gaps = 0
-    row.gap_sum = 0.0
-    row.gap_square = 0.0
-    row.prompt_sum = 0.0
-    row.finished = 0
-    row.output_sum = 0.0
-    row.begun = 0
-    row.queue_sum = 0.0
-    row.ttft_sum = 0.0
-    row.tpot_sum = 0.0
-    row.e2e_sum = 0.0
-    row.attained = 0
-    row.rejected = 0
-    row.preempted = 0
-    row.cached_sum = 0.0
-    row.prompt_bins[:] = 0
-    row.output_bins[:] = 0
+    v.queued_requests = s.class_stats[c].queued
+    fill_class(v, sums, closed, s.outlook[c], w.now_s, w.span_s)
+    for k in range(len(sums)):
+        closed[k] = sums[k]
 
 
 @kernel
 def _fill_pressure(s: Sim, now: int) -> None:
     w, totals = s.window[0], s.totals[0]
-    most, total, engines, busy, queued = 0.0, 0.0, 0, 0, 0
+    engines, busy, queued = 0, 0, 0
+    clear_pressure(w)
     for i in range(len(s.instances)):
         inst = s.instances[i]
         if inst.state != ACTIVE and inst.state != LEAVING:
             continue
-        pressure = blocks_at(s, i, now) / max(inst.blocks_total, 1)
-        most = max(most, pressure)
-        total += pressure
-        engines += 1
+        engines += see_pressure(w, blocks_at(s, i, now) / max(inst.blocks_total, 1))
         busy += inst.busy
         if inst.mode != IDLE:
             busy += now - inst.started
         queued += inst.waiting
-    w.kv_pressure = _mean(total, engines)
-    w.kv_pressure_max = most
+    close_pressure(w, engines)
     span = now - totals.last_monitor
     w.busy = np.nan
     if engines > 0 and span > 0:
@@ -148,15 +61,13 @@ def _fill_pressure(s: Sim, now: int) -> None:
 
 @entry
 def fill_window(s: Sim, now: int) -> int:
-    """The contract's Window since the last monitoring point; the counters start anew."""
+    """The contract's Window since the last monitoring point."""
     totals, w = s.totals[0], s.window[0]
-    span = seconds(now - totals.last_monitor)
     w.now_s = seconds(now)
-    w.span_s = span
+    w.span_s = w.now_s - seconds(totals.last_monitor)
     w.n_classes = len(s.class_stats)
     for c in range(len(s.class_stats)):
-        _fill_class(s, c, span)
-        _clear_class(s, c)
+        _fill_class(s, c)
     _fill_pressure(s, now)
     fill_situation(s, now)
     totals.last_monitor = now
@@ -168,8 +79,8 @@ def fill_situation(s: Sim, now: int) -> None:
     """The part of the window that a capacity event changes between monitoring points."""
     totals, w = s.totals[0], s.window[0]
     w.now_s = seconds(now)
-    w.since_plan_s = seconds(now - totals.last_plan)
-    w.since_capacity_change_s = seconds(now - totals.last_capacity)
+    w.since_plan_s = w.now_s - seconds(totals.last_plan)
+    w.since_capacity_change_s = w.now_s - seconds(totals.last_capacity)
     w.capacity_changed = totals.capacity_changed
     w.plan_feasible = totals.feasible
     w.scheduling_s = seconds(totals.planning_ps)
@@ -202,9 +113,9 @@ def _fill_class_rates(s: Sim, k: int) -> None:
     for c in range(len(v.class_rate_rps)):
         v.class_rate_rps[c] = np.nan
     for c in range(len(s.class_stats)):
-        row = s.class_stats[c]
-        if row.prompt_ewma > 0.0 and row.output_ewma > 0.0:
-            v.class_rate_rps[c] = _shape_rate(s, k, row.prompt_ewma, row.output_ewma)
+        prompt, output = s.outlook[c, PROMPT_TOKENS], s.outlook[c, OUTPUT_TOKENS]
+        if prompt > 0.0 and output > 0.0:
+            v.class_rate_rps[c] = _shape_rate(s, k, prompt, output)
 
 
 @kernel
@@ -233,7 +144,7 @@ def _fill_shape(s: Sim, k: int, prompt: float, output: float) -> None:
 def fill_cluster(s: Sim, now: int) -> int:
     """The contract's Cluster: pools, and what each shape would do with the present traffic."""
     v, totals = s.cluster[0], s.totals[0]
-    prompt, output = s.class_stats[0].prompt_ewma, s.class_stats[0].output_ewma
+    prompt, output = s.outlook[0, PROMPT_TOKENS], s.outlook[0, OUTPUT_TOKENS]
     if np.isnan(prompt):
         prompt = s.settings[0].nominal_prompt
     if np.isnan(output):

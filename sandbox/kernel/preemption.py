@@ -20,6 +20,7 @@ from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.landing import SETTLED
 from sandbox.kernel.queues import add_waiting, forget_swapped
 from sandbox.kernel.state import BLOCK_TOKENS, Sim
+from sandbox.summary import count_preempted
 
 
 @kernel
@@ -62,8 +63,7 @@ def preempt(s: Sim, i: int, r: int) -> int:
     inst.preemptions += 1
     inst.asked = -1
     s.totals[0].preemptions += 1
-    s.class_stats[q.class_id].preempted += 1
-    s.class_stats[0].preempted += 1
+    count_preempted(s.sums, q.class_id, 1)
     add_waiting(s, i, r)
     return 0
 

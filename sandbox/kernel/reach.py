@@ -3,6 +3,8 @@
 An entry inlines every kernel function it reaches; other entries it calls by address. So the code
 of those functions, the constants they name and the layout of the rows are all there is to it, and
 a change elsewhere leaves its machine code good.
+
+Functions of `SHARED` modules carry no mark: hosts call them as they stand.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
+
 _SCALARS = (bool, int, float, str)
+SHARED = frozenset({"sandbox.summary", "sandbox.summary_forecast", "sandbox.summary_window"})
 
 
 def reach_digest(function: Callable[..., Any], base: str) -> str:
@@ -28,14 +33,21 @@ def reach_digest(function: Callable[..., Any], base: str) -> str:
         seen.add(name)
         digest.update(f"{name}\0{_text(plain.__code__)}\0".encode())
         for used, value in _named(plain):
-            inner = getattr(value, "py_func", None)
+            inner = value if is_shared(value) else getattr(value, "py_func", None)
             if isinstance(inner, FunctionType):
                 waiting.append(inner)
+            elif isinstance(value, np.ndarray):
+                digest.update(f"{used}={value.dtype}{value.tolist()!r}\0".encode())
             elif isinstance(value, (*_SCALARS, tuple)):
                 digest.update(f"{used}={value!r}\0".encode())
             else:
                 digest.update(f"{used}:{getattr(value, '__name__', type(value))}\0".encode())
     return digest.hexdigest()
+
+
+def is_shared(value: object) -> bool:
+    """A plain function that kernel functions may call."""
+    return isinstance(value, FunctionType) and value.__module__ in SHARED
 
 
 def _named(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:

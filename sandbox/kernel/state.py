@@ -17,7 +17,6 @@ NEVER = 2**62
 MAX_GPUS_PER_REPLICA = 16
 BLOCK_TOKENS = 16
 FIRST_ROW = 1  # column of `segments`: where its rows of `cached` begin, or -2 - row of `popular`
-HISTOGRAM_BINS = 160  # lengths in eighth-octave bins, for p95 at a monitoring point
 
 # request states
 WAITING_ARRIVAL, DECIDING, HELD, QUEUED, RUNNING, FINISHED, REJECTED, KEPT, ENDED = range(9)
@@ -60,7 +59,7 @@ REQUEST = np.dtype(
         ("source", "i4"), ("source_blocks", "i4"), ("keep_next", "i4"), ("keep_prev", "i4"),
         ("prefill_id", "i4"), ("move_to", "i4"), ("move_id", "i4"), ("move_phase", "i4"),
         ("reserved", "i4"), ("copied", "i4"), ("remote", "?"), ("landing", "i1"),
-        ("place", "i8"), ("swapped", "i4"), ("told_prompt", "i4"),
+        ("place", "i8"), ("swapped", "i4"), ("told_prompt", "i4"), ("began", "i8"), ("found", "i4"),
     ],
     align=True,
 )  # fmt: skip
@@ -172,13 +171,6 @@ EVENT = np.dtype([("at", "i8"), ("kind", "i4"), ("a", "i4"), ("b", "i4")], align
 
 CLASS_STATS = np.dtype(
     [
-        ("arrived", "i8"), ("last_arrival", "i8"), ("gaps", "i8"), ("gap_sum", "f8"),
-        ("gap_square", "f8"), ("prompt_sum", "f8"), ("finished", "i8"), ("output_sum", "f8"),
-        ("begun", "i8"), ("queue_sum", "f8"), ("ttft_sum", "f8"), ("tpot_sum", "f8"),
-        ("e2e_sum", "f8"), ("attained", "i8"), ("rejected", "i8"), ("preempted", "i8"),
-        ("cached_sum", "f8"),
-        ("prompt_bins", "i8", (HISTOGRAM_BINS,)), ("output_bins", "i8", (HISTOGRAM_BINS,)),
-        ("forecast", "f8"), ("forecast_error", "f8"), ("prompt_ewma", "f8"), ("output_ewma", "f8"),
         ("learned", "i8"), ("learned_sum", "i8"), ("learned_square", "i8"), ("queued", "i8"),
     ],
     align=True,
@@ -270,7 +262,11 @@ class Sim(NamedTuple):
         matched: (instances,) tokens of the prompt being routed that each holds.
         entry_row: one contract Entry.
         tenant_load: (instances, tenants) queued and running requests.
-        class_stats: CLASS_STATS rows since the previous monitoring point.
+        class_stats: CLASS_STATS rows.
+        sums, closed: (classes, summary.WIDTH) what happened so far, and up to the previous
+            monitoring point; row 0 is all classes together.
+        latest_arrival: when each class's latest request came in, seconds; NaN before the first.
+        outlook: (classes, summary_forecast.WIDTH) what forecasts are made from.
         router_rows: (2 * routers + 3, instances) contract Instance records: each router's stale
             view for `route`, each one's for `route_decode`, the rows that fit one request, those
             that `migrate` sees, and the one row that engine hooks see.
@@ -320,6 +316,10 @@ class Sim(NamedTuple):
     entry_row: Rows
     tenant_load: NDArray[np.int32]
     class_stats: Rows
+    sums: NDArray[np.int64]
+    closed: NDArray[np.int64]
+    latest_arrival: NDArray[np.float64]
+    outlook: NDArray[np.float64]
     router_rows: Rows
     router_slots: NDArray[np.int64]
     router_seen: NDArray[np.int64]

@@ -15,13 +15,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from sandbox import contract, frame
+from sandbox import frame
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import EngineName, load_policy
 from sandbox.errors import PolicyFault
-from sandbox.records import new_rows
 from serving_adapter.activation import Memory, Ready, new_memory
 from serving_adapter.actuators.replicas import ReplicaSpec
 from serving_adapter.asking import FAULT_KINDS
@@ -48,7 +45,8 @@ class Reading:
         now_s: on a clock that never goes back.
         sums: counters of requests so far, see `window`; their number of rows never changes.
         replicas: what there is.
-        queued_requests: over all replicas and before them.
+        queued_requests: over all replicas and before them; -1 where not known.
+        queued_by_class: the same of classes 1 and up, as many as are known.
         pools: GPUs as they are; what the cluster file says when None.
     """
 
@@ -56,6 +54,7 @@ class Reading:
     sums: Sums
     replicas: tuple[ReplicaReading, ...]
     queued_requests: int = -1
+    queued_by_class: tuple[int, ...] = ()
     pools: tuple[PoolReading, ...] | None = None
 
 
@@ -72,6 +71,7 @@ class Planner:
 
     Attributes:
         wanted: the newest plan; None until somebody has planned.
+        windows: what the policy is shown of the traffic.
         recent: the latest decisions, oldest first.
         asking: whose hook is running and since when, by `time.perf_counter`.
     """
@@ -82,13 +82,13 @@ class Planner:
         self.recent: deque[PlanDecision] = deque(maxlen=REMEMBERED)
         self.asking: tuple[Ready, float] | None = None
         self._slot, self._engine, self._fuel = slot, engine, planner_fuel(spec)
-        self._windows = WindowRows()
-        self._window, self._plan = new_rows(contract.Window, 1), new_plan()
+        self.windows = WindowRows()
+        self._plan = new_plan()
         self._scopes: dict[Ready, _Scope] = {}
         self._default: _Scope | None = None
         self._lock = threading.Lock()
         self._number = self._plans = 0
-        self._started_s = self._latest_s = math.nan
+        self._started_s = math.nan
         self._planned_s = self._capacity_s = math.nan
         self._rate_at_plan = math.nan
         self._spent_s = 0.0
@@ -113,7 +113,7 @@ class Planner:
         pools = reading.pools if reading.pools is not None else self.cluster.usual()
         present = self._present_plan(reading)
         self._show(reading, pools, present)
-        feasible = bool(self._window[0]["plan_feasible"])
+        feasible = bool(self.windows.window[0]["plan_feasible"])
         reasons: list[str] = []
         for author, ready in self._asked(live):
             self.asking = ready, time.perf_counter()
@@ -153,7 +153,7 @@ class Planner:
             PolicyFault: a hook stopped in the middle.
             PlanRefused: what it wants cannot be.
         """
-        rows, memory = (self._window, self.cluster.row, self._plan), scope.memory
+        rows, memory = (self.windows.window, self.cluster.row, self._plan), scope.memory
         trigger, planner = (self._caller_of(scope, hook) for hook in PLANNER_HOOKS)
         if not trigger.should_reschedule(*rows, memory, self._fuel) and feasible:
             return None
@@ -219,15 +219,14 @@ class Planner:
         now_s = reading.now_s
         if math.isnan(self._started_s):
             self._started_s = self._planned_s = self._capacity_s = now_s
-            self._latest_s, self._pools = now_s, tuple(pools)
-        span_s, row = now_s - self._latest_s, self._window[0]
+            self._pools = tuple(pools)
+        row = self.windows.window[0]
         changed = tuple(pools) != self._pools
         if changed:
             self._capacity_s, self._pools = now_s, tuple(pools)
-        self._windows.fill(self._window, reading.sums, span_s)
-        row["classes"]["queued_requests"] = -1
-        row["classes"][0]["queued_requests"] = reading.queued_requests
-        row["now_s"], row["span_s"] = now_s - self._started_s, span_s
+        queued = (reading.queued_requests, *reading.queued_by_class)
+        kv_used = [one.kv_used for one in reading.replicas]
+        self.windows.close(reading.sums, now_s - self._started_s, queued, kv_used)
         row["since_plan_s"] = now_s - self._planned_s
         row["since_capacity_change_s"] = now_s - self._capacity_s
         row["capacity_changed"] = changed
@@ -235,18 +234,14 @@ class Planner:
         row["scheduling_s"], row["reconfiguration_s"] = self._spent_s, math.nan
         row["serving_s"], row["busy"] = row["now_s"], math.nan
         row["rate_at_plan_rps"], row["last_switch_s"] = self._rate_at_plan, math.nan
-        used = [one.kv_used for one in reading.replicas if not math.isnan(one.kv_used)]
-        row["kv_pressure"] = float(np.mean(used)) if used else math.nan
-        row["kv_pressure_max"] = max(used, default=math.nan)
         fill_plan(self._plan, present, reading.replicas)
         self._plan[0]["age_s"], self._plan[0]["reconfigurations"] = (
             now_s - self._planned_s, self._plans,
         )  # fmt: skip
-        self._latest_s = now_s
 
     def _cluster_again(self, reading: Reading, pools: Sequence[PoolReading]) -> None:
         """The cluster as it is: a policy before this one may have written what it wants."""
-        smooth = [(float(prompt), float(output)) for prompt, output in self._windows.smooth]
+        smooth = self.windows.smooth
         running = [replica.spec for replica in reading.replicas]
         self.cluster.fill(pools, running, smooth[0], smooth)
 
@@ -275,7 +270,7 @@ class Planner:
             return None
         self._plans += 1
         self._planned_s = reading.now_s
-        self._rate_at_plan = float(self._window[0]["classes"][0]["rate_rps"])
+        self._rate_at_plan = float(self.windows.window[0]["classes"][0]["rate_rps"])
         self.wanted = WantedPlan(
             number=self._plans,
             sequence=live.sequence,

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
-from sandbox import contract, frame
+from sandbox import frame
 from sandbox.cluster import ClusterSpec
 from sandbox.engine import EngineName
 from sandbox.errors import PolicyFault
-from sandbox.records import new_rows
 from serving_adapter.activation import Prepare, Ready, Rows, new_memory, prepare_policy
 from serving_adapter.errors import PlanRefused, PolicyUnusable
 from serving_adapter.planning.cluster_rows import ClusterRows
 from serving_adapter.planning.plan_rows import fill_plan, new_plan, read_plan
 from serving_adapter.planning.wanted import ReplicaReading
-from serving_adapter.planning.window import COUNTERS, WIDTH, WindowRows
+from serving_adapter.planning.window import Tally, WindowRows
+from serving_adapter.request_log import RequestOutcome
 
 PLANNER_HOOKS = ("should_reschedule", "schedule")
 PLANNED_HOOKS = ("route", *PLANNER_HOOKS)
@@ -67,15 +65,16 @@ def try_planner(ready: Ready, cluster: ClusterRows, fuel: int) -> None:
 
 def _window(rate_rps: float) -> Rows:
     """A window of ten seconds with that many requests a second, or of nothing."""
-    window, sums = new_rows(contract.Window, 1), np.zeros((1, WIDTH))
-    per_request = {"arrived": 1.0, "prompt_tokens": 500.0, "finished": 1.0, "output_tokens": 100.0,
-                   "e2e_s": 1.0, "ttft_s": 0.1, "ttft_count": 1.0}  # fmt: skip
-    for name, value in per_request.items():
-        sums[0, COUNTERS.index(name)] = value * rate_rps * 10.0
-    WindowRows().fill(window, sums, 10.0)
+    rows, tally = WindowRows(), Tally()
+    rows.close(tally.sums, 10.0)
+    for number in range(round(rate_rps * 10.0)):
+        tally.arrived(number / rate_rps, 500)
+        tally.ended(RequestOutcome.OK, output_tokens=100, ttft_s=0.1, e2e_s=1.0)
+    rows.close(tally.sums, 20.0)
+    window = rows.window
     row = window[0]
-    row["now_s"], row["span_s"], row["plan_feasible"] = 20.0, 10.0, True
-    for name in ("kv_pressure", "kv_pressure_max", "busy", "rate_at_plan_rps", "last_switch_s"):
+    row["plan_feasible"] = True
+    for name in ("busy", "rate_at_plan_rps", "last_switch_s"):
         row[name] = math.nan
     row["since_plan_s"] = row["since_capacity_change_s"] = row["serving_s"] = 20.0
     return window

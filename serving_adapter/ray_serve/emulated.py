@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
@@ -29,17 +28,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """One generation as the window counts it, in real seconds."""
-
-    outcome: RequestOutcome
-    output_tokens: int
-    waited_s: float
-    ttft_s: float
-    e2e_s: float
-
-
 class EmulatedEngine:
     """One replica."""
 
@@ -55,7 +43,7 @@ class EmulatedEngine:
         if pp != 1:
             raise ValueError("The emulated engine has no pipeline: give pp 1.")
         self._settings = settings_from_profile(gpu, model, tp, time_scale)
-        self._numbers, self._tally = itertools.count(1), Tally()
+        self._numbers, self._tally, self._preempted = itertools.count(1), Tally(), 0
         self._driver: EngineDriver | None = None
         self._stepping: asyncio.Task[None] | None = None
         time.sleep(start_s / time_scale)
@@ -92,9 +80,15 @@ class EmulatedEngine:
         finally:
             driver.abort(generation)
         ttft_s = (generation.first_token_s - generation.arrived_s) / driver.time_scale
-        waited_s = (generation.scheduled_s - generation.arrived_s) / driver.time_scale
-        e2e_s, tokens = time.monotonic() - began_s, wanted.output_tokens
-        self._tally.ended(_Ended(RequestOutcome.OK, tokens, waited_s, ttft_s, e2e_s))
+        queue_s = (generation.scheduled_s - generation.arrived_s) / driver.time_scale
+        self._tally.ended(
+            RequestOutcome.OK,
+            prompt_tokens=wanted.prompt_tokens,
+            output_tokens=wanted.output_tokens,
+            queue_s=queue_s,
+            ttft_s=ttft_s,
+            e2e_s=time.monotonic() - began_s,
+        )
         return answer.whole()
 
     async def record_routing_stats(self) -> dict[str, Any]:
@@ -111,8 +105,11 @@ class EmulatedEngine:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What the planner's window is made of."""
+        preempted = self._driver.model.preemptions if self._driver is not None else 0
+        self._tally.preempted(preempted - self._preempted)
+        self._preempted = preempted
         counters = self._tally.counters()
-        return {METRIC_PREFIX + name: value for name, value in counters.items() if value == value}
+        return {METRIC_PREFIX + name: float(value) for name, value in counters.items()}
 
 
 def application(args: dict[str, Any]) -> serve.Application:

@@ -94,7 +94,7 @@ def test_what_is_not_known_is_missing_and_nothing_is_invented(stand):
     stand.go_live(BY_RATE)
     stand.point()
     stand.point(50)
-    window = stand.planner._window[0]
+    window = stand.planner.windows.window[0]
     row = window["classes"][0]
     assert row["rate_rps"] == pytest.approx(5.0)
     assert row["prompt_mean_tokens"] == pytest.approx(100.0)
