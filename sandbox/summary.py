@@ -24,17 +24,17 @@ Rows: TypeAlias = Any
 
 COUNTERS = (
     "arrived", "gap_count", "gap_us", "gap_square_high", "gap_square_low", "prompt_count",
-    "prompt_tokens", "finished", "attained", "output_count", "output_tokens", "queue_count",
-    "queue_us", "ttft_count", "ttft_us", "tpot_count", "tpot_ns", "e2e_count", "e2e_us",
-    "looked_up_tokens", "cached_tokens", "rejected", "preempted", "watched",
+    "prompt_tokens", "finished", "slo_count", "attained", "output_count", "output_tokens",
+    "queue_count", "queue_us", "ttft_count", "ttft_us", "tpot_count", "tpot_ns", "e2e_count",
+    "e2e_us", "looked_up_tokens", "cached_tokens", "rejected", "preempted", "watched",
 )  # fmt: skip
 """Names of the counters before the bins; what is a mean has its count right before it."""
 (
     ARRIVED, GAPS, GAP_US, GAP_SQUARE_HIGH, GAP_SQUARE_LOW, PROMPTS, PROMPT_TOKENS,
-    FINISHED, ATTAINED, OUTPUTS, OUTPUT_TOKENS, BEGUN, QUEUE_US, TTFTS, TTFT_US,
+    FINISHED, SLOS, ATTAINED, OUTPUTS, OUTPUT_TOKENS, BEGUN, QUEUE_US, TTFTS, TTFT_US,
     TPOTS, TPOT_NS, E2ES, E2E_US, LOOKED_UP_TOKENS, CACHED_TOKENS, REJECTED,
     PREEMPTED, WATCHED, PROMPT_BINS,
-) = range(25)  # fmt: skip
+) = range(26)  # fmt: skip
 BINS = 160  # of lengths, eight to the octave; the last takes all that is longer
 OUTPUT_BINS = PROMPT_BINS + BINS
 WIDTH = OUTPUT_BINS + BINS
@@ -138,6 +138,7 @@ def count_finished(
     for k in range(2):
         row = sums[k * class_id]
         row[FINISHED] += 1
+        row[SLOS] += 1
         row[ATTAINED] += 0 if late else 1
         if output_tokens >= 0:
             row[OUTPUTS] += 1
