@@ -29,6 +29,7 @@ from sandbox.evidence import (
     WindowEvidence,
 )
 from sandbox.identity import source_digest
+from sandbox.profile_standing import Grade, ProfileStanding
 from sandbox.scenario import Scenario
 from sandbox.stats import compare, gain_by_window
 
@@ -58,15 +59,17 @@ def evidence_of(
         for scenario in scenarios
         if scenario.name in scored[Role.CANDIDATE]
     )
-    cluster = problem.cluster
+    cluster, doubt = problem.cluster, _doubt(problem.cluster.standing)
+    outcome = _outcome(verdict, problem.smallest_gain)
     return Evidence(
-        outcome=_outcome(verdict, problem.smallest_gain),
-        verdict=verdict.reason,
+        outcome=Outcome.INCONCLUSIVE if doubt and outcome is Outcome.IMPROVED else outcome,
+        verdict=" ".join((verdict.reason, doubt)).strip(),
         source_digest=source_digest(verdict.winner.program.canonical),
         contenders=tuple(_contender(m, roles, scored[roles[0]]) for m, roles in members),
-        gates=tuple(
-            Gate(g.name, GateStatus.PASS if g.passed else GateStatus.FAIL, g.sentence)
-            for g in verdict.gates
+        gates=(
+            *(Gate(g.name, GateStatus.PASS if g.passed else GateStatus.FAIL, g.sentence)
+              for g in verdict.gates),
+            *_profile_gate(cluster.standing),
         ),
         windows=windows,
         effects=effects_of(windows, problem.seed),
@@ -80,7 +83,23 @@ def evidence_of(
         candidates_tried=verdict.tried,
         finalists=verdict.finalists,
         signals=cluster.signals,
-    )
+        standing=cluster.standing,
+    )  # fmt: skip
+
+
+def _doubt(standing: ProfileStanding | None) -> str:
+    """What stands against any number that was simulated; empty for nothing."""
+    if standing is None or standing.grade is Grade.GOOD:
+        return ""
+    return f"The step times it rests on are {standing.grade.value} for this cluster."
+
+
+def _profile_gate(standing: ProfileStanding | None) -> tuple[Gate, ...]:
+    """Whether the profile can be believed, where somebody has measured that."""
+    if standing is None:
+        return ()
+    status = GateStatus.PASS if standing.grade is Grade.GOOD else GateStatus.FAIL
+    return (Gate("profile", status, standing.sentence()),)
 
 
 def as_stored(evidence: Evidence, winner: Member) -> Evidence:

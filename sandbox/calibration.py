@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.errors import SandboxError
+from sandbox.identity import canonical_json, text_digest
 from sandbox.profiles import Profile
 from sandbox.profiles.profile import TERMS
 
@@ -68,6 +69,25 @@ class Errors(_Part):
     e2e_p99: Error
 
 
+class Provenance(_Part):
+    """Where a calibration that was fitted to live timings comes from.
+
+    Attributes:
+        fitted_unix_s: when; since_unix_s, until_unix_s: the window it was fitted to.
+        window_error: relative errors of the whole cluster's means on that window, simulated under
+            the live policy, before and after; None where that was not tried.
+        replaces: digest of the calibration before it, empty for none.
+        reason: why it was fitted.
+    """
+
+    fitted_unix_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)
+    since_unix_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)
+    until_unix_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)
+    window_error: tuple[Error, Error] | None = None
+    replaces: str = Field(default="", pattern=r"^([0-9a-f]{12})?$")
+    reason: str = Field(default="", max_length=300)
+
+
 class Calibration(_Part):
     """One fitted replica.
 
@@ -80,6 +100,7 @@ class Calibration(_Part):
         requests: how many were measured; fitted on half of them where they are known one by one.
         before, after: errors on the other half, untuned and with the terms.
         differential_error: error of a ratio of two loads, see `Profile.differential_error`.
+        provenance: of one that was fitted to live timings.
     """
 
     schema_version: Literal[1] = 1
@@ -95,6 +116,13 @@ class Calibration(_Part):
     before: Errors
     after: Errors
     differential_error: float = Field(ge=0, le=10, allow_inf_nan=False)
+    provenance: Provenance | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of what it says about step times, 12 hex digits; provenance does not count."""
+        said = self.model_dump(mode="json", exclude={"provenance"})
+        return text_digest(canonical_json(said))[:12]
 
     @property
     def key(self) -> str:
@@ -122,7 +150,7 @@ class Calibration(_Part):
 
     def to_json(self) -> str:
         """The file."""
-        return self.model_dump_json(indent=1) + "\n"
+        return self.model_dump_json(indent=1, exclude_none=True) + "\n"
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from sandbox.calibration import Calibration, read_calibration
 from sandbox.contract import DECODE, MIXED, PREFILL
 from sandbox.errors import SandboxError
+from sandbox.profile_standing import ProfileStanding
 from sandbox.profiles import Profile, UnknownProfile, load_profile
 from sandbox.request_spec import (
     ClassSpec,
@@ -232,6 +233,7 @@ class ClusterSpec(Part):
         calibration: files that `evolver calibrate` wrote, relative to the cluster file.
         calibrated: what they hold.
         signals: the signal profile of the door that policies run behind, see docs/signals.md.
+        standing: how far simulated times were right here when somebody last looked.
     """
 
     name: str = Field(default="cluster", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
@@ -254,6 +256,7 @@ class ClusterSpec(Part):
     classes: tuple[ClassSpec, ...] = Field(default=(), max_length=7, alias="class")
     samples: SamplesSpec | None = None
     signals: Signals = FULL.name
+    standing: ProfileStanding | None = None
 
     model_config = ConfigDict(populate_by_name=True)
 

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from sandbox.errors import SandboxError
 from sandbox.identity import canonical_json, text_digest
+from sandbox.profile_standing import ProfileStanding
 from sandbox.signal_profiles import FULL
 from sandbox.stats import Interval, relative_gain
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-EVIDENCE_SCHEMA, SIGNALS_SCHEMA = 2, 3
+EVIDENCE_SCHEMA, SIGNALS_SCHEMA, STANDING_SCHEMA = 2, 3, 4
 Metrics = Mapping[str, float | None]
 
 
@@ -188,6 +189,8 @@ class Evidence:
         finalists: those that were compared on the validation windows.
         signals: the signal profile that every contender ran under. A record under another than
             the simulator's own knowledge is of schema 3; all others are of 2 and do not name it.
+        standing: how far the profile could be believed on this cluster when it was made; None
+            where nobody had measured that. A record that has one is of schema 4.
     """
 
     outcome: Outcome
@@ -208,9 +211,11 @@ class Evidence:
     finalists: int
     schema: int = EVIDENCE_SCHEMA
     signals: str = FULL.name
+    standing: ProfileStanding | None = None
 
     def __post_init__(self) -> None:
         schema = EVIDENCE_SCHEMA if self.signals == FULL.name else SIGNALS_SCHEMA
+        schema = schema if self.standing is None else STANDING_SCHEMA
         object.__setattr__(self, "schema", schema)
 
     @property
@@ -226,6 +231,7 @@ class Evidence:
     def document(self) -> dict[str, object]:
         """The record as plain JSON values."""
         left_out = {"signals"} if self.schema == EVIDENCE_SCHEMA else set()
+        left_out |= {"standing"} if self.standing is None else set()
         names = [name for name in self.__dataclass_fields__ if name not in left_out]
         return {name: _plain(getattr(self, name)) for name in names}
 
@@ -255,6 +261,7 @@ class Evidence:
         )
         lines += [f"  {effect.sentence()}" for effect in self.effects]
         lines += [f"  gate {g.name}: {g.status.value} ({g.reason})" for g in self.gates]
+        lines += [f"  {self.standing.sentence()}"] if self.standing is not None else []
         lines += [_contender_line(contender) for contender in self.contenders]
         lines += [_window_line(window) for window in self.windows]
         lines.append(

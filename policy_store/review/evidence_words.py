@@ -17,7 +17,8 @@ MEASURED = {
     "slo_attainment": "requests within their objectives",
     "smooth_goodput": "smooth goodput, tokens a second",
 }  # fmt: skip
-GATES = {**MEASURED, "smooth_goodput": "smooth goodput", "rejected": "rejected requests"}
+GATES = {**MEASURED, "smooth_goodput": "smooth goodput", "rejected": "rejected requests",
+         "profile": "step times true to this cluster"}  # fmt: skip
 HUMANS = (Role.BEST_HUMAN, Role.BEST_HUMAN_HINDSIGHT, Role.BEST_HUMAN_TUNED,
           Role.BEST_HUMAN_UNTUNED)  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The record of a verdict says what the verdict said, window by window."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from made_up import Table, judge, shaken, windows
@@ -11,6 +12,7 @@ from evolver.task import Split
 from evolver.verdict import Tried
 from sandbox.cluster import load_cluster
 from sandbox.evidence import Evidence, Role
+from sandbox.profile_standing import Grade, ProfileStanding
 from sandbox.replay import LoadReport
 from sandbox.scenario import Scenario
 from sandbox.stats import relative_gain
@@ -73,3 +75,19 @@ def test_the_record_can_be_read_back():
 def test_without_a_sealed_window_there_is_no_record():
     _, evidence = proved(level=1.3)
     assert evidence is None
+
+
+@pytest.mark.parametrize(
+    ("grade", "status", "outcome"),
+    [("good", "pass", "improved"), ("poor", "fail", "inconclusive"),
+     ("stale", "fail", "inconclusive")],
+)  # fmt: skip
+def test_evidence_made_with_a_profile_that_is_off_is_marked(grade, status, outcome, monkeypatch):
+    standing = ProfileStanding(Grade(grade), "Why.", 500, 0.1, 0.2, 0.3, 0.4, 1.8e9)
+    cluster = CLUSTER.model_copy(update={"standing": standing})
+    monkeypatch.setattr(f"{__name__}.PROBLEM", replace(PROBLEM, cluster=cluster))
+    _, evidence = proved()
+    assert evidence.standing == standing
+    assert (evidence.gates[-1].name, evidence.gates[-1].status.value) == ("profile", status)
+    assert evidence.outcome.value == outcome
+    assert (grade in evidence.verdict) == (grade != "good")

@@ -16,6 +16,7 @@ from sandbox.evidence import (
     TimeSplit,
     WindowEvidence,
 )
+from sandbox.profile_standing import Grade, ProfileStanding
 from sandbox.stats import Interval
 
 
@@ -106,3 +107,28 @@ def test_lines_say_verdict_interval_gate_and_window(evidence):
     for words in ("improved: 12 %", "+4.9 .. +18.1 %", "gate ttft_p99: pass", "sealed window w0",
                   "best of 31 candidates tried and 2 finalists; 1 sealed units"):
         assert words in text
+
+
+STANDING = ProfileStanding(
+    Grade.POOR, "The end-to-end time is +40% off, 15% is allowed.", 1200, None, 0.31, 0.4, 0.52,
+    1_800_000_000.0, "ab12cd34ef56", 1_799_000_000.0,
+)  # fmt: skip
+
+
+def test_a_record_carries_the_standing_of_its_profile(evidence):
+    doubtful = replace(evidence, standing=STANDING)
+    assert (evidence.schema, doubtful.schema) == (2, 4)
+    assert "standing" not in json.loads(evidence.to_json())
+    again = Evidence.from_json(doubtful.to_json())
+    assert (again, again.standing) == (doubtful, STANDING)
+    said = "\n".join(doubtful.lines())
+    assert "poor for this cluster" in said
+    assert "end to end +40 %" in said
+    assert "ab12cd34ef56" in said
+
+
+@pytest.mark.parametrize("damage", [{"standing": None}, {"standing": {}}, {"schema": 4}])
+def test_a_record_with_half_a_standing_is_refused(evidence, damage):
+    document = {**json.loads(evidence.to_json()), **damage}
+    with pytest.raises(EvidenceRefused):
+        Evidence.from_json(json.dumps(document))

@@ -13,6 +13,7 @@ from measurements import SOURCE, measurements
 from policy_store import Origin
 from policy_store.records import Kind, Role
 from sandbox.evidence import Gate, GateStatus, Outcome
+from sandbox.profile_standing import Grade, ProfileStanding
 
 HOSTILE = (
     '</code></td></table></pre><script>alert(1)</script><img src=x onerror="alert(2)">',
@@ -74,6 +75,23 @@ def test_numbers_that_do_not_follow_from_the_windows_are_told(reviewing, store):
     store.attach_evidence(policy.digest, replace(record, effects=forged).document(), by="s")
     page = read(reviewing.as_("ada").get(f"/policies/{policy.digest}").text)
     assert "does not follow from the windows" in page.by_id("doubts").text
+
+
+def test_how_true_the_step_times_were_is_told(reviewing, measured, store):
+    browser = reviewing.as_("ada")
+    assert "nobody had compared" in browser.get(f"/policies/{measured()}").text
+    policy = store.propose(SOURCE, name="off", origin=Origin.LLM, author="m",
+                           contract_version=1).digest  # fmt: skip
+    store.record_verified(policy, by="v")
+    standing = ProfileStanding(Grade.POOR, "So far off.", 700, 0.1, 0.2, 0.4, 0.5, 1.8e9)
+    gate = Gate("profile", GateStatus.FAIL, standing.sentence())
+    record = replace(measurements(policy), outcome=Outcome.INCONCLUSIVE, standing=standing)
+    record = replace(record, gates=(*record.gates, gate))
+    store.attach_evidence(policy, record.document(), by="s")
+    page = browser.get(f"/policies/{policy}").text
+    assert "poor for this cluster" in page
+    assert "step times true to this cluster" in page
+    assert "calls itself" not in page
 
 
 def test_senseless_numbers_are_shown_as_such(reviewing, store):
