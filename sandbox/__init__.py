@@ -7,7 +7,8 @@ Reading guide:
    steps, from textual limits to the checked code that both engines run.
 3. `engine`: `load_policy` makes it callable, `compiled` or `interpreted`, through one `frame`.
 4. `simulation`: a trace on a `cluster` under a policy; `kernel` is its event loop, `metrics` what
-   came of it, `replay` several policies on the same trace.
+   came of it, `replay` several policies on the same trace; `summary` counts what hooks see in
+   `window`, here and on live hosts.
 5. `windows`: a trace cut into what to search, to choose and to prove on, with a `probe` and
    `variants`; `worker` runs unapproved policies on such `scenario`s in locked-down processes and
    `scoring` says what that was worth, once `plausibility` holds; `stats` and `evidence` say what it

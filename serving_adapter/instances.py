@@ -108,6 +108,7 @@ class InstanceTable:
     """
 
     def __init__(self, *, counts_flights: bool = True) -> None:
+        self.preempted = -1  # times, by all engines since each was looked at; -1: none has told
         self._counts_flights = counts_flights
         self._rows = new_rows(contract.Instance, 0)
         self._engines: dict[int, _Engine] = {}
@@ -348,7 +349,8 @@ class InstanceTable:
         if not math.isnan(signals.kv_usage) and row["kv_capacity_tokens"] >= 0:
             row["kv_used_tokens"] = round(signals.kv_usage * int(row["kv_capacity_tokens"]))
         if signals.preemptions >= 0:
-            row["preemptions"] = max(0, signals.preemptions - max(engine.preemptions, 0))
+            row["preemptions"] = since = max(0, signals.preemptions - max(engine.preemptions, 0))
+            self.preempted = max(self.preempted, 0) + (since if engine.preemptions >= 0 else 0)
             engine.preemptions = signals.preemptions
         self._since_s[engine.position, 0] = asked_s
         self._changed.add(engine.position)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from serving_adapter.gateway.meter import AnswerMeter
 from serving_adapter.host import PolicyHost
 from serving_adapter.instance_rows import Flight
 from serving_adapter.openai_api import error_object
+from serving_adapter.planning.window import Tally
 from serving_adapter.request_log import RequestOutcome, RequestRecord, Visit
 
 ENDPOINTS: Mapping[str, str] = {
@@ -69,6 +71,7 @@ class Visits:
         holding: those that the policy holds.
         facts: reads requests, and learns from their answers.
         active: how many are inside.
+        tally: what a planner's window is made of, of this process alone.
         draining: no new ones are taken.
     """
 
@@ -87,6 +90,7 @@ class Visits:
         self.holding = HoldQueue(host, max_hold_s, hold_tick_s)
         self.facts = FactReader()
         self.active = 0
+        self.tally = Tally()
         self.draining = False
         self._scrape_s = scrape_s
         self._on_request = on_request
@@ -109,6 +113,8 @@ class Visits:
         """A request is inside while entered; when it leaves, its record is written and `told`."""
         visit = Visit(endpoint, time.time(), facts)
         self.active += 1
+        if endpoint != MODELS:
+            self.tally.arrived(facts.arrived_s, facts.prompt_tokens)
         try:
             yield visit
         finally:
@@ -117,7 +123,22 @@ class Visits:
             told(record)
             self.metrics.ended(record)
             self.host.ended(visit.facts, record)
+            if endpoint != MODELS:
+                self._count(record)
             self._on_request(record)
+
+    def _count(self, record: RequestRecord) -> None:
+        """When an answer in one piece was begun, and what a prompt waited for, nobody here knows.
+
+        Neither does anybody know the length of an answer whose tokens were not counted.
+        """
+        self.tally.ended(
+            record.outcome,
+            prompt_tokens=record.prompt_tokens,
+            output_tokens=record.output_tokens or -1,
+            ttft_s=record.ttft_s if record.stream else math.nan,
+            e2e_s=record.e2e_s,
+        )
 
     async def decide(self, visit: Visit, *, by_policy: bool = True) -> Decision:
         """Where the request goes now, or why nowhere; never `HELD`.
