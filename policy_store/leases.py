@@ -74,7 +74,7 @@ class Leases:
         mine = (LeaseRow.name == lease.name, LeaseRow.fencing == lease.fencing)
         with self._database.appending() as connection:
             gone = update(LeaseRow).where(*mine, LeaseRow.holder == lease.holder)
-            connection.execute(gone.values(expires_unix_s=0.0))
+            connection.execute(gone.values(expires_unix_s=_unix_s(connection)))
 
     def state(self, name: str) -> LeaseState | None:
         """Who holds it; None when nobody ever did."""

@@ -10,22 +10,19 @@ from evolver.daemon.deciding import KINDS, Choice
 from evolver.daemon.protocols import Ground, Stretch
 from evolver.regimes import finite
 from policy_store.daemon_book import Episode
-from policy_store.lifecycle import State
+from policy_store.lifecycle import APPROVED_STATES, State
 from policy_store.records import Run
 from policy_store.store import PolicyStore
 
-PROMOTED, ROLLED_BACK, INCONCLUSIVE, WAITS = (
-    "promoted", "rolled_back", "inconclusive", "left to a person",
-)  # fmt: skip
+PROMOTED, ROLLED_BACK, INCONCLUSIVE = "promoted", "rolled_back", "inconclusive"
+APPROVED, WAITS = "approved", "left to a person"
+SETTLED = (PROMOTED, ROLLED_BACK, INCONCLUSIVE)
 _FATES = {
     State.ACTIVE: PROMOTED,
     State.RETIRED: PROMOTED,
     State.EJECTED: ROLLED_BACK,
     State.ROLLED_BACK: ROLLED_BACK,
     State.REJECTED: ROLLED_BACK,
-    State.APPROVED: INCONCLUSIVE,
-    State.SHADOW: INCONCLUSIVE,
-    State.CANARY: INCONCLUSIVE,
 }
 
 
@@ -89,8 +86,11 @@ _SUMMARY = {
 
 
 def fate_of(store: PolicyStore, policy: str) -> str:
-    """What became of a policy that is on trial nowhere; "left to a person" before any trial."""
-    return _FATES.get(store.show(policy).version.state, WAITS)
+    """What became of a policy that is on trial nowhere; "left to a person" before any decision."""
+    state = store.show(policy).version.state
+    if state in _FATES or state not in APPROVED_STATES:
+        return _FATES.get(state, WAITS)
+    return INCONCLUSIVE if store.audit.latest([policy], ["placed"]) else APPROVED
 
 
 def notes_of(run: Run) -> list[str]:

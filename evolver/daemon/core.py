@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from evolver.daemon.accounts import changed, fate_of, notes_of, opened, spent_by
+from evolver.daemon.accounts import SETTLED, changed, fate_of, notes_of, opened, spent_by
 from evolver.daemon.config import DaemonConfig
 from evolver.daemon.deciding import KINDS, Choice, decide, spent
 from evolver.daemon.job import read_job, run_of
@@ -252,7 +252,9 @@ class Daemon:
                 self._store.runs.finish_run(run.id, "failed", {"error": fault[:400]})
             except InvalidInput:  # it came to its end just now; the next turn sees it
                 return state
-        episode = changed(pen.episode(state), run.id if run is not None else None)
+        episode = pen.episode(state)
+        facts = {"spent": {}} if run is None else None
+        episode = changed(episode, run.id if run is not None else None, facts=facts)
         note = f"The search of episode {state.episode} was given up. {fault}"
         return pen.rest(state, "daemon_evolved", note, episode, "failed")
 
@@ -264,11 +266,11 @@ class Daemon:
             check=lambda session: check_lease(session, lease),
         )  # fmt: skip
         said = applied.said or "No approval rule is installed."
-        if self._on_trial(policy):
-            note = f"It is on trial: {said}"
+        outcome = fate_of(self._store, policy)
+        if outcome in SETTLED or self._on_trial(policy):  # by a turn that was cut short, perhaps
+            note = f"It is on trial: {said}" if applied.rule else "It was on trial already."
             return pen.move(state, Step.TRIAL, state.body, "daemon_asked", note, subject=policy)
         note = f"It is left to a person. {said}"
-        outcome = fate_of(self._store, policy)
         return pen.rest(state, "daemon_asked", note, pen.episode(state), outcome, subject=policy)
 
     def _await_fate(self, state: DaemonState, pen: Pen) -> DaemonState:

@@ -30,6 +30,7 @@ class Seen:
 
     Attributes:
         requests, span_s: of the stretch at hand; span_s is on the wall clock.
+        needed_s: the span that gives enough windows to prove anything on, as far as is known.
         began_unix_s, until_unix_s: of the stretch.
         change: since the last search.
         evidence_age_s: of what is live; None for the built-in default.
@@ -44,6 +45,7 @@ class Seen:
     now_unix_s: float
     requests: int
     span_s: float
+    needed_s: float
     began_unix_s: float
     until_unix_s: float
     change: Change
@@ -135,7 +137,7 @@ def spent(episodes: Sequence[Episode], kind: str) -> float:
     """What episodes spent; one that goes on counts with all that it may spend."""
     total = 0.0
     for episode in episodes:
-        part = episode.facts.get("spent") or episode.facts.get("limits")
+        part = episode.facts.get("spent", episode.facts.get("limits"))
         value = finite(part.get(kind)) if isinstance(part, Mapping) else None
         total += value or 0.0
     return total
@@ -149,12 +151,18 @@ def price_usd(config: DaemonConfig, limits: Budget) -> float:
 
 def _enough(config: DaemonConfig, seen: Seen) -> Choice | None:
     watch = config.watch
-    if seen.requests >= watch.least_requests and seen.span_s >= watch.least_s:
+    needed_s = max(watch.least_s, seen.needed_s)
+    if seen.requests >= watch.least_requests and seen.span_s >= needed_s:
         return None
+    more = (
+        f" No look goes further back than {watch.span_s:.0f} s: raise span_s."
+        if needed_s > watch.span_s
+        else ""
+    )
     return Choice(
         False, "gathering",
         f"{seen.requests} requests in {seen.span_s:.0f} s were seen; a search needs "
-        f"{watch.least_requests} in {watch.least_s:.0f} s.",
+        f"{watch.least_requests} in {needed_s:.0f} s to prove anything.{more}",
     )  # fmt: skip
 
 

@@ -24,12 +24,14 @@ class Stretch:
     Attributes:
         trace: in engine seconds from its beginning.
         began_unix_s, until_unix_s: on the wall clock.
+        e2e_s: mean end-to-end time on the wall clock; 0 when nobody knows.
         notes: sentences for people.
     """
 
     trace: Trace
     began_unix_s: float
     until_unix_s: float
+    e2e_s: float = 0.0
     notes: tuple[str, ...] = ()
 
 

@@ -73,6 +73,8 @@ def search(store: PolicyStore, job: Job, trace: Trace) -> None:
     if run is not None and run.finished_at is not None:
         return
     problem = problem_of(job, trace)
+    if run is None and not (windows := problem.windows()).can_prove:
+        raise SimulationError(f"Nothing could be proved on this window: {windows.notes[-1]}.")
     means = Means(job.workers, job.accept_missing)
     if run is not None:
         resume(run.id, problem, store, means=means, author=job.author)

@@ -20,6 +20,7 @@ from policy_store.store import PolicyStore
 from sandbox.errors import PolicyRefused
 from sandbox.policies import default_text
 from sandbox.verifier import verify
+from sandbox.windows import PROVABLE_WINDOWS, TIMES_E2E, WARMUP_TIMES_E2E
 
 DAY = timedelta(hours=24)
 KNOWN_EPISODES = 200
@@ -45,6 +46,7 @@ def seen_of(
         now_unix_s=moment.timestamp(),
         requests=len(stretch.trace),
         span_s=stretch.until_unix_s - stretch.began_unix_s,
+        needed_s=needed_s(stretch.e2e_s),
         began_unix_s=stretch.began_unix_s,
         until_unix_s=stretch.until_unix_s,
         change=change,
@@ -57,6 +59,11 @@ def seen_of(
         today=store.daemons.since(deployment, moment - DAY),
         past=store.daemons.episodes(deployment, KNOWN_EPISODES),
     )
+
+
+def needed_s(e2e_s: float) -> float:
+    """How long a stretch has to be for its sealed windows to be enough, of the mean request."""
+    return (PROVABLE_WINDOWS * TIMES_E2E + WARMUP_TIMES_E2E) * e2e_s
 
 
 def searched_on(state: DaemonState) -> dict[str, float]:
