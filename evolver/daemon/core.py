@@ -253,8 +253,7 @@ class Daemon:
             except InvalidInput:  # it came to its end just now; the next turn sees it
                 return state
         episode = pen.episode(state)
-        facts = {"spent": {}} if run is None else None
-        episode = changed(episode, run.id if run is not None else None, facts=facts)
+        episode = changed(episode, run.id) if run else changed(episode, facts={"spent": {}})
         note = f"The search of episode {state.episode} was given up. {fault}"
         return pen.rest(state, "daemon_evolved", note, episode, "failed")
 
