@@ -176,8 +176,7 @@ RAY_SERVE = SignalProfile(
             "Request": _ASKED | _OF_A_CALL | (_READ_OFF - _PREDICTED),
             "Instance": (_SCRAPED - {"kv_predicted_tokens"}) | _REPLICA,
             "Window": frozenset(scalars("Window")) - {"busy", "reconfiguration_s", "last_switch_s"},
-            "ClassRow": frozenset(scalars("ClassRow"))
-            - {"reuse", "burstiness", "prompt_p95_tokens", "output_p95_tokens"},
+            "ClassRow": frozenset(scalars("ClassRow")) - {"reuse", "burstiness"},
         }
     ),
     constants=MappingProxyType(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sandbox import contract, summary, summary_forecast, summary_window
 from sandbox.records import new_rows
 from sandbox.request_spec import SloSpec
-from sandbox.summary import COUNTERS, WIDTH
+from sandbox.summary import BINS, COUNTERS, OUTPUT_BINS, PROMPT_BINS, WIDTH
 from serving_adapter.activation import Rows
 from serving_adapter.request_log import RequestOutcome
 
@@ -26,6 +26,8 @@ Sums: TypeAlias = npt.NDArray[np.int64]
 
 MOST_SOURCES = 4096
 _AT = {name: place for place, name in enumerate(COUNTERS)}
+_AT |= {f"prompt_bin_{k}": PROMPT_BINS + k for k in range(BINS)}
+_AT |= {f"output_bin_{k}": OUTPUT_BINS + k for k in range(BINS)}
 _OF_ONE_PROCESS = ("gap_count", "gap_us", "gap_square_high", "gap_square_low")
 
 
@@ -96,8 +98,9 @@ class Tally:
         summary.count_preempted(self._sums, class_id, times)
 
     def counters(self) -> dict[str, int]:
-        """The sums of all classes by name, without the bins: what a replica can report."""
-        return {name: self._sums[0][place] for name, place in _AT.items()}
+        """The sums of all classes by name, without bins that are empty: what a replica reports."""
+        row = self._sums[0]
+        return {name: row[at] for name, at in _AT.items() if at < PROMPT_BINS or row[at]}
 
 
 class MergedSums:

@@ -54,6 +54,26 @@ def test_sums_of_replicas_that_come_go_and_start_again_are_added_up():
     assert merged.sums[0, E2E_US] == 1 + 9
 
 
+def test_what_replicas_report_is_shown_as_if_one_had_served_all():
+    alone, replicas = Tally(), [Tally(), Tally()]
+    for k in range(50):
+        for tally in (alone, replicas[k % 2]):
+            tally.arrived(0.1 * k, 10 * k)
+            tally.ended(RequestOutcome.OK, output_tokens=k, ttft_s=0.01 * k, e2e_s=0.1 * k)
+    merged, shown = MergedSums(), []
+    merged.take({str(k): one.counters() for k, one in enumerate(replicas)})
+    for sums in (alone.sums[:1], merged.sums):
+        rows = WindowRows()
+        rows.close(np.zeros_like(sums), 0.0)
+        rows.close(sums, 10.0)
+        shown.append(rows.window[0]["classes"][0])
+    names = [name for name in shown[0].dtype.names if name != "burstiness"]
+    first, second = ([row[name].tobytes() for name in names] for row in shown)
+    assert first == second
+    assert shown[0]["prompt_p95_tokens"] > 400
+    assert math.isnan(shown[1]["burstiness"])
+
+
 def test_what_a_replica_reports_is_not_believed_to_be_numbers():
     merged = MergedSums()
     merged.take({"a": {"arrived": math.nan, "rejected": -1.0, "finished": math.inf, "x": 1.0,
