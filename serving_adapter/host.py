@@ -37,6 +37,7 @@ from serving_adapter.preparing import Preparing
 from serving_adapter.process_report import ProcessReport
 from serving_adapter.reporting import Reporter
 from serving_adapter.request_log import RequestRecord
+from serving_adapter.safety.comparison import Comparison
 from serving_adapter.safety.control_arm import observation_of
 from serving_adapter.safety.ejection import Ejection
 from serving_adapter.safety.latches import LatchFolder
@@ -218,6 +219,10 @@ class PolicyHost:
                 yield
         finally:
             self._decider.keep = None
+
+    def compared_by(self, standing: Callable[[], Comparison | None]) -> None:
+        """Have the report say how a trial stands that others than the watchdog compare."""
+        self._reporter.standing = standing
 
     def report(self) -> ProcessReport:
         """What this process runs and did."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
-from serving_adapter.decision import Arm, Decision
+from serving_adapter.decision import Arm, Author, Decision
 from serving_adapter.exposition import Registry
 from serving_adapter.safety.comparison import Comparison
 from serving_adapter.safety.control_arm import Shares
@@ -19,6 +20,17 @@ MOST_SERIES = 10_000
 Values = dict[tuple[str, ...], float]
 Series = tuple[tuple[Values, tuple[str, ...]], ...]
 """Counters, and the labels under which one kind of decision counts in each."""
+
+
+class Planned(Protocol):
+    """What counts of a plan; a `PlanDecision` is one."""
+
+    @property
+    def author(self) -> Author: ...  # noqa: D102
+    @property
+    def result(self) -> str: ...  # noqa: D102
+    @property
+    def arm(self) -> Arm: ...  # noqa: D102
 
 
 class HostMetrics:
@@ -115,6 +127,12 @@ class HostMetrics:
         for values, labels in series:
             values[labels] = values.get(labels, 0.0) + 1.0
         self._decision_s.observe(decision.duration_s)
+
+    def planned(self, decision: Planned) -> None:
+        """A planner was asked."""
+        self._decisions.inc(decision.author, decision.result)
+        if decision.arm is not Arm.NONE:
+            self._arms.inc(decision.arm)
 
     def _series_of(self, decision: Decision) -> Series:
         """What a decision of that kind counts in; found once, as it is counted in microseconds."""

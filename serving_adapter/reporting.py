@@ -55,6 +55,7 @@ class Reporter:
     Attributes:
         dropped: says how many decision inputs were not kept.
         behind: says whether this process takes no work because others have gone further.
+        standing: says how what is on trial compares so far.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Reporter:
         self.dropped: Callable[[], int] = int
         self.behind: Callable[[], bool] = bool
         self._boot, self._state = boot, state
-        self._slot, self._metrics, self._standing = slot, metrics, standing
+        self._slot, self._metrics, self.standing = slot, metrics, standing
         self._started_unix_s = self._since_unix_s = time.time()
         self._trial: tuple[str, float] | None = None
         self._shadow: str | None = None
@@ -162,7 +163,7 @@ class Reporter:
                 return
 
     def _canary(self, live: Live) -> TrialReport | None:
-        standing, canary = self._standing(), live.canary
+        standing, canary = self.standing(), live.canary
         if canary is None or standing is None or standing.digest != canary.digest:
             return None
         now, began = self._counts(), self._trial_from

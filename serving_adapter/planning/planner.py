@@ -3,7 +3,8 @@
 `Planner.step` is one monitoring point. What the policy is shown are the contract's records, built
 from a `Reading`; its fuel and its memory of the planner scope are the simulator's. A policy that
 faults, or wants what cannot be, is ejected and the last good one is asked; when nobody is left the
-present plan stands, and the default plans only where that cannot. One step at a time, any thread.
+present plan stands, and the default plans only where that cannot. While a policy is on trial it and
+the active one take turns, period by period (`switchback`). One step at a time, any thread.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from sandbox.errors import PolicyFault
 from serving_adapter.activation import Memory, Ready, new_memory
 from serving_adapter.actuators.replicas import ReplicaSpec
 from serving_adapter.asking import FAULT_KINDS
-from serving_adapter.decision import BUILT_IN_DIGEST, Author
+from serving_adapter.decision import BUILT_IN_DIGEST, Arm, Author
 from serving_adapter.errors import PlanRefused
 from serving_adapter.live import Live
 from serving_adapter.live_slot import LiveSlot
 from serving_adapter.planning.cluster_rows import ClusterRows, PoolReading, wanted_gpus
 from serving_adapter.planning.plan_rows import fill_plan, is_feasible, new_plan, read_plan
 from serving_adapter.planning.prepare import PLANNER_HOOKS, planner_fuel
+from serving_adapter.planning.switchback import Switchback, SwitchbackSpec
 from serving_adapter.planning.wanted import PlanDecision, ReplicaReading, WantedPlan
 from serving_adapter.planning.window import Sums, WindowRows
 from serving_adapter.safety.ejection import EjectionKind
+from serving_adapter.safety.limits import LiveLimits
 
 INVALID_PLAN, TAKEN_OUT = "invalid-plan", "taken-out"
 REMEMBERED = 256
@@ -74,10 +77,19 @@ class Planner:
         windows: what the policy is shown of the traffic.
         recent: the latest decisions, oldest first.
         asking: whose hook is running and since when, by `time.perf_counter`.
+        trial: divides the time between a policy on trial and the active one.
     """
 
-    def __init__(self, slot: LiveSlot, spec: ClusterSpec, *, engine: EngineName = "auto") -> None:
+    def __init__(
+        self,
+        slot: LiveSlot,
+        spec: ClusterSpec,
+        *,
+        engine: EngineName = "auto",
+        trial: Switchback | None = None,
+    ) -> None:
         self.cluster = ClusterRows(spec)
+        self.trial = trial or Switchback(SwitchbackSpec(), LiveLimits())
         self.wanted: WantedPlan | None = None
         self.recent: deque[PlanDecision] = deque(maxlen=REMEMBERED)
         self.asking: tuple[Ready, float] | None = None
@@ -85,6 +97,7 @@ class Planner:
         self.windows = WindowRows()
         self._plan = new_plan()
         self._scopes: dict[Ready, _Scope] = {}
+        self._latest: tuple[Author, Ready] | None = None
         self._default: _Scope | None = None
         self._lock = threading.Lock()
         self._number = self._plans = 0
@@ -114,12 +127,14 @@ class Planner:
         present = self._present_plan(reading)
         self._show(reading, pools, present)
         feasible = bool(self.windows.window[0]["plan_feasible"])
+        arm = self._turn(live, reading)
         reasons: list[str] = []
-        for author, ready in self._asked(live):
+        for author, ready in self._asked(live, arm):
             self.asking = ready, time.perf_counter()
             self._cluster_again(reading, pools)
+            stands = feasible and not self._takes_over(author, ready)
             try:
-                found = self._ask(self._scope_of(ready), pools, present, feasible)
+                found = self._ask(self._scope_of(ready), pools, present, stands)
             except PolicyFault as fault:
                 self._failed(ready, FAULT_KINDS.get(fault.kind, "other"), reasons)
                 continue
@@ -129,16 +144,45 @@ class Planner:
             if self._slot.is_latched(ready.digest):  # it was taken out while it thought
                 reasons.append(TAKEN_OUT)
                 continue
-            digest = ready.digest
-            return self._decided(reading, live, digest, author, found, reasons, started_s)
+            self._latest = author, ready
+            return self._decided(reading, live, (author, ready.digest), arm, found, reasons,
+                                 started_s)  # fmt: skip
+        self._latest = None
         found = None if feasible else self._stand_in(reading, pools, present)
-        author = Author.BUILT_IN
-        return self._decided(reading, live, BUILT_IN_DIGEST, author, found, reasons, started_s)
+        nobody = Author.BUILT_IN, BUILT_IN_DIGEST
+        return self._decided(reading, live, nobody, arm, found, reasons, started_s)
 
-    def _asked(self, live: Live) -> Iterator[tuple[Author, Ready]]:
+    def _turn(self, live: Live, reading: Reading) -> Arm:
+        """Whose turn it is; a policy that is proven worse than the active one goes here."""
+        arm = self.trial.arm(live, reading.now_s, reading.sums)
+        comparison = self.trial.comparison
+        if live.canary is not None and comparison is not None and comparison.verdict:
+            self._slot.eject(live.canary, EjectionKind.REGRESS, f"planner: {comparison.verdict}")
+            return Arm.NONE
+        return arm
+
+    def _asked(self, live: Live, arm: Arm) -> Iterator[tuple[Author, Ready]]:
         """Who is asked, one after the other; nobody while a kill switch is thrown."""
-        if self._slot.off is None:
-            yield from live.chain
+        if self._slot.off is not None:
+            self.trial.spoil()
+            return
+        if arm is Arm.POLICY and live.canary is not None:
+            yield Author.CANARY, live.canary
+            self.trial.spoil()  # it gave no plan
+        yield from live.chain
+
+    def _takes_over(self, author: Author, ready: Ready) -> bool:
+        """Whether the plan in force is that of the other planner of a trial.
+
+        Who takes over plans at once, with empty memory, or periods would be about the plan that
+        the other left behind.
+        """
+        if self._latest is None or self._latest[1] is ready:
+            return False
+        if Author.CANARY not in (author, self._latest[0]):
+            return False
+        self._scope_of(ready).memory[:] = 0.0
+        return True
 
     def _ask(
         self,
@@ -249,12 +293,13 @@ class Planner:
         self,
         reading: Reading,
         live: Live,
-        digest: str,
-        author: Author,
+        by: tuple[Author, str],
+        arm: Arm,
         found: _Found | None,
         reasons: Sequence[str],
         started_s: float,
     ) -> WantedPlan | None:
+        author, digest = by
         duration_s = time.perf_counter() - started_s
         self._spent_s += duration_s
         result = "planned" if found else "failed" if reasons else "kept"
@@ -263,7 +308,7 @@ class Planner:
             PlanDecision(
                 number=self._number, sequence=live.sequence, digest=digest, author=author,
                 result=result, reason=reason, duration_s=duration_s,
-                replicas=len(found.replicas if found else self._present_plan(reading)),
+                replicas=len(found.replicas if found else self._present_plan(reading)), arm=arm,
             )
         )  # fmt: skip
         if found is None:

@@ -23,8 +23,10 @@ from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
 from serving_adapter.planning.planner import Planner, Reading
 from serving_adapter.planning.prepare import prepare_planned
+from serving_adapter.planning.switchback import Switchback, SwitchbackSpec
 from serving_adapter.planning.wanted import PlanDecision, WantedPlan
 from serving_adapter.safety.ejection import EjectionKind
+from serving_adapter.safety.limits import LiveLimits
 
 LATE_FACTOR = 5.0  # times the planner's time, until it is ejected as slow
 FIRST_SNAPSHOT_S = 10.0
@@ -40,6 +42,8 @@ class PlannerSettings:
         cluster: hardware, shapes, monitoring interval and the planner's time.
         snapshot, trust, deployment, state: as a host's.
         period_s: between monitoring points; the cluster file's when None.
+        switchback: how a policy on trial and the active one take turns.
+        limits: what a policy on trial is held to.
     """
 
     cluster: ClusterSpec
@@ -49,6 +53,8 @@ class PlannerSettings:
     state: Path | None = None
     engine: EngineName = "auto"
     period_s: float | None = None
+    switchback: SwitchbackSpec = field(default_factory=SwitchbackSpec)
+    limits: LiveLimits = field(default_factory=LiveLimits)
 
 
 @dataclass(slots=True, eq=False)
@@ -104,10 +110,13 @@ class PlannerThread:
             prepare=prepare,
             admission=admission,
             state=settings.state,
+            limits=settings.limits,
             signals=signal_profile("ray-serve"),
         )
         self.host = host
-        self.planner = Planner(host.slot, settings.cluster, engine=settings.engine)
+        trial = Switchback(settings.switchback, settings.limits)
+        self.planner = Planner(host.slot, settings.cluster, engine=settings.engine, trial=trial)
+        host.compared_by(lambda: trial.comparison)
         async with host.running(), in_background(host.follow(settings.snapshot)):
             await self._first_snapshot(host)
             await self._points(host, self.planner)
@@ -143,4 +152,5 @@ class PlannerThread:
             if asking is not None and time.perf_counter() > asking[1] + late_s:
                 host.slot.eject(asking[0], EjectionKind.SLOW, f"planner: over {late_s:g} s")
         step.result()
+        host.metrics.planned(planner.recent[-1])
         self.on_decision(planner.recent[-1])

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from serving_adapter.actuators.replicas import ReplicaSpec
-from serving_adapter.decision import Author
+from serving_adapter.decision import Arm, Author
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,7 @@ class PlanDecision:
     Attributes:
         result: `kept`, `planned`, or `failed` when nothing valid came out and the plan stands.
         reason: what failed on the way, in fault kinds; empty otherwise.
+        arm: whose turn it was, while a policy was on trial.
     """
 
     number: int
@@ -75,9 +76,10 @@ class PlanDecision:
     reason: str
     replicas: int
     duration_s: float
+    arm: Arm = Arm.NONE
 
     def to_json(self) -> str:
         """One line of JSON."""
-        names = ("number", "sequence", "digest", "author", "result", "reason", "replicas")
+        names = ("number", "sequence", "digest", "author", "result", "reason", "replicas", "arm")
         return json.dumps({**{name: getattr(self, name) for name in names},
                            "duration_s": round(self.duration_s, 6)})  # fmt: skip

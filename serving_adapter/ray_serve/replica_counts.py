@@ -25,6 +25,7 @@ from serving_adapter.errors import AdapterError
 from serving_adapter.planning.cluster_rows import ClusterRows
 from serving_adapter.planning.planner import Reading
 from serving_adapter.planning.planner_thread import PlannerSettings, PlannerThread
+from serving_adapter.planning.switchback import SwitchbackSpec
 from serving_adapter.planning.wanted import PlanDecision, ReplicaReading
 from serving_adapter.planning.window import MergedSums
 
@@ -55,6 +56,7 @@ class AutoscalerSettings:
         pool, tp, pp, role: which entries of a plan are replicas of this deployment.
         period_s: between monitoring points; the cluster file's when None.
         plans: a file for a line per monitoring point; None for none.
+        switchback_s, washout_s: how a planner on trial and the present one take turns.
     """
 
     cluster: str
@@ -69,6 +71,8 @@ class AutoscalerSettings:
     role: str = "mixed"
     period_s: float | None = None
     plans: str | None = None
+    switchback_s: float = 600.0
+    washout_s: float = 180.0
 
     def planner(self, cluster: ClusterSpec) -> PlannerSettings:
         """The same for a planner."""
@@ -80,6 +84,7 @@ class AutoscalerSettings:
             state=Path(self.state) if self.state is not None else None,
             engine=cast("EngineName", self.engine),
             period_s=self.period_s,
+            switchback=SwitchbackSpec(period_s=self.switchback_s, washout_s=self.washout_s),
         )
 
 

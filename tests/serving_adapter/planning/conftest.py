@@ -45,10 +45,15 @@ class Stand:
         self.prepare = prepare
         self.tally, self.now_s, self.sequence = Tally(), 100.0, 0
 
-    def go_live(self, active: str | None, last_good: str | None = None) -> None:
+    def go_live(
+        self, active: str | None, last_good: str | None = None, canary: str | None = None,
+        weight: float = 0.5,
+    ) -> None:
         self.sequence += 1
-        ready = [self.prepare(text) if text else None for text in (active, last_good)]
-        self.slot.assign(Live(self.sequence, active=ready[0], last_good=ready[1]))
+        ready = [self.prepare(text) if text else None for text in (active, last_good, canary)]
+        self.slot.assign(Live(
+            self.sequence, active=ready[0], last_good=ready[1], canary=ready[2], weight=weight,
+        ))  # fmt: skip
 
     def point(self, requests: int = 0, replicas: int = 1, **fields: object):
         """Ten seconds with so many requests, then a monitoring point."""
