@@ -22,7 +22,8 @@ class Member:
 
     `score` is the geometric mean over training windows of its objective divided by the best human
     objective of that window: below 1 beats the best human everywhere on average. `text` is
-    the annotated source; `parameters` may differ from the constants in it after tuning.
+    the annotated source; `parameters` may differ from the constants in it after tuning. `breaks`
+    says which guardrail it breaks there against the best human, and is empty when it breaks none.
     """
 
     digest: str
@@ -36,6 +37,7 @@ class Member:
     idea: str
     parents: tuple[str, ...]
     generation: int
+    breaks: str = ""
 
     @property
     def text(self) -> str:
@@ -48,9 +50,13 @@ class Member:
         return self.program.canonical.count("\n")
 
     @property
-    def rank(self) -> tuple[float, int, str]:
-        """Sort key, best first; scores closer than one in a million are equal."""
-        return (round(self.score, 6), self.lines, self.digest)
+    def rank(self) -> tuple[bool, float, int, str]:
+        """Sort key, best first; scores closer than one in a million are equal.
+
+        Who breaks a guardrail comes after all who keep them: such a one can never win, and a search
+        that bred from it would end with a lineage of which none can.
+        """
+        return (bool(self.breaks), round(self.score, 6), self.lines, self.digest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Cascade:
 
     Attributes:
         hopeless: a score from which on a candidate never goes on.
+        rival: the best human, against whom the guardrails are held.
         behind: how far behind its parent, as a logarithm, a candidate still goes on: from the first
             rung, and from all when a model was paid for it.
         alike: a change in score, as a logarithm, below which it is not worth the next rung.
@@ -62,6 +63,7 @@ class Cascade:
     chronicle: Chronicle
     tally: Tally
     yardstick: Yardstick
+    rival: Member
     hopeless: float
     behind: float
     alike: float
@@ -185,9 +187,11 @@ class Cascade:
         lenient = climber.candidate.paid or (height == 0 and not last)
         return "slower" if change > (self.behind if lenient else -self.alike) else None
 
-    def _stand(self, climber: Climber, height: int, reason: str | None) -> None:
+    def _stand(
+        self, climber: Climber, height: int, reason: str | None, *, broken: bool = False
+    ) -> None:
         """Note how it did; a twin did as well as the one it equals."""
-        standing = _standing(height, climber.score, reason == "fault")
+        standing = _standing(height, climber.score, reason == "fault", broken)
         if reason == "twin":
             twin = self._twin(climber.digest, height - 1, climber.results)
             standing = min(standing, self.standings.get(twin or "", standing))
@@ -212,7 +216,7 @@ class Cascade:
         fault = first_fault(climber.results) is not None
         top = len(self._counting)
         twin = self._twin(member.digest, top - 1, climber.results)
-        self._stand(climber, top, "fault" if fault else None)
+        self._stand(climber, top, "fault" if fault else None, broken=bool(member.breaks))
         self.tally.scored += 1
         self.tally.faulted += fault
         self.chronicle.scored(member, candidate)
@@ -220,6 +224,7 @@ class Cascade:
 
     def _as_member(self, candidate: Candidate, results: Results) -> Member:
         trial, proposal = candidate.trial, candidate.proposal
+        gates = self.task.gates(results, self.rival.results)
         return Member(
             digest=trial.digest,
             name=candidate.name,
@@ -232,6 +237,7 @@ class Cascade:
             idea=proposal.idea,
             parents=proposal.parents,
             generation=candidate.generation,
+            breaks=next((gate.sentence for gate in gates if not gate.passed), ""),
         )
 
     def _drop(self, climber: Climber, rung: Rung, reason: str, bar: float) -> None:
@@ -249,6 +255,6 @@ class Cascade:
         self.bandit.spend(candidate.proposal.proposer, self.budget.share_of(cost, Cost()))
 
 
-def _standing(height: int, score: float, fault: bool = False) -> Standing:
-    """Further up is better, then the score; a fault is behind everything."""
-    return FAULTED if fault else (-float(height), score)
+def _standing(height: int, score: float, fault: bool = False, broken: bool = False) -> Standing:
+    """Further up is better, then kept guardrails, then the score; a fault is behind everything."""
+    return FAULTED if fault else (-float(height), float(broken), score)

@@ -191,6 +191,7 @@ def scored_as_data(member: Member) -> dict[str, object]:
         "parameters": dict(member.parameters),
         "objectives": objectives_as_data(member.results),
         "fault": first_fault(member.results),
+        "breaks": member.breaks or None,
     }
 
 

@@ -32,7 +32,9 @@ class Lessons:
         if candidate.proposal.parameters is not None:
             return
         saved, parent = 1.0 - member.score / best, candidate.parent.score
-        if saved >= WORTH_TELLING:
+        if member.breaks:
+            self.failed.appendleft(f"it broke a guardrail ({member.breaks}): {member.idea}")
+        elif saved >= WORTH_TELLING:
             self.worked.appendleft(f"{saved:.1%} less than the best until then: {member.idea}")
         elif member.score >= parent:
             more = member.score / parent - 1.0

@@ -41,6 +41,8 @@ class SearchSettings:
         tries: proposals for one place of a batch, repairs and duplicates included.
         inspirations: other members that a proposer is shown.
         tuner: the tuner of constants takes part in the search.
+        polish: share of the budget, at the search's end, in which it does: what is tuned before
+            the structure is there is soon replaced.
         tuned_humans: the best humans that get their constants tuned before the search.
         human_share: share of the budget for that.
         varied_share: share of the budget for the best of the search on other conditions.
@@ -58,6 +60,7 @@ class SearchSettings:
     tries: int = 4
     inspirations: int = 6
     tuner: bool = True
+    polish: float = 0.2
     tuned_humans: int = 2
     human_share: float = 0.15
     varied_share: float = 0.1
@@ -208,7 +211,7 @@ class Search:
         self._founders = founders
         self._cascade = Cascade(
             self._task, self._evaluator, self._budget, self._bandit, self._chronicle,
-            self._intake.tally, founders.yardstick, s.hopeless, s.behind, s.alike,
+            self._intake.tally, founders.yardstick, founders.best, s.hopeless, s.behind, s.alike,
             self._lessons.dropped,
         )  # fmt: skip
         for member in (*founders.members, *founders.veterans):
@@ -262,7 +265,7 @@ class Search:
         """A place of the batch: who is asked to improve whom; the islands take turns."""
         seed = seed_for(self._settings.seed, self._journal.generation, number)
         rng = random.Random(seed)
-        working = {proposer.name: proposer for proposer in self._intake.working}
+        working = {proposer.name: proposer for proposer in self._taking_part()}
         proposer = working[self._bandit.draw(list(working), rng)]
         island = number % self._archive.islands
         parent = self._archive.parent(island, rng)
@@ -270,6 +273,13 @@ class Search:
         ask = f"{self._journal.generation}.{number}"
         feedback = self._feedback(parent) if proposer.waits else Feedback()
         return Place(proposer, ProposalRequest(parent, others, feedback, seed, island, ask))
+
+    def _taking_part(self) -> Sequence[Proposer]:
+        """Who may be asked now: the tuner of constants towards the end, or when it is alone."""
+        working = self._intake.working
+        if self._budget.share() >= self._searching - self._settings.polish:
+            return working
+        return [one for one in working if one is not self._tuner] or working
 
     def _feedback(self, parent: Member) -> Feedback:
         description = self._task.describe()
@@ -291,8 +301,11 @@ class Search:
             arm, parent = candidate.proposal.proposer, candidate.parent
             self._archive.add(member, candidate.request.island)
             self._bandit.account(arm).scored += 1
-            over_parent = math.log(parent.score / member.score)
-            self._bandit.earn(arm, math.log(self._best.score / member.score), over_parent)
+            over_best, over_parent = (
+                -math.inf if member.breaks else math.log(one.score / member.score)
+                for one in (self._best, parent)
+            )
+            self._bandit.earn(arm, over_best, over_parent)
             self._lessons.scored(candidate, member, self._best.score)
             self._best = min(self._best, member, key=lambda m: m.rank)
 

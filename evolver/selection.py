@@ -58,7 +58,7 @@ class Standings:
         """The best of some humans on these windows."""
         return min(among, key=self.rank)
 
-    def rank(self, member: Member) -> tuple[float, float, int, str]:
+    def rank(self, member: Member) -> tuple[float, bool, float, int, str]:
         """Sort key, best first; scores closer than one in a million are equal."""
         return (round(self.score(member), 6), *member.rank)
 

@@ -1,6 +1,7 @@
 """The archive: ranks, niches, islands, parents."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,14 @@ def test_equal_scores_go_to_the_smaller_text():
     for item in (member("long", 0.9, lines=9), member("short", 0.9, lines=2)):
         archive.add(item)
     assert archive.best().digest == "short"
+
+
+def test_who_breaks_a_guardrail_comes_after_all_who_keep_them():
+    archive = Archive(ArchiveSettings(islands=1, greedy=1.0))
+    archive.add(replace(member("fast", 0.5), breaks="Smooth goodput -9.0%."))
+    archive.add(member("sound", 0.9))
+    assert archive.best().digest == "sound"
+    assert [m.digest for m in archive.island(0)] == ["sound", "fast"]
 
 
 def test_the_best_of_a_niche_outlives_better_members_of_another():

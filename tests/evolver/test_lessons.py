@@ -29,6 +29,14 @@ def test_what_a_score_teaches(score, worked, failed):
     assert (list(lessons.worked), list(lessons.failed)) == (worked, failed)
 
 
+def test_a_gain_that_breaks_a_guardrail_is_no_idea_that_worked():
+    lessons = Lessons()
+    broken = replace(member("child"), score=0.5, idea="starve them", breaks="p99 +90.0%.")
+    lessons.scored(candidate(), broken, 1.0)
+    assert list(lessons.failed) == ["it broke a guardrail (p99 +90.0%.): starve them"]
+    assert not lessons.worked
+
+
 def test_what_ended_early_teaches_unless_it_was_a_twin():
     lessons = Lessons()
     for reason in ("fault", "slower", "twin", "alike", "budget"):

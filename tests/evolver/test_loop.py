@@ -1,6 +1,7 @@
 """The loop on a problem without serving: determinism, budgets, worst cases, honest verdicts."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from evolver.errors import BudgetTooSmall, NothingToStartFrom, ProposerFailed
 from evolver.journal import EventKind, EventList
 from evolver.loop import Search, SearchSettings
 from evolver.proposer import Cost, Proposal
-from evolver.task import Human
+from evolver.task import Gate, Human
 from evolver.verdict import Outcome
 
 
@@ -126,6 +127,30 @@ def test_humans_are_tuned_by_the_tuner_alone_where_it_takes_no_part_in_the_searc
     assert {e.data["text"].strip() for e in log.of(EventKind.TUNED)} == texts
     assert set(result.arms) == {"lines", "tuner"}
     assert result.arms["tuner"].asked == sum(e.data["tried"] for e in log.of(EventKind.TUNED))
+
+
+def test_constants_are_tuned_in_the_last_part_of_the_search(bowls, lines, humans):
+    arms = [run(bowls(), [lines], humans, human_share=0.0, polish=p).arms for p in (0.0, 0.4, 1.0)]
+    asked = [accounts["tuner"].asked if "tuner" in accounts else 0 for accounts in arms]
+    assert asked[0] == 0 < asked[1] < asked[2]
+
+
+def test_a_gain_that_breaks_a_guardrail_does_not_lead_the_search_astray(bowls, lines, humans):
+    class Tempting(bowls):
+        def _score(self, job, window):
+            result = super()._score(job, window)
+            tempted = "GAMMA" in job.parameters
+            better = result.objective / 4 if tempted else result.objective
+            return replace(result, objective=better, metrics={"tempted": float(tempted)})
+
+        def gates(self, candidate, human):
+            tempted = any(result.metrics["tempted"] for result in candidate.values())
+            return (Gate("kept", not tempted, "Tempted."),)
+
+    result = run(Tempting(), [lines], humans)
+    assert any(member.breaks == "Tempted." for member in result.members)
+    assert result.verdict.outcome is Outcome.IMPROVED
+    assert "GAMMA" not in result.verdict.winner.text
 
 
 def test_only_constants_left_to_gain_is_no_change(bowls, humans):
