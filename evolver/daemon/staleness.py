@@ -17,7 +17,14 @@ from sandbox.engine import LoadedPolicy
 from sandbox.evidence import Evidence, Role
 from sandbox.hardware import build_hardware
 from sandbox.metrics import charged_s
-from sandbox.prediction_error import WARMUP_SHARE, NotComparable, PredictionError, Ratio, compared
+from sandbox.prediction_error import (
+    WARMUP_SHARE,
+    NotComparable,
+    PredictionError,
+    Ratio,
+    compared,
+    until_done,
+)
 from sandbox.replay import default_policy
 from sandbox.simulation import Setup, simulate
 from sandbox.stats import Interval, log_ratios, paired_bootstrap, relative_gain
@@ -89,6 +96,8 @@ def staleness(
     Raises:
         SimulationError: the window cannot be simulated.
     """
+    if observed is not None:
+        setup = until_done(setup, observed)
     mine = simulate(setup, live, default_policy())
     theirs = simulate(setup, replaced or default_policy(), default_policy())
     realised = None

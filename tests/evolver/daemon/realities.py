@@ -29,15 +29,19 @@ def trace(n=600, seed=0, rate=6.0):
     )  # fmt: skip
 
 
-def really(cluster=CLUSTER, terms=SLOW):
-    """The cluster as it is: with terms that its file does not say."""
-    raw = load_profile("A100", "llama-3.1-8b", 1)
+def calibration_of(profile):
+    """A calibration that gives a replica the terms of this profile."""
     none = dict.fromkeys(Errors.model_fields, 0.0)
-    truth = Calibration(
-        gpu="A100", model="llama-3.1-8b", tp=1, tables=raw.tables_digest,
-        terms=Terms.of(raw.calibrated(**terms)), source="timings", requests=1,
+    return Calibration(
+        gpu=profile.gpu, model=profile.model, tp=profile.tp, tables=profile.tables_digest,
+        terms=Terms.of(profile), source="timings", requests=1,
         before=Errors(**none), after=Errors(**none), differential_error=0.02,
     )  # fmt: skip
+
+
+def really(cluster=CLUSTER, terms=SLOW):
+    """The cluster as it is: with terms that its file does not say."""
+    truth = calibration_of(load_profile("A100", "llama-3.1-8b", 1).calibrated(**terms))
     return cluster.model_copy(update={"calibrated": (truth,)})
 
 

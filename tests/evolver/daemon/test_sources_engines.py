@@ -6,9 +6,14 @@ import asyncio
 import contextlib
 import time
 
+import aiohttp
+import pytest
 from aiohttp import web
 
 from evolver.daemon.sources_engines import EngineScraper
+from sandbox.calibrate import from_histograms
+from sandbox.cluster import EngineSpec
+from sandbox.profiles import load_profile
 from serving_adapter.emulation.emulator import Emulator
 from serving_adapter.emulation.profiled import settings_from_profile
 from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
@@ -63,6 +68,38 @@ async def test_a_fleet_is_scraped_whatever_some_engines_do():
         urls[:] = [engine]
         assert await scraper.ask() == 1
         assert book.names() == (engine,)
+
+
+async def test_the_histograms_of_a_serving_engine_are_fitted_to():
+    """Whatever time this machine gives the engine, its own page is what the fit has to meet."""
+    emulator = Emulator(settings_from_profile("H100", "llama-3.1-8b", 1, 20.0))
+    book = ScrapeBook()
+    async with served(emulator.application()) as engine, aiohttp.ClientSession() as session:
+        scraper = EngineScraper(lambda: [engine], book)
+
+        async def ask(number):
+            body = {"model": emulator.settings.model, "prompt": [1] * (100 + number),
+                    "max_tokens": 10 + number % 7}  # fmt: skip
+            async with session.post(engine + "/v1/completions", json=body) as answer:
+                assert answer.status == 200
+                await answer.read()
+
+        await ask(0)  # histograms have no series before
+        assert await scraper.ask() == 1
+        began = time.time()
+        for first in range(0, 120, 20):
+            await asyncio.gather(*(ask(first + number) for number in range(20)))
+        assert await scraper.ask() == 1
+        covered = book.histograms(0.0, time.time() + 1)
+    found, covered_s = covered
+    assert found.requests == 120
+    assert found.output_tokens.mean == pytest.approx(10 + sum(k % 7 for k in range(120)) / 120)
+    assert covered_s >= time.time() - began - 60
+    assert book.grown(engine, 0.0, time.time() + 1)["finished"] == 120
+    profile = load_profile("H100", "llama-3.1-8b", 1)
+    fitted = from_histograms(profile, found, 20 * covered_s, EngineSpec())
+    assert abs(fitted.after.tpot_mean) <= abs(fitted.before.tpot_mean) + 0.02
+    assert fitted.source == "histograms"
 
 
 def test_a_page_is_cut_where_it_is_too_long():
