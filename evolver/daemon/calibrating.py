@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from evolver.daemon.calibration_shelf import CalibrationShelf, Check
 from sandbox.calibrate import from_histograms, from_timings
@@ -61,6 +63,20 @@ class Window:
     capacity: Pairing | None = None
     histograms: tuple[EngineHistograms, float] | None = None
     clock_speed: float = 1.0
+
+    def since_entry(self, digest: str | None) -> Window:
+        """What came after the last decision of another policy than this one; None: all of it."""
+        known = np.array(self.requests.policies)
+        others = np.flatnonzero((known != digest) & (known != ""))
+        if digest is None or not len(others):
+            return self
+        since = float(self.requests.arrived_unix_s[others].max())
+        capacity = self.capacity
+        if capacity is not None:
+            skipped_s = max(0.0, since - self.since_unix_s) * self.clock_speed
+            capacity = capacity.slice(skipped_s, capacity.trace.span_s)
+        kept = self.requests.take(self.requests.arrived_unix_s > since)
+        return replace(self, since_unix_s=since, requests=kept, capacity=capacity)
 
     def observed(self) -> Observed:
         """As a trace with times; raises ReadError when nothing was answered."""

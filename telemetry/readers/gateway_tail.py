@@ -40,23 +40,6 @@ def read_last(path: str | Path, span_s: float = HOUR_S) -> LastStretch:
     Raises:
         TelemetryError: there is no such log, or its end cannot be read.
     """
-    requests, from_s = _last(path, span_s)
-    name = open_source(path).name
-    return _cut(trace_of(requests, name=name, format=GATEWAY_LOG.name), requests, from_s)
-
-
-def last_requests(path: str | Path, span_s: float = HOUR_S) -> Requests:
-    """The same requests as columns, with what each took.
-
-    Raises:
-        TelemetryError: there is no such log, or its end cannot be read.
-    """
-    requests, from_s = _last(path, span_s)
-    return requests.take(requests.arrived_unix_s >= from_s)
-
-
-def _last(path: str | Path, span_s: float) -> tuple[Requests, float]:
-    """Requests of the end of a log, some of them from before the stretch, and when it begins."""
     source = open_source(path)
     parts: list[tuple[Source, list[str]]] = []
     ended_s, left_bytes = math.nan, MOST_BYTES
@@ -71,7 +54,9 @@ def _last(path: str | Path, span_s: float) -> tuple[Requests, float]:
     found = Lines()
     for part, lines in reversed(parts):
         take_lines(found, enumerate(lines, start=1), f"the end of {part.label}")
-    return found.requests, ended_s - span_s
+    requests = found.requests
+    trace = trace_of(requests, name=source.name, format=GATEWAY_LOG.name)
+    return _cut(trace, requests, ended_s - span_s)
 
 
 def _cut(trace: Trace, requests: Requests, from_s: float) -> LastStretch:

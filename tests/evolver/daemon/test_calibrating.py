@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from evolver.daemon.calibrating import CalibrationLimits, Calibrator, Window, only_replica
 from evolver.daemon.calibration_shelf import CHECKS, CalibrationShelf
 from sandbox.calibration import read_calibration
-from sandbox.cluster import PoolSpec
+from sandbox.cluster import ClusterSpec, EngineSpec, PoolSpec, ReplicaSpec
 from sandbox.prediction_error import NotComparable, Tolerance
 from sandbox.profile_standing import Grade
+from sandbox.profiles import load_profile
 from sandbox.replay import default_policy
-from tests.evolver.daemon.realities import BEGAN, CLUSTER, logged, really, trace
+from telemetry.request_rows import parse_rows
+from telemetry.requests import Requests
+from tests.evolver.daemon.realities import BEGAN, CLUSTER, calibration_of, logged, really, trace
 
 NOW = BEGAN + 200.0
+MEASURED = Path(__file__).resolve().parents[3].parent / "shared/fidelity/rtx_pro_6000"
 
 
 def window(requests):
@@ -112,8 +119,6 @@ def test_damaged_files_are_left_out_and_said(tmp_path, calibrator, live):
 
 def test_a_clock_that_runs_faster_is_taken_into_account(calibrator):
     quick = logged(trace(), CLUSTER)
-    from dataclasses import replace
-
     real = replace(
         quick, arrived_unix_s=BEGAN + (quick.arrived_unix_s - BEGAN) / 5, ttft_s=quick.ttft_s / 5,
         e2e_s=quick.e2e_s / 5, last_token_s=quick.last_token_s / 5,
@@ -129,3 +134,54 @@ def test_the_one_kind_of_replica_of_a_cluster():
     assert only_replica(CLUSTER.model_copy(update={"replica": ()})) == ("A100", 1)
     two = (*CLUSTER.pool, PoolSpec(gpu="H100", count=1))
     assert only_replica(CLUSTER.model_copy(update={"replica": (), "pool": two})) is None
+
+
+def test_only_what_the_live_policy_decided_is_compared():
+    before = logged(trace(n=50), CLUSTER, digest="cd" * 32)
+    after = logged(trace(n=50, seed=1), CLUSTER, digest="ab" * 32)
+    later = replace(after, arrived_unix_s=after.arrived_unix_s + 90.0)
+    both = Window(BEGAN, BEGAN + 200.0, Requests.join([before, later]))
+    kept = both.since_entry("ab" * 32)
+    assert (len(kept.requests), kept.since_unix_s) == (50, float(before.arrived_unix_s.max()))
+    assert both.since_entry(None) is both
+    assert len(both.since_entry("cd" * 32).requests) == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "model", "tp"), [("Llama-3.1-8B", "llama-3.1-8b", 1), ("Qwen3-32B", "qwen3-32b", 2)]
+)
+def test_a_real_engines_timings_are_fitted(tmp_path, folder, model, tp):
+    """Two real runs of vLLM, from step times that were never fitted to a serving engine."""
+    requests = measured(folder)
+    raw = calibration_of(load_profile("RTX PRO 6000", model, tp, terms=False))
+    base = ClusterSpec(
+        name="measured", model=model, pool=(PoolSpec(gpu="RTX PRO 6000", count=tp),),
+        replica=(ReplicaSpec(pool=0, tp=tp, count=1),), calibrated=(raw,),
+        engine=EngineSpec(max_num_seqs=128, enable_prefix_caching=False),
+    )  # fmt: skip
+    until = float(requests.arrived_unix_s.max())
+    calibrator = Calibrator(CalibrationShelf(tmp_path), base)
+    whole = Window(float(requests.arrived_unix_s.min()), until, requests)
+    assert calibrator.check(whole, default_policy()).e2e.high < 0.95
+    assert calibrator.due(until) != ""
+    assert calibrator.refit(whole, default_policy(), until).kept is not None
+    standing = calibrator.standing(until)
+    assert standing.grade is Grade.GOOD
+    assert max(abs(standing.ttft), abs(standing.tpot), abs(standing.e2e)) < 0.05
+
+
+def measured(folder):
+    file = MEASURED / folder / "requests.jsonl"
+    if not file.is_file():
+        pytest.skip("needs the measured requests of a real vLLM beside the repository")
+    rows = []
+    for line in file.read_text().splitlines():
+        told = json.loads(line)
+        queued_s = told["queued_ts"]
+        rows.append({
+            "arrived_unix_s": queued_s, "prompt_tokens": told["input_toks"],
+            "output_tokens": told["output_toks"], "waited_s": 0.0, "instance_id": 0,
+            "stream": True, "usage": True, "outcome": "ok",
+            "ttft_s": told["first_token_ts"] - queued_s, "e2e_s": told["last_token_ts"] - queued_s,
+        })  # fmt: skip
+    return parse_rows(rows).requests
