@@ -164,6 +164,14 @@ class Answering:
         guest.trace.sent(headers)
         others = self.engines.open_count(visit.failed | {decision.instance_id})
         flight = self._visits.sent(visit, decision.instance_id)
+
+        computed = visit.endpoint != MODELS
+
+        def passed(tokens: int) -> None:
+            if computed:
+                self.engines.heard(decision.instance_id)
+            self._visits.tokens(visit, flight, tokens)
+
         try:
             relay = await self._proxy.relay(
                 guest.request,
@@ -171,8 +179,8 @@ class Answering:
                 target.url,
                 headers,
                 headers_of(decision),
-                lambda count: self._visits.tokens(visit, flight, count),
-                partial(self.engines.waiting, decision.instance_id),
+                passed,
+                partial(self.engines.waiting, decision.instance_id, computed=computed),
                 last_attempt=self._tried(guest) >= self._limits.max_attempts or not others,
             )
             self.engines.answered(decision.instance_id, relay.response.headers)

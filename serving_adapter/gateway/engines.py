@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
 
 from serving_adapter.errors import EngineFailed
+from serving_adapter.gateway.silence import Silence
 from serving_adapter.gateway.upstream import Upstream, Worker
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
@@ -23,6 +25,7 @@ from telemetry.metrics_page import MOST_PAGE_BYTES
 FAILED_SCRAPES = 2
 LOST_SCRAPES = 3
 SCRAPE_TIMEOUT_S = 2.0
+SILENCE_S = 30.0  # the shortest that says anything of an engine
 
 _log = logging.getLogger("evolver.gateway")
 
@@ -42,15 +45,18 @@ class Engine:
     Attributes:
         scraped: base URL of its metrics, without a trailing slash; None where it has none.
         worker: what the upstream calls it, in header-only mode.
-        waiting: requests there of which no byte has come yet.
+        waiting: requests there of which no byte has come yet, and since when; infinite where the
+            engine need not work for it.
+        silence: whether it still computes.
     """
 
     instance_id: int
     target: Target
     scraped: str | None
+    silence: Silence
     worker: str = ""
     failed_scrapes: int = 0
-    waiting: set[asyncio.Timeout] = field(default_factory=set)
+    waiting: dict[asyncio.Timeout, float] = field(default_factory=dict)
 
 
 class EngineSet:
@@ -59,7 +65,9 @@ class EngineSet:
     An engine that takes no connection is closed at once, one that fails `FAILED_SCRAPES` scrapes
     too; the next scrape that it answers opens it again. Any HTTP answer counts: an engine without
     metrics is served by own counts alone. One that fails `LOST_SCRAPES` hangs, and so do requests
-    of which it has sent nothing yet: they go elsewhere, where there is an elsewhere.
+    of which it has sent nothing yet: they go elsewhere, where there is an elsewhere. So they do
+    when an engine shows its pages and computes nothing (`silence`), which is then closed for a
+    while.
     """
 
     def __init__(
@@ -67,9 +75,11 @@ class EngineSet:
         host: PolicyHost,
         session: aiohttp.ClientSession,
         upstream: Upstream | None = None,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._host = host
         self._session = session
+        self._silence_s = silence_s
         self._upstream = upstream
         self._upstream_failed = 0
         self._engines: dict[int, Engine] = {}
@@ -78,7 +88,8 @@ class EngineSet:
         """Route to the engine at `url` from now on; its id."""
         instance_id = self._host.table.add(facts)
         url = url.rstrip("/")
-        self._engines[instance_id] = Engine(instance_id, Target(url), url)
+        silence = Silence(self._silence_s)
+        self._engines[instance_id] = Engine(instance_id, Target(url), url, silence)
         return instance_id
 
     def remove(self, instance_id: int) -> None:
@@ -156,7 +167,9 @@ class EngineSet:
             engine = known.get(name)
             if engine is None:
                 instance_id = self._host.table.add()
-                engine = Engine(instance_id, Target(upstream.url), worker.scraped, name)
+                silence = Silence(math.inf)  # the upstream says itself who is healthy
+                target = Target(upstream.url)
+                engine = Engine(instance_id, target, worker.scraped, silence, name)
                 self._engines[instance_id] = engine
             if changed:  # places that were learned count no more
                 engine.target = Target(upstream.url, {upstream.header: worker.value})
@@ -185,12 +198,24 @@ class EngineSet:
             return
         if instance_id not in self._engines:
             return
-        if engine.failed_scrapes:
+        engine.silence.counted(signals, self._host.now_s())
+        if not self._is_silent(engine) and engine.failed_scrapes:
             if not self._host.table.is_open(instance_id):
                 _log.info("engine %d answers again", instance_id)
             engine.failed_scrapes = 0
             self._host.table.set_open(instance_id, True)
         self._host.table.scraped(instance_id, signals, asked_s)
+
+    def _is_silent(self, engine: Engine) -> bool:
+        """Whether it is closed because it shows its pages and computes nothing."""
+        now_s, number = self._host.now_s(), engine.instance_id
+        since_s = min(engine.waiting.values(), default=math.inf)
+        if engine.silence.begins(since_s, now_s) and self.open_count(frozenset({number})):
+            _log.warning("engine %d shows its pages and computes nothing", number)
+            self._host.table.set_open(number, False)
+            engine.failed_scrapes = max(engine.failed_scrapes, FAILED_SCRAPES)
+            _send_elsewhere(engine)
+        return engine.failed_scrapes > 0 and engine.silence.is_away(now_s)
 
     def _failed(self, instance_id: int, weight: int) -> None:
         engine = self._engines.get(instance_id)
@@ -201,18 +226,37 @@ class EngineSet:
             self._host.table.set_open(instance_id, False)
             _log.warning("engine %d does not answer", instance_id)
         if engine.failed_scrapes >= LOST_SCRAPES and self.open_count(frozenset({instance_id})):
-            while engine.waiting:
-                engine.waiting.pop().reschedule(0.0)  # which is over
+            _send_elsewhere(engine)
+
+    def heard(self, instance_id: int) -> None:
+        """A part of an answer came from there."""
+        engine = self._engines.get(instance_id)
+        if engine is not None:
+            engine.silence.heard(self._host.now_s())
 
     @contextlib.contextmanager
-    def waiting(self, instance_id: int, patience: asyncio.Timeout) -> Iterator[None]:
-        """Until left, a request waits for the first byte from an engine."""
-        waiting = self._engines[instance_id].waiting
-        waiting.add(patience)
+    def waiting(
+        self, instance_id: int, patience: asyncio.Timeout, *, computed: bool = True
+    ) -> Iterator[None]:
+        """Until left, a request waits for the first byte from an engine.
+
+        `computed` says that the engine has to work for it, as it has not for a list of models.
+        """
+        engine, since_s = self._engines[instance_id], self._host.now_s()
+        engine.waiting[patience] = since_s if computed else math.inf
         try:
             yield
         finally:
-            waiting.discard(patience)
+            engine.waiting.pop(patience, None)
+        now_s = self._host.now_s()
+        if computed:
+            engine.silence.answered(now_s - since_s, now_s)
+
+
+def _send_elsewhere(engine: Engine) -> None:
+    """End the patience of all that wait for a first byte."""
+    while engine.waiting:
+        engine.waiting.popitem()[0].reschedule(0.0)  # which is over
 
 
 def engine_session() -> aiohttp.ClientSession:

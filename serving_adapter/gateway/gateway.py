@@ -23,7 +23,7 @@ from serving_adapter.background import in_background
 from serving_adapter.exposition import Registry
 from serving_adapter.gateway.access import ClientKeys, authenticated
 from serving_adapter.gateway.answering import Answering, AnswerLimits
-from serving_adapter.gateway.engines import EngineSet, engine_session
+from serving_adapter.gateway.engines import SILENCE_S, EngineSet, engine_session
 from serving_adapter.gateway.headers import EngineHeaders
 from serving_adapter.gateway.holding import HoldQueue
 from serving_adapter.gateway.pages import add_pages
@@ -47,6 +47,7 @@ class GatewaySettings:
     scrape_s: float = 1.0
     connect_timeout_s: float = 2.0
     idle_timeout_s: float = 600.0  # between two reads of an answer
+    silence_s: float = SILENCE_S  # of an engine, while a request waits there, at least
     body_timeout_s: float = 60.0  # for all of a request's body
     stall_timeout_s: float = 60.0  # for a client to take a piece of its answer
     retry_after_s: int = 1
@@ -141,7 +142,7 @@ class Gateway:
             total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.idle_timeout_s
         )
         async with engine_session() as session:
-            engines = EngineSet(self.host, session, self._upstream)
+            engines = EngineSet(self.host, session, self._upstream, settings.silence_s)
             for url, facts in self._at_start.items():
                 engines.add(url, facts)
             await engines.follow_upstream()

@@ -72,6 +72,29 @@ async def test_what_one_engine_does_costs_no_request_that_another_can_serve(
     assert any(one.attempts > 1 or one.instance_id == 1 for one in records)
 
 
+async def test_an_engine_that_shows_its_pages_and_computes_nothing_loses_what_waits_there(
+    serve, stand, new_emulator, monkeypatch, caplog
+):
+    monkeypatch.setattr("serving_adapter.gateway.silence.AWAY_S", 0.5)
+    bad, good = new_emulator(), new_emulator()
+    gate = await stand(
+        await serve(bad.application()), await serve(good.application()), silence_s=0.5
+    )
+    await gate.host.swap("first", 1)
+    assert all(one.ok for one in await load(gate, LOAD[:30]))
+    bad.faults.add(Fault(kind=FaultKind.STALLED))
+    served = await load(gate, LOAD[30:40])
+    records = (await gate.recorded(40))[30:]
+    assert [one.ok for one in served] == [True] * 10
+    assert {one.instance_id for one in records} == {1}
+    assert {one.attempts for one in records} >= {2}
+    assert "engine 0 shows its pages and computes nothing" in caplog.text
+    bad.faults.clear()
+    await until(lambda: gate.host.table.is_open(0))
+    async with gate.ask() as answer:
+        assert answer.status == 200
+
+
 async def test_an_engine_that_is_not_there_is_no_attempt_so_the_last_of_many_serves(serve, stand):
     async def fine(_: web.Request) -> web.Response:
         return web.json_response({})
