@@ -5,6 +5,7 @@ EvolverError
   NothingToStartFrom   no human policy survives verification and evaluation
   RecordStale       a recorded run or recorded answers do not fit what is run now
   DaemonSetupWrong  a daemon's configuration, or what it needs here, does not fit
+  ExperimentRefused  the online experiment cannot run as it was asked for
   ProposerFailed    a proposer could not answer (endpoint down, slow, babbling, out of money)
 """
 
@@ -29,6 +30,10 @@ class RecordStale(EvolverError):
 
 class DaemonSetupWrong(EvolverError):
     """A configuration that no daemon can run on."""
+
+
+class ExperimentRefused(EvolverError):
+    """Pairs, traces or options of an experiment that do not fit; says what to change."""
 
 
 class ProposerFailed(EvolverError):

@@ -18,6 +18,7 @@ from evolver.cli.decision_commands import decision_app
 from evolver.cli.demo_command import demo
 from evolver.cli.doctor_command import doctor
 from evolver.cli.evolve_command import evolve
+from evolver.cli.experiment_commands import experiment_app
 from evolver.cli.fleet_command import fleet
 from evolver.cli.host_commands import host_app
 from evolver.cli.live_commands import activate, renew, rollback, write_again
@@ -35,8 +36,9 @@ from evolver.cli.store_commands import store_app
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
-    "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "policy", "rule", "review",
-    "keys", "fleet", "serve", "picker", "host", "decision", "daemon", "store", "status", "doctor",
+    "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "experiment", "policy",
+    "rule", "review", "keys", "fleet", "serve", "picker", "host", "decision", "daemon",
+    "store", "status", "doctor",
 )  # fmt: skip
 
 
@@ -98,6 +100,7 @@ app.command()(check)
 app.command()(evolve)
 run_app.command(name="replay")(replay_run)
 app.add_typer(run_app)
+app.add_typer(experiment_app)
 for decision in (activate, rollback, renew):
     policy_app.command()(decision)
 policy_app.command(name="publish")(write_again)

@@ -63,7 +63,8 @@ def test_nothing_before_an_entry_knows_of_it():
     old = in_stretches(setup(), (0.0, planner(1))).outcome()
     new = in_stretches(setup(), (0.0, planner(1)), (10.0, planner(3))).outcome()
     early = old.first < 10 * 10**12
-    assert early.any() and np.array_equal(old.first[early], new.first[early])
+    assert early.any()
+    assert np.array_equal(old.first[early], new.first[early])
     assert new.totals["reconfigurations"] > old.totals["reconfigurations"]
 
 

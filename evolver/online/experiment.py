@@ -1,0 +1,162 @@
+"""All pairs, modes and seeds, each in a locked-down process of its own, a few at a time.
+
+What is searched and run in such a process is a candidate's code as much as anybody's: so a whole
+arm of the experiment runs where candidates run elsewhere, without files, network or other
+processes. It answers with numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evolver.errors import ExperimentRefused
+from evolver.online.arms import Arms, Effort
+from evolver.online.pairs import Ground
+from evolver.recordings import Recording
+from sandbox.hardware import build_hardware
+from sandbox.simulation import Mode
+from sandbox.worker_child import JobFault
+from sandbox.worker_layers import accepted, demand
+from sandbox.worker_lockdown import Limits
+from sandbox.worker_process import Role, WarmProcess, WorkerSetup
+
+DEADLINE_S = 3600.0
+MOST_REPLY_BYTES = 16 << 20
+_ROLE = "arms"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One pair under one seed in one mode; `pair` is its place among the grounds."""
+
+    pair: int
+    mode: Mode
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is run; handed to every process.
+
+    Attributes:
+        grounds: the pairs, laid out.
+        recording: replies of a model that the evolving arm is given; the mutator alone without.
+    """
+
+    grounds: tuple[Ground, ...]
+    effort: Effort
+    recording: Recording | None = None
+
+    def jobs(self, seeds: int, modes: Sequence[Mode]) -> tuple[Job, ...]:
+        """All of them, the longest traces first."""
+        order = sorted(range(len(self.grounds)), key=lambda k: -len(self.grounds[k].trace))
+        return tuple(Job(k, mode, s) for k in order for mode in modes for s in range(seeds))
+
+
+def run_all(
+    plan: Plan, jobs: Sequence[Job], workers: int, on_done: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Results of all jobs in their order; `on_done` hears a sentence for each.
+
+    Raises:
+        ExperimentRefused: a job failed; its sentence names the place.
+        WorkersUnavailable, IsolationMissing: no process can be had, or a layer is missing.
+    """
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in range(len(jobs)):
+        waiting.put(index)
+    results: list[dict[str, Any] | None] = [None] * len(jobs)
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            _work(plan, jobs, waiting, results, failures, on_done)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(jobs)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return [result for result in results if result is not None]
+
+
+def _work(
+    plan: Plan,
+    jobs: Sequence[Job],
+    waiting: queue.SimpleQueue[int],
+    results: list[dict[str, Any] | None],
+    failures: Sequence[BaseException],
+    on_done: Callable[[str], None],
+) -> None:
+    """One warm process, and a child of it for each job."""
+    role = Role(f"{__name__}:arms_job", limits=_LIMITS, max_reply_bytes=MOST_REPLY_BYTES)
+    warm = WarmProcess(WorkerSetup({_ROLE: role}, f"{__name__}:prepare"), plan)
+    try:
+        while not failures:
+            try:
+                index = waiting.get_nowait()
+            except queue.Empty:
+                return
+            job = jobs[index]
+            results[index] = _asked(warm, plan, job)
+            on_done(f"{plan.grounds[job.pair].name}, {job.mode}, seed {job.seed}")
+    finally:
+        warm.close()
+
+
+_LIMITS = Limits(cpu_s=int(DEADLINE_S))
+
+
+def _asked(warm: WarmProcess, plan: Plan, job: Job) -> dict[str, Any]:
+    child = warm.fork(_ROLE)
+    try:
+        demand(child.layers, accepted(()))
+        message = {"pair": job.pair, "mode": job.mode, "seed": job.seed}
+        found: dict[str, Any] = json.loads(child.ask(message, deadline_s=DEADLINE_S))
+    except JobFault as fault:
+        name = plan.grounds[job.pair].name
+        raise ExperimentRefused(
+            f"The pair {name} ({job.mode}, seed {job.seed}) ended with {fault}: leave it out with "
+            "--pair, or report this."
+        ) from fault
+    finally:
+        warm.end(child)
+    return found
+
+
+def arms_job(
+    payload: Plan, message: Mapping[str, Any], _attachment: bytes, _kept: dict[str, Any]
+) -> bytes:
+    """All arms of one job; runs in the locked-down child."""
+    ground = payload.grounds[message["pair"]]
+    arms = Arms(ground, message["mode"], message["seed"], payload.effort, payload.recording)
+    return json.dumps(arms.run()).encode()
+
+
+def prepare(payload: Plan) -> None:
+    """Load what children need, by a short run of everything: they open no file."""
+    for ground in payload.grounds:
+        build_hardware(ground.cluster)
+    short = shortened(payload.grounds[0])
+    effort = replace(payload.effort, evaluations=4, tries=2, factors=(1.0,))
+    modes: tuple[Mode, ...] = ("backlog", "open")
+    for mode in modes:
+        Arms(short, mode, 0, effort).run()
+
+
+def shortened(ground: Ground, points: int = 6) -> Ground:
+    """A pair whose measured part is a few monitoring intervals long."""
+    spec = ground.spec
+    end_s = min(spec.past_s + points * spec.monitoring_s, spec.regime[-1].until_s)
+    first = spec.regime[0].model_copy(update={"until_s": end_s})
+    short = spec.model_copy(update={"regime": (first,)})
+    return replace(ground, spec=short, trace=ground.trace.slice(0.0, end_s))
