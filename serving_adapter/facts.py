@@ -1,8 +1,9 @@
 """What a gateway knows of a request: numbers only, read off the body and dropped with it.
 
-Names that a client chose (user, session) become 62-bit numbers under a key drawn when the process
-starts, so they can be compared but not read back. Prompt tokens follow the rule of
-`openai_api.py`; the cached prefix is estimated as what the session's previous call left behind.
+Names that a client chose (user, session) become 62-bit numbers under a key, the deployment's or
+one drawn when the process starts, so they can be compared but not read back. Prompt tokens follow
+the rule of `openai_api.py`; the cached prefix is estimated as what the session's previous call left
+behind.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from serving_adapter.openai_api import (
     estimate_prompt_tokens,
     max_output_tokens,
 )
+from serving_adapter.prompt_blocks import block_hashes
 
 MAX_SESSIONS = 10_000
 PREFIX_CHARS = 512
@@ -37,6 +39,7 @@ class RequestFacts:
         max_output_tokens: the client's limit, -1 without one.
         cached_tokens: of the prompt, estimated to be cached on `last_instance`.
         prefix_tokens: of the prompt's beginning that `prefix_key` stands for, estimated.
+        block_hashes: salted, of the prompt's stretches, see `prompt_blocks`; empty without a key.
     """
 
     arrived_s: float
@@ -54,6 +57,7 @@ class RequestFacts:
     prefix_tokens: int = 0
     weight: float = 1.0
     online: bool = True
+    block_hashes: str = ""
 
 
 @dataclass(slots=True)
@@ -92,10 +96,16 @@ class LengthPredictor:
 
 
 class FactReader:
-    """Reads `RequestFacts` and remembers, per session, where its previous call went."""
+    """Reads `RequestFacts` and remembers, per session, where its previous call went.
 
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(16)
+    Args:
+        key: of the deployment; without one, numbers of names are of use to this process alone,
+            and prompts are not hashed.
+    """
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._shared = key
+        self._key = key or secrets.token_bytes(16)
         self._sessions: OrderedDict[int, _Session] = OrderedDict()
         self.lengths = LengthPredictor()
 
@@ -138,6 +148,7 @@ class FactReader:
             cached_tokens=min(known.context_tokens, prompt_tokens),
             prefix_key=self._number(opening),
             prefix_tokens=min(prefix_tokens, prompt_tokens),
+            block_hashes=block_hashes(body, self._shared) if self._shared else "",
         )
 
     def ended(self, facts: RequestFacts, instance_id: int, output_tokens: int) -> None:

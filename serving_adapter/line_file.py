@@ -1,5 +1,6 @@
 """Append-only files of one line per event, written beside what serves and never waited for.
 
+A file that is renamed, as rotation does, is followed by a new one of the old name.
 When a file is not written to the disk in time, or the disk is full, lines are dropped and counted.
 """
 
@@ -17,6 +18,7 @@ from serving_adapter.errors import AdapterError
 
 MAX_WAITING = 100_000
 FLUSH_S, CLOSE_S = 0.05, 5.0
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 T = TypeVar("T")
 
@@ -50,12 +52,12 @@ class LineFile(Generic[T]):
         self._waiting: deque[T] = deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._path = path
         self._descriptor: int | None = None
         if path is None:
             return
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            self._descriptor = os.open(path, flags, 0o640)
+            self._descriptor = os.open(path, _FLAGS, 0o640)
         except OSError as error:
             raise AdapterError(
                 f"The {what} {path} cannot be written: {error.strerror}; {otherwise}."
@@ -80,6 +82,7 @@ class LineFile(Generic[T]):
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not waiting or self._descriptor is None:
             return
+        self._follow()
         lines = "".join(map(self._line_of, waiting)).encode("ascii")
         try:
             while lines:  # a signal or a full disk may cut a write short
@@ -102,6 +105,22 @@ class LineFile(Generic[T]):
     def _run(self) -> None:
         while not self._stop.wait(FLUSH_S):
             self.flush()
+
+    def _follow(self) -> None:
+        """Open the file anew when somebody has renamed or removed it, as rotation does."""
+        if self._path is None or self._descriptor is None:
+            return
+        try:
+            if os.path.samestat(os.stat(self._path), os.fstat(self._descriptor)):
+                return
+        except OSError:  # renamed, and nothing in its place yet
+            pass
+        try:
+            fresh = os.open(self._path, _FLAGS, 0o640)
+        except OSError:
+            return  # the old one still takes lines
+        os.close(self._descriptor)
+        self._descriptor = fresh
 
     def _drop(self, count: int = 1) -> None:
         if not self.dropped:

@@ -95,8 +95,10 @@ class Requests:
         output, prompt = _count(usage, "completion_tokens"), _count(usage, "prompt_tokens")
         visit.output_tokens, visit.prompt_tokens = max(0, output), prompt
         visit.usage = output >= 0
+        visit.cached_tokens = _count(getattr(usage, "prompt_tokens_details", None), "cached_tokens")
         if visit.facts.stream:
             visit.first_token_s = max(visit.facts.arrived_s, now_s - first_s)
+            visit.last_token_s = now_s
         visit.ended(RequestOutcome.OK, 200)
         if inside.flight is not None and output > 0:
             self.host.table.tokens(inside.flight, output, now_s)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from serving_adapter.decision import Arm, Decision
 from serving_adapter.facts import RequestFacts
 from serving_adapter.live import Live
+from serving_adapter.prompt_blocks import BLOCK_TOKENS
 
 
 class RequestOutcome(StrEnum):
@@ -33,14 +34,21 @@ class RequestRecord:
         prompt_tokens: by the engine's usage when `usage` is true, else estimated.
         output_tokens: by the engine's usage when `usage` is true, else counted events.
         waited_s: until it was sent to the engine that answered; holds and retries included.
-        ttft_s, e2e_s: from arrival; NaN when there was none.
+        ttft_s, last_token_s, e2e_s: from arrival until the first and the last token passed, and
+            until it left; NaN when there was none.
         sequence, digest, instance_id: of the last decision; -1 and empty without one.
         arm, compared: of the comparison with the control, and the digest of the policy that is
             compared; none when a swap fell between two decisions.
         online: whether somebody waits for it.
         decision: id of the last decision, as BOOT-NUMBER.
-        prefix: equal for prompts that begin alike, a number under this process's key, -1 without;
+        prefix: equal for prompts that begin alike, a number under a key, -1 without;
             prefix_tokens: so many tokens of them, by the gateway's estimate.
+        turn: of the session, from 0.
+        max_output_tokens: that the client asked for at most, -1 without a limit.
+        prompt_estimate_tokens: the gateway's estimate, whatever `usage` is.
+        cached_tokens: of the prompt, that the engine's usage says it had; -1 when it does not say.
+        weight: as the policy saw it.
+        block_tokens, blocks: salted hashes of the prompt, see `prompt_blocks`; 0 without a key.
     """
 
     arrived_unix_s: float
@@ -66,6 +74,14 @@ class RequestRecord:
     prefix: int = -1
     prefix_tokens: int = 0
     decision: str = ""
+    turn: int = 0
+    max_output_tokens: int = -1
+    prompt_estimate_tokens: int = -1
+    cached_tokens: int = -1
+    weight: float = 1.0
+    last_token_s: float = math.nan
+    block_tokens: int = 0
+    blocks: str = ""
 
 
 @dataclass(slots=True)
@@ -84,10 +100,12 @@ class Visit:
     decisions: list[Decision] = field(default_factory=list)
     sent_s: float = math.nan
     first_token_s: float = math.nan
+    last_token_s: float = math.nan
     outcome: RequestOutcome = RequestOutcome.ABANDONED
     status: int = 0
     prompt_tokens: int = -1
     output_tokens: int = 0
+    cached_tokens: int = -1
     usage: bool = False
 
     def ended(self, outcome: RequestOutcome, status: int) -> None:
@@ -121,4 +139,12 @@ class Visit:
             prefix=facts.prefix_key,
             prefix_tokens=facts.prefix_tokens,
             decision=last.id if last else "",
+            turn=facts.turn,
+            max_output_tokens=facts.max_output_tokens,
+            prompt_estimate_tokens=facts.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            weight=facts.weight,
+            last_token_s=self.last_token_s - facts.arrived_s,
+            block_tokens=BLOCK_TOKENS if facts.block_hashes else 0,
+            blocks=facts.block_hashes,
         )

@@ -50,6 +50,10 @@ State = Annotated[Path | None, typer.Option(metavar="DIR", help="What must outli
 RequestLog = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A JSON line per request, without text.")
 ]
+HashKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="For numbers in the log; the same where logs are joined."),
+]
 ModeOption = Annotated[EngineMode, typer.Option(help="side: in a locked-down process of its own.")]
 Untrusted = Annotated[
     bool, typer.Option("--untrusted", help="Run --policy, which nobody approved.")
@@ -91,6 +95,7 @@ def service_settings(
     admin_port: int | None,
     control: ControlPlane | None = None,
     bounds: list[str] | None = None,
+    hash_key: Path | None = None,
 ) -> ServiceSettings:
     """What was typed, with this home's places for what was not.
 
@@ -112,6 +117,7 @@ def service_settings(
         untrusted=None if policy is None else read_policy_file(policy),
         state=state or state_folder(home(), deployment),
         request_log=request_log,
+        hash_key=hash_key,
         drain_s=drain_s,
         admin_port=admin_port,
         control=control,

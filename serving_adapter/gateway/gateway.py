@@ -21,6 +21,7 @@ from aiohttp import web
 from sandbox import contract
 from serving_adapter.background import in_background
 from serving_adapter.exposition import Registry
+from serving_adapter.facts import FactReader
 from serving_adapter.gateway.access import ClientKeys, authenticated
 from serving_adapter.gateway.answering import Answering, AnswerLimits
 from serving_adapter.gateway.engines import SILENCE_S, EngineSet, engine_session
@@ -66,6 +67,7 @@ class Gateway:
         headers: what passes to engines.
         tracing: spans of requests.
         on_request: told of every request at its end.
+        facts: reads requests; one of its own without.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Gateway:
         headers: EngineHeaders | None = None,
         tracing: Tracing = NO_TRACING,
         on_request: Callable[[RequestRecord], None] = lambda _: None,
+        facts: FactReader | None = None,
     ) -> None:
         self.host = host
         self.settings = settings or GatewaySettings()
@@ -90,6 +93,7 @@ class Gateway:
             hold_tick_s=self.settings.hold_tick_s,
             scrape_s=self.settings.scrape_s,
             on_request=on_request,
+            facts=facts,
         )
         self._at_start = dict(engines)
         self._upstream = upstream

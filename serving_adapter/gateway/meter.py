@@ -22,6 +22,7 @@ class AnswerMeter:
     prompt_tokens: int = -1
     output_tokens: int = 0
     from_usage: bool = False
+    cached_tokens: int = -1
     _held: bytes = b""
     _events: int = 0
 
@@ -75,4 +76,7 @@ class AnswerMeter:
         if not 0 <= output <= MOST_TOKENS or not -1 <= prompt <= MOST_TOKENS:
             return False
         self.output_tokens, self.prompt_tokens, self.from_usage = output, prompt, True
+        details = usage.get("prompt_tokens_details")
+        cached = details.get("cached_tokens", -1) if isinstance(details, dict) else -1
+        self.cached_tokens = cached if type(cached) is int and 0 <= cached <= prompt else -1
         return True

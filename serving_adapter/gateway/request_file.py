@@ -39,4 +39,4 @@ def line_of(record: RequestRecord) -> str:
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             values[name] = None
-    return json.dumps(values) + "\n"
+    return json.dumps(values, separators=(",", ":")) + "\n"

@@ -16,12 +16,15 @@ from serving_adapter.admission import Admission
 from serving_adapter.background import in_background
 from serving_adapter.control_plane import ControlPlane, dealing
 from serving_adapter.exposition import Registry
+from serving_adapter.facts import FactReader
 from serving_adapter.gateway.access import ClientKeys
 from serving_adapter.gateway.gateway import Gateway
 from serving_adapter.gateway.headers import EngineHeaders
 from serving_adapter.gateway.listening import ClientLimits, TlsFiles, listening
 from serving_adapter.gateway.request_file import RequestFile
 from serving_adapter.gateway.upstream import Upstream
+from serving_adapter.hash_key import NAME as HASH_KEY
+from serving_adapter.hash_key import hash_key
 from serving_adapter.host import PolicyHost
 from serving_adapter.inbox import SnapshotInbox
 from serving_adapter.instances import InstanceTable
@@ -45,6 +48,8 @@ class ServiceSettings:
         snapshot: the file to follow; it need not be there yet.
         untrusted: the source of a policy that nobody approved, to run instead.
         state: the folder of what outlives a restart: highest sequence, latches, dumps.
+        hash_key: the deployment's key, for what the request log says of names and prompts; in
+            `state` without one.
         drain_s: how long a request that has begun may take after the signal to stop.
         admin_port: of the loopback listener with the kill switch; None for none.
         control: where the store's page is; None where files are all there is.
@@ -60,6 +65,7 @@ class ServiceSettings:
     untrusted: str | None = None
     state: Path
     request_log: Path | None = None
+    hash_key: Path | None = None
     drain_s: float = 60.0
     admin_port: int | None = None
     control: ControlPlane | None = None
@@ -131,6 +137,7 @@ def _gateway(settings: ServiceSettings, front: Front, hosted: Hosted) -> Gateway
         headers=front.headers,
         tracing=front.tracing,
         on_request=hosted.on_request,
+        facts=hosted.facts,
     )
 
 
@@ -149,6 +156,7 @@ class Hosted:
     host: PolicyHost
     registry: Registry
     on_request: Callable[[RequestRecord], None]
+    facts: FactReader
 
 
 @asynccontextmanager
@@ -179,6 +187,7 @@ async def hosting(
     if settings.untrusted is not None:
         await host.swap(settings.untrusted, UNTRUSTED_SEQUENCE)
     log = settings.request_log
+    key = hash_key(settings.hash_key or settings.state / HASH_KEY) if log else None
     async with AsyncExitStack() as stack:
         stack.enter_context(killed_by_signal(host))
         record = stack.enter_context(closing(RequestFile(log))) if log else _forget
@@ -190,7 +199,7 @@ async def hosting(
         if settings.control is not None:
             dealings = dealing(settings.control, inbox, settings.state, settings.deployment)
             await stack.enter_async_context(dealings)
-        yield Hosted(host, registry, record)
+        yield Hosted(host, registry, record, FactReader(key))
 
 
 def told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:

@@ -84,11 +84,12 @@ class Visits:
         hold_tick_s: float,
         scrape_s: float,
         on_request: Callable[[RequestRecord], None] = lambda _: None,
+        facts: FactReader | None = None,
     ) -> None:
         self.host = host
         self.metrics = GatewayMetrics(registry)
         self.holding = HoldQueue(host, max_hold_s, hold_tick_s)
-        self.facts = FactReader()
+        self.facts = facts or FactReader()
         self.active = 0
         self.tally = Tally()
         self.draining = False
@@ -171,6 +172,7 @@ class Visits:
         now_s = self.host.now_s()
         if flight.done_tokens == 0:
             visit.first_token_s = now_s
+        visit.last_token_s = now_s
         self.host.table.tokens(flight, count, now_s)
 
     def left(self, flight: Flight) -> None:
@@ -183,7 +185,7 @@ class Visits:
     ) -> None:
         """The answer has passed, or broke off."""
         visit.output_tokens, visit.prompt_tokens = meter.output_tokens, meter.prompt_tokens
-        visit.usage = meter.from_usage
+        visit.usage, visit.cached_tokens = meter.from_usage, meter.cached_tokens
         if broken:
             visit.ended(RequestOutcome.BROKEN, status)
         elif status >= 500:

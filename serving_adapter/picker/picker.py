@@ -19,6 +19,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from serving_adapter.background import in_background
 from serving_adapter.errors import AdapterError, defect
 from serving_adapter.exposition import Registry
+from serving_adapter.facts import FactReader
 from serving_adapter.gateway.engines import EngineSet, engine_session
 from serving_adapter.gateway.pages import add_pages
 from serving_adapter.gateway.visits import Visits
@@ -46,6 +47,7 @@ class EndpointPicker:
         registry: where the metrics are shown.
         settings: limits and periods.
         on_request: told of every request at its end.
+        facts: reads requests; one of its own without.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class EndpointPicker:
         *,
         settings: PickerSettings | None = None,
         on_request: Callable[[RequestRecord], None] = lambda _: None,
+        facts: FactReader | None = None,
     ) -> None:
         self.host = host
         self.settings = settings or PickerSettings()
@@ -66,6 +69,7 @@ class EndpointPicker:
             hold_tick_s=self.settings.hold_tick_s,
             scrape_s=self.settings.scrape_s,
             on_request=on_request,
+            facts=facts,
         )
         self._urls = dict(engines)
         self._engines: EngineSet | None = None

@@ -83,6 +83,7 @@ def _picker(settings: ServiceSettings, front: PickerFront, hosted: Hosted) -> En
         hosted.registry,
         settings=front.picker,
         on_request=hosted.on_request,
+        facts=hosted.facts,
     )
 
 

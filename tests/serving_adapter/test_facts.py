@@ -11,7 +11,8 @@ from serving_adapter.facts import FactReader, LengthPredictor
 def test_facts_are_numbers_only():
     body = {"prompt": "hello", "user": "ada", "max_tokens": 7, "stream": True}
     facts = FactReader().read(body, {"x-session-id": "s-1"}, 1.0)
-    assert all(isinstance(getattr(facts, name), int | float) for name in facts.__slots__)
+    names = set(facts.__slots__) - {"block_hashes"}
+    assert all(isinstance(getattr(facts, name), int | float) for name in names)
     assert (facts.prompt_tokens, facts.max_output_tokens, facts.stream) == (2, 7, True)
 
 
@@ -27,6 +28,14 @@ def test_a_session_remembers_where_its_last_call_went():
 def test_names_are_keyed_so_that_two_processes_disagree():
     numbers = {FactReader().read({"user": "ada"}, {}, 0.0).tenant for _ in range(3)}
     assert len(numbers) == 3
+
+
+def test_under_a_deployments_key_two_processes_agree_and_prompts_are_hashed():
+    body = {"prompt": "word " * 200, "user": "ada"}
+    one, other = (FactReader(b"k" * 32).read(body, {"x-session-id": "s"}, 0.0) for _ in range(2))
+    assert one == other
+    assert one.block_hashes
+    assert FactReader().read(body, {}, 0.0).block_hashes == ""
 
 
 def test_a_malformed_limit_is_refused():

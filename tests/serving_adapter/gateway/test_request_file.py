@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ def test_records_are_appended_in_order_and_survive_a_restart(tmp_path):
     lines = (tmp_path / "requests.jsonl").read_text().splitlines()
     assert len(lines) == 200
     assert json.loads(lines[0])["sequence"] == 7
+
+
+def test_a_rotated_file_is_followed_by_a_new_one(tmp_path):
+    path, older = tmp_path / "requests.jsonl", tmp_path / "requests.jsonl.1"
+    log = RequestFile(path)
+    log(RECORD)
+    while not path.stat().st_size:
+        time.sleep(0.01)
+    path.rename(older)
+    log(RECORD)
+    log.close()
+    assert [len(one.read_text().splitlines()) for one in (older, path)] == [1, 1]
 
 
 def test_what_is_not_a_number_becomes_null():
