@@ -44,8 +44,8 @@ def block_hashes(body: Body, key: bytes) -> str:
 
 def _apart(body: Body) -> Iterator[str]:
     """What two prompts must have in common before their text counts."""
-    for name in ("model", "cache_salt"):
-        value = body.get(name)
+    for field in ("model", "cache_salt"):
+        value = body.get(field)
         yield value[:256] if isinstance(value, str) else ""
     tools = body.get("tools")
     for tool in tools[:_MOST_TOOLS] if isinstance(tools, list) else ():

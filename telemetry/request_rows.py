@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,17 +23,17 @@ from telemetry.requests import COLUMNS, ENDPOINTS, MOST_BLOCKS, OUTCOMES, Reques
 
 MOST_LINE = 64 * 2**10
 NEEDED = tuple(name for name, column in COLUMNS.items() if column.usual is None)
-_WORDS: dict[str, tuple[str, ...]] = {"endpoint": ENDPOINTS, "outcome": OUTCOMES}
-_USUAL: dict[str, Any] = {name: column.usual for name, column in COLUMNS.items()} | {
+WORDS: dict[str, tuple[str, ...]] = {"endpoint": ENDPOINTS, "outcome": OUTCOMES}
+USUAL: dict[str, Any] = {name: column.usual for name, column in COLUMNS.items()} | {
     "endpoint": ENDPOINTS[0], "outcome": OUTCOMES[0], "digest": "", "blocks": "",
 }  # fmt: skip
-_NAMES = tuple(_USUAL)
+_NAMES = tuple(USUAL)
 _PLACE = {name: place for place, name in enumerate(_NAMES)}
 _row_of = itemgetter(*_NAMES)
-_DIGEST = re.compile(r"[0-9a-f]{0,64}")
+DIGEST = re.compile(r"[0-9a-f]{0,64}")
 _MOST_BLOCKS_TEXT = 4 * -(-MOST_BLOCKS * 8 // 3)
 _KINDS: dict[type[np.generic], set[type]] = {
-    np.bool_: {bool}, np.float64: {float, int, type(None)},
+    np.bool_: {bool}, np.float64: {float, int},
 }  # fmt: skip
 
 Row = tuple[Any, ...]
@@ -103,7 +102,7 @@ def parse_rows(items: Sequence[Any]) -> Parsed:
             if not isinstance(item, Mapping) or not all(name in item for name in NEEDED):
                 flaws.append(Flaw(index, f"a field of {', '.join(NEEDED)} is missing"))
                 continue
-            row = _row_of(_USUAL | dict(item))
+            row = _row_of(USUAL | dict(item))
         if row[1] not in ENDPOINTS:
             other += 1
         else:
@@ -134,9 +133,9 @@ def _columns(rows: list[Row]) -> Requests | None:
             if values is None:
                 return None
             found[name] = values.astype(column.kind, copy=False)
-    blocks = [_hashes(text) for text in by_name["blocks"]]
+    blocks = [hashes_of(text) for text in by_name["blocks"]]
     digests = tuple(dict.fromkeys(by_name["digest"])) if _are(by_name["digest"], str) else (None,)
-    if None in blocks or not all(one is not None and _DIGEST.fullmatch(one) for one in digests):
+    if None in blocks or not all(one is not None and DIGEST.fullmatch(one) for one in digests):
         return None
     names = tuple(one for one in digests if one)
     codes = {name: code for code, name in enumerate(names)} | {"": -1}
@@ -150,8 +149,10 @@ def _columns(rows: list[Row]) -> Requests | None:
 
 def _numbers(name: str, values: tuple[Any, ...]) -> NDArray[Any] | None:
     column = COLUMNS[name]
-    if name in _WORDS:
-        known = _WORDS[name]
+    if None in values and USUAL[name] is not None:
+        values = tuple(USUAL[name] if value is None else value for value in values)
+    if name in WORDS:
+        known = WORDS[name]
         codes = {word: code for code, word in enumerate(known)}
         if not _are(values, str) or not codes.keys() >= set(values):
             return None
@@ -167,8 +168,7 @@ def _numbers(name: str, values: tuple[Any, ...]) -> NDArray[Any] | None:
     fits = (numbers >= column.least) & (numbers <= column.most)
     if column.kind is np.float64 and column.usual is not None:
         fits |= np.isnan(numbers)
-        if not math.isnan(column.usual):
-            numbers = np.where(np.isnan(numbers), column.usual, numbers)
+        numbers = np.where(np.isnan(numbers), column.usual, numbers)
     return numbers if fits.all() else None
 
 
@@ -176,7 +176,7 @@ def _are(values: Iterable[object], kind: type) -> bool:
     return set(map(type, values)) <= {kind}
 
 
-def _hashes(text: object) -> bytes | None:
+def hashes_of(text: object) -> bytes | None:
     """The bytes of a row's block hashes; None for what are none."""
     if text == "":
         return b""
@@ -193,16 +193,16 @@ def _problem(row: Row) -> str:
     """What is wrong with a row, empty for nothing."""
     for name, column in COLUMNS.items():
         if name != "digest" and _numbers(name, (row[_PLACE[name]],)) is None:
-            if name in _WORDS:
-                return f"{name} is none of {', '.join(_WORDS[name])}"
+            if name in WORDS:
+                return f"{name} is none of {', '.join(WORDS[name])}"
             if column.kind is np.bool_:
                 return f"{name} is neither true nor false"
             if name.endswith("_s"):
                 return f"{name} is not a time in seconds"
             return f"{name} is not a number from {column.least:g} to {column.most:g}"
-    if type(row[_PLACE["digest"]]) is not str or not _DIGEST.fullmatch(row[_PLACE["digest"]]):
+    if type(row[_PLACE["digest"]]) is not str or not DIGEST.fullmatch(row[_PLACE["digest"]]):
         return "digest is no digest"
-    return "" if _hashes(row[_PLACE["blocks"]]) is not None else "blocks are no hashes"
+    return "" if hashes_of(row[_PLACE["blocks"]]) is not None else "blocks are no hashes"
 
 
 def base64_of(hashes: Iterable[bytes]) -> str:

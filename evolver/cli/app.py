@@ -33,11 +33,12 @@ from evolver.cli.screen import Screen
 from evolver.cli.serve_command import serve
 from evolver.cli.status_command import status
 from evolver.cli.store_commands import store_app
+from evolver.cli.telemetry_commands import telemetry_app
 from evolver.cli.trace_commands import trace_app
 
 ORDER = (
-    "demo", "trace", "calibrate", "replay", "check", "evolve", "run", "experiment", "policy",
-    "rule", "review", "keys", "fleet", "serve", "picker", "host", "decision", "daemon",
+    "demo", "trace", "telemetry", "calibrate", "replay", "check", "evolve", "run", "experiment",
+    "policy", "rule", "review", "keys", "fleet", "serve", "picker", "host", "decision", "daemon",
     "store", "status", "doctor",
 )  # fmt: skip
 
@@ -94,6 +95,7 @@ def evolver(
 
 app.command()(demo)
 app.add_typer(trace_app)
+app.add_typer(telemetry_app)
 app.command()(calibrate)
 app.command()(replay)
 app.command()(check)

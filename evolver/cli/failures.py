@@ -46,6 +46,7 @@ _NEXT: dict[str, tuple[int, str]] = {
     "ClusterError": (MISUSED, HELP),
     "FormatError": (MISUSED, HELP),
     "ReadError": (REFUSED, HELP),
+    "SegmentError": (REFUSED, HELP),
     "ProfileError": (MISUSED, HELP),
     "TraceError": (MISUSED, HELP),
     "PolicyRefused": (REFUSED, "evolver check FILE"),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from telemetry.errors import SegmentError
-from telemetry.request_rows import parse_lines
+from telemetry.segments.fast_lines import parse_block
 from telemetry.segments.log_tail import LogTail, Piece, Position
 from telemetry.segments.writer import SegmentWriter
 
@@ -77,7 +77,7 @@ class Collector:
             tail.close()
 
     def _take(self, name: str, tail: LogTail, piece: Piece) -> int:
-        parsed = parse_lines(piece.data.decode("utf-8", "replace").split("\n"))
+        parsed = parse_block(piece.data)
         before = piece.position
         position = replace(
             before,
