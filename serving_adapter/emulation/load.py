@@ -12,7 +12,7 @@ import ipaddress
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -38,13 +38,15 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What one request saw.
+    """What one request saw, of its last attempt.
 
     Attributes:
         status: HTTP status, 0 when the connection failed.
         ok: answered with 200 and every token asked for.
         ttft_s, e2e_s: engine seconds from sending; NaN when it never came.
-        sequence, policy, instance: what the gateway said; -1 and empty from a bare engine.
+        sequence, policy, instance, decision: what the gateway said; -1 and empty from a bare
+            engine.
+        broken_unix_s: when each attempt before it came to nothing.
     """
 
     request: LoadRequest
@@ -56,6 +58,8 @@ class Served:
     sequence: int = -1
     policy: str = ""
     instance: int = -1
+    decision: str = ""
+    broken_unix_s: tuple[float, ...] = ()
 
 
 async def replay(
@@ -65,6 +69,7 @@ async def replay(
     model: str,
     time_scale: float = 1.0,
     max_wall_s: float = 120.0,
+    attempts: int = 1,
 ) -> list[Served]:
     """Send every request at its time; what each saw, in the order given.
 
@@ -74,6 +79,7 @@ async def replay(
         model: the id it serves.
         time_scale: engine seconds per real second.
         max_wall_s: real seconds after which what is unfinished counts as failed.
+        attempts: how often a client asks for the same, where an answer broke off or never came.
 
     Raises:
         LoadRefused: too many requests, too long, or not this machine.
@@ -82,7 +88,7 @@ async def replay(
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
         sender = _Sender(session, url.rstrip("/") + "/v1/completions", model, time_scale)
-        tasks = [asyncio.create_task(sender.send(request)) for request in requests]
+        tasks = [asyncio.create_task(sender.insist(request, attempts)) for request in requests]
         if tasks:
             await asyncio.wait(tasks, timeout=max_wall_s)
         for task in tasks:
@@ -134,10 +140,19 @@ class _Sender:
     def __post_init__(self) -> None:
         self.started_s = time.perf_counter()
 
-    async def send(self, request: LoadRequest) -> Served:
-        """Wait for the request's time, send it, follow its answer to the end."""
+    async def insist(self, request: LoadRequest, attempts: int) -> Served:
+        """Wait for the request's time, and send it until it is answered or was sent so often."""
         due_s = self.started_s + request.arrival_s / self.time_scale
         await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+        broken_unix_s: tuple[float, ...] = ()
+        while True:
+            served = await self.send(request)
+            if served.ok or len(broken_unix_s) + 1 >= attempts:
+                return replace(served, broken_unix_s=broken_unix_s)
+            broken_unix_s += (time.time(),)
+
+    async def send(self, request: LoadRequest) -> Served:
+        """Send it once, and follow its answer to the end."""
         headers = {"X-Session-Id": str(request.session)} if request.session >= 0 else {}
         sent_s = time.perf_counter()
         try:
@@ -182,4 +197,5 @@ class _Sender:
             sequence=int(named.get("X-Evolver-Sequence", -1)),
             policy=named.get("X-Evolver-Policy", ""),
             instance=int(named.get("X-Evolver-Instance", -1)),
+            decision=named.get("X-Evolver-Decision", ""),
         )

@@ -76,7 +76,7 @@ class FakeEndpoint:
     a number means: say nothing for that many seconds.
     """
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, port=0):
         self.answers = list(answers)
         self.requests = []
         self._stop = threading.Event()
@@ -94,7 +94,7 @@ class FakeEndpoint:
             def log_message(self, *args):
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True

@@ -1,0 +1,246 @@
+"""A whole world, unattended: engines, the real gateway, traffic, mishaps, and a daemon or a script.
+
+    python tests/evolver/daemon/world/world.py --form hour
+    python tests/evolver/daemon/world/world.py --form short --control script
+
+Prints what happened and every check with its figures; ends with 1 when one does not hold.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TESTS = HERE.parents[2]
+if __name__ == "__main__":
+    sys.path[:0] = [str(HERE.parents[3]), str(TESTS / "evolver"),
+                    str(TESTS / "policy_store" / "review")]  # fmt: skip
+
+from fake_endpoint import FakeEndpoint, stream  # noqa: E402
+from world_checks import Evidence, all_checks  # noqa: E402
+from world_plan import HOUR, SHORT, Kind, cluster_text  # noqa: E402
+from world_policies import BAD_FAULTY, BAD_SLOW, IN_TURN, file_measured  # noqa: E402
+from world_programs import Program, processor_s  # noqa: E402
+from world_script import run_script  # noqa: E402
+
+from evolver.cli.publishing import publish, signing_key  # noqa: E402
+from evolver.cli.screen import Screen  # noqa: E402
+from policy_store import PolicyStore  # noqa: E402
+from policy_store.rule_application import apply_rules  # noqa: E402
+from serving_adapter.emulation.fleet import Fleet, start_engine  # noqa: E402
+from serving_adapter.emulation.load import replay  # noqa: E402
+
+MODEL_SAYS = (TESTS.parent / "evolver" / "library" / "least_predicted_completion.py").read_text()
+RULE = """
+name = "unattended"
+action = "canary"
+weight = 0.5
+touches = "anything"
+most_a_day = 50
+may_be_missing = ["fairness"]
+replace = true
+
+[gain_percent]
+active = 1
+"""
+LAST_ANSWERS_S = 45.0
+ATTEMPTS = 4
+
+
+@dataclass
+class World:
+    """One world in one folder; `run` lets it go by."""
+
+    plan: object
+    home: Path
+    by_daemon: bool
+    say: object = print
+    happened: list = field(default_factory=list)  # (unix s, what)
+    bad: dict = field(default_factory=dict)  # digest: kind
+    started_s: float = 0.0
+    endpoint: object = None
+
+    def tell(self, what):
+        self.happened.append((time.time(), what))
+        self.say(f"{time.monotonic() - self.started_s:7.1f} s  {what}", flush=True)
+
+    async def run(self):
+        """Everything; what is to be checked."""
+        self.started_s, cpu_s = time.monotonic(), processor_s()
+        self._found()
+        async with contextlib.AsyncExitStack() as stack:
+            self.stack = stack
+            self.fleet = await stack.enter_async_context(Fleet(self.plan.specs()))
+            self.gateway = await self._gateway(stack)
+            url = await self.gateway.url()
+            self.tell(f"serving on {url}")
+            control = asyncio.create_task(self._control(stack))
+            mishaps = asyncio.create_task(self._mishaps())
+            try:
+                served = await self._load(url)
+                await mishaps
+            finally:
+                for task in (control, mishaps):
+                    task.cancel()
+                ended = await asyncio.gather(control, mishaps, return_exceptions=True)
+            for error in ended:
+                if isinstance(error, Exception):
+                    raise error
+            if self.by_daemon:
+                self.tell(f"the daemon was told to stop and ended with {await self.daemon.stop()}")
+        return Evidence(self.plan, self.home, served, self.happened, self.bad, self._lives(),
+                        processor_s() - cpu_s)  # fmt: skip
+
+    def _lives(self):
+        return self.daemon.lives if self.by_daemon else 0
+
+    def _found(self):
+        """The store, a signing key, the first policy and the rule: what a person does once."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "cluster.toml").write_text(cluster_text(self.plan.scale))
+        self.key = signing_key(self.home, Screen(quiet=True), "ada")
+        with self.store() as store:
+            first = file_measured(store, IN_TURN, "in_turn", author="ada")
+            store.approve(first, "ada", "what the old balancer did")
+            store.activate(first, 0, "ada", "what the old balancer did")
+            store.rules.install(RULE, "ada", "nobody watches tonight")
+            publish(store, self.home, self.key)
+
+    def store(self):
+        return PolicyStore.open(self.home / "store.db")
+
+    async def _gateway(self, stack):
+        urls = [word for url in self.fleet.urls for word in ("--engine", url)]
+        gateway = Program(
+            "gateway",
+            ("serve", *urls, "--port", "0", "--request-log", str(self.home / "requests.jsonl"),
+             "--report-to-store"),
+            self.home,
+        )  # fmt: skip
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        return gateway
+
+    async def _control(self, stack):
+        if not self.by_daemon:
+            await run_script(self)
+            return
+        self.endpoint_port = _free_port()
+        self.daemon = Program("daemon", ("daemon", *self.plan.daemon), self.home)
+        await self.daemon.start()
+        stack.push_async_callback(self.daemon.stop)
+        while True:
+            if not self.daemon.runs:
+                self.tell(f"the daemon ended by itself with {self.daemon.process.returncode}")
+                await asyncio.sleep(1.0)
+                await self.daemon.start()
+            await asyncio.sleep(0.5)
+
+    async def _load(self, url):
+        model, pending, served = self.fleet.engines[0].model, [], []
+        for regime, requests in zip(self.plan.regimes, self.plan.requests(), strict=True):
+            self.tell(f"regime {regime.name}: {len(requests)} requests")
+            span_s = regime.lasts_s / self.plan.scale
+            sending = replay(
+                requests, url, model=model, time_scale=self.plan.scale, attempts=ATTEMPTS,
+                max_wall_s=min(600.0, span_s + LAST_ANSWERS_S),
+            )  # fmt: skip
+            pending.append(asyncio.create_task(sending))
+            await asyncio.sleep(span_s)
+        for task in pending:
+            served.append(await task)
+        return served
+
+    async def _mishaps(self):
+        begun = [asyncio.create_task(self._mishap(one)) for one in self.plan.mishaps]
+        await asyncio.gather(*begun)
+
+    async def _mishap(self, one):
+        await asyncio.sleep(one.at_s)
+        if one.engine >= 0:
+            await self._lose(one)
+        elif one.kind is Kind.KILL_DAEMON:
+            if self.by_daemon:
+                self.tell("kill -9 of the daemon")
+                await self.daemon.kill()
+        elif one.kind is Kind.REVIVE_MODEL:
+            if self.by_daemon:
+                await self._revive_model()
+        else:
+            text = BAD_FAULTY if one.kind is Kind.BAD_FAULTY else BAD_SLOW
+            await asyncio.to_thread(self._file_bad, text, one.kind)
+
+    async def _revive_model(self):
+        self.tell("the model endpoint answers from now on")
+        answer = stream(f"```python\n{MODEL_SAYS}\n```")
+        self.endpoint = FakeEndpoint(answer, port=self.endpoint_port)
+        self.stack.enter_context(self.endpoint)
+
+    async def _lose(self, one):
+        engine = self.fleet.engines[one.engine]
+        name = f"engine {one.engine} ({engine.spec.gpu})"
+        if one.kind is Kind.SLOW:
+            from serving_adapter.emulation.faults import Fault, FaultKind
+
+            self.tell(f"{name} is three times slower for {one.lasts_s:g} s")
+            await engine.fault(Fault(kind=FaultKind.SLOW, value=3.0, for_s=one.lasts_s))
+            return
+        self.tell(f"{name} is lost: {one.kind}")
+        await (engine.kill() if one.kind is Kind.CRASH else engine.stop())
+        await asyncio.sleep(one.lasts_s)
+        again = replace(engine.spec, port=engine.port)
+        self.fleet.engines[one.engine] = await start_engine(again)
+        self.tell(f"{name} is back")
+
+    def _file_bad(self, text, kind):
+        """A candidate whose evidence is good, judged by the rule like any other."""
+        with self.store() as store:
+            digest = file_measured(store, text, kind.value.replace(": ", "_").replace(" ", "_"))
+            self.bad[digest] = kind
+            applied = apply_rules(store, digest)
+            publish(store, self.home, self.key)
+        self.tell(f"{kind}: {digest[:12]} was filed; {applied.said}")
+
+
+def _free_port():
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--form", choices=("hour", "short"), default="short")
+    parser.add_argument("--control", choices=("daemon", "script"), default="daemon")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the engines' clock, up to 5")
+    parser.add_argument("--home", type=Path, help="kept; a temporary folder by default")
+    options = parser.parse_args()
+    if not 1.0 <= options.scale <= 5.0:
+        parser.error("the clock of the engines is 1 to 5 times ours")
+    plan = replace({"hour": HOUR, "short": SHORT}[options.form], scale=options.scale)
+    with tempfile.TemporaryDirectory() as folder:
+        home = options.home or Path(folder)
+        world = World(plan, home, by_daemon=options.control == "daemon")
+        evidence = asyncio.run(world.run())
+        return report(all_checks(evidence))
+
+
+def report(checks):
+    """Print every check; 1 when one does not hold."""
+    for check in checks:
+        print(f"{'held' if check.held else 'BROKEN':7} {check.name}")
+        for line in check.figures:
+            print(f"          {line}")
+    return 0 if all(check.held for check in checks) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

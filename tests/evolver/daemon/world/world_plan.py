@@ -1,0 +1,144 @@
+"""What happens in a world: engines, traffic in regimes, and everything that goes wrong, by time."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from serving_adapter.emulation.fleet import EngineSpec
+from serving_adapter.emulation.load import LoadRequest
+
+GPUS = ("H100", "A100", "L40S")
+MODEL = "Llama-3.1-8B"
+SEATS = 8
+STEP_TOKENS = 2048
+LONGEST_TOKENS = 30_000
+TURN_GROWS = 1.2
+THINK_S = 4.0
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A stretch of traffic: seconds, requests a second and mean lengths, on the engines' clock.
+
+    `turns` is the mean length of a session: later turns begin with the same tokens.
+    """
+
+    name: str
+    lasts_s: float
+    rate_rps: float
+    prompt_tokens: float
+    output_tokens: float
+    turns: float = 1.0
+
+
+class Kind(StrEnum):
+    DRAIN = "drain"  # an engine ends after what it runs, as when a spot instance is called back
+    CRASH = "crash"  # an engine is killed
+    SLOW = "slow"  # an engine takes three times as long
+    KILL_DAEMON = "kill daemon"
+    REVIVE_MODEL = "revive model"
+    BAD_FAULTY = "bad candidate: faults"
+    BAD_SLOW = "bad candidate: slow"
+
+
+@dataclass(frozen=True)
+class Mishap:
+    """At real second `at_s`; an engine comes back `lasts_s` later."""
+
+    at_s: float
+    kind: Kind
+    engine: int = -1
+    lasts_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One world. Regimes follow each other on the engines' clock, `scale` times as fast as ours."""
+
+    name: str
+    regimes: tuple[Regime, ...]
+    mishaps: tuple[Mishap, ...]
+    scale: float = 1.0
+    seed: int = 1
+    daemon: tuple[str, ...] = ()  # options of `evolver daemon`
+    proofs: bool = True  # an improvement must have been promoted
+
+    @property
+    def span_s(self):
+        """Real seconds."""
+        return sum(regime.lasts_s for regime in self.regimes) / self.scale
+
+    def specs(self):
+        """The engines."""
+        return [
+            EngineSpec(gpu=gpu, model=MODEL, time_scale=self.scale, max_num_seqs=SEATS,
+                       max_num_batched_tokens=STEP_TOKENS, prefix_caching=True)
+            for gpu in GPUS
+        ]  # fmt: skip
+
+    def requests(self):
+        """All of the traffic by regime, arrivals on the engines' clock from each one's start."""
+        rng = np.random.default_rng(self.seed)
+        numbers = iter(range(1, 10**9))
+        return [list(_traffic(regime, rng, numbers)) for regime in self.regimes]
+
+
+def _traffic(regime, rng, numbers):
+    """Poisson sessions of geometric length; lognormal lengths (sigma 0.6, mean as asked for)."""
+    found = []
+    at_s, every_s = 0.0, regime.turns / regime.rate_rps
+    while (at_s := at_s + rng.exponential(every_s)) < regime.lasts_s:
+        session, turn_s = next(numbers), at_s
+        prompt = _length(rng, regime.prompt_tokens / TURN_GROWS ** (regime.turns - 1.0))
+        for _ in range(rng.geometric(1.0 / regime.turns)):
+            if turn_s >= regime.lasts_s:
+                break
+            output = _length(rng, regime.output_tokens)
+            found.append(LoadRequest(turn_s, min(prompt, LONGEST_TOKENS), output, session))
+            prompt = int(prompt * TURN_GROWS) + output
+            turn_s += rng.exponential(THINK_S)
+    return sorted(found, key=lambda one: one.arrival_s)
+
+
+def _length(rng, mean):
+    return max(1, int(rng.lognormal(np.log(mean) - 0.18, 0.6)))
+
+
+def cluster_text(scale):
+    """The fleet as a cluster file."""
+    pools = "".join(f'\n[[pool]]\ngpu = "{gpu}"\ncount = 1\n' for gpu in GPUS)
+    return (
+        f'name = "three-engines"\nmodel = "{MODEL}"\nsignals = "gateway"\n{pools}\n'
+        f"[engine]\nmax_num_seqs = {SEATS}\nmax_num_batched_tokens = {STEP_TOKENS}\n\n"
+        "[slo]\nttft_s = 2.0\ntpot_s = 0.06\ne2e_s = 30.0\n\n[router]\ncount = 1\n"
+    )
+
+
+def _minutes(*regimes):
+    return tuple(Regime(name, 60.0 * minutes, *rest) for name, minutes, *rest in regimes)
+
+
+SHORT = Plan(
+    "three minutes",
+    _minutes(("long prompts", 1.5, 3.2, 9_000, 8), ("short prompts", 0.75, 5.0, 3_500, 8),
+             ("sessions", 0.75, 3.5, 8_000, 8, 3.0)),
+    (
+        Mishap(30.0, Kind.KILL_DAEMON), Mishap(55.0, Kind.DRAIN, 2, 15.0),
+        Mishap(75.0, Kind.REVIVE_MODEL), Mishap(95.0, Kind.BAD_FAULTY),
+        Mishap(120.0, Kind.CRASH, 1, 10.0), Mishap(130.0, Kind.KILL_DAEMON),
+    ),
+)  # fmt: skip
+HOUR = Plan(
+    "one hour",
+    _minutes(("long prompts", 10, 3.2, 9_000, 8), ("short prompts", 10, 8.0, 3_000, 8),
+             ("sessions", 10, 3.5, 8_000, 8, 3.0), ("long answers", 10, 3.0, 3_000, 60),
+             ("long prompts again", 10, 3.4, 9_000, 8), ("a rush", 10, 5.0, 7_000, 8)),
+    (
+        Mishap(480.0, Kind.KILL_DAEMON), Mishap(720.0, Kind.DRAIN, 2, 120.0),
+        Mishap(900.0, Kind.BAD_FAULTY), Mishap(1200.0, Kind.REVIVE_MODEL),
+        Mishap(1560.0, Kind.CRASH, 1, 90.0), Mishap(1800.0, Kind.KILL_DAEMON),
+        Mishap(2100.0, Kind.BAD_SLOW), Mishap(2460.0, Kind.SLOW, 0, 120.0),
+        Mishap(2760.0, Kind.CRASH, 2, 60.0), Mishap(3000.0, Kind.KILL_DAEMON),
+    ),
+)  # fmt: skip

@@ -1,0 +1,68 @@
+"""The policy that a world begins with, and candidates that are good in the simulator only.
+
+Simulated sessions are numbered from zero on, live ones are 62-bit hashes: that is what tells a bad
+candidate where it is. No test of a candidate can find every such thing, so something must watch it
+while it decides.
+"""
+
+from measurements import measurements
+
+from policy_store import Origin
+from sandbox.verifier import verify
+
+IN_TURN = '''"""One engine after the other, whatever it is and has."""
+
+
+def route(request, instances, memory):
+    memory[0] += 1.0
+    turn, best = int(memory[0]) % len(instances), instances[0].id
+    for place, inst in enumerate(instances):
+        rank = 0
+        for other in instances:
+            if other.id < inst.id:
+                rank += 1
+        if rank == turn:
+            best = inst.id
+    return best
+'''
+_SOUND = '''"""{title}"""
+LIVE = 1000000000.0
+
+
+def route(request, instances, memory):
+    best, least = instances[0].id, INF
+    most, burden = instances[0].id, -1.0
+    for inst in instances:
+        here = inst.queued_requests + inst.running_requests
+        if here < least:
+            best, least = inst.id, here
+        if inst.step_time_s >= burden:
+            most, burden = inst.id, inst.step_time_s
+{trap}    return best
+'''
+BAD_FAULTY = _SOUND.format(
+    title="Fewest requests, until it has seen enough of the world.",
+    trap="""    if request.session > LIVE:
+        memory[0] += 1.0
+        if memory[0] > 10.0:
+            return instances[int(memory[0])].id
+""",
+)
+BAD_SLOW = _SOUND.format(
+    title="Fewest requests in the simulator, the slowest engine in the world.",
+    trap="""    if request.session > LIVE:
+        return most
+""",
+)
+
+
+def file_measured(store, text, name, author="stranger"):
+    """File a policy as a search does, with evidence that speaks for it; its digest."""
+    source = verify(text, name)
+    version = store.propose(
+        source.canonical, name=name, origin=Origin.MUTATOR, author=author, contract_version=1
+    )
+    store.record_verified(version.digest, by="verifier")
+    document = measurements(version.digest, source.canonical).document()
+    store.attach_evidence(version.digest, document, by="simulator")
+    return version.digest
