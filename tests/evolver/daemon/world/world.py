@@ -25,7 +25,7 @@ if __name__ == "__main__":
 from fake_endpoint import FakeEndpoint, stream  # noqa: E402
 from world_checks import Evidence, all_checks  # noqa: E402
 from world_plan import HOUR, SHORT, Kind, cluster_text  # noqa: E402
-from world_policies import BAD_FAULTY, BAD_SLOW, IN_TURN, file_measured  # noqa: E402
+from world_policies import BAD_FAULTY, BAD_SLOW, PACKING, file_measured  # noqa: E402
 from world_programs import Program, processor_s  # noqa: E402
 from world_script import run_script  # noqa: E402
 
@@ -106,9 +106,9 @@ class World:
         (self.home / "cluster.toml").write_text(cluster_text(self.plan.scale))
         self.key = signing_key(self.home, Screen(quiet=True), "ada")
         with self.store() as store:
-            first = file_measured(store, IN_TURN, "in_turn", author="ada")
-            store.approve(first, "ada", "what the old balancer did")
-            store.activate(first, 0, "ada", "what the old balancer did")
+            first = file_measured(store, PACKING, "packing", author="ada")
+            store.approve(first, "ada", "few engines are warm, as before")
+            store.activate(first, 0, "ada", "few engines are warm, as before")
             store.rules.install(RULE, "ada", "nobody watches tonight")
             publish(store, self.home, self.key)
 

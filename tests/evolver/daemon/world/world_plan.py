@@ -8,11 +8,11 @@ import numpy as np
 from serving_adapter.emulation.fleet import EngineSpec
 from serving_adapter.emulation.load import LoadRequest
 
-GPUS = ("H100", "A100", "L40S")
-MODEL = "Llama-3.1-8B"
+GPUS = ("H100", "RTX-PRO-6000", "A100")
+MODEL = "Qwen3-32B"  # large, so that few and short requests are work enough
 SEATS = 8
 STEP_TOKENS = 2048
-LONGEST_TOKENS = 30_000
+LONGEST_TOKENS = 15_000
 TURN_GROWS = 1.2
 THINK_S = 4.0
 
@@ -111,7 +111,7 @@ def cluster_text(scale):
     return (
         f'name = "three-engines"\nmodel = "{MODEL}"\nsignals = "gateway"\n{pools}\n'
         f"[engine]\nmax_num_seqs = {SEATS}\nmax_num_batched_tokens = {STEP_TOKENS}\n\n"
-        "[slo]\nttft_s = 2.0\ntpot_s = 0.06\ne2e_s = 30.0\n\n[router]\ncount = 1\n"
+        "[slo]\nttft_s = 4.0\ntpot_s = 0.1\ne2e_s = 30.0\n\n[router]\ncount = 1\n"
     )
 
 
@@ -121,19 +121,19 @@ def _minutes(*regimes):
 
 SHORT = Plan(
     "three minutes",
-    _minutes(("long prompts", 1.5, 3.2, 9_000, 8), ("short prompts", 0.75, 5.0, 3_500, 8),
-             ("sessions", 0.75, 3.5, 8_000, 8, 3.0)),
+    _minutes(("long prompts", 1.5, 2.6, 4_200, 6), ("short prompts", 0.75, 4.0, 1_700, 6),
+             ("sessions", 0.75, 2.6, 3_500, 6, 3.0)),
     (
-        Mishap(30.0, Kind.KILL_DAEMON), Mishap(55.0, Kind.DRAIN, 2, 15.0),
-        Mishap(75.0, Kind.REVIVE_MODEL), Mishap(95.0, Kind.BAD_FAULTY),
+        Mishap(30.0, Kind.KILL_DAEMON), Mishap(60.0, Kind.DRAIN, 2, 12.0),
+        Mishap(75.0, Kind.REVIVE_MODEL), Mishap(100.0, Kind.BAD_FAULTY),
         Mishap(120.0, Kind.CRASH, 1, 10.0), Mishap(130.0, Kind.KILL_DAEMON),
     ),
 )  # fmt: skip
 HOUR = Plan(
     "one hour",
-    _minutes(("long prompts", 10, 3.2, 9_000, 8), ("short prompts", 10, 8.0, 3_000, 8),
-             ("sessions", 10, 3.5, 8_000, 8, 3.0), ("long answers", 10, 3.0, 3_000, 60),
-             ("long prompts again", 10, 3.4, 9_000, 8), ("a rush", 10, 5.0, 7_000, 8)),
+    _minutes(("long prompts", 10, 2.6, 4_200, 6), ("short prompts", 10, 7.0, 1_400, 6),
+             ("sessions", 10, 2.8, 3_500, 6, 3.0), ("long answers", 10, 2.5, 1_500, 40),
+             ("long prompts again", 10, 2.7, 4_200, 6), ("a rush", 10, 4.0, 3_000, 6)),
     (
         Mishap(480.0, Kind.KILL_DAEMON), Mishap(720.0, Kind.DRAIN, 2, 120.0),
         Mishap(900.0, Kind.BAD_FAULTY), Mishap(1200.0, Kind.REVIVE_MODEL),

@@ -10,20 +10,20 @@ from measurements import measurements
 from policy_store import Origin
 from sandbox.verifier import verify
 
-IN_TURN = '''"""One engine after the other, whatever it is and has."""
+PACKING = '''"""Fills one engine before it takes the next, the one that came last first."""
+SEATS = 8
 
 
 def route(request, instances, memory):
-    memory[0] += 1.0
-    turn, best = int(memory[0]) % len(instances), instances[0].id
-    for place, inst in enumerate(instances):
-        rank = 0
-        for other in instances:
-            if other.id < inst.id:
-                rank += 1
-        if rank == turn:
-            best = inst.id
-    return best
+    best, newest = instances[0].id, -1
+    spare, least = instances[0].id, INF
+    for inst in instances:
+        here = inst.queued_requests + inst.running_requests
+        if here < SEATS and inst.id > newest:
+            best, newest = inst.id, inst.id
+        if here < least:
+            spare, least = inst.id, here
+    return best if newest >= 0 else spare
 '''
 _SOUND = '''"""{title}"""
 LIVE = 1000000000.0
@@ -60,7 +60,8 @@ def file_measured(store, text, name, author="stranger"):
     """File a policy as a search does, with evidence that speaks for it; its digest."""
     source = verify(text, name)
     version = store.propose(
-        source.canonical, name=name, origin=Origin.MUTATOR, author=author, contract_version=1
+        source.canonical, name=name, origin=Origin.MUTATOR, author=author, contract_version=1,
+        parameters=source.parameters(),
     )
     store.record_verified(version.digest, by="verifier")
     document = measurements(version.digest, source.canonical).document()
