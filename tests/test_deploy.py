@@ -16,6 +16,9 @@ from typer.main import get_command
 
 from evolver.cli.app import app
 from evolver.cli.screen import Screen
+from evolver.daemon.config import DaemonConfig
+from evolver.daemon.core import Looked
+from evolver.daemon.metrics import DaemonMetrics
 from serving_adapter.emulation.emulator import Emulator
 from serving_adapter.emulation.profiled import settings_from_profile
 from serving_adapter.exposition import Registry
@@ -70,9 +73,10 @@ def names_on(page):
 
 def daemon_page():
     pytest.importorskip("prometheus_client", reason="the extra daemon is not installed")
-    from evolver.daemon.pages import metrics_page
-
-    return metrics_page()
+    watched = {"request_log": "requests.jsonl", "cluster": "edge-8b"}
+    metrics = DaemonMetrics(DaemonConfig.model_validate({"watch": watched}))
+    metrics.turned(Looked(), 1.0)
+    return metrics.text().decode()
 
 
 def panels():
@@ -123,9 +127,14 @@ def typed(words, tmp_path):
                  "CREDENTIALS_DIRECTORY": str(tmp_path)}  # fmt: skip
     for name, value in variables.items():
         words = words.replace("${" + name + "}", value).replace("$" + name, value)
-    program, name, *arguments = shlex.split(words)
+    program, *arguments = shlex.split(words)
     assert program.endswith("evolver")
-    return get_command(app).commands[name].make_context(name, arguments, obj=Screen()).params
+    command, name = get_command(app), ""
+    while arguments and arguments[0] in getattr(command, "commands", {}):
+        name = arguments.pop(0)
+        command = command.commands[name]
+    assert name
+    return command.make_context(name, arguments, obj=Screen()).params
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)

@@ -24,8 +24,8 @@ if __name__ == "__main__":
 
 from fake_endpoint import FakeEndpoint, stream  # noqa: E402
 from world_checks import Evidence, all_checks  # noqa: E402
-from world_plan import HOUR, SHORT, Kind, cluster_text  # noqa: E402
-from world_policies import BAD_FAULTY, BAD_SLOW, PACKING, file_measured  # noqa: E402
+from world_plan import HOUR, SHORT, Kind, cluster_text, daemon_text  # noqa: E402
+from world_policies import BAD_FAULTY, BAD_SLOW, BY_SPEED, PACKING, file_measured  # noqa: E402
 from world_programs import Program, processor_s  # noqa: E402
 from world_script import run_script  # noqa: E402
 
@@ -36,7 +36,6 @@ from policy_store.rule_application import apply_rules  # noqa: E402
 from serving_adapter.emulation.fleet import Fleet, start_engine  # noqa: E402
 from serving_adapter.emulation.load import replay  # noqa: E402
 
-MODEL_SAYS = (TESTS.parent / "evolver" / "library" / "least_predicted_completion.py").read_text()
 RULE = """
 name = "unattended"
 action = "canary"
@@ -48,6 +47,10 @@ replace = true
 
 [gain_percent]
 active = 1
+
+[trial]
+promote_after_requests = 40
+end_after_hours = 0.1
 """
 LAST_ANSWERS_S = 45.0
 ATTEMPTS = 4
@@ -103,7 +106,7 @@ class World:
     def _found(self):
         """The store, a signing key, the first policy and the rule: what a person does once."""
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "cluster.toml").write_text(cluster_text(self.plan.scale))
+        (self.home / "cluster.toml").write_text(cluster_text())
         self.key = signing_key(self.home, Screen(quiet=True), "ada")
         with self.store() as store:
             first = file_measured(store, PACKING, "packing", author="ada")
@@ -132,7 +135,9 @@ class World:
             await run_script(self)
             return
         self.endpoint_port = _free_port()
-        self.daemon = Program("daemon", ("daemon", *self.plan.daemon), self.home)
+        config = self.home / "daemon.toml"
+        config.write_text(daemon_text(self.plan, self.endpoint_port))
+        self.daemon = Program("daemon", ("daemon", "run", str(config)), self.home)
         await self.daemon.start()
         stack.push_async_callback(self.daemon.stop)
         while True:
@@ -178,7 +183,7 @@ class World:
 
     async def _revive_model(self):
         self.tell("the model endpoint answers from now on")
-        answer = stream(f"```python\n{MODEL_SAYS}\n```")
+        answer = stream(f"```python\n{BY_SPEED}\n```")
         self.endpoint = FakeEndpoint(answer, port=self.endpoint_port)
         self.stack.enter_context(self.endpoint)
 

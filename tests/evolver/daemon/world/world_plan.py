@@ -1,5 +1,6 @@
 """What happens in a world: engines, traffic in regimes, and everything that goes wrong, by time."""
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,8 +9,9 @@ import numpy as np
 from serving_adapter.emulation.fleet import EngineSpec
 from serving_adapter.emulation.load import LoadRequest
 
-GPUS = ("H100", "RTX-PRO-6000", "A100")
+GPUS = ("B200", "A100", "A100")
 MODEL = "Qwen3-32B"  # large, so that few and short requests are work enough
+MODEL_NAME = "world"
 SEATS = 8
 STEP_TOKENS = 2048
 LONGEST_TOKENS = 15_000
@@ -61,8 +63,10 @@ class Plan:
     mishaps: tuple[Mishap, ...]
     scale: float = 1.0
     seed: int = 1
-    daemon: tuple[str, ...] = ()  # options of `evolver daemon`
-    proofs: bool = True  # an improvement must have been promoted
+    least_requests: int = 500  # that a search of the daemon needs
+    evaluations: int = 60
+    seconds: float = 300.0
+    rest_s: float = 300.0
 
     @property
     def span_s(self):
@@ -105,14 +109,53 @@ def _length(rng, mean):
     return max(1, int(rng.lognormal(np.log(mean) - 0.18, 0.6)))
 
 
-def cluster_text(scale):
-    """The fleet as a cluster file."""
-    pools = "".join(f'\n[[pool]]\ngpu = "{gpu}"\ncount = 1\n' for gpu in GPUS)
+def cluster_text():
+    """The fleet as a cluster file, on the engines' clock."""
+    counts = Counter(GPUS).items()
+    pools = "".join(f'\n[[pool]]\ngpu = "{gpu}"\ncount = {count}\n' for gpu, count in counts)
     return (
         f'name = "three-engines"\nmodel = "{MODEL}"\nsignals = "gateway"\n{pools}\n'
         f"[engine]\nmax_num_seqs = {SEATS}\nmax_num_batched_tokens = {STEP_TOKENS}\n\n"
         "[slo]\nttft_s = 4.0\ntpot_s = 0.1\ne2e_s = 30.0\n\n[router]\ncount = 1\n"
     )
+
+
+def daemon_text(plan, model_port):
+    """The configuration of the daemon."""
+    return f"""
+[watch]
+request_log = "requests.jsonl"
+cluster = "cluster.toml"
+every_s = 1.0
+span_s = 900
+least_requests = {plan.least_requests}
+least_s = 30
+clock_speed = {plan.scale}
+
+[decide]
+cool_down_s = {plan.rest_s}
+
+[run]
+evaluations = {plan.evaluations}
+seconds = {plan.seconds}
+
+[day]
+runs = 100
+seconds = 7200
+
+[[models]]
+name = "openai/{MODEL_NAME}"
+api_base = "http://127.0.0.1:{model_port}/v1"
+patience_s = 10
+price_in = 0
+price_out = 0
+
+[lease]
+ttl_s = 3
+
+[http]
+port = 0
+"""
 
 
 def _minutes(*regimes):
@@ -124,10 +167,11 @@ SHORT = Plan(
     _minutes(("long prompts", 1.5, 2.6, 4_200, 6), ("short prompts", 0.75, 4.0, 1_700, 6),
              ("sessions", 0.75, 2.6, 3_500, 6, 3.0)),
     (
-        Mishap(30.0, Kind.KILL_DAEMON), Mishap(60.0, Kind.DRAIN, 2, 12.0),
-        Mishap(75.0, Kind.REVIVE_MODEL), Mishap(100.0, Kind.BAD_FAULTY),
-        Mishap(120.0, Kind.CRASH, 1, 10.0), Mishap(130.0, Kind.KILL_DAEMON),
+        Mishap(15.0, Kind.BAD_FAULTY), Mishap(35.0, Kind.REVIVE_MODEL),
+        Mishap(45.0, Kind.KILL_DAEMON), Mishap(70.0, Kind.DRAIN, 2, 12.0),
+        Mishap(125.0, Kind.KILL_DAEMON), Mishap(150.0, Kind.CRASH, 1, 10.0),
     ),
+    least_requests=90, evaluations=10, seconds=60.0, rest_s=20.0,
 )  # fmt: skip
 HOUR = Plan(
     "one hour",

@@ -31,7 +31,8 @@ class Program:
 
     async def start(self):
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "EVOLVER_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "EVOLVER_HOME": str(self.home), "PYTHONUNBUFFERED": "1",
+                       "OPENAI_API_KEY": "none"}  # fmt: skip
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "evolver.cli.app", *self.arguments,
