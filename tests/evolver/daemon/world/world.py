@@ -22,15 +22,16 @@ if __name__ == "__main__":
     sys.path[:0] = [str(HERE.parents[3]), str(TESTS / "evolver"),
                     str(TESTS / "policy_store" / "review")]  # fmt: skip
 
-from fake_endpoint import FakeEndpoint, stream  # noqa: E402
+from fake_endpoint import FakeEndpoint, failure, stream  # noqa: E402
 from world_checks import Evidence, all_checks  # noqa: E402
 from world_plan import HOUR, SHORT, Kind, cluster_text, daemon_text  # noqa: E402
-from world_policies import BAD_FAULTY, BAD_SLOW, BY_SPEED, PACKING, file_measured  # noqa: E402
+from world_policies import BAD_FAULTY, BAD_SLOW, BY_SPEED, file_measured  # noqa: E402
 from world_programs import Program, processor_s  # noqa: E402
 from world_script import run_script  # noqa: E402
 
 from evolver.cli.publishing import publish, signing_key  # noqa: E402
 from evolver.cli.screen import Screen  # noqa: E402
+from evolver.library import read  # noqa: E402
 from policy_store import PolicyStore  # noqa: E402
 from policy_store.rule_application import apply_rules  # noqa: E402
 from serving_adapter.emulation.fleet import Fleet, start_engine  # noqa: E402
@@ -54,6 +55,7 @@ end_after_hours = 0.1
 """
 LAST_ANSWERS_S = 45.0
 ATTEMPTS = 4
+MORE_S = 15.0
 
 
 @dataclass
@@ -68,6 +70,7 @@ class World:
     bad: dict = field(default_factory=dict)  # digest: kind
     started_s: float = 0.0
     endpoint: object = None
+    killing: bool = False
 
     def tell(self, what):
         self.happened.append((time.time(), what))
@@ -109,9 +112,9 @@ class World:
         (self.home / "cluster.toml").write_text(cluster_text())
         self.key = signing_key(self.home, Screen(quiet=True), "ada")
         with self.store() as store:
-            first = file_measured(store, PACKING, "packing", author="ada")
-            store.approve(first, "ada", "few engines are warm, as before")
-            store.activate(first, 0, "ada", "few engines are warm, as before")
+            first = file_measured(store, read("round_robin"), "round_robin", author="ada")
+            store.approve(first, "ada", "what the old balancer did")
+            store.activate(first, 0, "ada", "what the old balancer did")
             store.rules.install(RULE, "ada", "nobody watches tonight")
             publish(store, self.home, self.key)
 
@@ -142,13 +145,15 @@ class World:
         stack.push_async_callback(self.daemon.stop)
         while True:
             if not self.daemon.runs:
-                self.tell(f"the daemon ended by itself with {self.daemon.process.returncode}")
+                if not self.killing:
+                    self.tell(f"the daemon ended by itself with {self.daemon.process.returncode}")
                 await asyncio.sleep(1.0)
                 await self.daemon.start()
+                self.killing = False
             await asyncio.sleep(0.5)
 
     async def _load(self, url):
-        model, pending, served = self.fleet.engines[0].model, [], []
+        model, pending = self.fleet.engines[0].model, []
         for regime, requests in zip(self.plan.regimes, self.plan.requests(), strict=True):
             self.tell(f"regime {regime.name}: {len(requests)} requests")
             span_s = regime.lasts_s / self.plan.scale
@@ -158,9 +163,30 @@ class World:
             )  # fmt: skip
             pending.append(asyncio.create_task(sending))
             await asyncio.sleep(span_s)
-        for task in pending:
-            served.append(await task)
+        late = [*await self._until_promoted(url, model)]
+        served = [await task for task in pending]
+        served[-1] += late
         return served
+
+    async def _until_promoted(self, url, model):
+        """More of the last regime for as long as nothing was promoted; a slow machine needs it."""
+        last, found, until_s = self.plan.regimes[-1], [], time.monotonic() + self.plan.patience_s
+        for number in range(1000):
+            if time.monotonic() > until_s or await asyncio.to_thread(self._promoted):
+                return found
+            if not number:
+                self.tell(f"{last.name} goes on until something is promoted")
+            part = replace(last, lasts_s=MORE_S * self.plan.scale)
+            (requests,) = replace(self.plan, regimes=(part,), seed=number + 2).requests()
+            found += await replay(
+                requests, url, model=model, time_scale=self.plan.scale, attempts=ATTEMPTS,
+                max_wall_s=MORE_S + LAST_ANSWERS_S,
+            )  # fmt: skip
+        return found
+
+    def _promoted(self):
+        with self.store() as store:
+            return len(store.activations()) > 1
 
     async def _mishaps(self):
         begun = [asyncio.create_task(self._mishap(one)) for one in self.plan.mishaps]
@@ -173,6 +199,7 @@ class World:
         elif one.kind is Kind.KILL_DAEMON:
             if self.by_daemon:
                 self.tell("kill -9 of the daemon")
+                self.killing = True
                 await self.daemon.kill()
         elif one.kind is Kind.REVIVE_MODEL:
             if self.by_daemon:
@@ -184,7 +211,8 @@ class World:
     async def _revive_model(self):
         self.tell("the model endpoint answers from now on")
         answer = stream(f"```python\n{BY_SPEED}\n```")
-        self.endpoint = FakeEndpoint(answer, port=self.endpoint_port)
+        still_ill = [failure(503), failure(500)]
+        self.endpoint = FakeEndpoint(*still_ill, answer, port=self.endpoint_port)
         self.stack.enter_context(self.endpoint)
 
     async def _lose(self, one):

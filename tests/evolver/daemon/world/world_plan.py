@@ -9,8 +9,8 @@ import numpy as np
 from serving_adapter.emulation.fleet import EngineSpec
 from serving_adapter.emulation.load import LoadRequest
 
-GPUS = ("B200", "A100", "A100")
-MODEL = "Qwen3-32B"  # large, so that few and short requests are work enough
+GPUS = ("B200", "L40S", "L40S")
+MODEL = "Llama-3.1-8B"
 MODEL_NAME = "world"
 SEATS = 8
 STEP_TOKENS = 2048
@@ -63,10 +63,12 @@ class Plan:
     mishaps: tuple[Mishap, ...]
     scale: float = 1.0
     seed: int = 1
-    least_requests: int = 500  # that a search of the daemon needs
-    evaluations: int = 60
-    seconds: float = 300.0
-    rest_s: float = 300.0
+    least_requests: int = 130  # that a search of the daemon needs, in `least_s`
+    least_s: float = 45.0
+    evaluations: int = 12
+    seconds: float = 90.0
+    rest_s: float = 20.0
+    patience_s: float = 120.0  # that the last regime may go on until something was promoted
 
     @property
     def span_s(self):
@@ -129,7 +131,7 @@ cluster = "cluster.toml"
 every_s = 1.0
 span_s = 900
 least_requests = {plan.least_requests}
-least_s = 30
+least_s = {plan.least_s}
 clock_speed = {plan.scale}
 
 [decide]
@@ -164,20 +166,19 @@ def _minutes(*regimes):
 
 SHORT = Plan(
     "three minutes",
-    _minutes(("long prompts", 1.5, 2.6, 4_200, 6), ("short prompts", 0.75, 4.0, 1_700, 6),
-             ("sessions", 0.75, 2.6, 3_500, 6, 3.0)),
+    _minutes(("long prompts", 1.75, 2.8, 6_000, 6), ("short prompts", 0.75, 2.0, 2_500, 6),
+             ("sessions", 0.5, 1.5, 5_000, 6, 3.0)),
     (
-        Mishap(15.0, Kind.BAD_FAULTY), Mishap(35.0, Kind.REVIVE_MODEL),
-        Mishap(45.0, Kind.KILL_DAEMON), Mishap(70.0, Kind.DRAIN, 2, 12.0),
-        Mishap(125.0, Kind.KILL_DAEMON), Mishap(150.0, Kind.CRASH, 1, 10.0),
+        Mishap(10.0, Kind.BAD_FAULTY), Mishap(25.0, Kind.REVIVE_MODEL),
+        Mishap(60.0, Kind.KILL_DAEMON), Mishap(80.0, Kind.DRAIN, 2, 10.0),
+        Mishap(140.0, Kind.CRASH, 1, 8.0),
     ),
-    least_requests=90, evaluations=10, seconds=60.0, rest_s=20.0,
 )  # fmt: skip
 HOUR = Plan(
     "one hour",
-    _minutes(("long prompts", 10, 2.6, 4_200, 6), ("short prompts", 10, 7.0, 1_400, 6),
-             ("sessions", 10, 2.8, 3_500, 6, 3.0), ("long answers", 10, 2.5, 1_500, 40),
-             ("long prompts again", 10, 2.7, 4_200, 6), ("a rush", 10, 4.0, 3_000, 6)),
+    _minutes(("long prompts", 10, 2.8, 6_000, 6), ("short prompts", 10, 6.0, 2_000, 6),
+             ("sessions", 10, 2.5, 5_000, 6, 3.0), ("long answers", 10, 2.5, 2_000, 40),
+             ("long prompts again", 10, 3.0, 6_000, 6), ("a rush", 10, 5.0, 4_000, 6)),
     (
         Mishap(480.0, Kind.KILL_DAEMON), Mishap(720.0, Kind.DRAIN, 2, 120.0),
         Mishap(900.0, Kind.BAD_FAULTY), Mishap(1200.0, Kind.REVIVE_MODEL),
@@ -185,4 +186,5 @@ HOUR = Plan(
         Mishap(2100.0, Kind.BAD_SLOW), Mishap(2460.0, Kind.SLOW, 0, 120.0),
         Mishap(2760.0, Kind.CRASH, 2, 60.0), Mishap(3000.0, Kind.KILL_DAEMON),
     ),
+    least_requests=400, least_s=120.0, evaluations=60, seconds=240.0, rest_s=120.0,
 )  # fmt: skip

@@ -1,5 +1,4 @@
-"""The policy that a world begins with, what its model has to say, and candidates that are good in
-the simulator only.
+"""What the model of a world has to say, and candidates that are good in the simulator only.
 
 Simulated sessions are numbered from zero on, live ones are 62-bit hashes: that is what tells a bad
 candidate where it is. No test of a candidate can find every such thing, so something must watch it
@@ -11,25 +10,9 @@ from measurements import measurements
 from policy_store import Origin
 from sandbox.verifier import verify
 
-PACKING = '''"""Fills one engine before it takes the next, the one that came last first."""
-SEATS = 8
-
-
-def route(request, instances, memory):
-    best, newest = instances[0].id, -1
-    spare, least = instances[0].id, INF
-    for inst in instances:
-        here = inst.queued_requests + inst.running_requests
-        if here < SEATS and inst.id > newest:
-            best, newest = inst.id, inst.id
-        if here < least:
-            spare, least = inst.id, here
-    return best if newest >= 0 else spare
-'''
 BY_SPEED = '''"""Fewest seconds of prompt work ahead, by the speed that each engine of this fleet has shown."""
-FIRST = 21000.0  # tune: 1000 .. 40000
-SECOND = 4100.0  # tune: 1000 .. 40000
-OTHERS = 4100.0  # tune: 1000 .. 40000
+FIRST = 84000.0  # tune: 1000 .. 200000
+OTHERS = 13900.0  # tune: 1000 .. 200000
 RUNNING = 400.0  # tune: 0 .. 4000
 
 
@@ -39,8 +22,6 @@ def route(request, instances, memory):
         speed = OTHERS
         if inst.id == 0:
             speed = FIRST
-        elif inst.id == 1:
-            speed = SECOND
         ahead = inst.queued_prompt_tokens + request.prompt_tokens - inst.cached_prefix_tokens
         cost = (ahead + RUNNING * inst.running_requests) / speed
         if cost < soonest:
