@@ -1,6 +1,7 @@
 """A whole world, unattended: engines, the real gateway, traffic, mishaps, and a daemon or a script.
 
     python tests/evolver/daemon/world/world.py --form hour
+    python tests/evolver/daemon/world/world.py --form fast
     python tests/evolver/daemon/world/world.py --form short --control script
 
 Prints what happened and every check with its figures; ends with 1 when one does not hold.
@@ -9,7 +10,6 @@ Prints what happened and every check with its figures; ends with 1 when one does
 import argparse
 import asyncio
 import contextlib
-import json
 import sys
 import tempfile
 import time
@@ -24,7 +24,9 @@ if __name__ == "__main__":
 
 from fake_endpoint import FakeEndpoint, failure, stream  # noqa: E402
 from world_checks import Evidence, all_checks  # noqa: E402
-from world_plan import HOUR, SHORT, Kind, cluster_text, daemon_text  # noqa: E402
+from world_inside import Inside  # noqa: E402
+from world_outside import Outside  # noqa: E402
+from world_plan import FAST, GPUS, HOUR, SHORT, Kind, cluster_text, daemon_text  # noqa: E402
 from world_policies import BAD_FAULTY, BAD_SLOW, BY_SPEED, file_measured  # noqa: E402
 from world_programs import Program, processor_s  # noqa: E402
 from world_script import run_script  # noqa: E402
@@ -34,8 +36,6 @@ from evolver.cli.screen import Screen  # noqa: E402
 from evolver.library import read  # noqa: E402
 from policy_store import PolicyStore  # noqa: E402
 from policy_store.rule_application import apply_rules  # noqa: E402
-from serving_adapter.emulation.fleet import Fleet, start_engine  # noqa: E402
-from serving_adapter.emulation.load import replay  # noqa: E402
 
 RULE = """
 name = "unattended"
@@ -82,14 +82,13 @@ class World:
         self._found()
         async with contextlib.AsyncExitStack() as stack:
             self.stack = stack
-            self.fleet = await stack.enter_async_context(Fleet(self.plan.specs()))
-            self.gateway = await self._gateway(stack)
-            url = await self.gateway.url()
-            self.tell(f"serving on {url}")
+            self.serving = (Outside if self.plan.http else Inside)(self.plan, self.home)
+            await stack.enter_async_context(self.serving.running())
+            self.tell("serving")
             control = asyncio.create_task(self._control(stack))
             mishaps = asyncio.create_task(self._mishaps())
             try:
-                served = await self._load(url)
+                served = await self._load()
                 await mishaps
             finally:
                 for task in (control, mishaps):
@@ -121,18 +120,6 @@ class World:
     def store(self):
         return PolicyStore.open(self.home / "store.db")
 
-    async def _gateway(self, stack):
-        urls = [word for url in self.fleet.urls for word in ("--engine", url)]
-        gateway = Program(
-            "gateway",
-            ("serve", *urls, "--port", "0", "--request-log", str(self.home / "requests.jsonl"),
-             "--report-to-store"),
-            self.home,
-        )  # fmt: skip
-        await gateway.start()
-        stack.push_async_callback(gateway.stop)
-        return gateway
-
     async def _control(self, stack):
         if not self.by_daemon:
             await run_script(self)
@@ -152,23 +139,21 @@ class World:
                 self.killing = False
             await asyncio.sleep(0.5)
 
-    async def _load(self, url):
-        model, pending = self.fleet.engines[0].model, []
+    async def _load(self):
+        pending = []
         for regime, requests in zip(self.plan.regimes, self.plan.requests(), strict=True):
             self.tell(f"regime {regime.name}: {len(requests)} requests")
             span_s = regime.lasts_s / self.plan.scale
-            sending = replay(
-                requests, url, model=model, time_scale=self.plan.scale, attempts=ATTEMPTS,
-                max_wall_s=min(600.0, span_s + LAST_ANSWERS_S),
-            )  # fmt: skip
+            most_s = min(600.0, span_s + LAST_ANSWERS_S)
+            sending = self.serving.replay(requests, max_wall_s=most_s, attempts=ATTEMPTS)
             pending.append(asyncio.create_task(sending))
             await asyncio.sleep(span_s)
-        late = [*await self._until_promoted(url, model)]
+        late = [*await self._until_promoted()]
         served = [await task for task in pending]
         served[-1] += late
         return served
 
-    async def _until_promoted(self, url, model):
+    async def _until_promoted(self):
         """More of the last regime for as long as nothing was promoted; a slow machine needs it."""
         last, found, until_s = self.plan.regimes[-1], [], time.monotonic() + self.plan.patience_s
         for number in range(1000):
@@ -178,10 +163,8 @@ class World:
                 self.tell(f"{last.name} goes on until something is promoted")
             part = replace(last, lasts_s=MORE_S * self.plan.scale)
             (requests,) = replace(self.plan, regimes=(part,), seed=number + 2).requests()
-            found += await replay(
-                requests, url, model=model, time_scale=self.plan.scale, attempts=ATTEMPTS,
-                max_wall_s=MORE_S + LAST_ANSWERS_S,
-            )  # fmt: skip
+            most_s = MORE_S + LAST_ANSWERS_S
+            found += await self.serving.replay(requests, max_wall_s=most_s, attempts=ATTEMPTS)
         return found
 
     def _promoted(self):
@@ -216,19 +199,16 @@ class World:
         self.stack.enter_context(self.endpoint)
 
     async def _lose(self, one):
-        engine = self.fleet.engines[one.engine]
-        name = f"engine {one.engine} ({engine.spec.gpu})"
+        name = f"engine {one.engine} ({GPUS[one.engine]})"
         if one.kind is Kind.SLOW:
-            from serving_adapter.emulation.faults import Fault, FaultKind
-
             self.tell(f"{name} is three times slower for {one.lasts_s:g} s")
-            await engine.fault(Fault(kind=FaultKind.SLOW, value=3.0, for_s=one.lasts_s))
+            await self.serving.slow(one.engine, 3.0, one.lasts_s)
             return
         self.tell(f"{name} is lost: {one.kind}")
-        await (engine.kill() if one.kind is Kind.CRASH else engine.stop())
+        lose = self.serving.kill if one.kind is Kind.CRASH else self.serving.stop
+        await lose(one.engine)
         await asyncio.sleep(one.lasts_s)
-        again = replace(engine.spec, port=engine.port)
-        self.fleet.engines[one.engine] = await start_engine(again)
+        await self.serving.start(one.engine)
         self.tell(f"{name} is back")
 
     def _file_bad(self, text, kind):
@@ -251,14 +231,16 @@ def _free_port():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--form", choices=("hour", "short"), default="short")
+    parser.add_argument("--form", choices=("hour", "short", "fast"), default="short")
     parser.add_argument("--control", choices=("daemon", "script"), default="daemon")
     parser.add_argument("--scale", type=float, default=1.0, help="of the engines' clock, up to 5")
     parser.add_argument("--home", type=Path, help="kept; a temporary folder by default")
     options = parser.parse_args()
     if not 1.0 <= options.scale <= 5.0:
         parser.error("the clock of the engines is 1 to 5 times ours")
-    plan = replace({"hour": HOUR, "short": SHORT}[options.form], scale=options.scale)
+    plan = {"hour": HOUR, "short": SHORT, "fast": FAST}[options.form]
+    if plan.http:
+        plan = replace(plan, scale=options.scale)
     with tempfile.TemporaryDirectory() as folder:
         home = options.home or Path(folder)
         world = World(plan, home, by_daemon=options.control == "daemon")

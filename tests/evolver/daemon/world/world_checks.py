@@ -106,6 +106,8 @@ def counted(evidence, log):
 
 def overhead(evidence, log):
     """What the gateway adds to the first token: all of a client's wait but that for its engine."""
+    if not evidence.plan.http:
+        return Check("gateway's own overhead", True, ("no gateway in this form",))
     records = {row["decision"]: row for row in log if row["ttft_s"] is not None}
     scale = evidence.plan.scale
     added, ttft = [], []

@@ -1,7 +1,7 @@
 """What happens in a world: engines, traffic in regimes, and everything that goes wrong, by time."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -62,9 +62,10 @@ class Plan:
     regimes: tuple[Regime, ...]
     mishaps: tuple[Mishap, ...]
     scale: float = 1.0
+    http: bool = True  # else all of serving is in one process
     seed: int = 1
-    least_requests: int = 130  # that a search of the daemon needs, in `least_s`
-    least_s: float = 45.0
+    least_requests: int = 160  # that a search of the daemon needs, in `least_s`
+    least_s: float = 60.0
     evaluations: int = 12
     seconds: float = 90.0
     rest_s: float = 20.0
@@ -129,7 +130,7 @@ def daemon_text(plan, model_port):
 request_log = "requests.jsonl"
 cluster = "cluster.toml"
 every_s = 1.0
-span_s = 900
+span_s = {max(120.0, 900.0 / plan.scale)}
 least_requests = {plan.least_requests}
 least_s = {plan.least_s}
 clock_speed = {plan.scale}
@@ -170,7 +171,7 @@ SHORT = Plan(
              ("sessions", 0.5, 1.5, 5_000, 6, 3.0)),
     (
         Mishap(10.0, Kind.BAD_FAULTY), Mishap(25.0, Kind.REVIVE_MODEL),
-        Mishap(60.0, Kind.KILL_DAEMON), Mishap(80.0, Kind.DRAIN, 2, 10.0),
+        Mishap(68.0, Kind.KILL_DAEMON), Mishap(85.0, Kind.DRAIN, 2, 10.0),
         Mishap(140.0, Kind.CRASH, 1, 8.0),
     ),
 )  # fmt: skip
@@ -187,4 +188,17 @@ HOUR = Plan(
         Mishap(2760.0, Kind.CRASH, 2, 60.0), Mishap(3000.0, Kind.KILL_DAEMON),
     ),
     least_requests=400, least_s=120.0, evaluations=60, seconds=240.0, rest_s=120.0,
+)  # fmt: skip
+FAST = replace(
+    HOUR,
+    name="one hour, sixty times as fast",
+    scale=60.0,
+    http=False,
+    mishaps=(
+        Mishap(2.0, Kind.BAD_FAULTY), Mishap(3.0, Kind.REVIVE_MODEL),
+        Mishap(12.0, Kind.DRAIN, 2, 2.0),
+        Mishap(20.0, Kind.CRASH, 1, 1.5), Mishap(35.0, Kind.KILL_DAEMON),
+        Mishap(41.0, Kind.SLOW, 0, 2.0), Mishap(50.0, Kind.BAD_SLOW),
+    ),
+    least_requests=400, least_s=2.5, evaluations=12, seconds=60.0, rest_s=5.0,
 )  # fmt: skip

@@ -10,7 +10,7 @@ from measurements import measurements
 from policy_store import Origin
 from sandbox.verifier import verify
 
-BY_SPEED = '''"""Fewest seconds of prompt work ahead, by the speed that each engine of this fleet has shown."""
+BY_SPEED = '''"""Fewest seconds of prompt work ahead, by the speed of each engine of this fleet."""
 FIRST = 84000.0  # tune: 1000 .. 200000
 OTHERS = 13900.0  # tune: 1000 .. 200000
 RUNNING = 400.0  # tune: 0 .. 4000
