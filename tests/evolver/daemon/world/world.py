@@ -3,6 +3,7 @@
     python tests/evolver/daemon/world/world.py --form hour
     python tests/evolver/daemon/world/world.py --form fast
     python tests/evolver/daemon/world/world.py --form short --control script
+    python tests/evolver/daemon/world/world.py --form short --beside python -m pytest
 
 Prints what happened and every check with its figures; ends with 1 when one does not hold.
 """
@@ -10,6 +11,7 @@ Prints what happened and every check with its figures; ends with 1 when one does
 import argparse
 import asyncio
 import contextlib
+import subprocess
 import sys
 import tempfile
 import time
@@ -154,14 +156,14 @@ class World:
         return served
 
     async def _until_promoted(self):
-        """More of the last regime for as long as nothing was promoted; a slow machine needs it."""
-        last, found, until_s = self.plan.regimes[-1], [], time.monotonic() + self.plan.patience_s
+        """More of the first regime while nothing was promoted: a slow machine needs its time."""
+        first, found, until_s = self.plan.regimes[0], [], time.monotonic() + self.plan.patience_s
         for number in range(1000):
             if time.monotonic() > until_s or await asyncio.to_thread(self._promoted):
                 return found
             if not number:
-                self.tell(f"{last.name} goes on until something is promoted")
-            part = replace(last, lasts_s=MORE_S * self.plan.scale)
+                self.tell(f"{first.name} come again until something is promoted")
+            part = replace(first, lasts_s=MORE_S * self.plan.scale)
             (requests,) = replace(self.plan, regimes=(part,), seed=number + 2).requests()
             most_s = MORE_S + LAST_ANSWERS_S
             found += await self.serving.replay(requests, max_wall_s=most_s, attempts=ATTEMPTS)
@@ -235,6 +237,7 @@ def main():
     parser.add_argument("--control", choices=("daemon", "script"), default="daemon")
     parser.add_argument("--scale", type=float, default=1.0, help="of the engines' clock, up to 5")
     parser.add_argument("--home", type=Path, help="kept; a temporary folder by default")
+    parser.add_argument("--beside", nargs=argparse.REMAINDER, help="a command to run meanwhile")
     options = parser.parse_args()
     if not 1.0 <= options.scale <= 5.0:
         parser.error("the clock of the engines is 1 to 5 times ours")
@@ -243,17 +246,41 @@ def main():
         plan = replace(plan, scale=options.scale)
     with tempfile.TemporaryDirectory() as folder:
         home = options.home or Path(folder)
-        world = World(plan, home, by_daemon=options.control == "daemon")
-        evidence = asyncio.run(world.run())
-        return report(all_checks(evidence))
+        return beside(plan, home, options) if options.beside else alone(plan, home, options)
 
 
-def report(checks):
+def alone(plan, home, options, say=print):
+    """Let the world go by, and report; 1 when something did not hold."""
+    world = World(plan, home, by_daemon=options.control == "daemon", say=say)
+    evidence = asyncio.run(world.run())
+    return report(all_checks(evidence), say)
+
+
+def beside(plan, home, options):
+    """The same while a command runs, which says all that it has to say first.
+
+    How long a gateway takes beside a command that wants the whole machine is no finding.
+    """
+    lines = []
+    command = subprocess.Popen(options.beside)
+    try:
+        later = lambda *words, **_: lines.append(words)  # noqa: E731
+        status = alone(replace(plan, busy=True), home, options, later)
+    except BaseException:
+        command.terminate()
+        raise
+    finally:
+        ended = command.wait()
+        print(*(" ".join(map(str, line)) for line in lines), sep="\n")
+    return ended or status
+
+
+def report(checks, say=print):
     """Print every check; 1 when one does not hold."""
     for check in checks:
-        print(f"{'held' if check.held else 'BROKEN':7} {check.name}")
+        say(f"{'held' if check.held else 'BROKEN':7} {check.name}")
         for line in check.figures:
-            print(f"          {line}")
+            say(f"          {line}")
     return 0 if all(check.held for check in checks) else 1
 
 

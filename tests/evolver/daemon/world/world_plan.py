@@ -63,13 +63,14 @@ class Plan:
     mishaps: tuple[Mishap, ...]
     scale: float = 1.0
     http: bool = True  # else all of serving is in one process
+    busy: bool = False  # other work wants the same processors, so latencies say nothing
     seed: int = 1
     least_requests: int = 160  # that a search of the daemon needs, in `least_s`
     least_s: float = 60.0
     evaluations: int = 12
     seconds: float = 90.0
     rest_s: float = 20.0
-    patience_s: float = 120.0  # that the last regime may go on until something was promoted
+    patience_s: float = 180.0  # that the first regime may come again until something was promoted
 
     @property
     def span_s(self):
