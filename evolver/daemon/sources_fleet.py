@@ -6,9 +6,13 @@ engines its own metrics say take requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from telemetry.cluster_events import ClusterEvent, Node
+from evolver.daemon.sources_engines import TIMEOUT_S, EngineScraper
+from telemetry.cluster_events import ClusterEvent, Node, plain_node
 from telemetry.cluster_state import LiveCluster
 from telemetry.metrics_page import samples
 from telemetry.scrape import ScrapeBook
@@ -41,6 +45,44 @@ class EngineFleet:
         ]  # fmt: skip
         nodes = [node for name in alive if (node := self._node_of(name)) is not None]
         return cluster.see(SOURCE, nodes, now_unix_s)
+
+
+class EngineSource:
+    """Scrapes engines in every poll, and tells a live cluster which of them are there.
+
+    A poll takes as long as the slowest engine, `timeout_s` at most.
+
+    Args:
+        urls: base URLs of the engines.
+        like: what each of them stands on; its name is replaced by the engine's address.
+
+    Attributes:
+        book: of all scrapes, for signals, growth and histograms.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str] | Callable[[], Iterable[str]],
+        like: Node,
+        timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.book = ScrapeBook()
+        self._clock = clock
+        self._scraper = EngineScraper(
+            urls if callable(urls) else lambda: urls, self.book, timeout_s, clock
+        )
+        self._fleet = EngineFleet(self.book, lambda name: _standing_on(name, like))
+
+    def poll(self, cluster: LiveCluster) -> tuple[ClusterEvent, ...]:
+        """Ask every engine once, from a thread without an event loop; what is new."""
+        self._scraper.round()
+        return self._fleet.poll(cluster, self._clock())
+
+
+def _standing_on(url: str, like: Node) -> Node | None:
+    address = re.sub(r"^https?://", "", url)
+    return None if plain_node(address, 1, "any", "") is None else replace(like, name=address)
 
 
 def gateway_nodes(page: str, like: Node) -> tuple[Node, ...] | None:

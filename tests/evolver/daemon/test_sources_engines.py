@@ -11,12 +11,15 @@ import pytest
 from aiohttp import web
 
 from evolver.daemon.sources_engines import EngineScraper
+from evolver.daemon.sources_fleet import EngineSource
 from sandbox.calibrate import from_histograms
 from sandbox.cluster import EngineSpec
 from sandbox.profiles import load_profile
 from serving_adapter.emulation.emulator import Emulator
 from serving_adapter.emulation.profiled import settings_from_profile
 from serving_adapter.web_server import LOOPBACK, bound_port, new_runner
+from telemetry.cluster_events import Change, Node
+from telemetry.cluster_state import LiveCluster
 from telemetry.metrics_page import MOST_PAGE_BYTES
 from telemetry.scrape import ScrapeBook, read_scrape
 
@@ -68,6 +71,20 @@ async def test_a_fleet_is_scraped_whatever_some_engines_do():
         urls[:] = [engine]
         assert await scraper.ask() == 1
         assert book.names() == (engine,)
+
+
+async def test_an_engine_that_ends_has_failed():
+    emulators = [Emulator(settings_from_profile("H100", "llama-3.1-8b", 1, 50.0)) for _ in "ab"]
+    live = LiveCluster()
+    async with served(emulators[0].application()) as stays:
+        async with served(emulators[1].application()) as ends:
+            source = EngineSource([stays, ends], Node("like", 2, "H100"), timeout_s=5.0)
+            came = await asyncio.to_thread(source.poll, live)
+            assert [event.change for event in came] == [Change.PRESENT] * 2
+        assert await asyncio.to_thread(source.poll, live) == ()
+        (failed,) = await asyncio.to_thread(source.poll, live)
+    assert (failed.change, failed.node.name) == (Change.FAILED, ends.removeprefix("http://"))
+    assert live.pools(time.time())[0].present == 2
 
 
 async def test_the_histograms_of_a_serving_engine_are_fitted_to():
