@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.cluster_events import (
@@ -106,6 +106,7 @@ def test_a_stretch_without_nodes_is_refused():
         LiveCluster().trace(T, T + 10)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.metrics_page import MOST_LINE_CHARS, MOST_SAMPLES, labels_of, samples
@@ -27,6 +27,7 @@ def line(name, labels, value):
     return f"{name}{{{pairs}}} {value}" if pairs else f"{name} {value}"
 
 
+@settings(deadline=None)  # the first example imports the reference
 @given(st.lists(st.tuples(st.sampled_from(NAMES), LABELS, VALUES), max_size=8))
 def test_it_reads_what_the_reference_parser_reads(rows):
     parser = pytest.importorskip("prometheus_client.parser")
