@@ -136,6 +136,7 @@ class Visits:
         self.tally.ended(
             record.outcome,
             prompt_tokens=record.prompt_tokens,
+            cached_tokens=record.cached_tokens,
             output_tokens=record.output_tokens or -1,
             ttft_s=record.ttft_s if record.stream else math.nan,
             e2e_s=record.e2e_s,

@@ -4,6 +4,7 @@ import asyncio
 import math
 
 import pytest
+from aiohttp import web
 
 from sandbox.cluster import parse_cluster
 from serving_adapter.background import in_background
@@ -50,6 +51,27 @@ async def test_requests_streams_and_refusals_are_in_the_next_window(serve, stand
     assert row["e2e_mean_s"] == pytest.approx(0.5 * (streamed.e2e_s + whole.e2e_s), abs=1e-6)
     assert math.isnan(row["queue_mean_s"])
     assert 0.0 <= window["kv_pressure_max"] < 1.0
+
+
+async def test_reuse_is_what_engines_say_of_it_and_missing_where_they_do_not(serve, stand):
+    details = {"prompt_tokens_details": {"cached_tokens": 30}}
+
+    async def answer(request):
+        usage = {"prompt_tokens": 40, "completion_tokens": 3}
+        told = details if (await request.json())["max_tokens"] > 4 else {}
+        return web.json_response({"choices": [], "usage": {**usage, **told}})
+
+    app = web.Application()
+    app.router.add_post("/v1/completions", answer)
+    gate = await stand(await serve(app))
+    readings = DoorReadings(gate.gateway.visits, parse_cluster(CLUSTER))
+    rows, seen = WindowRows(), []
+    for number, tokens in enumerate((4, 9, 4)):
+        window_of(rows, readings.read())
+        async with gate.ask(max_tokens=tokens):
+            await gate.recorded(number + 1)
+        seen.append(float(window_of(rows, readings.read())["classes"][0]["reuse"]))
+    assert seen == pytest.approx([math.nan, 0.75, math.nan], nan_ok=True)
 
 
 async def test_preemptions_are_counted_from_the_first_look_at_an_engine_on(stand):
