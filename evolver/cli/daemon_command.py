@@ -81,18 +81,19 @@ def check(context: typer.Context, config: ConfigFile, quiet: Quiet = False) -> N
     """
     from evolver.daemon.config import read_config
     from evolver.daemon.grounds import cluster_of, usd_per_hour
-    from evolver.daemon.pages import read_token
+    from evolver.daemon.pages import hook_of
 
     screen, found = screen_of(context, quiet), read_config(config)
     cluster = cluster_of(found.watch)
-    read_token(found.http.token_file)
+    hook_of(found.http.token_file)
     screen.text(found.model_dump_json(indent=2))
     screen.note(
         f"cluster {cluster.describe()}, {usd_per_hour(cluster):.2f} USD/h",
         f"acts as {found.actor}; approves only by installed rules",
     )
-    if not found.watch.request_log.is_file():
-        screen.warn(f"there is no {found.watch.request_log} yet")
+    for log in found.watch.request_log:
+        if not log.is_file():
+            screen.warn(f"there is no {log} yet")
     screen.next(f"evolver daemon run {config}")
 
 
@@ -126,7 +127,7 @@ def _opened(screen: Screen, config: DaemonConfig) -> Iterator[tuple[PolicyStore,
 
     folder = config.folder or home() / "daemon" / config.deployment
     with open_store() as store:
-        parts = usual_parts(config, _publisher(screen, store, config))
+        parts = usual_parts(config, folder, _publisher(screen, store, config))
         yield store, Daemon(config, store, folder, parts)
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from evolver.budget import Limits
 from evolver.errors import DaemonSetupWrong
@@ -22,11 +29,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str | Path) else value
+
+
 class Watch(_Part):
     """What is watched.
 
     Attributes:
-        request_log: of the gateway, JSON lines; what it was rotated to is read with it.
+        request_log: of the gateway, JSON lines, or a list of those of several.
+        keep_mib: of segments made from it; the oldest go first.
         cluster: a cluster file, or the name of one that ships; what serves the traffic.
         calibration: files of `evolver calibrate`.
         signals: signal profile of the door that policies run behind.
@@ -36,7 +48,7 @@ class Watch(_Part):
         clock_speed: engine seconds that pass in one second; above 1 for emulated fleets only.
     """
 
-    request_log: Path
+    request_log: Annotated[tuple[Path, ...], BeforeValidator(_listed), Field(min_length=1)]
     cluster: str
     calibration: tuple[Path, ...] = ()
     signals: str | None = "gateway"
@@ -45,12 +57,40 @@ class Watch(_Part):
     least_requests: Whole = 500
     least_s: Positive = 600.0
     clock_speed: Positive = 1.0
+    keep_mib: Annotated[int, Field(ge=256)] = 4096
+
+
+class Events(_Part):
+    """Where it is heard that nodes come and go; POST /cluster-events is always one, with a token.
+
+    Attributes:
+        file: JSON lines that somebody appends to.
+        ray: address of a Ray cluster; kubernetes: watch the nodes of the cluster around.
+        node: `GPU:COUNT` or `zone:COUNT`, what one node is in the cluster file; with it, searches
+            replay what came and went, and look for planners too.
+    """
+
+    file: Path | None = None
+    ray: str | None = None
+    kubernetes: bool = False
+    node: str | None = None
+
+
+class Calibrate(_Part):
+    """Whether the simulator is compared with what is served, and refitted.
+
+    Attributes:
+        every_s: between two comparisons; 0 makes none.
+    """
+
+    every_s: Amount = 3600.0
 
 
 class Decide(_Part):
     """When a search is worth its price.
 
     Attributes:
+        point_s: of one monitoring point of the change detector; 0 does without it.
         drift_units: distance in regime from the last search at which traffic counts as another.
         stale_after_s: evidence about what is live that is older is measured again.
         cool_down_s: from the end of one episode to the next.
@@ -60,6 +100,7 @@ class Decide(_Part):
         cpu_usd_per_hour: of one core that searches.
     """
 
+    point_s: Amount = 60.0
     drift_units: Positive = 1.0
     stale_after_s: Positive = 7 * 86_400.0
     cool_down_s: Amount = 1800.0
@@ -162,8 +203,9 @@ class DaemonConfig(_Part):
     folder: Path | None = None
     stop_s: Annotated[float, Field(ge=1.0, le=600.0)] = 20.0
     hosts_s: Positive = 60.0
-    events: Literal["off", "http"] = "http"
     watch: Watch
+    events: Events = Events()
+    calibrate: Calibrate = Calibrate()
     decide: Decide = Decide()
     run: Run = Run()
     day: Day = Day()
@@ -208,12 +250,15 @@ def _beside(config: DaemonConfig, folder: Path) -> DaemonConfig:
     cluster = folder / watch.cluster
     watch = watch.model_copy(
         update={
-            "request_log": folder / watch.request_log,
+            "request_log": tuple(folder / one for one in watch.request_log),
             "calibration": tuple(folder / one for one in watch.calibration),
             "cluster": str(cluster) if cluster.is_file() else watch.cluster,
         }
     )
     if http.token_file is not None:
         http = http.model_copy(update={"token_file": folder / http.token_file})
+    events = config.events
+    if events.file is not None:
+        events = events.model_copy(update={"file": folder / events.file})
     own = None if config.folder is None else folder / config.folder
-    return config.model_copy(update={"watch": watch, "http": http, "folder": own})
+    return config.model_copy(update={"watch": watch, "http": http, "events": events, "folder": own})

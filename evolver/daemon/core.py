@@ -13,7 +13,6 @@ follow, are looked at in every turn, whichever step it is.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,21 +20,39 @@ from pathlib import Path
 
 from evolver.daemon.accounts import SETTLED, changed, fate_of, notes_of, opened, spent_by
 from evolver.daemon.config import DaemonConfig
-from evolver.daemon.deciding import KINDS, Choice, decide, spent
+from evolver.daemon.deciding import (
+    KINDS,
+    Choice,
+    Seen,
+    decide,
+    lasts,
+    searched_until,
+    spent,
+)
 from evolver.daemon.job import read_job, run_of
 from evolver.daemon.pen import Pen
 from evolver.daemon.protocols import (
-    Drift,
-    Event,
+    Change,
     Ground,
     Grounds,
     Publisher,
     Searches,
+    Shift,
     Stretch,
     Windows,
 )
 from evolver.daemon.trials import follow_trials
-from evolver.daemon.watching import folder_of, forget_old, lay_out, order, searched_on, seen_of
+from evolver.daemon.watching import (
+    folder_of,
+    forget_old,
+    later,
+    lay_out,
+    live_pair,
+    needed_s,
+    order,
+    searched_on,
+    seen_of,
+)
 from evolver.errors import RecordStale
 from policy_store.daemon_book import DaemonState
 from policy_store.errors import InvalidInput, StoreError
@@ -43,9 +60,8 @@ from policy_store.leases import Lease, check_lease
 from policy_store.records import Alias, Run
 from policy_store.rule_application import apply_rules
 from policy_store.store import PolicyStore
+from telemetry.cluster_events import ClusterEvent
 from telemetry.errors import TelemetryError
-
-MOST_EVENTS = 64
 
 
 class Step(StrEnum):
@@ -63,7 +79,7 @@ class Parts:
 
     windows: Windows
     grounds: Grounds
-    drift: Drift
+    shift: Shift
     searches: Searches
     publish: Publisher
     clock: Callable[[], float] = time.time
@@ -101,11 +117,10 @@ class Daemon:
         self, config: DaemonConfig, store: PolicyStore, folder: Path, parts: Parts
     ) -> None:
         self._config, self._store, self._folder, self._parts = config, store, folder, parts
-        self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
 
-    def told(self, event: Event) -> None:
-        """Something happened to the cluster; the next turn writes it down."""
-        self._events.append(event)
+    def told(self, events: tuple[ClusterEvent, ...]) -> bool:
+        """Something happened to the cluster; the next turn writes it down. False: no room."""
+        return self._parts.grounds.told(events)
 
     def turn(self, lease: Lease) -> Looked:
         """Look once and go at most one step.
@@ -119,9 +134,10 @@ class Daemon:
         state = self._store.daemons.read(self._config.deployment)
         looked = Looked(clock())
         state = self._say(lease, state, pen)
+        stretch = self._collected(looked)
         state = follow_trials(self._store, self._config, lease, state, pen)
         if state.step == Step.WATCHING:
-            state = self._watch(state, pen, looked)
+            state = self._watch(state, pen, looked, stretch)
         elif state.step == Step.EVOLVING:
             state = self._evolve(state, pen)
         elif state.step == Step.PROPOSED:
@@ -135,39 +151,51 @@ class Daemon:
     def stop(self, within_s: float) -> None:
         """End what runs; all of it can go on."""
         self._parts.searches.stop(within_s)
+        self._parts.grounds.close()
+        self._parts.windows.close()
 
     def _say(self, lease: Lease, state: DaemonState, pen: Pen) -> DaemonState:
         """Who leads, and what happened to the cluster."""
         if lease.taken:
             words = f"{lease.holder} leads now, as number {lease.fencing}, from step {state.step}."
             state = pen.note(state, "daemon_leads", words)
-        while self._events:
-            event = self._events[0]
-            details = {"kind": event.kind, **event.facts}
-            state = pen.note(
-                state, "daemon_saw", f"The cluster changed: {event.what}", details=details
-            )
-            self._events.popleft()
+        for event in self._parts.grounds.poll():
+            details = {"kind": event.kind, "unix_s": event.at_unix_s, **event.facts}
+            state = pen.note(state, "daemon_saw", event.what, details=details)
         return state
 
-    def _watch(self, state: DaemonState, pen: Pen, looked: Looked) -> DaemonState:
-        """Decide whether to evolve."""
+    def _collected(self, looked: Looked) -> Stretch | None:
+        """What arrived lately; taken in at every turn, as logs are rotated."""
+        windows = self._parts.windows
         try:
-            self._parts.windows.collect(looked.at_unix_s)
-            stretch = self._parts.windows.last(self._config.watch.span_s, looked.at_unix_s)
+            windows.collect(looked.at_unix_s)
+            stretch = windows.last(self._config.watch.span_s, looked.at_unix_s)
         except (TelemetryError, OSError) as error:
             looked.trouble = str(error)
-            return self._wait(state, pen, Choice(False, "unreadable", str(error)), looked)
+            return None
+        if stretch is not None:
+            self._parts.shift.see(stretch)
+        return stretch
+
+    def _watch(
+        self, state: DaemonState, pen: Pen, looked: Looked, stretch: Stretch | None
+    ) -> DaemonState:
+        """Decide whether to evolve."""
         if stretch is None or not len(stretch.trace):
-            choice = Choice(False, "gathering", "No request was answered yet.")
-            return self._wait(state, pen, choice, looked)
-        ground = self._parts.grounds.now(stretch)
-        features = dict(self._parts.drift.features(stretch, ground))
-        change = self._parts.drift.change(searched_on(state), features)
-        seen = seen_of(
-            self._store, self._config.deployment, pen.moment, stretch, ground, features, change
-        )
-        choice = decide(self._config, seen)
+            code = "unreadable" if looked.trouble else "gathering"
+            words = looked.trouble or "No request was answered yet."
+            return self._wait(state, pen, Choice(False, code, words), looked)
+        state = self._tend(state, pen, stretch)
+        past = self._store.daemons.episodes(state.deployment, 1)
+        before, searched = searched_on(state), searched_until(past)
+        ground, features, change = self._compared(stretch, before, searched)
+        if change.since_unix_s is not None:  # what came before is of other traffic
+            part = later(stretch, change.since_unix_s)
+            if lasts(self._config, len(part.trace), part.span_s, needed_s(part.e2e_s)):
+                stretch = part
+                ground, features, _ = self._compared(part, before, searched)
+        seen = seen_of(self._store, state.deployment, pen.moment, stretch, ground, features, change)
+        choice = self._settled(seen, change) or decide(self._config, seen)
         looked.spent = {kind: spent(seen.today, kind) for kind in KINDS}
         looked.spent = {**looked.spent, "runs": float(len(seen.today))}
         looked.requests, looked.features, looked.units = seen.requests, features, change.units
@@ -175,6 +203,28 @@ class Daemon:
             return self._wait(state, pen, choice, looked)
         looked.choice = choice
         return self._begin(state, pen, choice, stretch, ground, features)
+
+    def _compared(
+        self, stretch: Stretch, before: Mapping[str, float], searched_unix_s: float
+    ) -> tuple[Ground, dict[str, float], Change]:
+        ground = self._parts.grounds.now(stretch)
+        features = dict(self._parts.shift.features(stretch, ground))
+        return ground, features, self._parts.shift.change(before, features, searched_unix_s)
+
+    def _settled(self, seen: Seen, change: Change) -> Choice | None:
+        """After a change, wait for enough of the new traffic, but no longer than a whole span."""
+        since = change.since_unix_s
+        if since is None or seen.began_unix_s >= since:
+            return None
+        if seen.now_unix_s - since >= self._config.watch.span_s:
+            return None
+        words = f"{change.reason} A search waits until there is enough of the new traffic."
+        return Choice(False, "settling", words)
+
+    def _tend(self, state: DaemonState, pen: Pen, stretch: Stretch) -> DaemonState:
+        """Keep the simulator true to the cluster, and look whether promises still hold."""
+        said = self._parts.grounds.tend(stretch, live_pair(self._store, state.deployment))
+        return pen.note(state, "daemon_saw", said) if said else state
 
     def _wait(self, state: DaemonState, pen: Pen, choice: Choice, looked: Looked) -> DaemonState:
         """Why not is said once, until there is another reason."""

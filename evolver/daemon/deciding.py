@@ -34,8 +34,7 @@ class Seen:
         began_unix_s, until_unix_s: of the stretch.
         change: since the last search.
         evidence_age_s: of what is live; None for the built-in default.
-        staleness: predicted against realised, of what is live; None when nobody knows.
-        profile_error: of the simulator for this cluster; None when nobody measured.
+        stale: why what is live does no longer keep what its evidence promised; empty when it does.
         holder: a policy on trial, which has to be settled first; empty without one.
         usd_per_hour: of the fleet.
         regime: of the stretch, for the searches near it.
@@ -50,8 +49,7 @@ class Seen:
     until_unix_s: float
     change: Change
     evidence_age_s: float | None
-    staleness: float | None
-    profile_error: float | None
+    stale: str
     holder: str
     usd_per_hour: float
     regime: Mapping[str, float]
@@ -149,11 +147,17 @@ def price_usd(config: DaemonConfig, limits: Budget) -> float:
     return (limits.usd or 0.0) + cores * (limits.seconds or 0.0) / HOUR_S
 
 
+def lasts(config: DaemonConfig, requests: int, span_s: float, needed_s: float) -> bool:
+    """Whether a stretch is enough to search and to prove something on."""
+    watch = config.watch
+    return requests >= watch.least_requests and span_s >= max(watch.least_s, needed_s)
+
+
 def _enough(config: DaemonConfig, seen: Seen) -> Choice | None:
+    if lasts(config, seen.requests, seen.span_s, seen.needed_s):
+        return None
     watch = config.watch
     needed_s = max(watch.least_s, seen.needed_s)
-    if seen.requests >= watch.least_requests and seen.span_s >= needed_s:
-        return None
     more = (
         f" No look goes further back than {watch.span_s:.0f} s: raise span_s."
         if needed_s > watch.span_s
@@ -186,7 +190,7 @@ def _cool(config: DaemonConfig, seen: Seen) -> Choice | None:
 
 def _fresh(_: DaemonConfig, seen: Seen) -> Choice | None:
     """What is proved on must be newer than all that earlier searches saw."""
-    last = max((_until(one) for one in seen.past), default=-math.inf)
+    last = searched_until(seen.past)
     sealed_from = seen.until_unix_s - MOST_SEALED * (seen.until_unix_s - seen.began_unix_s)
     if sealed_from >= last:
         return None
@@ -195,6 +199,11 @@ def _fresh(_: DaemonConfig, seen: Seen) -> Choice | None:
         "The last search has seen most of what is there; a proof needs traffic that no search has "
         "seen.",
     )  # fmt: skip
+
+
+def searched_until(past: Sequence[Episode]) -> float:
+    """Up to when searches have seen the traffic."""
+    return max((_until(one) for one in past), default=-math.inf)
 
 
 def _until(episode: Episode) -> float:
@@ -208,21 +217,14 @@ def _cause(config: DaemonConfig, seen: Seen) -> str | None:
         return "Nothing was evolved here yet."
     if seen.change.changed:
         return seen.change.reason
-    if seen.staleness is not None and seen.staleness > _allowed(seen):
-        return (
-            f"What the live policy's evidence predicted is off by {seen.staleness:.0%}, and the "
-            f"simulator is by {_allowed(seen):.0%}."
-        )
+    if seen.stale:
+        return seen.stale
     age_s = seen.evidence_age_s
     if age_s is not None and age_s > config.decide.stale_after_s:
         return f"The evidence of the live policy is {age_s / HOUR_S:.0f} h old."
     if seen.past and seen.past[0].outcome in ("rolled_back", "failed"):
         return f"The last search ended as {seen.past[0].outcome.replace('_', ' ')}."
     return None
-
-
-def _allowed(seen: Seen) -> float:
-    return 2.0 * (seen.profile_error if seen.profile_error is not None else 0.1)
 
 
 def _gain(episode: Episode) -> float:

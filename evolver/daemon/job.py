@@ -14,10 +14,50 @@ from evolver.model_settings import ModelSettings
 from policy_store.files import replace_file
 from policy_store.records import Run
 from policy_store.store import PolicyStore
+from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
+from telemetry.capacity import CapacityTrace
+from telemetry.trace import TraceMeta
 
-JOB, WINDOW, SAID, LOG = "job.json", "window.npz", "said.json", "log.txt"
+JOB, WINDOW, SAID = "job.json", "window.npz", "said.json"
 LOOKED_BACK = 50  # runs
+
+
+class JobCapacity(BaseModel):
+    """GPUs that came and went, as JSON keeps them; see `telemetry.CapacityTrace`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    span_s: float
+    initial_up: tuple[bool, ...]
+    time_s: tuple[float, ...]
+    node: tuple[int, ...]
+    up: tuple[bool, ...]
+    gpus: tuple[int, ...]
+    zone: tuple[int, ...]
+    pool: int | None
+    gpus_per_node: int
+
+    @classmethod
+    def of(cls, pairing: Pairing) -> JobCapacity:
+        """The same as plain values."""
+        trace = pairing.trace
+        columns = {name: tuple(getattr(trace, name).tolist()) for name in _COLUMNS}
+        return cls(
+            name=trace.meta.name, span_s=trace.span_s, pool=pairing.pool,
+            gpus_per_node=pairing.gpus_per_node, **columns,
+        )  # fmt: skip
+
+    def pairing(self) -> Pairing:
+        """As a search takes it."""
+        meta = TraceMeta(name=self.name, format="events", clock="engine seconds of the window")
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        trace = CapacityTrace.of(meta, "availability", span_s=self.span_s, **columns)
+        return Pairing(trace, self.pool, self.gpus_per_node)
+
+
+_COLUMNS = ("initial_up", "time_s", "node", "up", "gpus", "zone")
 
 
 class Job(BaseModel):
@@ -26,7 +66,6 @@ class Job(BaseModel):
     Attributes:
         deployment, episode: whose it is; its run in the store carries both.
         began_unix_s: the wall clock at second 0 of its window.
-        rate_rps: of the window, for the record.
         active_name, active_text: the policy that was live when it was ordered.
     """
 
@@ -45,6 +84,7 @@ class Job(BaseModel):
     began_unix_s: float
     active_name: str
     active_text: str
+    capacity: JobCapacity | None = None
 
     def inputs(self, notes: tuple[str, ...] = ()) -> dict[str, object]:
         """What its run is found by."""

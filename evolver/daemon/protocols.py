@@ -14,6 +14,8 @@ from typing import Protocol
 from evolver.daemon.job import Job
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
+from telemetry.cluster_events import ClusterEvent
+from telemetry.requests import Requests
 from telemetry.trace import Trace
 
 
@@ -26,6 +28,7 @@ class Stretch:
         began_unix_s, until_unix_s: on the wall clock.
         e2e_s: mean end-to-end time on the wall clock; 0 when nobody knows.
         notes: sentences for people.
+        requests: as they were logged; None where nobody has them.
     """
 
     trace: Trace
@@ -33,6 +36,12 @@ class Stretch:
     until_unix_s: float
     e2e_s: float = 0.0
     notes: tuple[str, ...] = ()
+    requests: Requests | None = None
+
+    @property
+    def span_s(self) -> float:
+        """On the wall clock."""
+        return self.until_unix_s - self.began_unix_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +50,14 @@ class Ground:
 
     Attributes:
         error: of predicted times against observed ones, as a share; None when nobody measured.
-        staleness: how far what the live policy's evidence predicted is off, as a share of it.
+        stale: why the live policy no longer keeps what its evidence promised; empty when it does.
         notes: sentences for people, such as why the profile is a poor one.
     """
 
     cluster: ClusterSpec
     capacity: Pairing | None = None
     error: float | None = None
-    staleness: float | None = None
+    stale: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -60,11 +69,13 @@ class Change:
         units: distance from then; None when there is nothing to compare with.
         changed: it is another regime.
         reason: in a sentence.
+        since_unix_s: when it began to be another; None when nobody knows.
     """
 
     units: float | None
     changed: bool
     reason: str
+    since_unix_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,16 @@ class Ended:
 
     fault: str = ""
     hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened to the cluster; for the audit log and the next decision."""
+
+    at_unix_s: float
+    kind: str
+    what: str
+    facts: Mapping[str, float | str] = field(default_factory=dict)
 
 
 class Windows(Protocol):
@@ -95,24 +116,66 @@ class Windows(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what only one process may hold."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LivePair:
+    """What is live, and what it replaced.
+
+    Attributes:
+        digest: of the live policy; None for the built-in default.
+        text, before: their texts.
+        evidence: the latest document about the live one; None without any.
+    """
+
+    digest: str | None
+    text: str
+    before: str
+    evidence: Mapping[str, object] | None = None
+
 
 class Grounds(Protocol):
     """What the cluster is now: GPUs that come and go, a profile fitted to live timings."""
+
+    def poll(self) -> list[Event]:
+        """What happened since the last poll."""
+        ...
+
+    def told(self, events: tuple[ClusterEvent, ...]) -> bool:
+        """Somebody says what happened; from any thread. False: there is no room."""
+        ...
 
     def now(self, stretch: Stretch) -> Ground:
         """The cluster over a stretch of traffic."""
         ...
 
+    def tend(self, stretch: Stretch, live: LivePair) -> str:
+        """Compare and refit in the background when it is time; what came of it, in a sentence."""
+        ...
 
-class Drift(Protocol):
+    def close(self) -> None:
+        """End what runs."""
+        ...
+
+
+class Shift(Protocol):
     """Tells whether traffic has changed."""
+
+    def see(self, stretch: Stretch) -> None:
+        """Look at what arrived since the last time."""
+        ...
 
     def features(self, stretch: Stretch, ground: Ground) -> Mapping[str, float]:
         """What a stretch is like, in numbers to keep."""
         ...
 
-    def change(self, before: Mapping[str, float], after: Mapping[str, float]) -> Change:
-        """Whether it is another regime than before."""
+    def change(
+        self, before: Mapping[str, float], after: Mapping[str, float], searched_unix_s: float
+    ) -> Change:
+        """Whether it is another than before; the last search saw all up to `searched_unix_s`."""
         ...
 
 
@@ -142,13 +205,3 @@ class Publisher(Protocol):
             StoreError: it cannot be signed or written.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something happened to the cluster; for the audit log and the next decision."""
-
-    at_unix_s: float
-    kind: str
-    what: str
-    facts: Mapping[str, float | str] = field(default_factory=dict)

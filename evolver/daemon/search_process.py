@@ -8,17 +8,15 @@ next goes on with it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from evolver.budget import Limits
+from evolver.daemon.child import begin_child
 from evolver.daemon.job import WINDOW, Job, Said, read_job, run_of, say
 from evolver.errors import BudgetTooSmall, EvolverError, NothingToStartFrom, RecordStale
 from evolver.evolution import Means, evolve, resume
@@ -37,18 +35,15 @@ from telemetry.errors import TelemetryError
 from telemetry.trace import Trace
 
 REACH_S = 3.0
-LEAVE_S = 5.0
 _HOPELESS = (RecordStale, BudgetTooSmall, NothingToStartFrom, SimulationError)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Search in a folder; 0 when the run has come to its end."""
     folder = Path(arguments[0])
-    signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
         job = read_job(folder)
-        os.nice(job.nice)
+        begin_child(job.nice)
         with PolicyStore.open(store_place()) as store:
             search(store, job, Trace.load(folder / WINDOW))
     except (EvolverError, SandboxError, StoreError, TelemetryError, OSError) as error:
@@ -91,7 +86,8 @@ def problem_of(job: Job, trace: Trace) -> Problem:
     most = capacity_rps(trace, job.cluster, job.seed)
     load = trace.rate_rps / most if most > 0.0 else None
     report = LoadReport(load, most, trace.rate_rps, 1.0)
-    return Problem(trace, job.cluster, report, seed=job.seed)
+    capacity = None if job.capacity is None else job.capacity.pairing()
+    return Problem(trace, job.cluster, report, capacity, seed=job.seed)
 
 
 def reachable(models: Sequence[ModelSettings], limits: Limits) -> tuple[Writers, tuple[str, ...]]:
@@ -121,21 +117,6 @@ def _fault(model: ModelSettings, limits: Limits) -> str:
     except OSError as error:
         return f"nothing answers at {model.place} ({error.strerror or error})."
     return ""
-
-
-def _stop(*_: object) -> None:
-    """The run notes that it was stopped, and stays open."""
-    sys.exit(143)
-
-
-def _leave_with_parent() -> None:
-    """The parent holds the other end of standard input: it closes when that dies, however."""
-    with contextlib.suppress(OSError, ValueError):
-        while os.read(0, 1024):
-            pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait(LEAVE_S)
-    os._exit(143)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 from evolver.daemon.config import DaemonConfig
 from evolver.daemon.core import Daemon, Looked, Step
 from evolver.daemon.metrics import DaemonMetrics
-from evolver.daemon.pages import Pages, read_token, serving
+from evolver.daemon.pages import Pages, hook_of, serving
 from policy_store.errors import Fenced, StoreError
 from policy_store.leases import Lease
 from policy_store.store import PolicyStore
@@ -52,7 +52,7 @@ class Service:
             DaemonSetupWrong: it cannot serve its pages.
         """
         pages = Pages(
-            self.health, self.metrics, self._daemon.told, read_token(self._config.http.token_file)
+            self.health, self.metrics, self._daemon.told, hook_of(self._config.http.token_file)
         )
         async with serving(pages, self._config.http) as port:
             _log.info("listening on %s port %d", self._config.http.host, port)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from evolver.daemon.config import Budget, DaemonConfig
 from evolver.daemon.deciding import Seen
 from evolver.daemon.grounds import usd_per_hour
-from evolver.daemon.job import WINDOW, Job, write_job
-from evolver.daemon.protocols import Change, Ground, Stretch
+from evolver.daemon.job import WINDOW, Job, JobCapacity, write_job
+from evolver.daemon.protocols import Change, Ground, LivePair, Stretch
 from evolver.regimes import finite, regime_in
 from evolver.written import written
 from policy_store.daemon_book import DaemonState
@@ -45,20 +46,29 @@ def seen_of(
     return Seen(
         now_unix_s=moment.timestamp(),
         requests=len(stretch.trace),
-        span_s=stretch.until_unix_s - stretch.began_unix_s,
+        span_s=stretch.span_s,
         needed_s=needed_s(stretch.e2e_s),
         began_unix_s=stretch.began_unix_s,
         until_unix_s=stretch.until_unix_s,
         change=change,
         evidence_age_s=age_s,
-        staleness=ground.staleness,
-        profile_error=ground.error,
+        stale=ground.stale,
         holder=trial or "",
         usd_per_hour=usd_per_hour(ground.cluster),
         regime=regime_in(features) or {},
         today=store.daemons.since(deployment, moment - DAY),
         past=store.daemons.episodes(deployment, KNOWN_EPISODES),
     )
+
+
+def later(stretch: Stretch, since_unix_s: float) -> Stretch:
+    """What arrived of a stretch since a moment within it."""
+    length_s = stretch.until_unix_s - stretch.began_unix_s
+    if not stretch.began_unix_s < since_unix_s < stretch.until_unix_s:
+        return stretch
+    share = (since_unix_s - stretch.began_unix_s) / length_s
+    trace = stretch.trace.slice(share * stretch.trace.span_s, stretch.trace.span_s)
+    return replace(stretch, trace=trace, began_unix_s=since_unix_s)
 
 
 def needed_s(e2e_s: float) -> float:
@@ -99,6 +109,7 @@ def order(
         began_unix_s=stretch.began_unix_s,
         active_name=name,
         active_text=text,
+        capacity=None if ground.capacity is None else JobCapacity.of(ground.capacity),
     )
 
 
@@ -121,7 +132,20 @@ def forget_old(folder: Path, number: int) -> None:
 
 def active_text(store: PolicyStore, deployment: str) -> tuple[str, str]:
     """Name and text of what is live, its constants written in."""
-    digest = store.slot(Alias.ACTIVE, deployment).digest
+    return named_text(store, store.slot(Alias.ACTIVE, deployment).digest)
+
+
+def live_pair(store: PolicyStore, deployment: str) -> LivePair:
+    """What is live, and what it replaced."""
+    slots = {slot.alias: slot for slot in store.slots(deployment)}
+    active, good = slots[Alias.ACTIVE].digest, slots[Alias.LAST_GOOD].digest
+    evidence = store.show(active).evidence if active is not None else ()
+    document = evidence[-1].document if evidence else None
+    return LivePair(active, named_text(store, active)[1], named_text(store, good)[1], document)
+
+
+def named_text(store: PolicyStore, digest: str | None) -> tuple[str, str]:
+    """Name and text of a stored policy; of the built-in default without one."""
     if digest is None:
         return "default", default_text()
     details = store.show(digest)

@@ -6,11 +6,11 @@ from measurements import SOURCE, measurements
 
 from evolver.daemon.config import DaemonConfig
 from evolver.daemon.core import Daemon, Parts
-from evolver.daemon.grounds import ClusterFile
 from evolver.daemon.job import read_job
-from evolver.daemon.protocols import Change, Ended, Stretch
+from evolver.daemon.protocols import Change, Ended, Ground, Stretch
 from policy_store import Origin, PolicyStore
 from policy_store.records import Alias, HostReport
+from sandbox.cluster import load_cluster
 from telemetry import generate, load_profile
 
 RULE = """
@@ -39,22 +39,46 @@ class Killed(BaseException):
 
 
 class Traffic:
-    """Windows, drift and the clock; each look is at traffic that nobody has seen."""
+    """Windows and cluster; each look is at traffic that nobody has seen.
+
+    Attributes:
+        kind: of the traffic; events: of the cluster; since: when the traffic changed.
+    """
 
     def __init__(self, store):
-        self.now, self.kind, self.notes = store.rules.now().timestamp(), 1.0, ()
+        self.unix_s, self.kind, self.events = store.rules.now().timestamp(), 1.0, []
+        self.cluster, self.since, self.said, self.stale = load_cluster("edge-8b"), None, "", ""
 
     def collect(self, now_unix_s):
         pass
 
+    def see(self, stretch):
+        pass
+
+    def close(self):
+        pass
+
+    def poll(self):
+        events, self.events = self.events, []
+        return events
+
+    def tend(self, stretch, live):
+        said, self.said = self.said, ""
+        return said
+
+    def now(self, stretch):
+        return Ground(self.cluster, stale=self.stale)
+
     def last(self, span_s, now_unix_s):
-        self.now += 1000.0
-        return Stretch(TRACE, self.now - 500.0, self.now)
+        self.unix_s += 1000.0
+        return Stretch(TRACE, self.unix_s - 500.0, self.unix_s)
 
     def features(self, stretch, ground):
         return {"gpus": self.kind}
 
-    def change(self, before, after):
+    def change(self, before, after, searched_unix_s):
+        if self.since is not None:
+            return Change(1.0, True, "Changed.", self.unix_s - self.since)
         return Change(0.0, before != after, "It is as it was." if before == after else "Changed.")
 
 
@@ -116,7 +140,7 @@ class World:
         """As after the end of the process before."""
         self.leaders += 1
         parts = Parts(
-            self.traffic, ClusterFile(self.config.watch), self.traffic, self.searches,
+            self.traffic, self.traffic, self.traffic, self.searches,
             self.publish, lambda: self.store.rules.now().timestamp(),
         )  # fmt: skip
         self.daemon = Daemon(self.config, self.store, self.folder, parts)

@@ -115,9 +115,30 @@ def test_a_search_that_breaks_off_goes_on_and_at_last_is_given_up(world):
 
 
 def test_what_happens_to_the_cluster_is_in_the_audit(world):
-    world.daemon.told(Event(1.0, "gone", "2 of 4 GPUs left", {"gpus": 2}))
+    world.traffic.events = [Event(1.0, "gone", "node-1 (2 x L40S) is gone.", {"gpus": 2})]
     world.turn()
-    assert world.said("daemon_saw") == ["The cluster changed: 2 of 4 GPUs left"]
+    assert world.said("daemon_saw") == ["node-1 (2 x L40S) is gone."]
+
+
+def test_after_a_change_it_waits_for_enough_of_the_new_traffic_and_searches_on_that(world):
+    world.traffic.since = 5.0
+    assert world.turn().choice.code == "settling"
+    world.traffic.since = 300.0
+    world.turns(Step.EVOLVING)
+    (episode,) = world.store.daemons.episodes("default")
+    window = episode.facts["window"]
+    assert window["until_unix_s"] - window["began_unix_s"] == pytest.approx(300.0)
+    assert window["requests"] < 300
+
+
+def test_a_promise_that_does_not_hold_any_more_is_a_cause(world):
+    world.searches.finds = False
+    world.turns(Step.EVOLVING)
+    world.turns(Step.WATCHING)
+    world.traffic.said = world.traffic.stale = "Most of the gain is gone."
+    world.turns(Step.EVOLVING)
+    assert world.said("daemon_saw") == ["Most of the gain is gone."]
+    assert world.said("daemon_evolves")[1].startswith("Most of the gain is gone.")
 
 
 def test_a_daemon_that_was_paused_finds_itself_fenced(world):
