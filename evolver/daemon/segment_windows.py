@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from telemetry.errors import ReadError
 from telemetry.request_times import observed
 from telemetry.segments import Collector, SegmentLimits, SegmentWriter, read
 
+MOST_POLLS = 64  # of one turn
 SAME_SHARE = 0.01  # of a span, after which what was read is read again
 
 
@@ -31,7 +33,9 @@ class SegmentWindows:
         clock_speed: float = 1.0,
         limits: SegmentLimits | None = None,
     ) -> None:
-        self._folder, self._logs, self._limits = folder, tuple(logs), limits
+        self._folder, self._logs = folder, tuple(logs)
+        # What a turn takes in, the same turn reads.
+        self._limits = replace(limits or SegmentLimits(), flush_s=0.0)
         self._speed = clock_speed
         self._collector: Collector | None = None
         self._read: tuple[float, float, Stretch | None] | None = None
@@ -45,7 +49,9 @@ class SegmentWindows:
         if self._collector is None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._collector = Collector(SegmentWriter(self._folder, self._limits), self._logs)
-        self._collector.poll(now_unix_s)
+        for _ in range(MOST_POLLS):  # a log that is long already
+            if not self._collector.poll(now_unix_s):
+                break
 
     def last(self, span_s: float, now_unix_s: float) -> Stretch | None:
         """What arrived in the last `span_s` seconds.

@@ -158,8 +158,13 @@ class World:
     def turn(self):
         looked = self.daemon.turn(self.lease)
         if self.lease.taken:
-            self.lease = self.store.leases.hold("daemon:default", f"p{self.leaders}", 30.0)
+            self.lease = self.store.leases.hold("daemon:default", self.lease.holder, 30.0)
         return looked
+
+    def turn_under_lease(self):
+        """A turn of a world whose lease was given back."""
+        self.lease = self.store.leases.hold("daemon:default", "mine", 30.0)
+        return self.turn()
 
     def turns(self, until, most=30):
         """Turns until the step is there."""
