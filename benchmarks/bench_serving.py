@@ -39,7 +39,7 @@ from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts, InstanceTable
 from serving_adapter.live import Live
 
-BODY = {"model": "llama-3.1-8b", "prompt": [1] * 64, "max_tokens": 8}
+BODY = {"model": "llama-3.1-8b", "prompt": "word " * 64, "max_tokens": 8}
 CLIENTS = 16
 MAX_WALL_S = 60.0
 STARTS = {

@@ -171,8 +171,9 @@ class Emulator:
         return await self._generate(request, chat=False)
 
     async def _models(self, _: web.Request) -> web.Response:
-        card = {"id": self.settings.model, "object": "model", "owned_by": "evolver"}
-        card["max_model_len"] = str(self.settings.engine.max_model_len)
+        # Routers that look for vLLM's engines know them by their owner.
+        card = {"id": self.settings.model, "object": "model", "owned_by": "vllm",
+                "max_model_len": self.settings.engine.max_model_len}  # fmt: skip
         return web.json_response({"object": "list", "data": [card]})
 
     async def _health(self, _: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -199,6 +200,9 @@ async def hosting(
         if settings.control is not None:
             dealings = dealing(settings.control, inbox, settings.state, settings.deployment)
             await stack.enter_async_context(dealings)
+        # What was loaded so far stays: a collection that walked it would hold up every request.
+        gc.collect()
+        gc.freeze()
         yield Hosted(host, registry, record, FactReader(key))
 
 

@@ -2,13 +2,12 @@
 
 import asyncio
 
-import numpy as np
 import pytest
+from told_signals import PAGE, rows_of, wrongly_told
 
 from policy_store.snapshot import Approval, SnapshotPolicy
 from sandbox import contract
 from sandbox.identity import policy_digest
-from sandbox.records import dtype_of
 from sandbox.signal_profiles import signal_profile
 from serving_adapter.errors import SignalsLacking
 from serving_adapter.facts import FactReader
@@ -19,13 +18,6 @@ from telemetry.engine_signals import parse_signals
 
 BODY = {"messages": [{"role": "user", "content": "word " * 400}], "max_tokens": 50, "user": "ada"}
 HEADERS = {"x-session-id": "one"}
-PAGE = """
-vllm:num_requests_running 3
-vllm:num_requests_waiting 1
-vllm:kv_cache_usage_perc 0.25
-vllm:num_preemptions_total 2
-vllm:cache_config_info{block_size="16",num_gpu_blocks="4096"} 1
-"""
 DECLARED = InstanceFacts(
     node=0, zone=0, max_num_seqs=64, token_budget=2048, prefill_tokens_per_s=1e4,
     step_base_s=0.01, step_per_seq_s=1e-4, step_per_context_s=1e-7,
@@ -41,15 +33,6 @@ READS_STEPS = """def route(request, instances, memory):
 
 STATS = {"running": 3, "waiting": 1, "kv_usage": 0.25, "kv_capacity_tokens": 65536,
          "preemptions": 2, "unix_s": 1.0}  # fmt: skip
-
-
-def rows_of(host):
-    """Request and instance rows of the latest decision."""
-    given = host.recent[-1]
-    return {
-        name: np.frombuffer(rows, dtype_of(getattr(contract, name)))[0]
-        for name, rows in (("Request", given.request), ("Instance", given.instances))
-    }
 
 
 def seen_by_gateway(host, facts=None):
@@ -90,18 +73,7 @@ def test_a_door_fills_what_its_profile_says_and_nothing_else(new_host, name, see
     table = InstanceTable(counts_flights=name != "ray-serve")
     host = new_host(engines=0, table=table, limits=UNWATCHED_ARM)
     asyncio.run(host.swap("first", 1))
-    wrong = []
-    for record, row in seen(host).items():
-        for field in row.dtype.names:
-            kind, value = row.dtype[field].kind, row[field]
-            if kind == "b" and f"{record}.{field}" in profile.known:
-                continue  # False may be an answer
-            missing = bool(np.isnan(value)) if kind == "f" else value == (-1 if kind == "i" else 0)
-            constant = profile.constants.get(record, {}).get(field)
-            told = value == constant if constant is not None else not missing
-            if told != (constant is not None or f"{record}.{field}" in profile.known):
-                wrong.append(f"{record}.{field} = {value}")
-    assert wrong == []
+    assert wrongly_told(profile, seen(host)) == []
 
 
 def measured(text, signals):

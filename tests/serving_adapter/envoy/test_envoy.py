@@ -154,6 +154,7 @@ async def test_a_dead_engine_costs_no_request(scene, tweak):
     async with behind.ask() as answer:
         assert (answer.status, answer.headers["X-Evolver-Policy"]) == (200, BUILT_IN_DIGEST)
         assert answer.headers["X-Evolver-Instance"] in ("1", "2")
+        await answer.read()  # or it was left in the middle
     (record,) = await behind.recorded(1)
     assert (record.outcome, record.attempts) == (RequestOutcome.OK, 2)
     async with asyncio.timeout(10):

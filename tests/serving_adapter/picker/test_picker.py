@@ -4,11 +4,14 @@ import asyncio
 import json
 
 import pytest
+from told_signals import PAGE, rows_of, wrongly_told
 
 pytest.importorskip("grpc", reason="needs the envoy extra")
 
+from sandbox.signal_profiles import signal_profile
 from serving_adapter.decision import BUILT_IN_DIGEST
 from serving_adapter.request_log import RequestOutcome
+from telemetry.engine_signals import parse_signals
 
 from .conftest import BODY, ENGINES
 
@@ -353,3 +356,30 @@ async def test_a_body_that_never_ends_is_refused_in_time(stand_of):
     status, _, error = refusal(await asked.answer())
     assert (status, error["message"][:8]) == (408, "The body")
     assert stand.picker.visits.active == 0
+
+
+async def test_it_tells_a_policy_what_its_signal_profile_says(stand_of):
+    """After two answers of a session and a scrape, while a third streams."""
+    stand = await stand_of("http://127.0.0.1:9")
+    await stand.host.swap("first", 1)
+    headers = {"x_session_id": "one", "x_tenant_id": "ada"}
+    for ended in (True, True, False):
+        asked = stand.stream("FULL_DUPLEX_STREAMED")
+        await asked.head(**headers)
+        await asked.body(json.dumps(BODY).encode())
+        for _ in range(2):
+            await asked.answer()
+        await asked.answers(kind="text/event-stream")
+        for piece, last in ((SSE, False), (SSE, False), (SSE + USAGE, ended)):
+            await asked.send(response_body={"body": piece, "end_of_stream": last})
+            await asked.answer()
+        if ended:
+            await asked.call.done_writing()
+    table, now_s = stand.host.table, stand.host.now_s()
+    for _ in range(2):
+        table.scraped(0, parse_signals(PAGE), now_s)
+    last = stand.stream("FULL_DUPLEX_STREAMED")
+    await last.head(**headers)
+    await last.body(json.dumps(BODY).encode())
+    await last.answer()
+    assert wrongly_told(signal_profile("endpoint-picker"), rows_of(stand.host)) == []
