@@ -6,8 +6,10 @@ host's clock goes as fast as the engines', so that policies and records are in e
 
 import asyncio
 import contextlib
+import os
 import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 from evolver.cli.serve_control import reporting
@@ -32,7 +34,9 @@ from telemetry.engine_signals import EngineSignals
 
 SCRAPE_ENGINE_S = 1.0
 # A turn of the event loop is long on a fast clock, and its stalls are longer still.
-LIMITS = LiveLimits(stale_s=120.0, starve_engine_s=120.0, kv_s=120.0, slow_call_s=0.05)
+LIMITS = LiveLimits(
+    stale_s=120.0, starve_engine_s=120.0, kv_s=120.0, slow_call_s=0.05, behind_s=120.0
+)
 ATTEMPTS = 3
 
 
@@ -84,10 +88,15 @@ class Inside:
 
     def __init__(self, plan, home):
         self._scale, state = plan.scale, home / "hosts" / "default"
-        registry = Registry()
+        registry, began, began_s = Registry(), datetime.now(UTC), time.monotonic()
+
+        def wall_clock():
+            return began + timedelta(seconds=(time.monotonic() - began_s) * plan.scale)
+
+        trust = home / "trusted_keys.json"
         self.host = PolicyHost(
             InstanceTable(), registry=registry, limits=LIMITS, state=state,
-            admission=Admission(home / "trusted_keys.json", deployment="default", state=state),
+            admission=Admission(trust, deployment="default", state=state, clock=wall_clock),
             clock=lambda: time.monotonic() * plan.scale, signals=signal_profile("gateway"),
         )  # fmt: skip
         self._log = RequestFile(home / "requests.jsonl")
@@ -97,6 +106,7 @@ class Inside:
         )  # fmt: skip
         self.engines = [Engine(self.host.table.add(), one, self.host.table) for one in plan.specs()]
         self._snapshot, self._state = home / "active.json", state
+        os.environ["EVOLVER_HOME"] = str(home)  # where reports to the store go
 
     @contextlib.asynccontextmanager
     async def running(self):
