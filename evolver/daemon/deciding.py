@@ -144,7 +144,8 @@ def spent(episodes: Sequence[Episode], kind: str) -> float:
 def price_usd(config: DaemonConfig, limits: Budget) -> float:
     """What a search costs at most: models, and cores for as long as it may take."""
     cores = config.run.workers * config.decide.cpu_usd_per_hour
-    return (limits.usd or 0.0) + cores * (limits.seconds or 0.0) / HOUR_S
+    models = (limits.usd or 0.0) if config.models else 0.0
+    return models + cores * (limits.seconds or 0.0) / HOUR_S
 
 
 def lasts(config: DaemonConfig, requests: int, span_s: float, needed_s: float) -> bool:
