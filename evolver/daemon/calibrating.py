@@ -42,6 +42,7 @@ from telemetry.errors import ReadError
 from telemetry.request_times import Observed, busiest_engines, engine_timings, observed
 from telemetry.requests import Requests
 
+OTHERS_SHARE = 0.05  # of a window's decisions that may be another policy's
 Replica = tuple[str, int]  # GPU type and tensor-parallel degree
 
 
@@ -65,17 +66,26 @@ class Window:
     clock_speed: float = 1.0
 
     def since_entry(self, digest: str | None) -> Window:
-        """What came after the last decision of another policy than this one; None: all of it."""
-        known = np.array(self.requests.policies)
-        others = np.flatnonzero((known != digest) & (known != ""))
-        if digest is None or not len(others):
+        """The longest end of it that this policy decided, but for a few; None: all of it.
+
+        A fallback now and then, or a control arm, leaves the times those of the policy.
+        """
+        if digest is None or not len(self.requests):
             return self
-        since = float(self.requests.arrived_unix_s[others].max())
+        order = np.argsort(self.requests.arrived_unix_s, kind="stable")
+        policies = np.array(self.requests.policies)[order]
+        others = ((policies != digest) & (policies != ""))[::-1]
+        share = (np.cumsum(others) / np.arange(1, len(others) + 1))[::-1]
+        mine = np.flatnonzero(share <= OTHERS_SHARE)
+        first = int(mine[0]) if len(mine) else len(order)
+        if first == 0:
+            return self
+        kept = self.requests.take(order[first:])
+        since = float(self.requests.arrived_unix_s[order[first - 1]])
         capacity = self.capacity
         if capacity is not None:
             skipped_s = max(0.0, since - self.since_unix_s) * self.clock_speed
             capacity = capacity.slice(skipped_s, capacity.trace.span_s)
-        kept = self.requests.take(self.requests.arrived_unix_s > since)
         return replace(self, since_unix_s=since, requests=kept, capacity=capacity)
 
     def observed(self) -> Observed:

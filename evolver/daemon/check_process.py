@@ -46,6 +46,7 @@ def compare(order: CheckOrder) -> Found:
     """
     requests = read(order.segments, order.since_unix_s, order.until_unix_s + 1e-6)
     window = Window(order.since_unix_s, order.until_unix_s, requests, clock_speed=order.clock_speed)
+    window = window.since_entry(order.digest)
     calibrator = Calibrator(CalibrationShelf(order.shelf), order.cluster)
     live = _loaded(order.text, "live")
     error = calibrator.check(window, live)

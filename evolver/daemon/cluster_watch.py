@@ -11,7 +11,7 @@ from evolver.daemon.protocols import Event
 from sandbox.capacity import Pairing, pair
 from sandbox.cluster import ClusterSpec
 from sandbox.errors import SandboxError
-from telemetry.cluster_events import ClusterEvent
+from telemetry.cluster_events import ClusterEvent, Node, plain_node
 from telemetry.cluster_events_file import EventFile
 from telemetry.cluster_state import LiveCluster
 from telemetry.errors import CapacityError
@@ -44,6 +44,11 @@ class ClusterWatch:
             nodes.start()
             self._close.append(nodes.close)
             self._sources.append(nodes.poll)
+
+        if events.engines:
+            from evolver.daemon.sources_fleet import EngineSource
+
+            self._sources.append(EngineSource(events.engines, _engine(events.node)).poll)
 
     def told(self, events: tuple[ClusterEvent, ...]) -> bool:
         """By the webhook; False when more wait than can be kept."""
@@ -85,6 +90,13 @@ class ClusterWatch:
 def _file(path: Path) -> Poll:
     source = EventFile(path)
     return lambda live: live.take(source.poll())
+
+
+def _engine(node: str | None) -> Node:
+    """What an engine stands on, where a node is `GPU:COUNT`."""
+    gpu, _, count = (node or "").partition(":")
+    known = plain_node("engine", int(count) if count.isdecimal() else 1, gpu or "any", "")
+    return known or Node("engine")
 
 
 def _words(event: ClusterEvent) -> Event:

@@ -68,12 +68,14 @@ class Events(_Part):
         ray: address of a Ray cluster; kubernetes: watch the nodes of the cluster around.
         node: `GPU:COUNT` or `zone:COUNT`, what one node is in the cluster file; with it, searches
             replay what came and went, and look for planners too.
+        engines: base URLs to scrape; one that answers is a node as `node` says, one GPU without.
     """
 
     file: Path | None = None
     ray: str | None = None
     kubernetes: bool = False
     node: str | None = None
+    engines: tuple[str, ...] = ()
 
 
 class Calibrate(_Part):
