@@ -1,5 +1,10 @@
 """`evolver experiment online`: pairs in, a table, a document and a picture out."""
 
+import json
+
+from evolver.online import arms, experiment
+from evolver.online.statics import planners
+
 PAIRS = """
 [[pair]]
 name = "tiny"
@@ -16,7 +21,16 @@ regime = [{ name = "all", until_s = 60.0 }]
 SMALL = ("--mode", "backlog", "--seeds", 1, "--workers", 1, "--evaluations", 1, "--tries", 1)
 
 
-def test_a_pair_runs_locked_down_and_comes_out_as_numbers_and_a_picture(evolver, tmp_path):
+def here(plan, jobs, workers, on_done):
+    """Jobs in this process, through the same bytes: a locked-down one rehearses for seconds."""
+    messages = [{"pair": job.pair, "mode": job.mode, "seed": job.seed} for job in jobs]
+    return [json.loads(experiment.arms_job(plan, message, b"", {})) for message in messages]
+
+
+def test_a_pair_comes_out_as_numbers_and_a_picture(evolver, tmp_path, monkeypatch):
+    few = planners()[:2]
+    monkeypatch.setattr(experiment, "run_all", here)
+    monkeypatch.setattr(arms, "planners", lambda: few)
     pairs, picture = tmp_path / "pairs.toml", tmp_path / "online.svg"
     pairs.write_text(PAIRS)
     done = evolver("experiment", "online", "--pairs", pairs, *SMALL, "--plot", picture,
