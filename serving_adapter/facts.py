@@ -23,9 +23,11 @@ from serving_adapter.openai_api import (
     max_output_tokens,
 )
 from serving_adapter.prompt_blocks import block_hashes
+from telemetry.output_lengths import OutputLengths
 
 MAX_SESSIONS = 10_000
 PREFIX_CHARS = 512
+ONLY_CLASS = 1  # of requests at a gateway, see `class_id` in docs/signals.md
 SESSION_HEADER = "x-session-id"
 TENANT_HEADER = "x-tenant-id"
 
@@ -67,36 +69,10 @@ class _Session:
     context_tokens: int = 0
 
 
-class LengthPredictor:
-    """Predicts an answer's length as the running mean of past answers, with its measured error."""
-
-    def __init__(self, memory: int = 200) -> None:
-        self._rate = 1.0 / memory
-        self._seen = 0
-        self._mean = math.nan
-        self._error_squared = math.nan
-
-    def learn(self, output_tokens: int) -> None:
-        """One answer has ended with that many tokens."""
-        self._seen += 1
-        rate = max(self._rate, 1.0 / self._seen)
-        if self._seen == 1:
-            self._mean, self._error_squared = float(output_tokens), 0.0
-            return
-        miss = output_tokens - self._mean
-        self._error_squared += rate * (miss * miss - self._error_squared)
-        self._mean += rate * miss
-
-    def predict(self, limit_tokens: int) -> tuple[float, float]:
-        """Predicted tokens under the client's limit (-1: none), and relative standard error."""
-        if self._seen < 2 or self._mean <= 0:
-            return math.nan, math.nan
-        tokens = self._mean if limit_tokens < 0 else min(self._mean, float(limit_tokens))
-        return tokens, math.sqrt(self._error_squared) / self._mean
-
-
 class FactReader:
     """Reads `RequestFacts` and remembers, per session, where its previous call went.
+
+    `lengths` predicts answers from those that ended.
 
     Args:
         key: of the deployment; without one, numbers of names are of use to this process alone,
@@ -107,7 +83,7 @@ class FactReader:
         self._shared = key
         self._key = key or secrets.token_bytes(16)
         self._sessions: OrderedDict[int, _Session] = OrderedDict()
-        self.lengths = LengthPredictor()
+        self.lengths = OutputLengths()
 
     def read(
         self, body: Body, headers: Mapping[str, str], now_s: float, tenant: str | None = None
@@ -125,7 +101,6 @@ class FactReader:
         """
         limit = max_output_tokens(body)
         limit_tokens = -1 if limit is None else limit
-        predicted, error = self.lengths.predict(limit_tokens)
         try:
             prompt_tokens, (opening, prefix_tokens) = estimate_prompt_tokens(body), _opening(body)
         except RecursionError:
@@ -134,14 +109,17 @@ class FactReader:
         # Sessions of two tenants are two, whatever both call them.
         session = self._number(named if tenant is None or not named else f"{tenant} {named}")
         known = self._sessions.get(session, _Session())
+        whose = self._number(tenant or headers.get(TENANT_HEADER) or body.get("user"))
+        asked = (ONLY_CLASS, max(0, whose), prompt_tokens, known.turns, limit_tokens)
+        said = self.lengths.predict(*asked)
         return RequestFacts(
             arrived_s=now_s,
             prompt_tokens=prompt_tokens,
             max_output_tokens=limit_tokens,
-            predicted_output_tokens=predicted,
-            predicted_output_error=error,
+            predicted_output_tokens=math.nan if said is None else said.mean_tokens,
+            predicted_output_error=math.nan if said is None else said.relative_error,
             stream=body.get("stream") is True,
-            tenant=max(0, self._number(tenant or headers.get(TENANT_HEADER) or body.get("user"))),
+            tenant=max(0, whose),
             session=session,
             turn=known.turns,
             last_instance=known.last_instance,
@@ -153,7 +131,10 @@ class FactReader:
 
     def ended(self, facts: RequestFacts, instance_id: int, output_tokens: int) -> None:
         """Remember a request that was answered in full."""
-        self.lengths.learn(output_tokens)
+        self.lengths.learn(
+            ONLY_CLASS, facts.tenant, facts.prompt_tokens, facts.turn, facts.max_output_tokens,
+            output_tokens,
+        )  # fmt: skip
         if facts.session < 0:
             return
         known = self._sessions.setdefault(facts.session, _Session())

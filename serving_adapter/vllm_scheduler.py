@@ -31,7 +31,7 @@ from serving_adapter.engine_hooks.host_thread import HostThread
 from serving_adapter.engine_hooks.settings import settings_of
 from serving_adapter.engine_hooks.step_times import StepTimes
 from serving_adapter.errors import AdapterError, defect
-from serving_adapter.facts import LengthPredictor
+from telemetry.output_lengths import OutputLengths
 
 IDLE_S = 0.001  # between two steps in which nobody runs because nobody is admitted
 MAX_IN_FLIGHT = 64
@@ -45,7 +45,7 @@ class VllmView:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.steps = StepTimes()
-        self.lengths = LengthPredictor()
+        self.lengths = OutputLengths()
         self._of = scheduler
         self._key = secrets.token_bytes(16)
         self._capacity_tokens = _capacity_tokens(scheduler)
@@ -60,11 +60,12 @@ class VllmView:
 
     def show_request(self, of: Columns, request: Request) -> None:
         """See `EngineView`."""
-        predicted, error = self.lengths.predict(request.max_tokens)
+        said = self.lengths.predict(*_asked(request))
         of["age_s"][0] = max(0.0, time.time() - request.arrival_time)
         of["seed"][0] = hash(request.request_id) & (1 << 61) - 1
         of["prompt_tokens"][0] = request.num_prompt_tokens
-        of["predicted_output_tokens"][0], of["predicted_output_error"][0] = predicted, error
+        of["predicted_output_tokens"][0] = math.nan if said is None else said.mean_tokens
+        of["predicted_output_error"][0] = math.nan if said is None else said.relative_error
         of["done_tokens"][0] = request.num_output_tokens
         of["preempted_count"][0] = request.num_preemptions
         of["class_id"][0] = of["branch_count"][0] = 1
@@ -113,6 +114,11 @@ class VllmView:
         text = name.encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, digest_size=8, key=self._key).digest()
         return int.from_bytes(digest, "big") >> 2
+
+
+def _asked(request: Request) -> tuple[int, int, int, int, int]:
+    """What a length is predicted from; an engine knows neither classes nor tenants nor turns."""
+    return 1, 0, request.num_prompt_tokens, 0, request.max_tokens
 
 
 class PolicyScheduler(Scheduler):  # type: ignore[misc]  # vLLM comes without types
@@ -178,7 +184,7 @@ class PolicyScheduler(Scheduler):  # type: ignore[misc]  # vLLM comes without ty
     def _free_request(self, request: Request, *args: object, **options: object) -> object:
         """Learn how long answers are."""
         if request.status in _ANSWERED:
-            self.policy_view.lengths.learn(request.num_output_tokens)
+            self.policy_view.lengths.learn(*_asked(request), request.num_output_tokens)
         return super()._free_request(request, *args, **options)
 
     def shutdown(self) -> None:

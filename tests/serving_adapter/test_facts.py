@@ -5,7 +5,7 @@ import math
 import pytest
 
 from serving_adapter.errors import BadBody
-from serving_adapter.facts import FactReader, LengthPredictor
+from serving_adapter.facts import FactReader
 
 
 def test_facts_are_numbers_only():
@@ -43,14 +43,18 @@ def test_a_malformed_limit_is_refused():
         FactReader().read({"prompt": "x", "max_tokens": "many"}, {}, 0.0)
 
 
-def test_prediction_is_missing_until_answers_were_seen_then_their_mean():
-    lengths = LengthPredictor()
-    assert math.isnan(lengths.predict(-1)[0])
-    for tokens in (10, 20, 30):
-        lengths.learn(tokens)
-    predicted, error = lengths.predict(-1)
-    assert (predicted, error > 0) == (20.0, True)
-    assert lengths.predict(5)[0] == 5.0
+def test_lengths_are_predicted_from_the_answers_to_the_tenant_within_its_limit():
+    reader = FactReader()
+    asked = {user: {"prompt": [0] * 40, "user": user} for user in ("ada", "bob")}
+    assert math.isnan(reader.read(asked["ada"], {}, 0.0).predicted_output_tokens)
+    for n in range(60):
+        user = ("ada", "bob")[n % 2]
+        reader.ended(reader.read(asked[user], {}, 0.0), 0, 20 + 400 * (n % 2))
+    ada, bob = (reader.read(asked[user], {}, 1.0) for user in ("ada", "bob"))
+    assert ada.predicted_output_tokens < 80 < 300 < bob.predicted_output_tokens
+    assert ada.predicted_output_error > 0
+    limited = reader.read({**asked["bob"], "max_tokens": 50}, {}, 1.0)
+    assert limited.predicted_output_tokens == 50
 
 
 def test_a_prompt_nested_too_deeply_is_refused():
