@@ -175,8 +175,16 @@ def _engines(cluster: ClusterSpec) -> Iterable[str]:
     )
     if predictor.mode == "noisy" and predictor.sigma is not None:
         yield (
-            f"Output lengths are predicted with a log error of sigma {number(predictor.sigma)} and "
+            "Output lengths are predicted with a log error of sigma "
+            f"{number(predictor.sigma * predictor.error_factor)} and "
             f"{number(predictor.bias)} times the length on average."
+        )
+    elif predictor.mode == "measured":
+        worse = predictor.error_factor
+        yield (
+            "Output lengths are predicted from the answers that have ended, by class, tenant, "
+            "prompt tokens and turn; predicted_output_error is what is known of their error"
+            + (f", made {number(worse)} times as large." if worse > 1 else ".")
         )
     elif predictor.mode == "history":
         yield "Output lengths are predicted as the mean of the class so far."

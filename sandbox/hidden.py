@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox import contract
+from sandbox.draws import estimated_prompts
 from sandbox.kernel.hiding import ENGINE, INSTANCE, REQUEST, WINDOW
-from sandbox.predictions import PROMPTS, stream
 from sandbox.records import dtype_of
 from sandbox.signal_profiles import FULL, SignalProfile, signal_profile
 
@@ -44,7 +44,7 @@ def seen_through(cluster: ClusterSpec) -> ClusterSpec:
     if router.count > 1 and profile.age_s > router.signal_age_s:
         router = router.model_copy(update={"signal_age_s": profile.age_s})
     if profile.learns_lengths and predictor.mode == "noisy":
-        predictor = predictor.model_copy(update={"mode": "history"})
+        predictor = predictor.model_copy(update={"mode": "measured"})
     return cluster.model_copy(update={"router": router, "predictor": predictor})
 
 
@@ -57,23 +57,13 @@ def hide(sim: state.Sim, setup: Setup) -> None:
     for kind in _RECORDS:
         sim.hidden[2 * kind : 2 * kind + 2] = _masks(profile, kind, sim.hidden.shape[1])
     rows = sim.requests[: len(setup.trace)]
-    rows["told_prompt"] = rows["prompt"]
-    if profile.prompt_error:
-        rows["told_prompt"] = _estimated(setup, profile.prompt_error)
+    prompts = setup.trace.prompt_tokens
+    rows["told_prompt"] = estimated_prompts(prompts, profile.prompt_error, setup.seed)
 
 
 def mask_words() -> int:
     """Words of the longest record that is masked."""
     return max(dtype_of(record).itemsize // 8 for record in _RECORDS.values())
-
-
-def _estimated(setup: Setup, error: float) -> NDArray[np.int64]:
-    """Prompt tokens as a door that counts characters has them; one draw a request."""
-    tokens = setup.trace.prompt_tokens
-    sigma = float(np.sqrt(np.log1p(error * error)))
-    drawn = stream(setup.seed, PROMPTS).standard_normal(len(tokens))
-    guessed = np.rint(tokens * np.exp(sigma * drawn - 0.5 * sigma * sigma))
-    return np.clip(guessed, 1, 2**30).astype(np.int64)
 
 
 def _masks(profile: SignalProfile, kind: int, words: int) -> Masks:

@@ -2,20 +2,27 @@
 
 `noisy`: the true length times `bias` times an unbiased log-normal factor, exp(sigma z - sigma^2/2)
 with z standard normal, and at least one token. What is left of a workflow is its critical path
-alone on the fastest shape times such a factor of `workflow_sigma`. `history`: the mean of what
+alone on the fastest shape times such a factor of `workflow_sigma`. `measured`: what the gateway's
+predictor says, see foretelling.py; its workflows are as under `noisy`. `history`: the mean of what
 requests of the class have had so far; the kernel learns it as they finish (kernel/lengths.py).
-Every request has draws of its own, which do not hang on how many requests follow it.
+`error_factor` multiplies the standard deviation of the log error: sigma where it is known, else
+the one that the stated relative error would have if the error were log-normal. Every request has
+draws of its own, which do not hang on how many requests follow it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.draws import HORIZONS, LENGTHS, stream
 from sandbox.engine import LoadedPolicy
+from sandbox.foretelling import foretold_lengths
 from sandbox.hardware import Hardware
+from sandbox.hidden import seen_through
 from sandbox.kernel import state
 from sandbox.request_spec import PredictorSpec
 from sandbox.workflows import Graph, graph_of, has_workflows, remaining_s, unloaded_s
@@ -24,33 +31,45 @@ if TYPE_CHECKING:
     from sandbox.simulation import Setup
 
 Floats = NDArray[np.float64]
-SEEDS, LENGTHS, HORIZONS = range(3)
-PROMPTS = 13  # beside those of samples.py
-
-
-def stream(seed: int, what: int) -> np.random.Generator:
-    """One generator a purpose, so that a request's draws do not hang on how many follow it."""
-    return np.random.default_rng([seed, 0x5EED, what])
 
 
 def predict_lengths(setup: Setup) -> tuple[Floats, Floats]:
     """Predicted output tokens and their relative standard error; NaN where there is none yet."""
     n, spec = len(setup.trace), setup.cluster.predictor
+    if spec.mode == "measured":
+        return _worse(setup, *foretold_lengths(setup))
     if spec.mode != "noisy" or spec.sigma is None:
         return np.full(n, np.nan), np.full(n, np.nan)
-    noise = spec.bias * _noise(setup, LENGTHS, spec.sigma)
+    noise = spec.bias * _noise(setup, LENGTHS, spec.sigma * spec.error_factor)
     return np.maximum(setup.trace.output_tokens * noise, 1.0), np.full(n, relative_error(spec))
+
+
+def told_in(setup: Setup) -> tuple[Floats, Floats]:
+    """What policies are told in a simulation, whatever its door makes of the cluster file."""
+    return predict_lengths(replace(setup, cluster=seen_through(setup.cluster)))
+
+
+def _worse(setup: Setup, predicted: Floats, error: Floats) -> tuple[Floats, Floats]:
+    """The same with as much more noise as `error_factor` asks for."""
+    factor = setup.cluster.predictor.error_factor
+    if factor == 1.0:
+        return predicted, error
+    variance = np.log1p(error * error)  # of the logarithm
+    drawn = stream(setup.seed, LENGTHS).standard_normal(len(setup.trace))
+    added = (factor * factor - 1.0) * variance
+    noise = np.exp(np.sqrt(added) * drawn - 0.5 * added)
+    return np.maximum(predicted * noise, 1.0), np.sqrt(np.expm1(factor * factor * variance))
 
 
 def relative_error(spec: PredictorSpec) -> float:
     """Root mean square of predicted over true length, less one, of the noisy model."""
-    sigma = spec.sigma or 0.0
+    sigma = (spec.sigma or 0.0) * spec.error_factor
     return float(np.sqrt(spec.bias**2 * np.expm1(sigma * sigma) + (spec.bias - 1.0) ** 2))
 
 
 def predicts_horizons(spec: PredictorSpec) -> bool:
     """Do policies get predictions of whole workflows?"""
-    told = spec.mode == "noisy" and spec.sigma is not None
+    told = spec.mode == "measured" or (spec.mode == "noisy" and spec.sigma is not None)
     return told and spec.workflow_sigma is not None
 
 

@@ -99,14 +99,16 @@ class PredictorSpec(Part):
     """What policies are told about lengths to come, see predictions.py.
 
     Attributes:
-        mode: noisy (a predictor with the error below), history (the mean length of the class so
-            far), none.
-        sigma: standard deviation of the log error; None: policies get no prediction.
-        bias: what predictions are too long by, as a factor.
+        mode: noisy (a predictor with the error below), measured (the gateway's own predictor, run
+            over the trace as it learns), history (the mean length of the class so far), none.
+        sigma: standard deviation of the log error of `noisy`; None: policies get no prediction.
+        bias: what predictions of `noisy` are too long by, as a factor.
+        error_factor: of the log error of `noisy` and `measured`: 2 is a predictor twice as bad.
         workflow_sigma: the same spread for what is left of a workflow; None: no such prediction.
     """
 
-    mode: Literal["noisy", "history", "none"] = "noisy"
+    mode: Literal["noisy", "measured", "history", "none"] = "noisy"
     sigma: float | None = Field(default=0.5, ge=0, le=3)
     bias: float = Field(default=1.0, ge=0.05, le=20)
+    error_factor: float = Field(default=1.0, ge=1, le=4)
     workflow_sigma: float | None = Field(default=0.5, ge=0, le=3)

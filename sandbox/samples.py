@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from sandbox.classes import classes_of, classify
 from sandbox.cluster import ClusterSpec
+from sandbox.draws import stream
 from sandbox.kernel import state
-from sandbox.predictions import stream
 from telemetry.trace import Trace
 
 if TYPE_CHECKING:

@@ -34,6 +34,7 @@ class Scenario:
 
     `start_s` and `stop_s` say where in the whole trace the measured part lies. One that is
     `interpreted` only asks what a policy decides: no machine code is made for it, if it can be.
+    `learned` is what the length predictor knew when the trace began.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Scenario:
     start_s: float = 0.0
     stop_s: float = 0.0
     interpreted: bool = False
+    learned: bytes = b""
 
     @property
     def unit(self) -> str:
@@ -55,7 +57,9 @@ class Scenario:
     @property
     def setup(self) -> Setup:
         """What is simulated."""
-        return Setup(self.trace, self.cluster, self.capacity, self.mode, self.seed)
+        return Setup(
+            self.trace, self.cluster, self.capacity, self.mode, self.seed, learned=self.learned
+        )
 
 
 def unit_of(name: str) -> str:

@@ -21,6 +21,7 @@ from sandbox.native.compiler import compile_role
 from sandbox.native.machine_code import MachineCode
 from sandbox.outcome_bytes import outcome_from_bytes, outcome_length, outcome_to_bytes
 from sandbox.plausibility import check_outcome
+from sandbox.predictions import told_in
 from sandbox.replay import default_policy
 from sandbox.scenario import Scenario, outcome_of, score
 from sandbox.scores import Candidate, WindowScore
@@ -141,11 +142,14 @@ def prepare(payload: Sequence[Scenario]) -> None:
     """Load all that children share: kernel, both engines, compiler, the default policy.
 
     They open no file once they are locked down, so all that is imported late is run once here.
+    What is predicted of requests is the same for all of them, and worked out here, too.
     """
     from sandbox.native import compile_job
 
     default = default_policy()
     outcome_of(payload[0], default)
+    for scenario in payload:
+        told_in(scenario.setup)
     load_policy(default.source, engine="interpreted", only=CALLED)
     compile_job.prepare(payload)
 

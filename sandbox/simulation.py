@@ -17,6 +17,7 @@ from sandbox import contract
 from sandbox.capacity import Pairing, capacity_rows
 from sandbox.classes import class_rows, fill_classes
 from sandbox.cluster import ClusterSpec
+from sandbox.draws import SEEDS, stream
 from sandbox.engine import LoadedPolicy
 from sandbox.engine_settings import fill_engine
 from sandbox.errors import SandboxError
@@ -25,7 +26,7 @@ from sandbox.hardware import Hardware, build_hardware
 from sandbox.hidden import hide, mask_words, seen_through
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
-from sandbox.predictions import SEEDS, predict_lengths, stream, with_workflows
+from sandbox.predictions import predict_lengths, with_workflows
 from sandbox.prefixes import Prefixes, cache_rows, fill_paths, no_prefixes, prefixes_of
 from sandbox.records import new_rows
 from sandbox.samples import sample_numbers, with_samples
@@ -55,6 +56,7 @@ class Setup:
         seed: of the predictor's errors and of `request.seed`.
         stop_s: end of the run for what has not finished; twice the span by default.
         macro: False steps every iteration by itself, the reference of macro-stepping.
+        learned: what the length predictor knew when the trace began, see foretelling.py.
         debug: check the laws' invariants after every event; many times slower.
     """
 
@@ -66,6 +68,7 @@ class Setup:
     stop_s: float | None = None
     macro: bool = True
     debug: bool = False
+    learned: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

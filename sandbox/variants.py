@@ -67,7 +67,8 @@ def second_seeds(windows: Sequence[Scenario]) -> tuple[Scenario, ...]:
 def _draws(window: Scenario) -> bool:
     """Does chance have a part in it, whatever the policy?"""
     spec = window.cluster.predictor
-    lengths = spec.mode == "noisy" and bool(spec.sigma)
+    worsened = spec.mode == "measured" and spec.error_factor > 1.0
+    lengths = worsened or (spec.mode == "noisy" and bool(spec.sigma))
     return lengths or predicts_horizons(spec) or has_samples(window.cluster)
 
 

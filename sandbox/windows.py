@@ -7,11 +7,13 @@ is validated or proved on is what happened, under a second seed where chance has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sandbox.capacity import Pairing
 from sandbox.cluster import ClusterSpec
+from sandbox.foretelling import learned_by
 from sandbox.hardware import build_hardware
+from sandbox.hidden import seen_through
 from sandbox.metrics import measure
 from sandbox.probe import probe_of
 from sandbox.replay import default_policy
@@ -106,10 +108,12 @@ def split_windows(
         )
     first, second = _edges(count)
     cut = []
+    learned = _learned(whole, [k * length_s for k in range(count)])
     for k in range(count):
         end = next(edge for edge in (first, second, count) if k < edge)
         limit_s = trace.span_s if end == count else warmup_s + end * length_s
-        cut.append(_window(k, whole, warmup_s, length_s, limit_s))
+        knowing = replace(whole, learned=learned[k])
+        cut.append(_window(k, knowing, warmup_s, length_s, limit_s))
     training, later = tuple(cut[:first]), tuple(cut[first:])
     return Windows(
         training,
@@ -122,6 +126,14 @@ def split_windows(
         variants_of(training),
         second_seeds(later),
     )
+
+
+def _learned(whole: Setup, times_s: list[float]) -> list[bytes]:
+    """What a length predictor that learns knows when each window begins."""
+    seen = seen_through(whole.cluster)
+    if seen.predictor.mode != "measured":
+        return [b""] * len(times_s)
+    return learned_by(replace(whole, cluster=seen), times_s)
 
 
 def _edges(count: int) -> tuple[int, int]:
@@ -175,4 +187,5 @@ def _window(k: int, whole: Setup, warmup_s: float, length_s: float, limit_s: flo
         whole.mode,
         start_s,
         stop_s,
+        learned=whole.learned,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,15 @@ class Foretold:
     p10_tokens: Floats
     p50_tokens: Floats
     p90_tokens: Floats
+
+
+class Seen(NamedTuple):
+    """What a predictor is told of each request, one array of whole numbers each."""
+
+    class_id: NDArray[Any]
+    tenant: NDArray[Any]
+    prompt_tokens: NDArray[Any]
+    turn: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ def foretell(
     trace: Trace,
     predictor: OutputLengths,
     took_s: ArrayLike | None = None,
-    class_ids: ArrayLike | None = None,
+    seen: Seen | None = None,
 ) -> Foretold:
     """Run a predictor over a trace in the order of time; it goes on learning.
 
@@ -76,14 +86,14 @@ def foretell(
         trace: the requests, at their recorded arrivals.
         predictor: as it is before the first one.
         took_s: seconds from arrival to end, ``[n]``; `modelled_s` when left out.
-        class_ids: ``[n]``; 1 when left out.
+        seen: what it is told of the requests; the trace's own columns when left out.
     """
     n = len(trace)
     took = modelled_s(trace) if took_s is None else np.asarray(took_s, np.float64)
     ends = (trace.arrival_s + took).tolist()
-    classes = np.ones(n, np.int64) if class_ids is None else np.asarray(class_ids)
-    known = list(zip(classes.tolist(), trace.tenant.tolist(), trace.prompt_tokens.tolist(),
-                     trace.turn.tolist(), strict=True))  # fmt: skip
+    told = Seen(np.ones(n, np.int64), trace.tenant, trace.prompt_tokens, trace.turn)
+    classes, tenants, prompts, turns = (column.tolist() for column in seen or told)
+    known = list(zip(classes, tenants, prompts, turns, strict=True))
     outputs = trace.output_tokens.tolist()
     running: list[tuple[float, int]] = []
     said = np.full((n, 5), np.nan)

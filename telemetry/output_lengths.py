@@ -26,7 +26,7 @@ from telemetry.errors import TelemetryError
 
 QUANTILES = (0.1, 0.5, 0.9)
 MOST_ANSWERS = 256  # of a bucket before it forgets half
-FEWEST_ANSWERS = 4  # before anything is predicted
+FEWEST_ANSWERS = 2  # before anything is predicted
 BORROWED = (0.0, 4.0, 4.0, 8.0, 16.0)  # answers of the next coarser bucket, by level
 OPENS_AT = (0.0, 0.0, 0.0, 4.0, 8.0)  # answers of the next coarser bucket before there is this one
 ENOUGH_TIMES = 8.0  # what is borrowed, from which on nothing is

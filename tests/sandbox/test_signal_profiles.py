@@ -101,7 +101,7 @@ def test_what_is_cached_is_what_the_previous_call_of_the_session_left():
 def test_signals_are_as_old_as_the_door_has_them_and_no_younger():
     behind = seen_through(CLUSTER.seen_by("gateway"))
     assert behind.router.signal_age_s == signal_profile("gateway").age_s
-    assert behind.predictor.mode == "history"
+    assert behind.predictor.mode == "measured"
     slow = CLUSTER.model_copy(
         update={"router": CLUSTER.router.model_copy(update={"signal_age_s": 9.0})}
     )
