@@ -36,10 +36,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evolver.archive import Member
+from evolver.archive import Member, geometric_mean
 from evolver.evaluation import Evaluator, Trial, Yardstick
 from evolver.journal import EventKind, Journal, first_fault
-from evolver.task import Gate, Results, Split, Task
+from evolver.task import Doubting, Gate, Results, Split, Task
 from evolver.verdict import MIN_GAIN, Effect, Outcome, Tried, Verdict, decide, too_few, weakness
 from sandbox.evidence import Role
 from sandbox.stats import MIN_WINDOWS, compare, gain_by_window, relative_gain
@@ -202,20 +202,40 @@ class Court:
         ]
         gates = self._gates(mine, sealed, rivals)
         outcome, reason = decide(mine, effects, gates, self.smallest_gain)
+        reason += self._doubted(chosen, min(effects, key=weakness).rival, known)
         return replace(
             verdict,
             outcome=outcome,
             reason=reason,
             effects=tuple(sorted(effects, key=weakness)),
             gates=gates,
-            results={m.digest: self._known(m) for m in (chosen, *known)},
+            results={m.digest: self._known(m, self._doubts(chosen)) for m in (chosen, *known)},
         )
 
-    def _known(self, member: Member) -> Results:
+    def _doubted(self, chosen: Member, rival: Member, known: Sequence[Member]) -> str:
+        """Run them where predictions are worse, too; a sentence of what that does to the gain."""
+        windows = self._doubts(chosen)
+        if not windows:
+            return ""
+        trials = [Trial(member.program, member.parameters) for member in (chosen, *known)]
+        mine, *theirs = self.evaluator.prove(trials, windows, "predictions")
+        others = theirs[[member.digest for member in known].index(rival.digest)]
+        parts = []
+        for kind in dict.fromkeys(window.partition("+")[2] for window in windows):
+            here = [window for window in windows if window.partition("+")[2] == kind]
+            ratio = geometric_mean(mine[w].objective / others[w].objective for w in here)
+            parts.append(f"{1.0 - ratio:.1%} on {len(here)} windows with {kind}")
+        return f" Besides the proof, the gain against {rival.name} is {', '.join(parts)}."
+
+    def _doubts(self, member: Member) -> tuple[str, ...]:
+        task = self.task
+        return task.doubts(member.program) if isinstance(task, Doubting) else ()
+
+    def _known(self, member: Member, doubts: Sequence[str]) -> Results:
         """Its results on every window that counts and that it ran on."""
         windows = [w for split in Split for w in self.task.windows(split)]
         found = {w: self.evaluator.known.get((member.digest, w))
-                 for w in (*windows, *self.task.variants())}  # fmt: skip
+                 for w in (*windows, *self.task.variants(), *doubts)}  # fmt: skip
         return {w: result for w, result in found.items() if result is not None}
 
     def _effect(

@@ -37,6 +37,13 @@ _SCOPES = (
     frozenset({"priority", "admit", "evict", "prewarm", "branches", "tune"}),
     frozenset({"should_reschedule", "schedule", "migrate"}),
 )
+_PREDICTED = frozenset(
+    {
+        "Request.predicted_output_tokens", "Request.predicted_output_error",
+        "Instance.predicted_remaining_tokens", "Instance.kv_predicted_tokens",
+        "Running.predicted_remaining_tokens",
+    }
+)  # fmt: skip
 
 
 class Pool(Protocol):
@@ -96,6 +103,13 @@ class ServingTask:
     def variants(self) -> tuple[str, ...]:
         """Training windows at other rates and lengths, in bursts, with other capacity."""
         return tuple(scenario.name for scenario in self._windows.variants)
+
+    def doubts(self, program: Program) -> tuple[str, ...]:
+        """Sealed windows with worse predictions of lengths and with none, for who reads them."""
+        read: frozenset[str] = getattr(program, "fields_read", frozenset())
+        if read.isdisjoint(_PREDICTED):
+            return ()
+        return tuple(scenario.name for scenario in self._windows.doubts)
 
     def unit(self, window: str) -> str:
         """The window itself, whatever it is called with other conditions."""

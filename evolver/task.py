@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Split(StrEnum):
@@ -223,3 +223,14 @@ class Task(Protocol):
 
     def gates(self, candidate: Results, human: Results) -> tuple[Gate, ...]:
         """The guardrails of a win, measured on the same windows."""
+
+
+@runtime_checkable
+class Doubting(Protocol):
+    """A task whose candidates may rest on what is only predicted."""
+
+    def doubts(self, program: Program) -> tuple[str, ...]:
+        """Windows on which predictions are worse or missing, for programs that read some.
+
+        They are run for a winner and its rivals, beside the proof, and shown with it.
+        """

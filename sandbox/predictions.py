@@ -67,10 +67,14 @@ def relative_error(spec: PredictorSpec) -> float:
     return float(np.sqrt(spec.bias**2 * np.expm1(sigma * sigma) + (spec.bias - 1.0) ** 2))
 
 
+def predicts_lengths(spec: PredictorSpec) -> bool:
+    """Do policies get predictions of answers?"""
+    return spec.mode in ("measured", "history") or (spec.mode == "noisy" and spec.sigma is not None)
+
+
 def predicts_horizons(spec: PredictorSpec) -> bool:
     """Do policies get predictions of whole workflows?"""
-    told = spec.mode == "measured" or (spec.mode == "noisy" and spec.sigma is not None)
-    return told and spec.workflow_sigma is not None
+    return spec.mode != "history" and predicts_lengths(spec) and spec.workflow_sigma is not None
 
 
 def predict_horizons(setup: Setup, graph: Graph, hardware: Hardware) -> Floats:

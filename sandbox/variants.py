@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.predictions import predicts_horizons
+from sandbox.cluster import ClusterSpec
+from sandbox.predictions import predicts_horizons, predicts_lengths
 from sandbox.replay import default_policy
 from sandbox.samples import has_samples
 from sandbox.scenario import VARIED, Scenario, outcome_of
@@ -34,6 +35,11 @@ CLUSTER_S_TIMES = 20.0  # mean distances between arrivals in one cluster's perio
 DENSER = 0.5  # a period's requests come in this share of it
 RAMP = 0.6  # the rate goes from 1 - RAMP to 1 + RAMP times its mean
 SHIFT = 0.1  # of a window's length, by which capacity moves
+DOUBTED = 3  # windows of the proof that are also run with other predictions
+DOUBTS: dict[str, dict[str, Any]] = {
+    "lengths twice as wrong": {"error_factor": 2.0},
+    "no lengths": {"mode": "none"},
+}
 SEED_STEP = 1_000_003  # far from the seeds of other windows
 
 Floats = NDArray[np.float64]
@@ -53,6 +59,26 @@ def variants_of(windows: Sequence[Scenario]) -> tuple[Scenario, ...]:
                 mine.append(replace(made, name=f"{window.name}{VARIED}{name}"))
         found += mine
     return tuple(found)
+
+
+def doubts_of(windows: Sequence[Scenario]) -> tuple[Scenario, ...]:
+    """A few windows with predicted lengths twice as far off, and with none at all.
+
+    Nothing about those that predict nothing anyhow.
+    """
+    apart = max(1, len(windows) // DOUBTED)
+    made = (
+        replace(one, name=f"{one.name}{VARIED}{name}", cluster=_predicting(one, **change))
+        for one in windows[::apart][:DOUBTED]
+        if predicts_lengths(one.cluster.predictor)
+        for name, change in DOUBTS.items()
+    )
+    return tuple(made)
+
+
+def _predicting(window: Scenario, **change: object) -> ClusterSpec:
+    spec = window.cluster.predictor.model_copy(update=change)
+    return window.cluster.model_copy(update={"predictor": spec})
 
 
 def second_seeds(windows: Sequence[Scenario]) -> tuple[Scenario, ...]:

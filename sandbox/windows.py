@@ -20,7 +20,7 @@ from sandbox.replay import default_policy
 from sandbox.scenario import Scenario
 from sandbox.simulation import Mode, Setup, SimulationError, simulate
 from sandbox.stats import MIN_WINDOWS
-from sandbox.variants import second_seeds, variants_of
+from sandbox.variants import doubts_of, second_seeds, variants_of
 from telemetry.trace import Trace
 
 TIMES_E2E = 10.0  # a window is at least this many mean end-to-end times long
@@ -42,6 +42,7 @@ class Windows:
         probe: a short stretch of training to find faults and twins on; None when none can start.
         variants: training windows under other conditions, for the best of a search.
         repeats: validation and sealed windows under a second seed.
+        doubts: a few sealed windows with worse predictions of lengths, and with none.
     """
 
     training: tuple[Scenario, ...]
@@ -53,6 +54,7 @@ class Windows:
     probe: Scenario | None = None
     variants: tuple[Scenario, ...] = ()
     repeats: tuple[Scenario, ...] = ()
+    doubts: tuple[Scenario, ...] = ()
 
     @property
     def all(self) -> tuple[Scenario, ...]:
@@ -63,7 +65,7 @@ class Windows:
     def scenarios(self) -> tuple[Scenario, ...]:
         """All that a run may ask to be scored on."""
         probe = () if self.probe is None else (self.probe,)
-        return probe + self.all + self.variants + self.repeats
+        return probe + self.all + self.variants + self.repeats + self.doubts
 
     @property
     def can_prove(self) -> bool:
@@ -125,6 +127,7 @@ def split_windows(
         probe_of(whole, training[-1].stop_s),
         variants_of(training),
         second_seeds(later),
+        doubts_of(cut[second:]),
     )
 
 

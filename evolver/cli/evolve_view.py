@@ -33,6 +33,7 @@ RUNGS = {
     "variants": "trying the best under other conditions",
     "validation": "choosing on the validation windows",
     "sealed": "proving the best on sealed windows",
+    "predictions": "trying it with worse predictions",
 }
 
 
