@@ -49,6 +49,24 @@ def test_variants_of_a_window_count_once():
     assert enough.effect.windows == 8
 
 
+class Doubted(Table):
+    def doubts(self, program):
+        return ("sealed-0+no lengths", "sealed-1+no lengths")
+
+
+def test_who_rests_on_predictions_is_shown_without_them_and_the_proof_is_as_before():
+    def objective(name, window):
+        gain = 1.2 if "+" in window else 0.8
+        return gain if name == "new" else 1.0
+
+    plain, shown = (judge(kind(objective, windows())) for kind in (Table, Doubted))
+    assert (plain.outcome, shown.outcome) == (Outcome.IMPROVED, Outcome.IMPROVED)
+    assert shown.reason.startswith(plain.reason)
+    assert "-20.0% on 2 windows with no lengths" in shown.reason
+    assert shown.effect.windows == plain.effect.windows
+    assert "sealed-0+no lengths" in shown.results[shown.winner.digest]
+
+
 def test_with_too_few_units_nothing_sealed_is_run():
     task, log = Table(shaken(1, 0.01, {"new": 0.8}), windows(sealed=7)), EventList()
     verdict = judge(task, log=log)

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from sandbox.capacity import Pairing
 from sandbox.cluster import load_cluster
 from sandbox.scenario import Scenario
-from sandbox.variants import deeper, longer, moved, second_seeds, shifted, variants_of
+from sandbox.variants import (
+    deeper,
+    doubts_of,
+    longer,
+    moved,
+    second_seeds,
+    shifted,
+    variants_of,
+)
 from telemetry.capacity import CapacityTrace
 from telemetry.generator import generate
 from telemetry.profile import load_profile
@@ -125,3 +133,14 @@ def test_a_second_seed_is_drawn_where_chance_has_a_part(windows):
         update={"predictor": CLUSTER.predictor.model_copy(update={"mode": "none"})}
     )
     assert second_seeds([replace(windows[0], cluster=exact)]) == ()
+
+
+def test_a_few_windows_are_also_tried_with_worse_lengths_and_without(windows):
+    doubts = doubts_of(windows)
+    kinds = {one.name.partition("+")[2]: one.cluster.predictor for one in doubts}
+    assert [one.unit for one in doubts] == ["w00", "w00", "w02", "w02", "w04", "w04"]
+    assert kinds["lengths twice as wrong"].error_factor == 2.0
+    assert kinds["no lengths"].mode == "none"
+    none = CLUSTER.predictor.model_copy(update={"mode": "none"})
+    blind = CLUSTER.model_copy(update={"predictor": none})
+    assert doubts_of([replace(window, cluster=blind) for window in windows]) == ()
