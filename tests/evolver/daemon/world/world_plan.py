@@ -88,7 +88,7 @@ class Plan:
     def requests(self):
         """All of the traffic by regime, arrivals on the engines' clock from each one's start."""
         rng = np.random.default_rng(self.seed)
-        numbers = iter(range(1, 10**9))
+        numbers = iter(range(1_000_000 * self.seed, 10**9))  # no session of another seed
         return [list(_traffic(regime, rng, numbers)) for regime in self.regimes]
 
 
