@@ -15,7 +15,8 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-ray test-envoy test-serve test-kubernetes test-vllm test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
-	bench-evolver bench-engine bench-recorded bench-honesty bench-store bench-serving bench-envoy bench-ranking screenshots fuzz lint types stack lock wheel clean
+	bench-evolver bench-engine bench-recorded bench-honesty bench-store bench-serving bench-envoy bench-ranking \
+	bench-telemetry bench-forecasts bench-windows online soak screenshots fuzz lint types stack lock wheel clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,13 +70,19 @@ bench-envoy: $(WARM) ## what Envoy with the endpoint picker adds to a request
 bench-ranking: $(WARM) ## does a fleet of emulated engines rank policies as the simulator does?
 	@$(RUN)/python benchmarks/bench_ranking.py
 
+bench-telemetry: $(WARM) ## requests a second into columnar segments, and back
+	@$(RUN)/python benchmarks/bench_telemetry.py
+
+bench-windows: $(WARM) ## what a host pays to count a window, and how good its forecasts are
+	@$(RUN)/python benchmarks/bench_windows.py
+
 screenshots: $(WARM) ## the pictures of the review page in docs/review, made by its tests
 	@EVOLVER_SCREENSHOTS=1 $(RUN)/python -m pytest tests/policy_store/review/browser
 
 # Ray is an extra of 200 MB, so its tests have an environment of their own.
 test-ray: $(WARM) ## evaluations on a Ray cluster of this machine, a node of which is killed
 	@UV_PROJECT_ENVIRONMENT=build/ray $(UV) sync --quiet --locked --extra llm --extra ray
-	@build/ray/bin/python -m pytest tests/evolver/test_ray_pool.py
+	@build/ray/bin/python -m pytest tests/evolver/test_ray_pool.py tests/evolver/daemon/test_sources_ray.py
 
 # Doors whose stacks are extras have environments of their own, too; so has the real engine.
 test-envoy: $(WARM) ## the endpoint picker behind a real Envoy
@@ -88,7 +95,8 @@ test-serve: $(WARM) ## routing and replica counts inside a real Ray Serve
 
 test-kubernetes: $(WARM) ## plans carried out through the official client, against a recorded API
 	@UV_PROJECT_ENVIRONMENT=build/kubernetes $(UV) sync --quiet --locked --extra llm --extra kubernetes
-	@build/kubernetes/bin/python -m pytest tests/serving_adapter/actuators/test_kubernetes.py
+	@build/kubernetes/bin/python -m pytest tests/serving_adapter/actuators/test_kubernetes.py \
+		tests/evolver/daemon/test_sources_kubernetes.py
 
 test-vllm: $(WARM) ## the scheduler inside a real vLLM on the processor; installs 3 GB once
 	@.ci/vllm_environment build/vllm $(UV)
