@@ -5,8 +5,10 @@ from routing_policies import SHORTEST
 from serving_adapter.activation import prepare_policy
 from serving_adapter.decision import BUILT_IN_DIGEST, Outcome
 from serving_adapter.errors import AdapterError
+from serving_adapter.instances import InstanceTable
 from serving_adapter.ray_serve.choosing import Candidate, Chooser, body_of
 from serving_adapter.ray_serve.following import RouterSettings
+from serving_adapter.safety.limits import UNWATCHED_ARM
 
 BODY = {"prompt": "eight ch", "max_tokens": 7}
 
@@ -17,8 +19,8 @@ def chooser(new_host):
 
     def build(**options):
         told = []
-        host = new_host(0, **options)
-        host.table._counts_flights = False
+        table = InstanceTable(counts_flights=False)
+        host = new_host(0, table=table, limits=UNWATCHED_ARM, **options)
         made = Chooser(host, max_hold_s=0.01, on_decision=lambda *one: told.append(one))
         return made, host, told
 
