@@ -25,6 +25,7 @@ from telemetry.metrics_page import MOST_PAGE_BYTES
 FAILED_SCRAPES = 2
 LOST_SCRAPES = 3
 SCRAPE_TIMEOUT_S = 2.0
+STOOD_STILL = 1.5  # times that long: then it was this process that had no time
 SILENCE_S = 30.0  # the shortest that says anything of an engine
 
 _log = logging.getLogger("evolver.gateway")
@@ -64,10 +65,11 @@ class EngineSet:
 
     An engine that takes no connection is closed at once, one that fails `FAILED_SCRAPES` scrapes
     too; the next scrape that it answers opens it again. Any HTTP answer counts: an engine without
-    metrics is served by own counts alone. One that fails `LOST_SCRAPES` hangs, and so do requests
-    of which it has sent nothing yet: they go elsewhere, where there is an elsewhere. So they do
-    when an engine shows its pages and computes nothing (`silence`), which is then closed for a
-    while.
+    metrics is served by own counts alone. A page that is late says nothing where answers came
+    meanwhile, or where this process had no time to read it. One that fails `LOST_SCRAPES` hangs,
+    and so do requests of which it has sent nothing yet: they go elsewhere, where there is an
+    elsewhere. So they do when an engine shows its pages and computes nothing (`silence`), which is
+    then closed for a while.
     """
 
     def __init__(
@@ -193,7 +195,11 @@ class EngineSet:
             return
         try:
             signals = await read_signals(self._session, engine.scraped)
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except TimeoutError:  # some of which are OSErrors and ClientErrors, too
+            if not self._is_excused(engine, asked_s):
+                self._failed(instance_id, 1)
+            return
+        except (aiohttp.ClientError, OSError):
             self._failed(instance_id, 1)
             return
         if instance_id not in self._engines:
@@ -206,11 +212,17 @@ class EngineSet:
             self._host.table.set_open(instance_id, True)
         self._host.table.scraped(instance_id, signals, asked_s)
 
+    def _is_excused(self, engine: Engine, asked_s: float) -> bool:
+        """Whether a page that did not come in time need not be the engine's fault."""
+        stood_still = self._host.now_s() - asked_s > STOOD_STILL * SCRAPE_TIMEOUT_S
+        return stood_still or engine.silence.was_heard(asked_s)
+
     def _is_silent(self, engine: Engine) -> bool:
         """Whether it is closed because it shows its pages and computes nothing."""
         now_s, number = self._host.now_s(), engine.instance_id
         since_s = min(engine.waiting.values(), default=math.inf)
-        if engine.silence.begins(since_s, now_s) and self.open_count(frozenset({number})):
+        elsewhere = self.open_count(frozenset({number})) > 0
+        if elsewhere and engine.silence.begins(since_s, now_s):
             _log.warning("engine %d shows its pages and computes nothing", number)
             self._host.table.set_open(number, False)
             engine.failed_scrapes = max(engine.failed_scrapes, FAILED_SCRAPES)

@@ -34,6 +34,10 @@ class Silence:
         self._heard_s = now_s
         self._away_until_s = -math.inf
 
+    def was_heard(self, since_s: float) -> bool:
+        """Whether any part of an answer came since then."""
+        return self._heard_s > since_s
+
     def answered(self, wait_s: float, now_s: float) -> None:
         """The first byte of an answer came after so long."""
         self._waits_s.append(wait_s)
