@@ -1,32 +1,32 @@
-"""What every program around a policy host is told on the command line, and how it runs."""
+"""What every program around a policy host is told on the command line, listed once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evolver.cli.failures import Misused
 from evolver.cli.policies import read_policy_file
 from evolver.cli.publishing import snapshot_path, state_folder, trust_path
+from evolver.cli.serve_control import (
+    ControlEvery,
+    HostToken,
+    ReportToStore,
+    ReportUrl,
+    SnapshotUrl,
+    control_of,
+)
+from evolver.cli.serve_options import Address, TlsCertificate, TlsClientCa, TlsKey, tls_of
 from sandbox.home import home
 
 if TYPE_CHECKING:
-    from evolver.cli.screen import Screen
-    from sandbox.engine import EngineName
-    from serving_adapter.activation import Prepare
-    from serving_adapter.control_plane import ControlPlane
+    from serving_adapter.gateway.listening import TlsFiles
     from serving_adapter.gateway.service import ServiceSettings
     from serving_adapter.safety.limits import LiveLimits
-    from serving_adapter.side.side_process import SideProcesses
-
-    Serve: TypeAlias = Callable[
-        [ServiceSettings, Prepare, Callable[[str], None]], Coroutine[None, None, None]
-    ]
 
 
 class EngineMode(StrEnum):
@@ -79,50 +79,71 @@ Bounds = Annotated[
 Drain = Annotated[float, typer.Option(min=0.0, help="For requests inside, at the end.")]
 
 
-def service_settings(
-    engines: tuple[str, ...],
-    *,
-    host: str,
-    port: int,
-    snapshot: Path | None,
-    trust: Path | None,
-    deployment: str,
-    untrusted: bool,
-    policy: Path | None,
-    state: Path | None,
-    request_log: Path | None,
-    drain_s: float,
-    admin_port: int | None,
-    control: ControlPlane | None = None,
-    bounds: list[str] | None = None,
-    hash_key: Path | None = None,
-) -> ServiceSettings:
-    """What was typed, with this home's places for what was not.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """What was typed; a command has all of it by `option_lists.spread`."""
 
-    Raises:
-        Misused: only one of `--untrusted` and `--policy` was typed, or there is no such bound.
-        AdapterError: a bound is out of its range.
-    """
-    from serving_adapter.gateway.service import ServiceSettings
+    snapshot: Snapshot = None
+    trust: Trust = None
+    deployment: Deployment = "default"
+    host: Address = "127.0.0.1"
+    state: State = None
+    request_log: RequestLog = None
+    hash_key: HashKey = None
+    engine_mode: ModeOption = EngineMode.COMPILED
+    untrusted: Untrusted = False
+    policy: PolicyFile = None
+    accept_missing: Accepted = None
+    admin_port: AdminPort = None
+    drain_s: Drain = 60.0
+    tls_certificate: TlsCertificate = None
+    tls_key: TlsKey = None
+    tls_client_ca: TlsClientCa = None
+    snapshot_url: SnapshotUrl = None
+    report_url: ReportUrl = None
+    host_token: HostToken = None
+    control_every_s: ControlEvery = 2.0
+    report_to_store: ReportToStore = False
+    bound: Bounds = None
 
-    if untrusted != (policy is not None):
-        raise Misused("--untrusted and --policy FILE go together; a snapshot needs neither.")
-    return ServiceSettings(
-        engines=engines,
-        host=host,
-        port=port,
-        snapshot=snapshot or snapshot_path(home(), deployment),
-        trust=trust or trust_path(home()),
-        deployment=deployment,
-        untrusted=None if policy is None else read_policy_file(policy),
-        state=state or state_folder(home(), deployment),
-        request_log=request_log,
-        hash_key=hash_key,
-        drain_s=drain_s,
-        admin_port=admin_port,
-        control=control,
-        bounds=_live_limits(bounds or []),
-    )
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of HTTPS; None without.
+
+        Raises:
+            Misused: half of them is missing.
+        """
+        return tls_of(self.tls_certificate, self.tls_key, self.tls_client_ca)
+
+    def settings(self, engines: tuple[str, ...], port: int) -> ServiceSettings:
+        """What was typed, with this home's places for what was not.
+
+        Raises:
+            Misused: what was typed does not go together, or there is no such bound.
+            AdapterError: a bound is out of its range, or the token cannot be read.
+        """
+        from serving_adapter.gateway.service import ServiceSettings
+
+        if self.untrusted != (self.policy is not None):
+            raise Misused("--untrusted and --policy FILE go together; a snapshot needs neither.")
+        return ServiceSettings(
+            engines=engines,
+            host=self.host,
+            port=port,
+            snapshot=self.snapshot or snapshot_path(home(), self.deployment),
+            trust=self.trust or trust_path(home()),
+            deployment=self.deployment,
+            untrusted=None if self.policy is None else read_policy_file(self.policy),
+            state=self.state or state_folder(home(), self.deployment),
+            request_log=self.request_log,
+            hash_key=self.hash_key,
+            drain_s=self.drain_s,
+            admin_port=self.admin_port,
+            control=control_of(
+                self.snapshot_url, self.report_url, self.host_token, self.control_every_s
+            ),
+            bounds=_live_limits(self.bound or []),
+        )
 
 
 def _live_limits(texts: list[str]) -> LiveLimits:
@@ -142,56 +163,3 @@ def _live_limits(texts: list[str]) -> LiveLimits:
                 f"--bound {text}: give NAME=NUMBER with a name of docs/live-safety.md."
             ) from None
     return LiveLimits(**typed)
-
-
-def run_host(
-    screen: Screen,
-    settings: ServiceSettings,
-    mode: EngineMode,
-    accepted: list[str] | None,
-    serve: Serve,
-) -> None:
-    """Serve until told to stop.
-
-    Raises:
-        Misused: isolation is to be done without for a policy that was approved.
-    """
-    import asyncio
-
-    from serving_adapter.activation import prepare_policy
-
-    if accepted and settings.untrusted is None:
-        raise Misused("--accept-missing is for --untrusted only.")
-    _log_to_stderr(screen)
-    side = _side_processes(settings, mode, accepted or [])
-    prepare = side.prepare if side else partial(prepare_policy, engine=_engine_of(mode))
-    try:
-        asyncio.run(serve(settings, prepare, screen.text))
-    finally:
-        if side is not None:
-            side.close()
-
-
-def _side_processes(
-    settings: ServiceSettings, mode: EngineMode, accepted: list[str]
-) -> SideProcesses | None:
-    """What nobody approved never runs in this process, and not without isolation."""
-    if settings.untrusted is None and mode is not EngineMode.SIDE:
-        return None
-    from serving_adapter.side.side_process import SideProcesses
-
-    needs_isolation = settings.untrusted is not None
-    return SideProcesses(_engine_of(mode), needs_isolation=needs_isolation, accept_missing=accepted)
-
-
-def _engine_of(mode: EngineMode) -> EngineName:
-    return "interpreted" if mode is EngineMode.INTERPRETED else "auto"
-
-
-def _log_to_stderr(screen: Screen) -> None:
-    import logging
-
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(format=form, level=logging.WARNING)
-    if not screen.quiet:
-        logging.getLogger("evolver").setLevel(logging.INFO)

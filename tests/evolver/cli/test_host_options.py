@@ -3,19 +3,13 @@
 import pytest
 
 from evolver.cli.failures import Misused
-from evolver.cli.host_options import service_settings
+from evolver.cli.host_options import HostOptions
 from serving_adapter.errors import AdapterError
 from serving_adapter.safety.limits import LiveLimits
 
-REST = dict.fromkeys(("snapshot", "trust", "policy", "state", "request_log", "admin_port"))
-
 
 def bounds_of(*texts):
-    settings = service_settings(
-        (), host="127.0.0.1", port=0, deployment="default", untrusted=False, drain_s=1.0,
-        bounds=list(texts), **REST,
-    )  # fmt: skip
-    return settings.bounds
+    return HostOptions(bound=list(texts)).settings((), 0).bounds
 
 
 def test_what_is_typed_replaces_what_is_usual():
