@@ -72,18 +72,24 @@ class _Session:
 class FactReader:
     """Reads `RequestFacts` and remembers, per session, where its previous call went.
 
-    `lengths` predicts answers from those that ended.
-
     Args:
         key: of the deployment; without one, numbers of names are of use to this process alone,
             and prompts are not hashed.
+        lengths: predicts answers from those that ended, and learns.
+        hash_prompts: False where nobody keeps what prompts share.
     """
 
-    def __init__(self, key: bytes | None = None) -> None:
-        self._shared = key
+    def __init__(
+        self,
+        key: bytes | None = None,
+        lengths: OutputLengths | None = None,
+        *,
+        hash_prompts: bool = True,
+    ) -> None:
+        self._hash_key = key if hash_prompts else None
         self._key = key or secrets.token_bytes(16)
         self._sessions: OrderedDict[int, _Session] = OrderedDict()
-        self.lengths = OutputLengths()
+        self.lengths = lengths or OutputLengths()
 
     def read(
         self, body: Body, headers: Mapping[str, str], now_s: float, tenant: str | None = None
@@ -126,15 +132,16 @@ class FactReader:
             cached_tokens=min(known.context_tokens, prompt_tokens),
             prefix_key=self._number(opening),
             prefix_tokens=min(prefix_tokens, prompt_tokens),
-            block_hashes=block_hashes(body, self._shared) if self._shared else "",
+            block_hashes=block_hashes(body, self._hash_key) if self._hash_key else "",
         )
 
     def ended(self, facts: RequestFacts, instance_id: int, output_tokens: int) -> None:
-        """Remember a request that was answered in full."""
-        self.lengths.learn(
-            ONLY_CLASS, facts.tenant, facts.prompt_tokens, facts.turn, facts.max_output_tokens,
-            output_tokens,
-        )  # fmt: skip
+        """Remember a request that was answered in full; 0 tokens where nobody counted them."""
+        if output_tokens > 0:
+            self.lengths.learn(
+                ONLY_CLASS, facts.tenant, facts.prompt_tokens, facts.turn,
+                facts.max_output_tokens, output_tokens,
+            )  # fmt: skip
         if facts.session < 0:
             return
         known = self._sessions.setdefault(facts.session, _Session())

@@ -51,6 +51,16 @@ def hash_key(path: Path) -> bytes:
     return key
 
 
+def known_key(folder: Path | None) -> bytes | None:
+    """The key in a host's folder, for doors that make none; None where there is none.
+
+    Raises:
+        AdapterError: as for `hash_key`.
+    """
+    path = None if folder is None else folder / NAME
+    return hash_key(path) if path is not None and path.exists() else None
+
+
 def _make(path: Path) -> None:
     """Write a fresh key; of two processes that start at once the first one's stays."""
     path.parent.mkdir(parents=True, exist_ok=True)

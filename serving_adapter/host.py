@@ -57,6 +57,7 @@ class PolicyHost:
     Attributes:
         on_decision: told of every decision, in their order; None when nobody listens.
         boot: drawn when this host was made; with its number it names each of its decisions.
+        state: the folder of what outlives a restart; None without one.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class PolicyHost:
         self._admission = admission or Admission()
         self._clock = clock
         self._started_s = clock()
-        self._state = state
+        self.state = state
         self.boot = secrets.token_hex(BOOT_BYTES)
         self._swapping = asyncio.Lock()
         self._named: str | None = None
@@ -208,10 +209,10 @@ class PolicyHost:
 
     @contextmanager
     def _keeping_decisions(self) -> Iterator[None]:
-        if self._state is None:
+        if self.state is None:
             yield
             return
-        ring = DecisionRing(self._state / "decisions", self.boot, self._reporter.living)
+        ring = DecisionRing(self.state / "decisions", self.boot, self._reporter.living)
         self._reporter.dropped = lambda: ring.dropped
         self._decider.keep = ring.add
         try:
@@ -304,7 +305,7 @@ class PolicyHost:
 
         Never raises for a file; see `following.SnapshotFiles`.
         """
-        paths = [path] if self._state is None else [path, self._state / SNAPSHOT_NAME]
+        paths = [path] if self.state is None else [path, self.state / SNAPSHOT_NAME]
         self._followed = SnapshotFiles(
             paths, self._admission, self.apply, self.metrics, lambda: self.behind
         )

@@ -28,8 +28,10 @@ from serving_adapter.background import in_background
 from serving_adapter.decision import BEHIND, Decision, Outcome
 from serving_adapter.errors import defect
 from serving_adapter.exposition import Registry
+from serving_adapter.facts import FactReader
 from serving_adapter.gateway.engines import EngineSet, engine_session
 from serving_adapter.gateway.holding import HoldQueue
+from serving_adapter.hash_key import known_key
 from serving_adapter.host import PolicyHost
 from serving_adapter.litellm_requests import Inside, Requests, first_token_ago_s
 from serving_adapter.request_log import RequestOutcome, RequestRecord
@@ -71,7 +73,8 @@ class PolicyRouting(CustomLogger):
         self.name = secrets.token_hex(8)
         registry = registry or Registry()
         self.host = host
-        self.requests = Requests(host, retry_wait_s, flight_s, on_request)
+        facts = FactReader(known_key(host.state))
+        self.requests = Requests(host, retry_wait_s, flight_s, on_request, facts)
         self._router = router
         self._scrape_s = scrape_s
         self._holding = HoldQueue(host, max_hold_s)

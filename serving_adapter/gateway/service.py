@@ -16,6 +16,7 @@ from serving_adapter.activation import Prepare
 from serving_adapter.admission import Admission
 from serving_adapter.background import in_background
 from serving_adapter.control_plane import ControlPlane, dealing
+from serving_adapter.errors import AdapterError
 from serving_adapter.exposition import Registry
 from serving_adapter.facts import FactReader
 from serving_adapter.gateway.access import ClientKeys
@@ -29,6 +30,7 @@ from serving_adapter.hash_key import hash_key
 from serving_adapter.host import PolicyHost
 from serving_adapter.inbox import SnapshotInbox
 from serving_adapter.instances import InstanceTable
+from serving_adapter.learned_lengths import learned_lengths
 from serving_adapter.request_log import RequestRecord
 from serving_adapter.safety.kill_switch import admin_application, admin_token, killed_by_signal
 from serving_adapter.safety.limits import LiveLimits
@@ -48,9 +50,10 @@ class ServiceSettings:
         engines: base URLs.
         snapshot: the file to follow; it need not be there yet.
         untrusted: the source of a policy that nobody approved, to run instead.
-        state: the folder of what outlives a restart: highest sequence, latches, dumps.
-        hash_key: the deployment's key, for what the request log says of names and prompts; in
-            `state` without one.
+        state: the folder of what outlives a restart: highest sequence, latches, dumps, what was
+            learned of answers' lengths.
+        hash_key: the deployment's key, for what is remembered and logged of names and prompts;
+            in `state` without one.
         drain_s: how long a request that has begun may take after the signal to stop.
         admin_port: of the loopback listener with the kill switch; None for none.
         control: where the store's page is; None where files are all there is.
@@ -188,10 +191,12 @@ async def hosting(
     if settings.untrusted is not None:
         await host.swap(settings.untrusted, UNTRUSTED_SEQUENCE)
     log = settings.request_log
-    key = hash_key(settings.hash_key or settings.state / HASH_KEY) if log else None
+    key = _key(settings)
     async with AsyncExitStack() as stack:
         stack.enter_context(killed_by_signal(host))
         record = stack.enter_context(closing(RequestFile(log))) if log else _forget
+        lengths = stack.enter_context(learned_lengths(settings.state))
+        facts = FactReader(key, lengths, hash_prompts=log is not None)
         inbox = SnapshotInbox(settings.state, admission)
         await stack.enter_async_context(_admin(host, settings, inbox))
         await stack.enter_async_context(in_background(host.load_shadow()))
@@ -203,7 +208,22 @@ async def hosting(
         # What was loaded so far stays: a collection that walked it would hold up every request.
         gc.collect()
         gc.freeze()
-        yield Hosted(host, registry, record, FactReader(key))
+        yield Hosted(host, registry, record, facts)
+
+
+def _key(settings: ServiceSettings) -> bytes | None:
+    """The deployment's key; lengths are learned by tenant, whose numbers outlive a restart by it.
+
+    Raises:
+        AdapterError: there is none, and a log or an operator asks for it.
+    """
+    try:
+        return hash_key(settings.hash_key or settings.state / HASH_KEY)
+    except AdapterError as error:
+        if settings.request_log is not None or settings.hash_key is not None:
+            raise
+        _log.warning("%s", error)
+        return None
 
 
 def told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:

@@ -16,6 +16,7 @@ from typing import Any
 from serving_adapter.decision import BEHIND, HELD_TOO_LONG, Decision, Outcome
 from serving_adapter.errors import BadBody
 from serving_adapter.facts import SESSION_HEADER, TENANT_HEADER, FactReader, RequestFacts
+from serving_adapter.hash_key import known_key
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
 from serving_adapter.live import Live
@@ -84,7 +85,8 @@ class Chooser:
         self._host, self._max_hold_s, self._told = host, max_hold_s, on_decision
         self._unix_s = unix_s
         self._known: dict[str, _Known] = {}
-        self._reader = FactReader()
+        # Routers of one host agree on numbers of sessions and tenants; prompts nobody logs here.
+        self._reader = FactReader(known_key(host.state), hash_prompts=False)
         self._held: dict[RoutedRequest, None] = {}
         host.watchdog.held = self._standing
         # Queue lengths are this router's own; stats have their age in the rows.

@@ -63,3 +63,17 @@ def test_a_prompt_nested_too_deeply_is_refused():
         prompt = [prompt]
     with pytest.raises(BadBody, match="nested too deeply"):
         FactReader().read({"prompt": prompt}, {}, 0.0)
+
+
+def test_answers_that_nobody_counted_say_nothing_of_lengths():
+    reader = FactReader()
+    for _ in range(5):
+        reader.ended(reader.read({"prompt": "x"}, {}, 0.0), 0, 0)
+    assert math.isnan(reader.read({"prompt": "x"}, {}, 0.0).predicted_output_tokens)
+
+
+def test_prompts_are_not_hashed_where_nobody_keeps_that():
+    body = {"prompt": "word " * 200, "user": "ada"}
+    told, silent = FactReader(b"k" * 32), FactReader(b"k" * 32, hash_prompts=False)
+    facts = silent.read(body, {}, 0.0)
+    assert (facts.block_hashes, facts.tenant) == ("", told.read(body, {}, 0.0).tenant)

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from serving_adapter.errors import AdapterError
-from serving_adapter.hash_key import hash_key
+from serving_adapter.hash_key import hash_key, known_key
 
 
 def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path):
@@ -40,3 +40,11 @@ def test_a_key_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AdapterError, match="name another file"):
         hash_key(tmp_path / "file" / "hash.key")
+
+
+def test_doors_that_make_no_key_take_the_one_that_is_there(tmp_path):
+    assert known_key(None) is None
+    assert known_key(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    made = hash_key(tmp_path / "hash.key")
+    assert known_key(tmp_path) == made
