@@ -229,4 +229,7 @@ def _ratio(told: Mapping[str, Any] | None) -> Ratio | None:
     if told is None:
         return None
     values = (told[name] for name in Ratio.__dataclass_fields__)
-    return Ratio(*(math.nan if value is None else float(value) for value in values))
+    ratio = Ratio(*(math.nan if value is None else float(value) for value in values))
+    if not (0 < ratio.mean < math.inf and 0 < ratio.p95 < math.inf):
+        raise ValueError("A ratio of times is a number above 0.")
+    return ratio

@@ -171,7 +171,9 @@ class LiveCluster:
         for known in list(self._known.values()):
             event = known.event
             if event.change is Change.LEAVING and event.until_unix_s <= now_unix_s:
-                self._take(ClusterEvent(event.until_unix_s, Change.GONE, event.node), known.source)
+                # Clocks differ: a notice may have run out by the time it was given.
+                gone_unix_s = max(event.until_unix_s, event.unix_s)
+                self._take(ClusterEvent(gone_unix_s, Change.GONE, event.node), known.source)
 
 
 def _as_soon(last: ClusterEvent, event: ClusterEvent) -> bool:

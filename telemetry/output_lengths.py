@@ -182,7 +182,7 @@ class OutputLengths:
         chain, young = [self._all, up], self._young
         keys = (
             (class_id, tenant, limit),
-            (class_id, tenant, limit, -1 - (fine >> 4 << 2 | fine & 3)),
+            (class_id, tenant, limit, _coarse(fine)),
             (class_id, tenant, limit, fine),
         )
         level = 2

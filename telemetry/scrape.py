@@ -22,6 +22,7 @@ MOST_ENGINES = 1024
 MOST_SCRAPES = 240  # of one engine
 MOST_KEPT = 40_000  # of all engines, some 3 KB each
 STALE_S = 30.0
+_LATE_S = 60.0  # longer than any answer takes
 COUNTERS = (
     "preemptions", "prompt_tokens", "generation_tokens", "prefix_queried_tokens",
     "prefix_hit_tokens", "finished",
@@ -80,11 +81,16 @@ class ScrapeBook:
         self._stale_s = stale_s
 
     def answered(self, name: str, scrape: Scrape) -> None:
-        """Keep an answer; one older than the last is dropped, an engine too many as well."""
+        """Keep an answer; one older than the last is dropped, an engine too many as well.
+
+        One that is older by far says that the clock was set back: what is from later goes.
+        """
         engine = self._engine(name)
-        if engine is None or (
-            engine.scrapes and scrape.asked_unix_s <= engine.scrapes[-1].asked_unix_s
-        ):
+        if engine is None:
+            return
+        while engine.scrapes and engine.scrapes[-1].asked_unix_s > scrape.asked_unix_s + _LATE_S:
+            engine.scrapes.pop()
+        if engine.scrapes and scrape.asked_unix_s <= engine.scrapes[-1].asked_unix_s:
             return
         if engine.scrapes and restarted(engine.scrapes[-1].signals, scrape.signals):
             engine.restarts += 1

@@ -9,11 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.errors import SegmentError
+from telemetry.request_rows import DIGEST
 from telemetry.requests import COLUMNS, Requests, problems_of
 from telemetry.segments.limits import MOST_FILE_ROWS
 
 SCHEMA_VERSION = 1
 META = b"evolver"  # key of our own words in a Parquet file's metadata
+UNREADABLE = (
+    ValueError, TypeError, KeyError, OverflowError, NotImplementedError, MemoryError,
+    RecursionError, OSError,
+)  # fmt: skip
+"""What pyarrow, or a look at what it found, raises of files that are no segments."""
 _TYPES: dict[type[np.generic], str] = {
     np.float64: "float64", np.int8: "int8", np.int16: "int16", np.int32: "int32",
     np.int64: "int64", np.bool_: "bool_",
@@ -86,7 +92,7 @@ def requests_of(table: Any) -> Requests:  # noqa: ANN401
         if name != "digest":
             values = table.column(name).to_numpy()
             found[name] = np.ascontiguousarray(values).astype(column.kind, copy=False)
-    digest, digests = _coded(pa.chunked_array(table.column("digest").chunks, pa.string()))
+    digest, digests = coded_digests(pa.chunked_array(table.column("digest").chunks, pa.string()))
     blocks = table.column("blocks").chunks
     lengths = [np.diff(chunk.offsets.to_numpy()) for chunk in blocks]
     hashes = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in blocks]
@@ -100,14 +106,18 @@ def requests_of(table: Any) -> Requests:  # noqa: ANN401
     return requests
 
 
-def _coded(column: Any) -> tuple[NDArray[np.int32], tuple[str, ...]]:  # noqa: ANN401
-    """Places of strings among the different ones, -1 for the empty one."""
+def coded_digests(column: Any) -> tuple[NDArray[np.int32], tuple[str, ...]]:  # noqa: ANN401
+    """Places of digests among the different ones, -1 for the empty one.
+
+    Raises:
+        ValueError: one is none.
+    """
     encoded = column.combine_chunks().dictionary_encode()
     if hasattr(encoded, "chunks"):
         encoded = encoded.combine_chunks()
     names = encoded.dictionary.to_pylist()
-    if any(len(name) > 64 for name in names):
-        raise ValueError("a digest is too long")
+    if not all(DIGEST.fullmatch(name) for name in names):
+        raise ValueError("a digest is none")
     known = tuple(name for name in names if name)
     places = np.array([known.index(name) if name else -1 for name in names] or [-1], np.int32)
     return places[encoded.indices.to_numpy()], known

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.blocks import offsets_of
-from telemetry.request_rows import DIGEST, NEEDED, USUAL, WORDS, Parsed, hashes_of, parse_lines
+from telemetry.request_rows import NEEDED, USUAL, WORDS, Parsed, hashes_of, parse_lines
 from telemetry.requests import COLUMNS, Requests, problems_of
-from telemetry.segments.arrow import arrow
+from telemetry.segments.arrow import arrow, coded_digests
 
 _INT = {np.int8, np.int16, np.int32, np.int64}
 
@@ -74,15 +74,8 @@ def _parsed(data: bytes, lines: int) -> Parsed:
     for name in COLUMNS:
         if name not in (*WORDS, "digest"):
             found[name] = _numbers(table, name)
-    digests = table.column("digest").fill_null("").combine_chunks().dictionary_encode()
-    names = digests.dictionary.to_pylist()
-    if not all(DIGEST.fullmatch(name) for name in names):
-        raise _Odd
-    known = tuple(name for name in names if name)
-    places = np.array([known.index(name) if name else -1 for name in names] or [-1], np.int32)
-    requests = Requests(
-        **found, **_blocks(table), digests=known, digest=places[digests.indices.to_numpy()]
-    )
+    digest, digests = coded_digests(table.column("digest").fill_null(""))
+    requests = Requests(**found, **_blocks(table), digests=digests, digest=digest)
     if any(True for _ in problems_of(requests)):
         raise _Odd
     return Parsed(requests, (), other)

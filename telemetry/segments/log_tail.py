@@ -7,6 +7,7 @@ is a `Position`, which belongs beside the rows that were read.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -25,6 +26,7 @@ from telemetry.request_rows import MOST_LINE
 CHUNK_BYTES = 2 * 2**20
 GRACE_S = 2.0  # a rotated log still gets what its writer had in hand
 MOST_MARK_BYTES = 4096
+_UNPACKABLE = (gzip.BadGzipFile, EOFError, zlib.error)
 _BROKEN = (OSError, EOFError, zlib.error)
 
 
@@ -37,7 +39,7 @@ class Position:
         offset: in its bytes, unpacked.
         done: marks of files that were read to their end, newest last.
         rows, flaws, other: lines that became requests, were wrong, or asked no model for anything.
-        gaps: files that vanished before they were read to their end.
+        gaps: files that vanished, or could not be unpacked, before they were read to their end.
     """
 
     mark: str = ""
@@ -160,11 +162,28 @@ class LogTail:
             if not packed and _mark(file) != self.position.mark:
                 self.close()  # truncated below us: what was read may be new
                 return None
-        except _BROKEN:
+        except _UNPACKABLE:
+            return self._before_damage(file)
+        except OSError:
             self.close()
             return None
         end = data.rfind(b"\n") + 1
         return data if not end and len(data) > MOST_LINE else data[:end]
+
+    def _before_damage(self, file: IO[bytes]) -> bytes | None:
+        """Whole lines of a packed file before it breaks off; None when there are no more."""
+        data = b""
+        with contextlib.suppress(*_BROKEN):
+            file.seek(self.position.offset)
+            while len(data) < CHUNK_BYTES and (more := file.read(MOST_MARK_BYTES)):
+                data += more
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole:
+            return whole
+        if time.time() - os.fstat(file.fileno()).st_mtime >= GRACE_S:  # nobody packs it still
+            self.position = replace(self.position.ended(), gaps=self.position.gaps + 1)
+        self.close()
+        return None
 
     def _ended(self, file: IO[bytes]) -> bool:
         """Whether the file is over, as there is a newer one and nobody writes to it."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from telemetry.segments.arrow import META, SCHEMA_VERSION, arrow
+from telemetry.segments.arrow import META, SCHEMA_VERSION, UNREADABLE, arrow
 from telemetry.segments.limits import MOST_FILE_BYTES, MOST_FILE_ROWS
 
 NAME = "manifest.json"
@@ -156,7 +156,7 @@ def adopted(path: Path, number: int) -> tuple[Segment, dict[str, Any]]:
         })  # fmt: skip
         positions = own.get("positions")
         return segment, positions if isinstance(positions, dict) else {}
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError, OSError):
+    except UNREADABLE:
         seen_s = path.stat().st_mtime
         return Segment(number, 0, size, "", 0.0, 0.0, seen_s), {}
 

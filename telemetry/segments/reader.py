@@ -13,7 +13,7 @@ import numpy as np
 
 from telemetry.errors import ReadError
 from telemetry.requests import Requests
-from telemetry.segments.arrow import SCHEMA_VERSION, arrow, requests_of
+from telemetry.segments.arrow import SCHEMA_VERSION, UNREADABLE, arrow, requests_of
 from telemetry.segments.closing import listed
 from telemetry.segments.limits import MOST_FILE_BYTES, MOST_FILE_ROWS
 from telemetry.segments.manifest import Manifest, Segment, load, numbered
@@ -97,7 +97,7 @@ def _read_closed(place: Path, manifest: Manifest, found: _Found) -> None:
             except FileNotFoundError:
                 if segment.number in {one.number for one in load(place).segments}:
                     found.skip(segment.name, "the file is missing")
-            except (ValueError, OSError) as error:  # pyarrow's errors are among them
+            except UNREADABLE as error:
                 found.skip(segment.name, _words(error))
 
 

@@ -57,12 +57,18 @@ class SegmentWriter:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.folder)
+        except OSError as error:
+            raise _refused(self.folder, error) from error
+        try:
             self._manifest, self.torn_bytes = recovered(self.folder, self._opened_s)
             self._next = self._manifest.last + 1
             self._keep(self._manifest)
             self._prune(self._opened_s)
-        except OSError as error:
-            raise _refused(self.folder, error) from error
+        except BaseException as error:
+            os.close(self._lock)  # or no writer of this process ever gets it again
+            if isinstance(error, OSError):
+                raise _refused(self.folder, error) from error
+            raise
         self._positions = dict(self._manifest.positions)
         if self.torn_bytes:
             _log.warning("a writer was killed in mid-write: %d bytes were torn", self.torn_bytes)

@@ -144,3 +144,10 @@ def test_a_file_is_followed_through_half_lines_rubbish_and_rotation(tmp_path):
     assert [e.node.name for e in source.poll()] == ["n2"]
     path.write_text(lines[3] + "\n" + "[" * 10_000 + "\n")
     assert [e.node.name for e in source.poll()] == ["n3"] or source.poll() == ()
+
+
+def test_a_notice_that_had_run_out_when_it_was_given_takes_the_node():
+    cluster = LiveCluster()
+    cluster.take([event(0, "present"), event(60, "leaving", until=50)])
+    assert cluster.pools(T + 61) == ()
+    assert [one.change for one in cluster.nodes(T + 61)] == []

@@ -97,3 +97,10 @@ def test_broken_histograms_leave_the_signals():
     scrape = read_scrape(0.0, page(5) + 'vllm:e2e_request_latency_seconds_bucket{le="1"} 3\n')
     assert scrape.signals.generation_tokens == 5
     assert "add up" in scrape.complaint
+
+
+def test_a_clock_that_is_set_back_hides_no_engine():
+    book = book_of(page(10, running=9), page(20, running=9), step_s=3600.0)
+    book.answered("e", read_scrape(100.0, page(30, running=1)))
+    assert book.latest("e", 101.0).running == 1
+    assert book.grown("e", 0.0, 1e9)["generation_tokens"] == 20

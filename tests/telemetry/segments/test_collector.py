@@ -229,3 +229,19 @@ def test_a_position_that_is_none_begins_anew(stored):
 def test_a_position_comes_back_as_it_was():
     position = log_tail.Position("ab", 7, ("cd", "ef"), 1, 2, 3, 4)
     assert log_tail.Position.of(position.document()) == position
+
+
+def test_a_packed_log_that_breaks_off_is_read_that_far_and_holds_nothing_up(log, folder, lines):
+    text = "".join(lines([k], tenant=k * k * 7919) for k in range(5000)).encode()
+    whole = gzip.compress(text)
+    log.with_name(log.name + ".1.gz").write_bytes(whole[: len(whole) * 3 // 4])
+    append(log, lines(range(9000, 9003)))
+    with collecting(folder, log) as collector:
+        for _ in range(3):
+            collector.poll()
+        (position,) = collector.positions.values()
+    found = numbers(folder)
+    assert found[-3:] == [9000, 9001, 9002]
+    assert found[:-3] == list(range(len(found) - 3))
+    assert len(found) > 1000
+    assert (position.gaps, position.flaws) == (1, 0)

@@ -137,3 +137,19 @@ def test_other_columns_are_no_requests(three):
     found = read(three)
     assert found.skipped_segments == 1
     assert not any("kanarienvogel" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", ["tenant", "arrived_unix_s"])
+@pytest.mark.parametrize("kind", ["struct", "null"])
+def test_columns_that_cannot_be_cast_or_compared_are_no_requests(three, name, kind):
+    pa, _, parquet, schema = arrow()
+    table = parquet.read_table(sorted(three.glob("*.parquet"))[0])
+    values = {
+        "struct": lambda: pa.array([{"a": [[1]]}] * len(table)),
+        "null": lambda: pa.array([None] * len(table), pa.float64()),
+    }[kind]()
+    forge(three, table.set_column(schema.get_field_index(name), name, values))
+    found = read(three)
+    assert (len(found), found.skipped_segments) == (20, 1)
+    (three / "manifest.json").unlink()
+    SegmentWriter(three).close()

@@ -195,3 +195,12 @@ def test_large_batches_become_frames_of_bounded_size(tmp_path, made):
 def test_bounds_that_cannot_be_kept_are_refused(wrong):
     with pytest.raises(SegmentError):
         SegmentLimits(**wrong)
+
+
+def test_a_writer_that_could_not_begin_leaves_the_folder_to_the_next(tmp_path):
+    blocked = tmp_path / "requests-00000001.open"
+    blocked.mkdir()
+    with pytest.raises(SegmentError, match="cannot be written"):
+        SegmentWriter(tmp_path)
+    blocked.rmdir()
+    SegmentWriter(tmp_path).close()
