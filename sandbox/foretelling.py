@@ -12,7 +12,6 @@ import json
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,14 +22,14 @@ from sandbox.draws import estimated_prompts
 from sandbox.hardware import build_hardware
 from sandbox.signal_profiles import signal_profile
 from sandbox.workflows import unloaded_s
-from telemetry.foretold import Seen, foretell
+from telemetry.foretold import Seen, foretell, learning
 from telemetry.output_lengths import OutputLengths
 
 if TYPE_CHECKING:
     from sandbox.simulation import Setup
 
 Floats = NDArray[np.float64]
-MOST_KEPT = 256
+MOST_KEPT_REQUESTS = 4_000_000  # 16 bytes each
 _kept: OrderedDict[tuple[object, ...], tuple[Floats, Floats]] = OrderedDict()
 
 
@@ -39,22 +38,19 @@ def foretold_lengths(setup: Setup) -> tuple[Floats, Floats]:
     error = signal_profile(setup.cluster.signals).prompt_error
     key = (setup.trace.digest(), setup.cluster, setup.learned, setup.seed if error else 0)
     if key not in _kept:
-        _kept[key] = _run(setup, _begun(setup.learned))
-        if len(_kept) > MOST_KEPT:
+        found = foretell(setup.trace, _begun(setup.learned), *_told(setup))
+        _kept[key] = found.mean_tokens, found.relative_error
+        while len(_kept) > 1 and sum(len(mean) for mean, _ in _kept.values()) > MOST_KEPT_REQUESTS:
             _kept.popitem(last=False)
+    _kept.move_to_end(key)
     return _kept[key]
 
 
 def learned_by(setup: Setup, times_s: Sequence[float]) -> list[bytes]:
     """What the predictor has learned of the trace by each of some times, never decreasing."""
-    lengths, states, since_s = _begun(setup.learned), [], 0.0
-    for until_s in times_s:
-        if until_s > since_s:
-            part = replace(setup, trace=setup.trace.slice(since_s, until_s))
-            _run(part, lengths)
-            since_s = until_s
-        states.append(zlib.compress(json.dumps(lengths.state()).encode()))
-    return states
+    lengths = _begun(setup.learned)
+    stops = learning(setup.trace, lengths, times_s, *_told(setup))
+    return [zlib.compress(json.dumps(lengths.state()).encode()) for _ in stops]
 
 
 def _begun(learned: bytes) -> OutputLengths:
@@ -63,7 +59,8 @@ def _begun(learned: bytes) -> OutputLengths:
     return OutputLengths.restored(json.loads(zlib.decompress(learned)))
 
 
-def _run(setup: Setup, lengths: OutputLengths) -> tuple[Floats, Floats]:
+def _told(setup: Setup) -> tuple[Floats, Seen]:
+    """Seconds that each answer takes, and what the door shows of its request."""
     trace, cluster = setup.trace, setup.cluster
     profile = signal_profile(cluster.signals)
     prompts = estimated_prompts(trace.prompt_tokens, profile.prompt_error, setup.seed)
@@ -72,6 +69,4 @@ def _run(setup: Setup, lengths: OutputLengths) -> tuple[Floats, Floats]:
         column if f"Request.{name}" in profile.known else np.zeros_like(column)
         for name, column in zip(Seen._fields, seen, strict=True)
     )
-    took_s = unloaded_s(trace, build_hardware(cluster))
-    found = foretell(trace, lengths, took_s, Seen(*told))
-    return found.mean_tokens, found.relative_error
+    return unloaded_s(trace, build_hardware(cluster)), Seen(*told)

@@ -9,7 +9,11 @@ Reading guide:
 5. `telemetry.fit`, `telemetry.generator` - a trace to a small profile, a profile to any length.
 6. `telemetry.output_lengths` - predicts answers' lengths from ended ones; `telemetry.foretold` says
    how well on a trace.
-7. `telemetry.drift` - says when the features of windows have changed, and since when.
+7. `telemetry.drift` - says when the features of windows have changed, and since when;
+   `telemetry.forecasts` - what a series of them will be, with its measured error.
+8. `telemetry.requests`, `telemetry.segments` - what gateways logged, as columns, kept on disk.
+9. `telemetry.engine_signals`, `telemetry.scrape` - what engines say of themselves, over restarts.
+10. `telemetry.cluster_events`, `telemetry.cluster_state` - nodes that come and go, live.
 
 Nothing here keeps a request's text, imports a higher package, or touches the network.
 """

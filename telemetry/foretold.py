@@ -7,6 +7,7 @@ none that was still being answered.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -88,15 +89,9 @@ def foretell(
         took_s: seconds from arrival to end, ``[n]``; `modelled_s` when left out.
         seen: what it is told of the requests; the trace's own columns when left out.
     """
-    n = len(trace)
-    took = modelled_s(trace) if took_s is None else np.asarray(took_s, np.float64)
-    ends = (trace.arrival_s + took).tolist()
-    told = Seen(np.ones(n, np.int64), trace.tenant, trace.prompt_tokens, trace.turn)
-    classes, tenants, prompts, turns = (column.tolist() for column in seen or told)
-    known = list(zip(classes, tenants, prompts, turns, strict=True))
-    outputs = trace.output_tokens.tolist()
+    ends, known, outputs = _rows(trace, took_s, seen)
     running: list[tuple[float, int]] = []
-    said = np.full((n, 5), np.nan)
+    said = np.full((len(trace), 5), np.nan)
     for row, arrival_s in enumerate(trace.arrival_s.tolist()):
         while running and running[0][0] <= arrival_s:
             ended = heapq.heappop(running)[1]
@@ -104,6 +99,38 @@ def foretell(
         said[row] = predictor.predict(*known[row]) or _NOTHING
         heapq.heappush(running, (ends[row], row))
     return Foretold(*np.ascontiguousarray(said.T))
+
+
+def learning(
+    trace: Trace,
+    predictor: OutputLengths,
+    times_s: Iterable[float],
+    took_s: ArrayLike | None = None,
+    seen: Seen | None = None,
+) -> Iterator[None]:
+    """Stop at each time, never decreasing, when the predictor has learned what had ended by then.
+
+    The other arguments are those of `foretell`.
+    """
+    ends, known, outputs = _rows(trace, took_s, seen)
+    order: list[int] = np.argsort(ends, kind="stable").tolist()
+    at = 0
+    for time_s in times_s:
+        while at < len(order) and ends[order[at]] <= time_s:
+            predictor.learn(*known[order[at]], -1, outputs[order[at]])
+            at += 1
+        yield
+
+
+def _rows(
+    trace: Trace, took_s: ArrayLike | None, seen: Seen | None
+) -> tuple[list[float], list[tuple[int, int, int, int]], list[int]]:
+    """When each request ends, what is told of it, and its answer's length."""
+    took = modelled_s(trace) if took_s is None else np.asarray(took_s, np.float64)
+    ones = np.ones(len(trace), np.int64)
+    told = seen or Seen(ones, trace.tenant, trace.prompt_tokens, trace.turn)
+    known = list(zip(*(column.tolist() for column in told), strict=True))
+    return (trace.arrival_s + took).tolist(), known, trace.output_tokens.tolist()
 
 
 def accuracy(foretold: Foretold, output_tokens: ArrayLike) -> Accuracy | None:

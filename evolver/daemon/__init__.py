@@ -5,7 +5,7 @@ Reading guide:
 1. `core`: one turn of the daemon, its four steps, and why each may be cut short anywhere.
 2. `deciding`: whether a search is worth its price, as one pure function with its reasons.
 3. `protocols`: what the core stands on; `parts` puts the usual ones together from a `config`:
-   `gateway_windows` (what arrived), `grounds` (what the cluster is), `shift` (whether it changed),
+   `segment_windows` (what arrived), `grounds` (what the cluster is), `shift` (whether it changed),
    `searching` (a search in a process of its own, which is `search_process`).
 4. `service`: the process around it: lease, health, metrics, signals; `pages` is what it serves.
 

@@ -138,3 +138,9 @@ def test_without_a_predictor_there_is_nothing(predictor):
     predicted, error = predict_lengths(setup(np.full(5, 100), **predictor))
     assert np.isnan(predicted).all()
     assert np.isnan(error).all()
+
+
+def test_nothing_that_ended_between_two_times_is_forgotten():
+    trace = drawn(200)
+    every = [float(at) for at in range(101)]
+    assert learned_by(measured(trace), [*every, 1e6])[-1] == learned_by(measured(trace), [1e6])[0]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry import read_trace
-from telemetry.foretold import accuracy, foretell
+from telemetry.foretold import accuracy, foretell, learning
 from telemetry.output_lengths import LengthStateError, Limits, OutputLengths
 from telemetry.trace import Trace, TraceMeta
 
@@ -113,6 +113,18 @@ def test_law_2_what_has_not_ended_teaches_nothing():
     assert np.isnan(told.mean_tokens[:9]).all()
     assert told.mean_tokens[9:28] == pytest.approx(10)
     assert (told.mean_tokens[28:] > 30).all()
+
+
+def test_by_each_time_all_that_has_ended_is_learned_and_nothing_else():
+    trace = Trace.of(TraceMeta(), arrival_s=[0.0, 1.0, 2.0, 50.0], prompt_tokens=[10] * 4,
+                     output_tokens=[100, 20, 30, 40])  # fmt: skip
+    lengths = OutputLengths()
+    stops = learning(trace, lengths, (0.0, 9.0, 12.0, 1000.0), took_s=[20.0, 5.0, 5.0, 60.0])
+    said = [lengths.predict(1, 0, 10) for _ in stops]
+    assert said[0] is None
+    assert said[1] == said[2]
+    assert said[1].mean_tokens == pytest.approx(25)
+    assert said[3].mean_tokens > 35
 
 
 @pytest.mark.skipif(not TRACES.exists(), reason="the reference traces are not there")
