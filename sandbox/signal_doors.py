@@ -164,6 +164,19 @@ LITELLM = replace(
     fills=MappingProxyType(
         {"Request": GATEWAY.fills["Request"], "Instance": _COUNTED | {"cached_prefix_tokens"}}
     ),
+    # First tokens are only reported with the last, so all in flight are queued and none decodes.
+    constants=MappingProxyType(
+        {
+            "Request": _SAME_REQUEST,
+            "Instance": MappingProxyType(
+                {
+                    **_SAME_INSTANCE,
+                    **dict.fromkeys(("decoding_requests", "context_tokens"), 0),
+                    "mean_context_tokens": 0.0,
+                }
+            ),
+        }
+    ),
     age_s=0.0,
 )
 

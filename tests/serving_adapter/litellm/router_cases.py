@@ -7,7 +7,9 @@ from functools import partial
 
 import pytest
 from aiohttp import web
+from told_signals import rows_of, wrongly_told
 
+from sandbox.signal_profiles import signal_profile
 from serving_adapter.activation import prepare_policy
 from serving_adapter.admission import Admission
 from serving_adapter.decision import BUILT_IN_DIGEST
@@ -287,3 +289,18 @@ async def test_laws_8_and_9_under_a_swap_every_50_ms_with_failing_engines(
     assert len(records) == len(served)
     assert any(one.attempts > 1 for one in records)
     assert SECRET not in repr(host.recent) + repr(records) + made.registry.render()
+
+
+async def test_it_tells_a_policy_what_its_signal_profile_says(stack, word_prepare):
+    """After two answers of a session, while a third streams."""
+    made = await stack(None, prepare=word_prepare)
+    await made.host.swap("first", 1)
+    said = {"metadata": {"session_id": "one", "user_api_key_team_id": "ada"}}
+    for count in (1, 2):
+        await made.ask(**said)
+        await made.recorded(count)
+    streamed = await made.ask(**said, stream=True)
+    await made.ask(**said)
+    assert wrongly_told(signal_profile("litellm"), rows_of(made.host)) == []
+    async for _ in streamed:
+        pass
