@@ -13,7 +13,9 @@
                         "alike", "slower", "hopeless", "budget"), score, bar (of its
                         parent there), fault, objectives, text, parameters
     candidate_scored    proposer (of the structure), arm, ask, name, idea, parents, score,
-                        parent_score, gain, text, parameters, objectives, fault, niche, island
+                        parent_score, gain, text, parameters, objectives, fault, breaks (the
+                        guardrail that it breaks on the training windows; null when it breaks
+                        none), niche, island
     tuned               of, score_before, tried, and the fields of candidate_scored
     generation_done     best, best_score, best_human, best_human_score, evaluations, share, tokens,
                         price_usd, proposed, refused, unusable, duplicates, failed, dropped, scored,

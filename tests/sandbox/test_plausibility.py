@@ -13,7 +13,7 @@ from sandbox.kernel.state import FINISHED, QUEUED, REJECTED
 from sandbox.outcome_bytes import outcome_from_bytes, outcome_length, outcome_to_bytes
 from sandbox.plausibility import ImplausibleOutcome, check_outcome
 from sandbox.replay import default_policy
-from sandbox.simulation import Setup, _outcome, simulate
+from sandbox.simulation import Setup, outcome_at_end, simulate
 from telemetry.generator import generate
 from telemetry.profile import load_profile
 
@@ -27,7 +27,7 @@ def test_law_1_an_honest_outcome_is_always_plausible(seed, name):
     world = worlds.world(seed)
     sim = worlds.run(world, worlds.policy(name))
     if sim is not None:
-        outcome = _outcome(sim, world.setup)
+        outcome = outcome_at_end(sim, world.setup)
         check_outcome(outcome, world.setup, build_hardware(world.setup.cluster))
 
 
