@@ -19,6 +19,7 @@ from evolver.proposer import Attempt, Cost, Proposal, ProposalRequest, Proposer
 from evolver.task import Refusal, Refused, Task
 
 FAILURES_IN_A_ROW = 4  # after which a proposer is left out for the rest of the run
+NOTHING_NEW_IN_A_ROW = 16  # answers of one that is waited for: known texts, or no candidate at all
 
 
 def seed_for(*place: int) -> int:
@@ -108,7 +109,8 @@ class Intake:
 
     Places are filled in waves: the open ones are asked, and those whose answer was refused,
     unusable, known or faulty go into the next wave with that said, `tries` waves at most. A
-    proposer that fails too often in a row is left out; its places go to another.
+    proposer that fails too often in a row is left out, and so is one that is waited for and has
+    nothing new to say; its places go to another.
 
     Attributes:
         tries: waves.
@@ -126,6 +128,7 @@ class Intake:
     threads: int
     _awaited: int = field(default=0, init=False)  # answers under way
     _failures: dict[str, int] = field(default_factory=dict, init=False)
+    _nothing_new: dict[str, int] = field(default_factory=dict, init=False)
     _seen: dict[str, str] = field(default_factory=dict, init=False)
 
     def know(self, digest: str, name: str) -> None:
@@ -134,11 +137,14 @@ class Intake:
 
     @property
     def working(self) -> list[Proposer]:
-        """The proposers that have not failed too often in a row."""
+        """The proposers that have not failed, or said nothing new, too often in a row."""
         return [proposer for proposer in self.proposers if self._works(proposer)]
 
     def _works(self, proposer: Proposer) -> bool:
-        return self._failures.get(proposer.name, 0) < FAILURES_IN_A_ROW
+        failed, stuck = (
+            counts.get(proposer.name, 0) for counts in (self._failures, self._nothing_new)
+        )
+        return failed < FAILURES_IN_A_ROW and stuck < NOTHING_NEW_IN_A_ROW
 
     def ahead(self, places: Sequence[Place]) -> None:
         """Ask those that are waited for, as far as the budget goes; `fill` takes the answers.
@@ -250,7 +256,9 @@ class Intake:
             twin = self._seen[trial.digest]
             self.chronicle.duplicate(candidate, twin, "text")
             self._object(place, Attempt(answer.text, twin=twin))
+            self._said_nothing_new(place)
             return None
+        self._nothing_new[place.proposer.name] = 0
         self._seen[trial.digest] = candidate.name
         return candidate
 
@@ -272,10 +280,21 @@ class Intake:
             self.tally.unusable += 1
             self.chronicle.unusable(place, failure)
             self._object(place, Attempt(failure.reply, unusable=failure.flaw))
+            self._said_nothing_new(place)
             return
         self._failures[name] = self._failures.get(name, 0) + 1
         self.tally.failed += 1
         self.chronicle.failed(place, failure, left_out=not self._works(place.proposer))
+
+    def _said_nothing_new(self, place: Place) -> None:
+        """Whoever is waited for is paid for each answer, so it is asked in vain so often only."""
+        name = place.proposer.name
+        if not place.proposer.waits:
+            return
+        self._nothing_new[name] = count = self._nothing_new.get(name, 0) + 1
+        if count == NOTHING_NEW_IN_A_ROW:
+            stuck = ProposerFailed(f"Nothing in its last {count} answers was new.")
+            self.chronicle.failed(place, stuck, left_out=True)
 
     def _hand_over(self, place: Place) -> None:
         """The next proposer that works and is not waited for."""

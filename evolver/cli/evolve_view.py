@@ -196,7 +196,7 @@ class EvolveView:
         """Said once for each reason, and once when a proposer is left out."""
         said = [f"{data['proposer']}: {data['reason']}"]
         if data["left_out"]:
-            said.append(f"{data['proposer']} failed too often and is left out from here on.")
+            said.append(f"{data['proposer']} is left out from here on.")
         new = [sentence for sentence in said if sentence not in self.failures]
         self.failures.update(new)
         return new

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from evolver.budget import Limits
-from evolver.errors import BudgetTooSmall, NothingToStartFrom, ProposerFailed
+from evolver.errors import BudgetTooSmall, NothingToStartFrom, ProposerFailed, ReplyUnusable
 from evolver.journal import EventKind, EventList
 from evolver.loop import Search, SearchSettings
 from evolver.proposer import Cost, Proposal
@@ -178,6 +178,26 @@ def test_a_dead_proposer_is_left_out_and_the_others_go_on(bowls, lines, humans):
     result = run(bowls(), [Dead(), lines], humans, sinks=[log])
     failures = log.of(EventKind.PROPOSER_FAILED)
     assert failures[-1].data["left_out"]
+    assert result.verdict.outcome is Outcome.IMPROVED
+
+
+@pytest.mark.parametrize("reply", ["ALPHA = 3.0", None])
+def test_a_model_with_nothing_new_to_say_is_asked_so_often_and_no_more(bowls, lines, humans, reply):
+    class Parrot:
+        name, waits, asked = "parrot", True, 0
+
+        def propose(self, request):
+            self.asked += 1
+            if reply is None:
+                raise ReplyUnusable("No policy in the answer.", "Hello.", "no program is in it")
+            return Proposal(reply, self.name, "the same again", (request.parent.digest,))
+
+    log, parrot = EventList(), Parrot()
+    result = run(bowls(), [parrot, lines], humans, evaluations=600, sinks=[log])
+    (said,) = log.of(EventKind.PROPOSER_FAILED)
+    assert said.data["left_out"]
+    assert said.data["reason"] == "Nothing in its last 16 answers was new."
+    assert 16 <= parrot.asked <= 16 + 1 + 4  # a first one that was new; a wave that was under way
     assert result.verdict.outcome is Outcome.IMPROVED
 
 

@@ -163,7 +163,7 @@ def test_refusals_and_failures_are_told_as_they_happen(view, capsys):
     assert any("while has no bound. Use range." in line for line in view.lines())
     err = capsys.readouterr().err
     assert err.count("openai/x: Too slow.") == 1
-    assert err.count("openai/x failed too often and is left out") == 1
+    assert err.count("openai/x is left out") == 1
 
 
 def test_what_goes_on_now_is_shown_until_it_is_over(view):
