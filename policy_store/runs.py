@@ -3,7 +3,7 @@
 import json
 import re
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.orm import Session
@@ -110,15 +110,24 @@ class Runs:
             )
 
     def finish_run(
-        self, run: str, verdict: str, summary: Mapping[str, object] | None = None
+        self,
+        run: str,
+        verdict: str,
+        summary: Mapping[str, object] | None = None,
+        check: Callable[[Session], None] | None = None,
     ) -> Run:
         """Close a run with a verdict such as `improved` or `no_change`.
+
+        Args:
+            check: looks once more, inside the decision, and raises what it has against it.
 
         Raises:
             UnknownRun: no such run.
             InvalidInput: it is finished already, or the summary is not JSON.
         """
         with self._database.deciding() as session:
+            if check is not None:
+                check(session)
             row = _unfinished(session, run)
             row.finished_at = self._database.clock()
             row.verdict = plain_name(verdict)

@@ -74,7 +74,7 @@ def changed(
 
 
 def spent_by(run: Run) -> dict[str, float]:
-    """What a run used of each kind of budget."""
+    """What a run used of each kind of budget, as far as it says; one that broke off does not."""
     summary = run.summary or {}
     found = {kind: finite(summary.get(name)) for kind, name in _SUMMARY.items()}
     return {kind: value for kind, value in found.items() if value is not None}

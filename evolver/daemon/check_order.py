@@ -49,10 +49,12 @@ class Found:
     Attributes:
         said: for the audit log.
         stale: why the live policy no longer keeps what its evidence promised; empty when it does.
+        digest: of the policy that was live then; None for the built-in default.
     """
 
     said: str = ""
     stale: str = ""
+    digest: str | None = None
 
 
 def write_order(folder: Path, order: CheckOrder) -> None:
@@ -76,7 +78,7 @@ def read_order(folder: Path) -> CheckOrder:
 
 def write_found(folder: Path, found: Found) -> None:
     """Leave word for the daemon."""
-    body = {name: value[:MAX_CHARS] for name, value in asdict(found).items()}
+    body = {name: value and value[:MAX_CHARS] for name, value in asdict(found).items()}
     replace_file(folder / FOUND, json.dumps(body).encode("ascii"), 0o600, durable=False)
 
 
@@ -84,6 +86,7 @@ def found_in(folder: Path) -> Found:
     """What was left; nothing where nothing was."""
     try:
         body = json.loads((folder / FOUND).read_bytes()[:MAX_BYTES])
-        return Found(str(body["said"]), str(body["stale"]))
+        digest = body["digest"]
+        return Found(str(body["said"]), str(body["stale"]), None if digest is None else str(digest))
     except (OSError, ValueError, KeyError, TypeError):
         return Found()

@@ -63,7 +63,7 @@ def compare(order: CheckOrder) -> Found:
     seen = window.observed()
     setup = Setup(seen.trace, calibrator.cluster(now))
     found = staleness(_evidence(order), live, _loaded(order.before, "before"), setup, seen)
-    return Found(f"{said} {found.reason}", found.reason if found.stale else "")
+    return Found(f"{said} {found.reason}", found.reason if found.stale else "", order.digest)
 
 
 def _loaded(text: str, name: str) -> LoadedPolicy:

@@ -17,10 +17,11 @@ LOG = "log.txt"
 
 
 class Child:
-    """One module run on one folder, at most one at a time."""
+    """One module run on one folder, at most one at a time; any thread may start or stop it."""
 
     def __init__(self, module: str) -> None:
         self._module = module
+        self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._until_s = math.inf
 
@@ -31,7 +32,7 @@ class Child:
 
     def start(self, folder: Path, at_most_s: float = math.inf) -> None:
         """Start it."""
-        with (folder / LOG).open("ab") as log:
+        with self._lock, (folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-P", "-m", self._module, str(folder)],
                 stdin=subprocess.PIPE,  # closes with this process, whatever ends it
@@ -39,32 +40,34 @@ class Child:
                 stderr=log,
                 start_new_session=True,
             )
-        self._until_s = time.monotonic() + at_most_s
+            self._until_s = time.monotonic() + at_most_s
 
     def ended(self) -> int | None:
         """Its exit code, once; None while it runs. One that runs for too long is ended."""
-        if self._process is None:
-            return None
-        code = self._process.poll()
-        if code is None and time.monotonic() > self._until_s:
-            self.stop(LEAVE_S)
-            return -signal.SIGKILL
-        if code is not None:
-            self._close()
-        return code
+        with self._lock:
+            if self._process is None:
+                return None
+            code = self._process.poll()
+            if code is None and time.monotonic() > self._until_s:
+                self.stop(LEAVE_S)
+                return -signal.SIGKILL
+            if code is not None:
+                self._close()
+            return code
 
     def stop(self, within_s: float) -> None:
         """Ask it to leave, and make it."""
-        process = self._process
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(LEAVE_S)
-        self._close()
+        with self._lock:
+            process = self._process
+            if process is None:
+                return
+            process.terminate()
+            try:
+                process.wait(within_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(LEAVE_S)
+            self._close()
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdin is not None:

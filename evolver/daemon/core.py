@@ -13,6 +13,7 @@ follow, are looked at in every turn, whichever step it is.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,6 +48,7 @@ from evolver.daemon.watching import (
     forget_old,
     later,
     lay_out,
+    live_digest,
     live_pair,
     needed_s,
     order,
@@ -62,6 +64,8 @@ from policy_store.rule_application import apply_rules
 from policy_store.store import PolicyStore
 from telemetry.cluster_events import ClusterEvent
 from telemetry.errors import TelemetryError
+
+MOST_EVENTS = 64  # of one turn, each with an entry of its own in the audit log
 
 
 class Step(StrEnum):
@@ -133,9 +137,12 @@ class Daemon:
         pen = Pen(self._store, lease, self._config.actor, clock, Step.WATCHING)
         state = self._store.daemons.read(self._config.deployment)
         looked = Looked(clock())
-        state = self._say(lease, state, pen)
-        stretch = self._collected(looked)
+        state = self._lead(lease, state, pen)
+        # First of all, and told to hosts at once: whatever logs and metrics hold, trials go on.
         state = follow_trials(self._store, self._config, lease, state, pen)
+        self._publish(looked)
+        state = self._heard(state, pen)
+        stretch = self._collected(looked)
         if state.step == Step.WATCHING:
             state = self._watch(state, pen, looked, stretch)
         elif state.step == Step.EVOLVING:
@@ -148,20 +155,39 @@ class Daemon:
         looked.step, looked.episode = state.step, state.episode
         return looked
 
-    def stop(self, within_s: float) -> None:
-        """End what runs; all of it can go on."""
+    def end_search(self, within_s: float) -> None:
+        """End the search that runs, from any thread; it can go on."""
         self._parts.searches.stop(within_s)
-        self._parts.grounds.close()
+
+    def rest(self, within_s: float) -> None:
+        """Between two turns: end and let go of what only the one who leads may have."""
+        self.end_search(within_s)
+        self._parts.grounds.rest()
         self._parts.windows.close()
 
-    def _say(self, lease: Lease, state: DaemonState, pen: Pen) -> DaemonState:
-        """Who leads, and what happened to the cluster."""
-        if lease.taken:
-            words = f"{lease.holder} leads now, as number {lease.fencing}, from step {state.step}."
-            state = pen.note(state, "daemon_leads", words)
-        for event in self._parts.grounds.poll():
+    def stop(self, within_s: float) -> None:
+        """End what runs, for good; all of it can go on."""
+        self.rest(within_s)
+        self._parts.grounds.close()
+
+    def _lead(self, lease: Lease, state: DaemonState, pen: Pen) -> DaemonState:
+        """Say who leads."""
+        if not lease.taken:
+            return state
+        words = f"{lease.holder} leads now, as number {lease.fencing}, from step {state.step}."
+        return pen.note(state, "daemon_leads", words)
+
+    def _heard(self, state: DaemonState, pen: Pen) -> DaemonState:
+        """What happened to the cluster; of very much at once, the first and how much more."""
+        events = self._parts.grounds.poll()
+        for event in events[:MOST_EVENTS]:
             details = {"kind": event.kind, "unix_s": event.at_unix_s, **event.facts}
             state = pen.note(state, "daemon_saw", event.what, details=details)
+        more = Counter(event.kind for event in events[MOST_EVENTS:])
+        if more:
+            words = ", ".join(f"{count:,} {kind}" for kind, count in sorted(more.items()))
+            note = f"More happened to the cluster at once: {words}."
+            state = pen.note(state, "daemon_saw", note, details=dict(more))
         return state
 
     def _collected(self, looked: Looked) -> Stretch | None:
@@ -185,7 +211,8 @@ class Daemon:
             code = "unreadable" if looked.trouble else "gathering"
             words = looked.trouble or "No request was answered yet."
             return self._wait(state, pen, Choice(False, code, words), looked)
-        state = self._tend(state, pen, stretch)
+        live = live_digest(self._store, self._config, pen.moment)
+        state = self._tend(state, pen, stretch, live)
         past = self._store.daemons.episodes(state.deployment, 1)
         before, searched = searched_on(state), searched_until(past)
         ground, features, change = self._compared(stretch, before, searched)
@@ -194,7 +221,9 @@ class Daemon:
             if lasts(self._config, len(part.trace), part.span_s, needed_s(part.e2e_s)):
                 stretch = part
                 ground, features, _ = self._compared(part, before, searched)
-        seen = seen_of(self._store, state.deployment, pen.moment, stretch, ground, features, change)
+        seen = seen_of(
+            self._store, state.deployment, live, pen.moment, stretch, ground, features, change
+        )
         choice = self._settled(seen, change) or decide(self._config, seen)
         looked.spent = {kind: spent(seen.today, kind) for kind in KINDS}
         looked.spent = {**looked.spent, "runs": float(len(seen.today))}
@@ -202,7 +231,7 @@ class Daemon:
         if not choice.evolve:
             return self._wait(state, pen, choice, looked)
         looked.choice = choice
-        return self._begin(state, pen, choice, stretch, ground, features)
+        return self._begin(state, pen, choice, live, stretch, ground, features)
 
     def _compared(
         self, stretch: Stretch, before: Mapping[str, float], searched_unix_s: float
@@ -221,9 +250,11 @@ class Daemon:
         words = f"{change.reason} A search waits until there is enough of the new traffic."
         return Choice(False, "settling", words)
 
-    def _tend(self, state: DaemonState, pen: Pen, stretch: Stretch) -> DaemonState:
+    def _tend(
+        self, state: DaemonState, pen: Pen, stretch: Stretch, live: str | None
+    ) -> DaemonState:
         """Keep the simulator true to the cluster, and look whether promises still hold."""
-        said = self._parts.grounds.tend(stretch, live_pair(self._store, state.deployment))
+        said = self._parts.grounds.tend(stretch, live_pair(self._store, state.deployment, live))
         return pen.note(state, "daemon_saw", said) if said else state
 
     def _wait(self, state: DaemonState, pen: Pen, choice: Choice, looked: Looked) -> DaemonState:
@@ -239,6 +270,7 @@ class Daemon:
         state: DaemonState,
         pen: Pen,
         choice: Choice,
+        live: str | None,
         stretch: Stretch,
         ground: Ground,
         features: Mapping[str, float],
@@ -247,13 +279,14 @@ class Daemon:
         if choice.limits is None:
             raise ValueError("a search without limits was decided on")
         number = state.episode + 1
-        job = order(self._store, self._config, number, choice.limits, stretch, ground)
+        job = order(self._store, self._config, live, number, choice.limits, stretch, ground)
         lay_out(folder_of(self._folder, number), job, stretch)
         episode = opened(state.deployment, number, pen.moment, choice, stretch, ground, features)
         body = {"searched_on": dict(features), "said": state.body.get("said", {}), "tries": 0}
         state = pen.move(
             state, Step.EVOLVING, body, "daemon_evolves", choice.reason,
-            details={"episode": number, **episode.facts}, episode=episode,
+            details={"episode": number, "against": job.active_name, **episode.facts},
+            episode=episode,
         )  # fmt: skip
         forget_old(self._folder, number)
         return state
@@ -299,11 +332,13 @@ class Daemon:
         """Given up; what it may have spent counts as spent."""
         if run is not None:
             try:
-                self._store.runs.finish_run(run.id, "failed", {"error": fault[:400]})
+                summary = {"error": fault[:400]}
+                self._store.runs.finish_run(run.id, "failed", summary, pen.still_leads)
             except InvalidInput:  # it came to its end just now; the next turn sees it
                 return state
         episode = pen.episode(state)
-        episode = changed(episode, run.id) if run else changed(episode, facts={"spent": {}})
+        nothing = dict.fromkeys(KINDS, 0.0)
+        episode = changed(episode, run.id) if run else changed(episode, facts={"spent": nothing})
         note = f"The search of episode {state.episode} was given up. {fault}"
         return pen.rest(state, "daemon_evolved", note, episode, "failed")
 

@@ -19,6 +19,7 @@ from evolver.regimes import distance, finite, regime_in
 from policy_store.daemon_book import Episode
 
 HOUR_S = 3600.0
+CLOCKS_APART_S = 60.0  # of gateways and of the daemon
 MOST_SEALED = 2 / 3  # of a stretch, at its end: eight windows of the fewest that prove anything
 WHOLE_ENOUGH = 0.5  # of a search's budget that has to be left of the day's
 KINDS = ("seconds", "evaluations", "tokens", "usd")
@@ -132,12 +133,12 @@ def affordable(config: DaemonConfig, today: Sequence[Episode]) -> Budget | None:
 
 
 def spent(episodes: Sequence[Episode], kind: str) -> float:
-    """What episodes spent; one that goes on counts with all that it may spend."""
+    """What episodes spent; where nobody knows, as while one goes on, all that it may spend."""
     total = 0.0
     for episode in episodes:
-        part = episode.facts.get("spent", episode.facts.get("limits"))
-        value = finite(part.get(kind)) if isinstance(part, Mapping) else None
-        total += value or 0.0
+        parts = (episode.facts.get(name) for name in ("spent", "limits"))
+        known = (finite(part.get(kind)) for part in parts if isinstance(part, Mapping))
+        total += next((value for value in known if value is not None), 0.0)
     return total
 
 
@@ -180,7 +181,8 @@ def _free(_: DaemonConfig, seen: Seen) -> Choice | None:
 def _cool(config: DaemonConfig, seen: Seen) -> Choice | None:
     ended = [one.ended_at.timestamp() for one in seen.past[:1] if one.ended_at is not None]
     left_s = max(ended, default=-math.inf) + config.decide.cool_down_s - seen.now_unix_s
-    if left_s <= 0.0:
+    # One that ended later than now did so by a clock that went back since; nobody knows when.
+    if not 0.0 < left_s <= config.decide.cool_down_s:
         return None
     return Choice(
         False, "cool-down",
@@ -195,6 +197,12 @@ def _fresh(_: DaemonConfig, seen: Seen) -> Choice | None:
     sealed_from = seen.until_unix_s - MOST_SEALED * (seen.until_unix_s - seen.began_unix_s)
     if sealed_from >= last:
         return None
+    if last > seen.now_unix_s + CLOCKS_APART_S:
+        return Choice(
+            False, "clock",
+            f"The last search saw traffic of {(last - seen.now_unix_s) / HOUR_S:.1f} h after now, "
+            "so a clock went back; a proof waits until its time has come again.",
+        )  # fmt: skip
     return Choice(
         False, "fresh windows",
         "The last search has seen most of what is there; a proof needs traffic that no search has "

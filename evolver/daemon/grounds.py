@@ -41,6 +41,7 @@ class LiveGround:
         self._cluster_watch = ClusterWatch(config.events)
         self._child = Child("evolver.daemon.check_process")
         self._began_unix_s = 0.0
+        self._live: str | None = None
         self._found = found_in(folder)
 
     def poll(self) -> list[Event]:
@@ -62,16 +63,17 @@ class LiveGround:
         return Ground(
             cluster, capacity,
             error=differential_error(cluster) if known is None else known,
-            stale=self._found.stale, notes=notes,
+            stale=self._found.stale if self._found.digest == self._live else "", notes=notes,
         )  # fmt: skip
 
     def tend(self, stretch: Stretch, live: LivePair) -> str:
         """Hear what the last comparison came to, and begin another one when it is time."""
+        self._live = live.digest
         if self._child.ended() is not None:
             self._found = found_in(self._folder)
             return self._found.said
         every_s = self._config.calibrate.every_s
-        due = every_s > 0.0 and stretch.until_unix_s - self._began_unix_s >= every_s
+        due = every_s > 0.0 and abs(stretch.until_unix_s - self._began_unix_s) >= every_s
         enough = len(stretch.trace) >= self._config.watch.least_requests
         if due and enough and stretch.requests is not None and not self._child.runs:
             self._began_unix_s = stretch.until_unix_s
@@ -79,9 +81,13 @@ class LiveGround:
             self._child.start(self._folder, CHECK_S)
         return ""
 
-    def close(self) -> None:
-        """End what runs; nothing of it is lost but its time."""
+    def rest(self) -> None:
+        """End what compares; nothing of it is lost but its time."""
         self._child.stop(LEAVE_S)
+
+    def close(self) -> None:
+        """End what listens, too."""
+        self.rest()
         self._cluster_watch.close()
 
     def _order(self, stretch: Stretch, live: LivePair) -> CheckOrder:

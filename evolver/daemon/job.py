@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -20,7 +21,8 @@ from telemetry.capacity import CapacityTrace
 from telemetry.trace import TraceMeta
 
 JOB, WINDOW, SAID = "job.json", "window.npz", "said.json"
-LOOKED_BACK = 50  # runs
+PAGE = 50  # runs
+CLOCKS_APART = timedelta(hours=1)  # of the daemon's machine and of the one that began the run
 
 
 class JobCapacity(BaseModel):
@@ -121,13 +123,20 @@ def read_job(folder: Path) -> Job:
 
 
 def run_of(store: PolicyStore, deployment: str, episode: int) -> Run | None:
-    """The run of an episode, if it has begun."""
-    for run in store.runs.list_runs(LOOKED_BACK):
-        inputs = run.config.get("inputs")
-        if isinstance(inputs, dict) and (inputs.get("daemon"), inputs.get("episode")) == (
-            deployment, episode,
-        ):  # fmt: skip
-            return run
+    """The run of an episode, if it has begun, among all that began since the episode did."""
+    last = store.daemons.episodes(deployment, 1)
+    since = last[0].began_at - CLOCKS_APART if last and last[0].number == episode else None
+    after = None
+    while page := store.runs.list_runs(PAGE, after=after):
+        for run in page:
+            inputs = run.config.get("inputs")
+            if isinstance(inputs, dict) and (inputs.get("daemon"), inputs.get("episode")) == (
+                deployment, episode,
+            ):  # fmt: skip
+                return run
+        if since is None or page[-1].started_at < since:
+            return None
+        after = page[-1].id
     return None
 
 

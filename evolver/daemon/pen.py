@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from sqlalchemy.orm import Session
+
 from evolver.daemon.accounts import closed
 from policy_store.daemon_book import DaemonState, Entry, Episode
 from policy_store.errors import InvalidInput
-from policy_store.leases import Lease
+from policy_store.leases import Lease, check_lease
 from policy_store.store import PolicyStore
 
 MAX_NOTE_CHARS = 2000
@@ -33,6 +35,14 @@ class Pen:
     def moment(self) -> datetime:
         """Now."""
         return datetime.fromtimestamp(self._clock(), UTC)
+
+    def still_leads(self, session: Session) -> None:
+        """For a decision of another book, inside it.
+
+        Raises:
+            Fenced: another daemon leads.
+        """
+        check_lease(session, self._lease)
 
     def move(
         self,

@@ -156,8 +156,12 @@ class Grounds(Protocol):
         """Compare and refit in the background when it is time; what came of it, in a sentence."""
         ...
 
+    def rest(self) -> None:
+        """End what runs, and go on listening: another one leads."""
+        ...
+
     def close(self) -> None:
-        """End what runs."""
+        """End what runs and what listens, for good."""
         ...
 
 

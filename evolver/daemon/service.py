@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +43,8 @@ class Service:
         self._lease: Lease | None = None
         self._looked = Looked()
         self._trouble = ""
-        self._beat_s = self._turn_began_s = time.monotonic()
+        self._beat_s = time.monotonic()
+        self._turn_began_s = math.inf  # while there is none
         self._thread = threading.Thread(target=self._turns, name="evolver-turns", daemon=True)
         self._renewer = threading.Thread(target=self._renew, name="evolver-lease", daemon=True)
 
@@ -69,7 +72,7 @@ class Service:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(self._config.stop_s / 2)
-        self._daemon.stop(max(1.0, until_s - time.monotonic() - 1.0))
+        self._tried(lambda: self._daemon.stop(max(1.0, until_s - time.monotonic() - 1.0)))
         lease = self._lease
         if lease is not None:
             try:
@@ -111,11 +114,10 @@ class Service:
 
     def _turns(self) -> None:
         while not self._stop.is_set():
-            wait_s = self._config.watch.every_s
             try:
                 lease = self._lease or self._hold()
-                if lease is None:
-                    wait_s = self._config.lease.ttl_s / 3
+                if lease is None:  # the last turn may have begun what is another's now
+                    self._tried(lambda: self._daemon.rest(2.0))
                 else:
                     self._turn(lease)
                 self._said("")
@@ -126,11 +128,15 @@ class Service:
                 self.metrics.failures.inc()
                 self._said(f"{type(error).__name__}: {error}")
             self._beat_s = time.monotonic()
-            self._stop.wait(wait_s)
+            leads = self._lease is not None
+            self._stop.wait(self._config.watch.every_s if leads else self._config.lease.ttl_s / 3)
 
     def _turn(self, lease: Lease) -> Looked:
         self._turn_began_s = began_s = time.monotonic()
-        looked = self._daemon.turn(lease)
+        try:
+            looked = self._daemon.turn(lease)
+        finally:
+            self._turn_began_s = math.inf
         if self._lease is not None and lease.taken:
             self._lease = replace(self._lease, taken=False)
         seconds = time.monotonic() - began_s
@@ -157,8 +163,8 @@ class Service:
                 continue
             try:
                 kept = self._store.leases.hold(self._name, self.holder, self._config.lease.ttl_s)
-            except StoreError as error:
-                self._said(str(error))
+            except Exception as error:  # tried again, as turns are
+                self._said(f"{type(error).__name__}: {error}")
                 continue
             if kept is None or kept.fencing != lease.fencing:
                 self._lose("Another daemon leads.")
@@ -168,7 +174,14 @@ class Service:
         self._lease = None
         self.metrics.leader.set(0)
         _log.warning("this daemon does not lead any more: %s", why)
-        self._daemon.stop(2.0)
+        self._tried(lambda: self._daemon.end_search(2.0))
+
+    def _tried(self, end: Callable[[], None]) -> None:
+        """A disk that is full must not end the thread that waits for it to be free again."""
+        try:
+            end()
+        except Exception as error:
+            _log.warning("not everything could be ended: %s: %s", type(error).__name__, error)
 
     def _said(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:

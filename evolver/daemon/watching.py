@@ -28,9 +28,30 @@ KNOWN_EPISODES = 200
 KEPT_FOLDERS = 20
 
 
+def live_digest(store: PolicyStore, config: DaemonConfig, moment: datetime) -> str | None:
+    """What serving hosts decide with; None for the built-in default.
+
+    That is the active policy, unless all that speak have thrown it out and run the same instead:
+    the last good one or the default. It stays in its place until somebody decides about it.
+    """
+    slots = {slot.alias: slot for slot in store.slots(config.deployment)}
+    active, good = slots[Alias.ACTIVE], slots[Alias.LAST_GOOD].digest
+    speak = [
+        report for report in store.hosts(config.deployment)
+        if report.seen_at >= moment - timedelta(seconds=config.hosts_s)
+        and report.sequence >= active.sequence
+    ]  # fmt: skip
+    out = all(any(one.digest == active.digest for one in host.ejections) for host in speak)
+    run = {host.digest for host in speak}
+    if out and len(run) == 1 and run <= {None, good} - {active.digest}:
+        return run.pop()
+    return active.digest
+
+
 def seen_of(
     store: PolicyStore,
     deployment: str,
+    live: str | None,
     moment: datetime,
     stretch: Stretch,
     ground: Ground,
@@ -40,8 +61,7 @@ def seen_of(
     """All that a decision rests on."""
     slots = {slot.alias: slot for slot in store.slots(deployment)}
     trial = slots[Alias.CANARY].digest or slots[Alias.SHADOW].digest
-    active = slots[Alias.ACTIVE].digest
-    evidence = store.show(active).evidence if active is not None else ()
+    evidence = store.show(live).evidence if live is not None else ()
     age_s = (moment - evidence[-1].attached_at).total_seconds() if evidence else None
     return Seen(
         now_unix_s=moment.timestamp(),
@@ -88,13 +108,14 @@ def searched_on(state: DaemonState) -> dict[str, float]:
 def order(
     store: PolicyStore,
     config: DaemonConfig,
+    live: str | None,
     number: int,
     limits: Budget,
     stretch: Stretch,
     ground: Ground,
 ) -> Job:
-    """The search of an episode."""
-    name, text = active_text(store, config.deployment)
+    """The search of an episode, which compares with what is live."""
+    name, text = named_text(store, live)
     return Job(
         deployment=config.deployment,
         episode=number,
@@ -130,22 +151,17 @@ def forget_old(folder: Path, number: int) -> None:
         shutil.rmtree(folder_of(folder, number - KEPT_FOLDERS), ignore_errors=True)
 
 
-def active_text(store: PolicyStore, deployment: str) -> tuple[str, str]:
-    """Name and text of what is live, its constants written in."""
-    return named_text(store, store.slot(Alias.ACTIVE, deployment).digest)
-
-
-def live_pair(store: PolicyStore, deployment: str) -> LivePair:
+def live_pair(store: PolicyStore, deployment: str, live: str | None) -> LivePair:
     """What is live, and what it replaced."""
-    slots = {slot.alias: slot for slot in store.slots(deployment)}
-    active, good = slots[Alias.ACTIVE].digest, slots[Alias.LAST_GOOD].digest
-    evidence = store.show(active).evidence if active is not None else ()
+    good = store.slot(Alias.LAST_GOOD, deployment).digest
+    before = None if good == live else good
+    evidence = store.show(live).evidence if live is not None else ()
     document = evidence[-1].document if evidence else None
-    return LivePair(active, named_text(store, active)[1], named_text(store, good)[1], document)
+    return LivePair(live, named_text(store, live)[1], named_text(store, before)[1], document)
 
 
 def named_text(store: PolicyStore, digest: str | None) -> tuple[str, str]:
-    """Name and text of a stored policy; of the built-in default without one."""
+    """Name and text of a stored policy, its constants written in; without one the default's."""
     if digest is None:
         return "default", default_text()
     details = store.show(digest)

@@ -55,6 +55,9 @@ class Traffic:
     def see(self, stretch):
         pass
 
+    def rest(self):
+        pass
+
     def close(self):
         pass
 
@@ -86,11 +89,13 @@ class MadeUp:
     """Searches that end at once, in the store as another process would leave them.
 
     Attributes:
-        finds: whether there is a winner; faults: how the next ones break off.
+        finds: whether there is a winner; faults: how the next ones break off; breaks_off: an
+            error ends the run itself.
     """
 
     def __init__(self, where):
         self.where, self.finds, self.faults, self.started, self._ended = where, True, [], 0, None
+        self.breaks_off = False
 
     def ensure(self, job, folder):
         assert read_job(folder) == job
@@ -112,17 +117,25 @@ class MadeUp:
     def _search(self, store, job):
         config = {"inputs": job.inputs(), "seed": job.seed}
         run = store.runs.start_run("evolve", config).id
-        digest = None
-        if self.finds:
-            digest = store.propose(
-                SOURCE, name="c", origin=Origin.MUTATOR, author=job.author, contract_version=1,
-                parameters={"KNEE": float(job.episode)}, run=run,
-            ).digest  # fmt: skip
-            store.record_verified(digest, by=job.author)
-            store.attach_evidence(digest, measurements(digest).document(), by=job.author)
+        if self.breaks_off:
+            store.runs.finish_run(run, "failed", {"error": "SimulationError"})
+            return
+        knee = float(job.episode)
+        digest = self.proposed(store, job.author, knee, run) if self.finds else None
         summary = {"policy": digest, "gain": 0.09, "reason": "Proved.", "seconds": 7.0,
                    "evaluations": 30.0, "tokens": 0, "price_usd": 0.0}  # fmt: skip
         store.runs.finish_run(run, "improved" if self.finds else "no_change", summary)
+
+    @staticmethod
+    def proposed(store, author, knee, run=None):
+        """A policy with its measurements."""
+        digest = store.propose(
+            SOURCE, name="c", origin=Origin.MUTATOR, author=author, contract_version=1,
+            parameters={"KNEE": knee}, run=run,
+        ).digest  # fmt: skip
+        store.record_verified(digest, by=author)
+        store.attach_evidence(digest, measurements(digest).document(), by=author)
+        return digest
 
 
 class World:

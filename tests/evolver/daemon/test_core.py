@@ -1,16 +1,20 @@
 """The daemon's turns: what it does and says, and that it goes on wherever it was killed."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
-from fleet import RULE, Killed, World, killing
+from fleet import RULE, Killed, MadeUp, World, killing
 
 from evolver.daemon.core import Step
+from evolver.daemon.deciding import spent
+from evolver.daemon.job import run_of
 from evolver.daemon.protocols import Ended, Event
+from evolver.daemon.watching import live_digest
 from policy_store import PolicyStore
 from policy_store.errors import Fenced
 from policy_store.lifecycle import State
-from policy_store.records import Alias, Ejection
+from policy_store.records import Alias, Ejection, HostReport
 
 
 @pytest.fixture
@@ -118,6 +122,79 @@ def test_what_happens_to_the_cluster_is_in_the_audit(world):
     world.traffic.events = [Event(1.0, "gone", "node-1 (2 x L40S) is gone.", {"gpus": 2})]
     world.turn()
     assert world.said("daemon_saw") == ["node-1 (2 x L40S) is gone."]
+
+
+def test_of_very_much_that_happens_at_once_the_rest_is_summed_up(world):
+    world.traffic.events = [Event(1.0, "gone", f"node-{k} is gone.") for k in range(500)]
+    world.turn()
+    said = world.said("daemon_saw")
+    assert len(said) == 65
+    assert said[-1] == "More happened to the cluster at once: 436 gone."
+
+
+def test_trials_go_on_and_hosts_hear_of_it_whatever_logs_and_metrics_hold(world):
+    ruled(world).turns(Step.TRIAL)
+    policy = world.store.slot(Alias.CANARY).digest
+    world.hosts_say("better")
+    before = world.published
+
+    def hostile(*_):
+        raise ZeroDivisionError
+
+    world.traffic.poll = world.traffic.see = hostile
+    with pytest.raises(ZeroDivisionError):
+        world.turn()
+    assert world.store.slot().digest == policy
+    assert world.published > before
+
+
+def test_a_search_compares_with_what_hosts_run_when_they_threw_the_active_policy_out(world):
+    store = world.store
+    policy = MadeUp.proposed(store, "ada", 9.0)
+    store.approve(policy, "ada", "good")
+    store.activate(policy, 0, "ada", "go")
+    slot, now = store.slot(), store.rules.now()
+    thrown = Ejection(policy, slot.sequence, "ERROR", "it raised", now)
+    runs = HostReport("h", "default", slot.sequence, policy, now)
+    store.report_host(replace(runs, host="other"))
+    store.report_host(replace(runs, digest=None, ejections=(thrown,)))
+    assert live_digest(store, world.config, now) == policy  # as one host says
+    store.report_host(replace(runs, host="other", digest=None, ejections=(thrown,)))
+    world.turns(Step.EVOLVING)
+    (entry,) = store.audit.entries(actor="daemon:default", action="daemon_evolves")
+    assert entry.details["against"] == "default"
+    assert store.slot().digest == policy
+
+
+def test_a_search_that_broke_off_counts_with_all_that_it_may_have_spent(world):
+    world.searches.breaks_off = True
+    world.turns(Step.EVOLVING)
+    world.turns(Step.WATCHING)
+    (episode,) = world.store.daemons.episodes("default")
+    assert episode.outcome == "failed"
+    assert spent([episode], "seconds") == world.config.run.seconds
+
+
+def test_who_does_not_lead_any_more_ends_no_run_of_the_one_who_does(world):
+    world.searches.ensure = lambda job, folder: None
+    world.turns(Step.EVOLVING)
+    run = world.store.runs.start_run("evolve", {"inputs": {"daemon": "default", "episode": 1}})
+    paused, lease = world.daemon, world.lease
+    world.new_daemon()
+    world.searches._ended = Ended("It cannot go on.", hopeless=True)
+    with pytest.raises(Fenced):
+        paused.turn(lease)
+    assert world.store.runs.get_run(run.id).finished_at is None
+
+
+def test_the_run_of_an_episode_is_found_among_very_many(world):
+    world.searches.ensure = lambda job, folder: None
+    world.turns(Step.EVOLVING)
+    run = world.store.runs.start_run("evolve", {"inputs": {"daemon": "default", "episode": 1}})
+    for _ in range(120):
+        world.store.runs.start_run("evolve", {})
+    assert run_of(world.store, "default", 1).id == run.id
+    assert run_of(world.store, "default", 2) is None
 
 
 def test_after_a_change_it_waits_for_enough_of_the_new_traffic_and_searches_on_that(world):

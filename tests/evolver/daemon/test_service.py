@@ -18,6 +18,7 @@ from evolver.daemon.shift import TrafficShift
 from evolver.errors import DaemonSetupWrong
 from evolver.model_settings import ModelSettings
 from policy_store import PolicyStore
+from policy_store.leases import Lease
 
 TOKEN = "a-token-of-many-characters"
 
@@ -89,6 +90,43 @@ def test_told_to_stop_it_ends_the_search_and_gives_the_lease_back(world):
     assert stopped
     assert stopped[0] <= world.config.stop_s
     assert world.store.leases.state("daemon:default").left_s <= 0.0
+
+
+def test_who_loses_the_lead_in_mid_turn_ends_what_it_began_and_waits_on_a_full_disk(world):
+    ended, turning, go = [], threading.Event(), threading.Event()
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    def ensure(job, folder):  # as long as another takes to take over
+        turning.set()
+        assert go.wait(20)
+        ended.clear()
+
+    world.searches.ensure, world.searches.stop = ensure, ended.append
+    world.traffic.close = full
+    running = Running(world)
+    assert turning.wait(20)
+    held = world.store.leases.state("daemon:default")
+    world.store.leases.release(Lease("daemon:default", held.holder, held.fencing))
+    assert world.store.leases.hold("daemon:default", "other", 30.0).taken
+    go.set()
+    waits_for(lambda: running.service.health()["role"] == "waits" and ended)
+    world.store.leases.release(Lease("daemon:default", "other", held.fencing + 1))
+    waits_for(lambda: running.service.health()["role"] == "leads")
+    running.stop()
+
+
+def test_who_looks_seldom_keeps_the_lead_between_two_looks(world, monkeypatch):
+    monkeypatch.setattr("evolver.daemon.service.HANGS_S", 0.2)
+    world.config = world.config.model_copy(
+        update={"watch": world.config.watch.model_copy(update={"every_s": 60.0})}
+    )
+    running = Running(world)
+    waits_for(lambda: world.store.daemons.read("default").version > 0)
+    time.sleep(1.5)
+    assert world.store.leases.state("daemon:default").left_s > 0.0
+    running.stop()
 
 
 async def test_health_metrics_and_events_over_http(world, tmp_path):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import pytest
 
 from evolver import library
+from evolver.daemon.check_order import Found, write_found
+from evolver.daemon.config import DaemonConfig
+from evolver.daemon.grounds import LiveGround
+from evolver.daemon.protocols import LivePair, Stretch
 from evolver.daemon.staleness import _judged, staleness
 from sandbox.engine import load_policy
 from sandbox.replay import default_policy
 from sandbox.simulation import Setup
 from sandbox.stats import Interval
 from sandbox.verifier import verify
+from telemetry import generate, load_profile
 from telemetry.request_times import observed
 from tests.evolver.daemon.realities import CLUSTER, logged, really, trace
 
@@ -50,3 +55,19 @@ def test_a_live_policy_is_held_against_what_it_replaced():
     assert same.found.mean == 0.0
     assert not same.stale
     assert {"stale", "found_gain", "predicted_over_realised"} <= told.facts().keys()
+
+
+def test_a_broken_promise_is_of_the_policy_that_gave_it(tmp_path):
+    broken = Found("Compared.", "Most of the gain is gone.", "a" * 64)
+    folder = tmp_path / "calibration"
+    folder.mkdir()
+    write_found(folder, broken)
+    config = DaemonConfig.model_validate({
+        "watch": {"request_log": "r", "cluster": "edge-8b"}, "calibrate": {"every_s": 0.0},
+    })  # fmt: skip
+    stretch = Stretch(generate(load_profile("azure2023_conv"), n=20, seed=1), 0.0, 100.0)
+    ground = LiveGround(config, folder, tmp_path / "segments")
+    for digest, stale in (("a" * 64, broken.stale), ("b" * 64, ""), (None, "")):
+        ground.tend(stretch, LivePair(digest, "", ""))
+        assert ground.now(stretch).stale == stale
+    ground.close()
