@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
+from policy_store.errors import StaleDecision
 from policy_store.records import Alias, AuditEntry, Ejection, HostReport, Slot
 from policy_store.rule_application import Check
 from policy_store.rule_book import InstalledRule
@@ -24,6 +25,11 @@ from policy_store.store import PolicyStore
 RULE = "rule:"
 WORSE, BETTER, OPEN = "worse", "better", "open"  # as hosts say it
 MOST_CHARS = 500
+LOOKED_BACK, MOST_ACTIVATIONS = 1000, 10_000  # sequences
+REPLACED = (
+    "It is proven better than what was active when its trial began, and another policy became "
+    "active since: a person decides between the two."
+)
 
 
 class Fate(StrEnum):
@@ -110,6 +116,8 @@ def course_of(store: PolicyStore, slot: Slot, witness: Witness, now: datetime) -
     """What is to become of what holds a slot; nothing is decided."""
     rule, why = _started_by(store, slot)
     fate, reason = _judged(slot, rule, witness, now)
+    if fate is Fate.PROMOTE and _replaced(store, slot):
+        return Course(Fate.PERSON, REPLACED, slot, rule, witness)
     if rule is None and fate is not Fate.WAIT:
         fate, reason = Fate.PERSON, f"{reason} {why}"
     return Course(fate, reason, slot, rule, witness)
@@ -137,6 +145,8 @@ def follow(store: PolicyStore, course: Course, check: Check | None = None) -> bo
 
     if course.fate is Fate.PROMOTE:
         active = store.slot(Alias.ACTIVE, slot.deployment)
+        if _replaced(store, slot):
+            raise StaleDecision(REPLACED)
         store.activate(
             slot.digest, active.sequence, actor, note, slot.deployment,
             facts={"rule": _about(rule)}, check=lambda session: _same(session, slot, still),
@@ -150,6 +160,17 @@ def follow(store: PolicyStore, course: Course, check: Check | None = None) -> bo
     else:
         return False
     return True
+
+
+def _replaced(store: PolicyStore, slot: Slot) -> bool:
+    """Whether what hosts compared a trial with was not the active policy all the time."""
+    earliest = max(slot.sequence - LOOKED_BACK, 0)
+    was: str | None = None
+    for one in store.activations(slot.deployment, after=earliest, limit=MOST_ACTIVATIONS):
+        if one.sequence > slot.sequence and one.digest != was:
+            return True
+        was = one.digest
+    return False
 
 
 def _judged(

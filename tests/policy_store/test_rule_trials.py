@@ -25,15 +25,19 @@ active = 3
 TERMS = RULE + "[trial]\npromote_after_requests = 100\nend_after_hours = 2\n"
 
 
-@pytest.fixture
-def policy(store):
+def measured(store, knee):
     digest = store.propose(
         SOURCE, name="c", origin=Origin.MUTATOR, author="m", contract_version=1,
-        parameters={"KNEE": 1.0},
+        parameters={"KNEE": knee},
     ).digest  # fmt: skip
     store.record_verified(digest, by="verifier")
     store.attach_evidence(digest, measurements(digest).document(), by="simulator")
     return digest
+
+
+@pytest.fixture
+def policy(store):
+    return measured(store, 1.0)
 
 
 @pytest.fixture
@@ -82,6 +86,22 @@ def test_proven_better_on_enough_requests_it_becomes_active(store, policy, canar
     assert "120 requests" in entry.note
     assert entry.details["rule"]["installed_by"] == "ada"
     assert store.audit.verify().intact
+
+
+def test_what_was_compared_with_an_earlier_active_policy_undoes_no_persons_decision(
+    store, canary
+):
+    slot, another = canary(), measured(store, 2.0)
+    store.approve(another, "ada", "good")
+    says(store, slot, "better")
+    found = course(store, slot)
+    store.activate(another, store.slot().sequence, "ada", "this one from now on")
+    with pytest.raises(StaleDecision, match="another policy became active"):
+        follow(store, found)
+    left = course(store, slot)
+    assert left.fate is Fate.PERSON
+    assert "a person decides between the two" in left.reason
+    assert store.slot().digest == another
 
 
 @pytest.mark.parametrize(
