@@ -22,7 +22,7 @@ from serving_adapter.errors import LoadRefused
 from serving_adapter.gateway.meter import AnswerMeter
 
 MAX_REQUESTS = 20_000
-MAX_WALL_S = 600.0
+MAX_WALL_S = 900.0
 GRACE_S = 60.0
 
 

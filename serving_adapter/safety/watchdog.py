@@ -124,7 +124,7 @@ class Watchdog:
         """Watch until left."""
         self._loop = asyncio.get_running_loop()
         self._stop.clear()
-        self._take_sample()
+        self.take_sample()
         sampling = asyncio.create_task(self._keep_sampling())
         thread = threading.Thread(target=self._run, name="evolver-watchdog", daemon=True)
         thread.start()
@@ -139,9 +139,10 @@ class Watchdog:
     async def _keep_sampling(self) -> None:
         while True:
             await asyncio.sleep(self._limits.poll_s)
-            self._take_sample()
+            self.take_sample()
 
-    def _take_sample(self) -> None:
+    def take_sample(self) -> None:
+        """Hand over how things stand, on the event loop."""
         now_s = self._now_s()
         held, rows = self.held(), self._table.open_rows(now_s)
         expired, self._expired_holds = self._expired_holds, {}
@@ -154,18 +155,21 @@ class Watchdog:
         self._samples.turn(self._sampled_s)
 
     def _run(self) -> None:
-        looks = (
-            self._look_at_files, self._look_at_call, self._look_at_expiry, self._look_at_times,
-            self._look_at_sample, self._look_at_arms, self._compare, self._write_dumps,
-            self.beside,
-        )  # fmt: skip
         last = False
         while not last:
             last = self._stop.wait(self._limits.poll_s)
-            if self._turns.turn(time.perf_counter()):
-                self._metrics.stood_still()
-            for look in looks:
-                self._guarded(look)
+            self.look()
+
+    def look(self) -> None:
+        """Look at everything once; never beside `running`, whose thread does that."""
+        if self._turns.turn(time.perf_counter()):
+            self._metrics.stood_still()
+        for look in (
+            self._look_at_files, self._look_at_call, self._look_at_expiry, self._look_at_times,
+            self._look_at_sample, self._look_at_arms, self._compare, self._write_dumps,
+            self.beside,
+        ):  # fmt: skip
+            self._guarded(look)
 
     def _guarded(self, look: Callable[[], None]) -> None:
         """One look that fails must not blind the others."""

@@ -2,7 +2,7 @@
 
     python tests/evolver/daemon/world/world.py --form hour
     python tests/evolver/daemon/world/world.py --form fast
-    python tests/evolver/daemon/world/world.py --form short --control script
+    python tests/evolver/daemon/world/world.py --form small --control script
     python tests/evolver/daemon/world/world.py --form short --beside python -m pytest
 
 Prints what happened and every check with its figures; ends with 1 when one does not hold.
@@ -26,9 +26,11 @@ if __name__ == "__main__":
 
 from fake_endpoint import FakeEndpoint, failure, stream  # noqa: E402
 from world_checks import Evidence, all_checks  # noqa: E402
+from world_clock import jumping  # noqa: E402
+from world_daemon import DaemonInside  # noqa: E402
 from world_inside import Inside  # noqa: E402
 from world_outside import Outside  # noqa: E402
-from world_plan import FAST, GPUS, HOUR, SHORT, Kind, cluster_text, daemon_text  # noqa: E402
+from world_plan import GPUS, PLANS, Kind, cluster_text, daemon_text  # noqa: E402
 from world_policies import BAD_FAULTY, BAD_SLOW, BY_SPEED, file_measured  # noqa: E402
 from world_programs import Program, processor_s  # noqa: E402
 from world_script import run_script  # noqa: E402
@@ -73,6 +75,7 @@ class World:
     started_s: float = 0.0
     endpoint: object = None
     killing: bool = False
+    clock: object = None  # one that jumps, where all of serving is in this process
 
     def tell(self, what):
         self.happened.append((time.time(), what))
@@ -84,7 +87,10 @@ class World:
         self._found()
         async with contextlib.AsyncExitStack() as stack:
             self.stack = stack
-            self.serving = (Outside if self.plan.http else Inside)(self.plan, self.home)
+            if self.clock is None:
+                self.serving = Outside(self.plan, self.home)
+            else:
+                self.serving = Inside(self.plan, self.home, self.clock, self.store)
             await stack.enter_async_context(self.serving.running())
             self.tell("serving")
             control = asyncio.create_task(self._control(stack))
@@ -120,7 +126,8 @@ class World:
             publish(store, self.home, self.key)
 
     def store(self):
-        return PolicyStore.open(self.home / "store.db")
+        where = self.home / "store.db"
+        return PolicyStore.open(where, *([self.clock.now] if self.clock else []))
 
     async def _control(self, stack):
         if not self.by_daemon:
@@ -129,7 +136,10 @@ class World:
         self.endpoint_port = _free_port()
         config = self.home / "daemon.toml"
         config.write_text(daemon_text(self.plan, self.endpoint_port))
-        self.daemon = Program("daemon", ("daemon", "run", str(config)), self.home)
+        if self.clock is None:
+            self.daemon = Program("daemon", ("daemon", "run", str(config)), self.home)
+        else:
+            self.daemon = DaemonInside(self.plan, self.home, self.key, self.clock, self.store)
         await self.daemon.start()
         stack.push_async_callback(self.daemon.stop)
         while True:
@@ -146,7 +156,7 @@ class World:
         for regime, requests in zip(self.plan.regimes, self.plan.requests(), strict=True):
             self.tell(f"regime {regime.name}: {len(requests)} requests")
             span_s = regime.lasts_s / self.plan.scale
-            most_s = min(600.0, span_s + LAST_ANSWERS_S)
+            most_s = span_s + LAST_ANSWERS_S
             sending = self.serving.replay(requests, max_wall_s=most_s, attempts=ATTEMPTS)
             pending.append(asyncio.create_task(sending))
             await asyncio.sleep(span_s)
@@ -190,8 +200,20 @@ class World:
             if self.by_daemon:
                 await self._revive_model()
         else:
+            await self._until_nothing_is_tried()
             text = BAD_FAULTY if one.kind is Kind.BAD_FAULTY else BAD_SLOW
             await asyncio.to_thread(self._file_bad, text, one.kind)
+
+    async def _until_nothing_is_tried(self):
+        """What the daemon found must not take a bad candidate's place before anybody saw it."""
+        for _ in range(60):
+            if not self.by_daemon or await asyncio.to_thread(self._daemon_watches):
+                return
+            await asyncio.sleep(5.0)
+
+    def _daemon_watches(self):
+        with self.store() as store:
+            return store.daemons.read("default").step == "watching"
 
     async def _revive_model(self):
         self.tell("the model endpoint answers from now on")
@@ -233,7 +255,7 @@ def _free_port():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--form", choices=("hour", "short", "fast"), default="short")
+    parser.add_argument("--form", choices=tuple(PLANS), default="short")
     parser.add_argument("--control", choices=("daemon", "script"), default="daemon")
     parser.add_argument("--scale", type=float, default=1.0, help="of the engines' clock, up to 5")
     parser.add_argument("--home", type=Path, help="kept; a temporary folder by default")
@@ -241,7 +263,7 @@ def main():
     options = parser.parse_args()
     if not 1.0 <= options.scale <= 5.0:
         parser.error("the clock of the engines is 1 to 5 times ours")
-    plan = {"hour": HOUR, "short": SHORT, "fast": FAST}[options.form]
+    plan = PLANS[options.form]
     if plan.http:
         plan = replace(plan, scale=options.scale)
     with tempfile.TemporaryDirectory() as folder:
@@ -252,7 +274,11 @@ def main():
 def alone(plan, home, options, say=print):
     """Let the world go by, and report; 1 when something did not hold."""
     world = World(plan, home, by_daemon=options.control == "daemon", say=say)
-    evidence = asyncio.run(world.run())
+    if plan.http:
+        evidence = asyncio.run(world.run())
+    else:
+        with jumping() as world.clock:
+            evidence = world.clock.run(world.run())
     return report(all_checks(evidence), say)
 
 

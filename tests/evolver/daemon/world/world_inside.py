@@ -1,18 +1,15 @@
-"""The data plane of a world in one process, without HTTP: the same host, engines on a fast clock.
+"""The data plane of a world in one process, without HTTP: the same host, on a clock that jumps.
 
-What a gateway does for a request is done here by hand, over the same `Visits` and `PolicyHost`; the
-host's clock goes as fast as the engines', so that policies and records are in engine seconds.
+What a gateway does for a request is done here by hand, over the same `Visits` and `PolicyHost`. The
+host's watchdog and its reports have no threads here, but turns of the one loop that there is.
 """
 
 import asyncio
 import contextlib
-import os
-import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from datetime import UTC, datetime
 
-from evolver.cli.serve_control import reporting
+from policy_store.records import Ejection, HostReport
 from sandbox.signal_profiles import signal_profile
 from serving_adapter.admission import Admission
 from serving_adapter.background import in_background
@@ -24,19 +21,20 @@ from serving_adapter.emulation.load import Served
 from serving_adapter.emulation.profiled import settings_from_profile
 from serving_adapter.emulation.swap_load import send_all
 from serving_adapter.exposition import Registry
+from serving_adapter.facts import FactReader
 from serving_adapter.gateway.meter import AnswerMeter
-from serving_adapter.gateway.request_file import RequestFile
+from serving_adapter.gateway.request_file import line_of
 from serving_adapter.gateway.visits import Visits
 from serving_adapter.host import PolicyHost
+from serving_adapter.host_sum import host_sum
 from serving_adapter.instances import InstanceTable
-from serving_adapter.safety.limits import LiveLimits
 from telemetry.engine_signals import EngineSignals
 
-SCRAPE_ENGINE_S = 1.0
-# A turn of the event loop is long on a fast clock, and its stalls are longer still.
-LIMITS = LiveLimits(
-    stale_s=120.0, starve_engine_s=120.0, kv_s=120.0, slow_call_s=0.05, behind_s=120.0
-)
+SCRAPE_S = 1.0
+FOLLOW_S = 0.5
+WATCH_S = 0.25
+REPORT_S = 5.0
+HOLD_TICK_S = 0.25
 ATTEMPTS = 3
 
 
@@ -55,11 +53,11 @@ class Engine:
         spec = self.spec
         limits = {"max_num_seqs": spec.max_num_seqs,
                   "max_num_batched_tokens": spec.max_num_batched_tokens}  # fmt: skip
-        settings = settings_from_profile(spec.gpu, spec.model, spec.tp, spec.time_scale, limits)
+        settings = settings_from_profile(spec.gpu, spec.model, spec.tp, 1.0, limits)
         self.faults = Faults(lambda _: None, lambda: None)
         model = EngineModel(settings.engine, settings.times)
         metrics = EngineMetrics(settings.model)
-        self.driver = EngineDriver(model, metrics, spec.time_scale, self.faults)
+        self.driver = EngineDriver(model, metrics, 1.0, self.faults)
         self.stepping = asyncio.create_task(self.driver.run())
         self.table.set_open(self.number, True)
 
@@ -86,51 +84,70 @@ class Engine:
 class Inside:
     """Host and engines; `send` is what a client does."""
 
-    def __init__(self, plan, home):
-        self._scale, state = plan.scale, home / "hosts" / "default"
-        registry, began, began_s = Registry(), datetime.now(UTC), time.monotonic()
-
-        def wall_clock():
-            return began + timedelta(seconds=(time.monotonic() - began_s) * plan.scale)
-
+    def __init__(self, plan, home, clock, open_store):
+        self._clock, self._open_store = clock, open_store
+        self._state, registry = home / "hosts" / "default", Registry()
         trust = home / "trusted_keys.json"
         self.host = PolicyHost(
-            InstanceTable(), registry=registry, limits=LIMITS, state=state,
-            admission=Admission(trust, deployment="default", state=state, clock=wall_clock),
-            clock=lambda: time.monotonic() * plan.scale, signals=signal_profile("gateway"),
+            InstanceTable(), registry=registry, state=self._state, clock=clock.monotonic,
+            admission=Admission(trust, deployment="default", state=self._state, clock=clock.now),
+            signals=signal_profile("gateway"),
         )  # fmt: skip
-        self._log = RequestFile(home / "requests.jsonl")
+        facts = FactReader()
+        facts._key = bytes(16)  # so that the same sessions are in the same arms
+        self._log = (home / "requests.jsonl").open("a", buffering=1)
         self._visits = Visits(
-            self.host, registry, max_hold_s=5.0, hold_tick_s=0.05 / plan.scale,
-            scrape_s=SCRAPE_ENGINE_S, on_request=self._log,
+            self.host, registry, max_hold_s=5.0, hold_tick_s=HOLD_TICK_S, scrape_s=SCRAPE_S,
+            on_request=lambda record: self._log.write(line_of(record)), facts=facts,
         )  # fmt: skip
         self.engines = [Engine(self.host.table.add(), one, self.host.table) for one in plan.specs()]
-        self._snapshot, self._state = home / "active.json", state
-        os.environ["EVOLVER_HOME"] = str(home)  # where reports to the store go
+        self._snapshot = home / "active.json"
 
     @contextlib.asynccontextmanager
     async def running(self):
         for engine in self.engines:
             engine.start()
-        where = SimpleNamespace(state=self._state, deployment="default")
-        following = self.host.follow(self._snapshot)
+        holding = self._visits.holding
         try:
-            with contextlib.closing(self._log), reporting(where, True):
-                async with self._visits.running(self), in_background(following):
-                    yield
+            async with in_background(
+                self._every(SCRAPE_S, self._scrape), holding.run(),
+                self._every(WATCH_S, self._watch), self._every(REPORT_S, self._report),
+                self.host.follow(self._snapshot, FOLLOW_S),
+            ):  # fmt: skip
+                yield
         finally:
             for engine in self.engines:
                 await engine.kill()
+            self._log.close()
 
-    async def run(self, every_s, on_change):
-        """Scrape for ever, as the engines behind a gateway are."""
+    async def _every(self, period_s, work):
         while True:
-            for engine in self.engines:
-                now_s = self.host.now_s()
-                if self.host.table.is_open(engine.number):
-                    self.host.table.scraped(engine.number, engine.signals(), now_s)
-            on_change()
-            await asyncio.sleep(every_s / self._scale)
+            work()
+            await asyncio.sleep(period_s)
+
+    def _scrape(self):
+        for engine in self.engines:
+            if self.host.table.is_open(engine.number):
+                self.host.table.scraped(engine.number, engine.signals(), self.host.now_s())
+        self._visits.holding.capacity_changed()
+
+    def _watch(self):
+        self.host.watchdog.take_sample()
+        self.host.watchdog.look()
+
+    def _report(self):
+        """What `evolver serve --report-to-store` says."""
+        total = host_sum([self.host.report()])
+        thrown = tuple(
+            Ejection(one.digest, one.sequence, one.kind.value, one.reason,
+                     datetime.fromtimestamp(one.unix_s, UTC))
+            for one in total.ejections
+        )  # fmt: skip
+        now, facts = self._clock.now(), total.facts
+        with self._open_store() as store:
+            store.report_host(
+                HostReport("inside", "default", total.sequence, total.digest, now, thrown, facts)
+            )
 
     async def replay(self, requests, *, max_wall_s, attempts):
         """As `load.replay` does over HTTP."""
@@ -141,10 +158,10 @@ class Inside:
                 served = await self.send(request)
                 if served.ok or len(broken_unix_s) + 1 >= attempts:
                     return replace(served, broken_unix_s=broken_unix_s)
-                broken_unix_s += (time.time(),)
+                broken_unix_s += (self._clock.time(),)
                 await asyncio.sleep(0.01)
 
-        return await send_all(requests, insist, time_scale=self._scale, max_wall_s=max_wall_s)
+        return await send_all(requests, insist, max_wall_s=max_wall_s)
 
     async def send(self, request):
         """One request from its arrival to its last token."""
@@ -204,7 +221,3 @@ class Inside:
 
     async def slow(self, number, value, for_s):
         self.engines[number].faults.add(Fault(kind=FaultKind.SLOW, value=value, for_s=for_s))
-
-    def open_count(self):
-        """Engines that take requests."""
-        return sum(self.host.table.is_open(one.number) for one in self.engines)

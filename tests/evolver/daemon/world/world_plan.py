@@ -62,7 +62,7 @@ class Plan:
     regimes: tuple[Regime, ...]
     mishaps: tuple[Mishap, ...]
     scale: float = 1.0
-    http: bool = True  # else all of serving is in one process
+    http: bool = True  # else all but searches is in one process, on a clock that jumps
     busy: bool = False  # other work wants the same processors, so latencies say nothing
     seed: int = 1
     least_requests: int = 160  # that a search of the daemon needs, in `least_s`
@@ -70,6 +70,8 @@ class Plan:
     evaluations: int = 12
     seconds: float = 90.0
     rest_s: float = 20.0
+    looks_every_s: float = 1.0  # between two turns of the daemon
+    search_s: float = 120.0  # of a clock that jumps, for a search of whatever length
     patience_s: float = 180.0  # that the first regime may come again until something was promoted
 
     @property
@@ -130,7 +132,7 @@ def daemon_text(plan, model_port):
 [watch]
 request_log = "requests.jsonl"
 cluster = "cluster.toml"
-every_s = 1.0
+every_s = {plan.looks_every_s}
 span_s = {max(120.0, 900.0 / plan.scale)}
 least_requests = {plan.least_requests}
 least_s = {plan.least_s}
@@ -154,8 +156,11 @@ patience_s = 10
 price_in = 0
 price_out = 0
 
+[calibrate]
+every_s = {3600.0 if plan.http else 0.0}
+
 [lease]
-ttl_s = 3
+ttl_s = {3.0 if plan.http else 0.5}
 
 [http]
 port = 0
@@ -191,15 +196,16 @@ HOUR = Plan(
     least_requests=400, least_s=120.0, evaluations=60, seconds=240.0, rest_s=120.0,
 )  # fmt: skip
 FAST = replace(
-    HOUR,
-    name="one hour, sixty times as fast",
-    scale=60.0,
-    http=False,
-    mishaps=(
-        Mishap(2.0, Kind.BAD_FAULTY), Mishap(3.0, Kind.REVIVE_MODEL),
-        Mishap(12.0, Kind.DRAIN, 2, 2.0),
-        Mishap(20.0, Kind.CRASH, 1, 1.5), Mishap(35.0, Kind.KILL_DAEMON),
-        Mishap(41.0, Kind.SLOW, 0, 2.0), Mishap(50.0, Kind.BAD_SLOW),
-    ),
-    least_requests=400, least_s=2.5, evaluations=12, seconds=60.0, rest_s=5.0,
+    HOUR, name="one hour on a clock that jumps", http=False, looks_every_s=5.0, rest_s=600.0,
+    evaluations=12,
 )  # fmt: skip
+SMALL = Plan(
+    "five minutes on a clock that jumps",
+    _minutes(("long prompts", 4.5, 2.8, 6_000, 6), ("sessions", 0.5, 2.0, 5_000, 6, 3.0)),
+    (
+        Mishap(60.0, Kind.DRAIN, 2, 10.0), Mishap(90.0, Kind.CRASH, 1, 8.0),
+        Mishap(155.0, Kind.BAD_FAULTY), Mishap(180.0, Kind.BAD_SLOW),
+    ),
+    http=False,
+)  # fmt: skip
+PLANS = {"hour": HOUR, "short": SHORT, "fast": FAST, "small": SMALL}

@@ -34,13 +34,13 @@ LIVE = 1000000000.0
 
 def route(request, instances, memory):
     best, least = instances[0].id, INF
-    most, burden = instances[0].id, -1.0
+    last = 0
     for inst in instances:
         here = inst.queued_requests + inst.running_requests
         if here < least:
             best, least = inst.id, here
-        if inst.step_time_s >= burden:
-            most, burden = inst.id, inst.step_time_s
+        if inst.id > last:
+            last = inst.id
 {trap}    return best
 '''
 BAD_FAULTY = _SOUND.format(
@@ -52,9 +52,9 @@ BAD_FAULTY = _SOUND.format(
 """,
 )
 BAD_SLOW = _SOUND.format(
-    title="Fewest requests in the simulator, the slowest engine in the world.",
+    title="Fewest requests in the simulator, one slow engine in the world.",
     trap="""    if request.session > LIVE:
-        return most
+        return last
 """,
 )
 

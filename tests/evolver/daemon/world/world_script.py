@@ -15,7 +15,7 @@ from policy_store.lifecycle import State
 from policy_store.records import Alias
 from policy_store.rule_application import apply_rules
 
-LOOKS_EVERY_S = 1.0
+LOOKS_EVERY_S = 2.0
 BY = "script"
 BETTER, WORSE = "better", "worse"
 
