@@ -16,7 +16,7 @@ unexport PYTHONPATH
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-ray test-envoy test-serve test-kubernetes test-vllm test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
 	bench-evolver bench-engine bench-recorded bench-honesty bench-store bench-serving bench-envoy bench-ranking \
-	bench-telemetry bench-forecasts bench-windows online soak screenshots fuzz lint types stack lock wheel clean
+	bench-telemetry bench-forecasts bench-windows soak world screenshots fuzz lint types stack lock wheel clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,8 +73,11 @@ bench-ranking: $(WARM) ## does a fleet of emulated engines rank policies as the 
 bench-telemetry: $(WARM) ## requests a second into columnar segments, and back
 	@$(RUN)/python benchmarks/bench_telemetry.py
 
-bench-windows: $(WARM) ## what a host pays to count a window, and how good its forecasts are
-	@$(RUN)/python benchmarks/bench_windows.py
+bench-forecasts: $(WARM) ## TRACES=FOLDER: how well lengths are predicted, series forecast, changes noticed
+	@$(RUN)/python benchmarks/bench_forecasts.py --traces $(TRACES)
+
+bench-windows: $(WARM) ## TRACES="FILE ...": what a host pays to count a window, and how good its forecasts are
+	@$(RUN)/python benchmarks/bench_windows.py $(TRACES)
 
 screenshots: $(WARM) ## the pictures of the review page in docs/review, made by its tests
 	@EVOLVER_SCREENSHOTS=1 $(RUN)/python -m pytest tests/policy_store/review/browser
@@ -104,6 +107,12 @@ test-vllm: $(WARM) ## the scheduler inside a real vLLM on the processor; install
 
 test-kill: $(WARM) ## nightly: runs killed at random moments come to the same end
 	@$(RUN)/python tests/evolver/interruptions.py --runs 20 --serving 2
+
+world: $(WARM) ## the whole loop unattended for three minutes: fleet, gateway, daemon, mishaps
+	@$(RUN)/python tests/evolver/daemon/world/world.py --form short
+
+soak: $(WARM) ## the same for an hour, with everything that can go wrong
+	@$(RUN)/python tests/evolver/daemon/world/world.py --form hour
 
 fuzz: $(WARM) ## nightly: 20,000 generated programs against plain Python, 3,000 of them compiled
 	@$(RUN)/python tests/sandbox/fuzz.py --programs 20000 --compiled 3000
