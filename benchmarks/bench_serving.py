@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import platform
 import tempfile
@@ -192,6 +193,8 @@ async def swaps(count: int) -> None:
     """Swaps of compiled policies under decisions, through signed files that a host follows."""
     for turn in range(1, 2 * count):  # compiled once, as after the first host that had them
         await asyncio.to_thread(_prepare, one_in_three_faulty(turn))
+    gc.collect()
+    gc.freeze()  # as `evolver serve` does when it has loaded what swaps need
     with tempfile.TemporaryDirectory() as folder:
         key = new_signing_key(Path(folder) / "keys")
         publisher, log = Publisher(key), DecisionLog("host")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import sys
 from collections.abc import Collection, Mapping
@@ -18,6 +19,18 @@ from serving_adapter.signal_check import check_signals
 SWAP_SWITCH_INTERVAL_S = 0.0005
 
 _log = logging.getLogger("evolver.host")
+
+
+def load_modules() -> None:
+    """Import what otherwise the first swap would; slow, off the loop.
+
+    A process that then freezes its heap is not held up later by collections that walk all of it.
+    """
+    import sandbox.verifier
+
+    if importlib.util.find_spec("llvmlite"):
+        import sandbox.compiled
+        import sandbox.native.compiler  # noqa: F401 - to be loaded
 
 
 class Preparing:

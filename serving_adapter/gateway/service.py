@@ -31,6 +31,7 @@ from serving_adapter.host import PolicyHost
 from serving_adapter.inbox import SnapshotInbox
 from serving_adapter.instances import InstanceTable
 from serving_adapter.learned_lengths import learned_lengths
+from serving_adapter.preparing import load_modules
 from serving_adapter.request_log import RequestRecord
 from serving_adapter.safety.kill_switch import admin_application, admin_token, killed_by_signal
 from serving_adapter.safety.limits import LiveLimits
@@ -205,6 +206,7 @@ async def hosting(
         if settings.control is not None:
             dealings = dealing(settings.control, inbox, settings.state, settings.deployment)
             await stack.enter_async_context(dealings)
+        await asyncio.to_thread(load_modules)
         # What was loaded so far stays: a collection that walked it would hold up every request.
         gc.collect()
         gc.freeze()
