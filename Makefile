@@ -24,8 +24,9 @@ help: ## say what there is
 demo: $(WARM) ## the whole job, offline: window, search, proof, approval, swap under load
 	@$(RUN)/evolver demo
 
+# Three at a time, as some of the tests wait for processes of theirs.
 test: $(WARM) ## the tests, on two cores
-	@$(RUN)/python -m pytest -n 2 --dist worksteal
+	@$(RUN)/python -m pytest -n 3 --dist worksteal
 
 check: lint types stack lock wheel ## what a change must pass besides the tests
 

@@ -98,6 +98,12 @@ async def test_an_ejected_canary_stays_out_until_a_person_enables_it(
     assert host.live.canary.digest == word_digest("faulty")
 
 
+def compared(host):
+    """How many requests its watchdog has looked at so far."""
+    seen = host.watchdog.standing()
+    return 0 if seen is None else sum(seen.counts.values())
+
+
 def end(host, facts, decision, e2e_s):
     visit = Visit("chat", 0.0, facts, decisions=[decision])
     visit.ended(RequestOutcome.OK, 200)
@@ -123,7 +129,7 @@ async def test_a_canary_is_compared_with_the_active_policy_at_the_same_time(
             await until(lambda: host.live.canary is None)
             assert host.slot.latched[0].kind is EjectionKind.REGRESS
         else:
-            await until(lambda: sum(host.watchdog.standing().counts.values()) == 600)
+            await until(lambda: compared(host) == 600)
             assert host.watchdog.standing().standing is standing
 
 
