@@ -204,8 +204,8 @@ async def test_starvation_an_idle_engine_beside_a_queue_ejects(live):
 
 
 async def test_slo_a_promise_that_only_the_control_arm_keeps_ejects(live, serve, new_emulator):
-    """The proof of REGRESS asks for more here, as an effect of 10 times is accepted."""
-    limits = replace(LIMITS, control_share=0.5, slo_e2e_s=0.35, effect=9.0, alpha=0.1)
+    """The proof of REGRESS asks for more here, as an effect of 1,000 times is accepted."""
+    limits = replace(LIMITS, control_share=0.5, slo_e2e_s=0.35, effect=999.0, alpha=0.1)
     case = await live(LAST, limits=limits)
     slow = await serve(new_emulator(time_scale=0.004).application())
     case.gate.gateway.engines.add(slow)
