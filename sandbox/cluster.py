@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from sandbox.calibration import Calibration, read_calibration
 from sandbox.contract import DECODE, MIXED, PREFILL
+from sandbox.engine_spec import FinetuneSpec, SpeculationSpec
 from sandbox.errors import SandboxError
 from sandbox.profile_standing import ProfileStanding
 from sandbox.profiles import Profile, UnknownProfile, load_profile
@@ -25,6 +26,7 @@ from sandbox.request_spec import (
     SloSpec,
 )
 from sandbox.signal_profiles import FULL, signal_profile
+from sandbox.techniques import Which, check_combination
 
 Rate = Annotated[float, Field(ge=1e6, le=1e14, allow_inf_nan=False)]
 
@@ -104,6 +106,10 @@ class EngineSpec(Part):
         pipeline_hop_s: hand-over of one micro-batch from a stage to the next.
         length_spread: share, 0 to 1, of the wait for the longest sequence that attention kernels
             do not hide; see docs/simulator/engine.md.
+        technique: published ways to shorten steps; see docs/simulator/techniques.md.
+        technique_gain: reckon with what was published as usual, or as the best.
+        shared_prefix_share: share of the context that all sequences of a batch have in common.
+        pipeline_bubble: share of a step that the stages of a pipeline idle.
     """
 
     max_num_batched_tokens: int = Field(default=2048, ge=16, le=16_384)
@@ -115,40 +121,21 @@ class EngineSpec(Part):
     max_pipeline_parallel_size: Literal[1, 2, 4] = 1
     pipeline_hop_s: float = Field(default=5e-5, ge=0, le=1, allow_inf_nan=False)
     length_spread: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
-
-
-class SpeculationSpec(Part):
-    """Speculative decoding in steps that only decode.
-
-    Attributes:
-        depth: tokens drafted per step at first; 0 is off.
-        max_depth: `tune` may choose up to this.
-        acceptance: probability that a drafted token is accepted, given those before it were.
-        draft_share: time of one draft step as a share of a plain decode step.
-    """
-
-    depth: int = Field(default=0, ge=0, le=16)
-    max_depth: int = Field(default=0, ge=0, le=16)
-    acceptance: float = Field(default=0.7, ge=0, le=1, allow_inf_nan=False)
-    draft_share: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
+    technique: tuple[str, ...] = Field(default=(), max_length=8)
+    technique_gain: Which = "average"
+    shared_prefix_share: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    pipeline_bubble: float = Field(default=0.0, ge=0, le=0.9, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _depth_in_range(self) -> SpeculationSpec:
-        if self.depth > self.max_depth:
-            raise ValueError("depth is above max_depth; raise max_depth")
+    def _techniques_go_together(self) -> EngineSpec:
+        check_combination(self.technique)
+        if "sipipe" in self.technique and self.pipeline_bubble == 0.0:
+            raise ValueError("sipipe takes pipeline bubbles away; set pipeline_bubble")
+        if "flashforge" in self.technique and not (
+            self.enable_prefix_caching and self.shared_prefix_share > 0.0
+        ):
+            raise ValueError("flashforge reads shared prefixes once; set shared_prefix_share")
         return self
-
-
-class FinetuneSpec(Part):
-    """Fine-tuning beside serving, on every engine.
-
-    Attributes:
-        share: of the time of every step at first; `tune` may choose 0 to 0.9.
-        kv_share: of the KV blocks, which it keeps for itself.
-    """
-
-    share: float = Field(default=0.2, ge=0, le=0.9, allow_inf_nan=False)
-    kv_share: float = Field(default=0.1, ge=0, le=0.9, allow_inf_nan=False)
 
 
 class TickSpec(Part):
@@ -283,6 +270,12 @@ class ClusterSpec(Part):
                 f"all replicas have the role {roles.pop()}; prefill needs decode or mixed, and "
                 "decode needs prefill or mixed"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _drafts_are_verified(self) -> ClusterSpec:
+        if "specsa" in self.engine.technique and self.speculation.max_depth < 1:
+            raise ValueError("specsa verifies drafts; set speculation.max_depth")
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from sandbox.contract import MAX_SHAPES
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, MAX_GPUS_PER_REPLICA, NEVER, PS_PER_S
 from sandbox.profiles import Gpu, Profile, UnknownProfile, available, gpus, load_gpu, load_profile
+from sandbox.shortened_steps import shortened
 from sandbox.step_tables import StepTables, step_tables
 from sandbox.switching import fill_load, fill_supply
 
@@ -66,7 +67,19 @@ def _build(cluster: ClusterSpec) -> Hardware:
             + ", ".join(sorted({f"{gpu} x {model}" for gpu, model, _ in available()}))
             + "."
         )
+    _check_techniques(cluster, found)
     return hardware_of(found, cluster, pools, devices)
+
+
+def _check_techniques(cluster: ClusterSpec, found: list[tuple[int, Profile, int]]) -> None:
+    """Refuse techniques that change nothing here, so that nobody takes them for measured."""
+    active = {row.name for _, p, pp in found for row in shortened(p, pp, cluster.engine).active}
+    for name in cluster.engine.technique:
+        if name not in active:
+            raise ClusterError(
+                f"No replica of {cluster.name} is inside the limits of {name} (GPU type, "
+                "number format, context limit, TP or stages); leave it out of engine.technique."
+            )
 
 
 def hardware_of(
@@ -76,6 +89,8 @@ def hardware_of(
     devices: state.Rows,
 ) -> Hardware:
     """Rows and tables of these (pool, profile, stages), whether they are shipped or not."""
+    engine = cluster.engine
+    found = [(pool, shortened(p, pp, engine).profile(p), pp) for pool, p, pp in found]
     shapes = np.zeros(len(found), state.SHAPE)
     tables = [step_tables(profile, pp, cluster) for _, profile, pp in found]
     for row, (pool, profile, pp), made in zip(shapes, found, tables, strict=True):

@@ -14,7 +14,10 @@ average when each drafted token is accepted with probability a (Leviathan, Kalma
     (overhead + N[b (k + 1)] + E[b] + k draft_share D[b] + pp * hop) / tau
     + S[b] / m (1 + k draft_share) / tau * context
 
-D, S, N and E are the profile's tables; division is floored once, so that steps stay exact.
+where sparse attention reads other blocks for each drafted token, k + 1 stands for that 1.
+
+D, S, N and E are the profile's tables, shortened by the cluster's execution techniques; division is
+floored once, so that steps stay exact.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 from sandbox.cluster import ClusterSpec
 from sandbox.kernel.state import PS_PER_S
 from sandbox.profiles import Profile
+from sandbox.shortened_steps import Shortened, shortened
 
 Int64s = NDArray[np.int64]
 BUDGET_FACTOR = 2
@@ -61,14 +65,19 @@ def step_tables(profile: Profile, pp: int, cluster: ClusterSpec) -> StepTables:
     engine, speculation = cluster.engine, cluster.speculation
     most = BUDGET_FACTOR * engine.max_num_batched_tokens + engine.max_num_seqs + 1
     deep = engine.max_num_seqs * (speculation.max_depth + 1)
-    tokens = profile.dense_token_table(max(most, deep))
-    decode, reading, extra = profile.dense_batch_tables(engine.max_num_seqs)
+    shorter = shortened(profile, pp, engine)
+    dense = profile.dense_token_table(max(most, deep))
+    tokens = shorter.tokens(dense)
+    decode, reading, extra = shorter.batches(
+        *profile.dense_batch_tables(engine.max_num_seqs), tokens, profile.sequence_overhead_ps
+    )
     batches = np.arange(engine.max_num_seqs + 1)
     parts = np.maximum(np.minimum(batches, pp), 1)
     each = -(-batches // parts)
     hops = round(engine.pipeline_hop_s * PS_PER_S) * pp if pp > 1 else 0
-    rows = [_speculating(profile, cluster, k, tokens, decode[each] + 0, reading[each] / parts,
-                         extra[each] + hops, each)
+    hops = round(hops * shorter.stretch)
+    rows = [_speculating(profile, cluster, k, shorter, dense, decode[each] + 0,
+                         reading[each] / parts, extra[each] + hops, each)
             for k in range(1, speculation.max_depth + 1)]  # fmt: skip
     blank = np.zeros((0, len(batches)), np.int64)
     batch = decode[each] + hops
@@ -84,7 +93,8 @@ def _speculating(
     profile: Profile,
     cluster: ClusterSpec,
     depth: int,
-    tokens: Int64s,
+    shorter: Shortened,
+    dense: Int64s,
     decode: Int64s,
     reading: NDArray[np.float64],
     extra: Int64s,
@@ -93,8 +103,13 @@ def _speculating(
     """Time per token at one depth: without context, and per token of context."""
     tau = tokens_per_step(depth, cluster.speculation.acceptance)
     drafts = depth * cluster.speculation.draft_share
-    verify = profile.step_overhead_ps + tokens[each * (depth + 1)] + extra
+    verify = profile.step_overhead_ps + dense[each * (depth + 1)] * shorter.stretch + extra
     base = np.floor((verify + drafts * decode) / tau).astype(np.int64)
-    slope = np.floor(reading * (1.0 + drafts) / tau).astype(np.int64)
+    reads = shorter.verification_reads(depth) + drafts
+    slope = np.floor(reading * reads / tau).astype(np.int64)
+    least = shorter.least_share
+    if least > 0.0:
+        base = np.maximum(base, np.floor(least * (profile.step_overhead_ps + decode)).astype(int))
+        slope = np.maximum(slope, np.floor(least * reading).astype(np.int64))
     base[0] = slope[0] = 0
     return base, slope
