@@ -21,7 +21,8 @@ def test_every_policy_is_admitted(name):
 @pytest.mark.parametrize("name", library.systems())
 def test_a_system_names_its_paper_and_what_is_inferred(name):
     claim = ast.get_docstring(ast.parse(library.read(name)))
-    assert re.search(r"arXiv \d{4}\.\d{5}|OpenReview \w+", claim)
+    named = r"arXiv \d{4}\.\d{5}|OpenReview \w+|Published as code: \S+/\S+"
+    assert re.search(named, claim)
     assert "Taken" in claim
     assert "Inferred" in claim
 
