@@ -29,6 +29,7 @@ from evolver.cli.review_command import review_app
 from evolver.cli.rule_commands import rule_app
 from evolver.cli.run_commands import run_app
 from evolver.cli.run_replay import replay_run
+from evolver.cli.scenario_commands import list_scenarios, run_scenario, show_scenario
 from evolver.cli.screen import Screen
 from evolver.cli.serve_command import serve
 from evolver.cli.status_command import status
@@ -102,6 +103,9 @@ app.command()(check)
 app.command()(evolve)
 run_app.command(name="replay")(replay_run)
 app.add_typer(run_app)
+experiment_app.command(name="list")(list_scenarios)
+experiment_app.command(name="show")(show_scenario)
+experiment_app.command(name="run")(run_scenario)
 app.add_typer(experiment_app)
 for decision in (activate, rollback, renew):
     policy_app.command()(decision)

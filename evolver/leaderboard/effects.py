@@ -1,0 +1,297 @@
+"""Does a system show its effect on its scenario, and none where it must not?
+
+Arms run on the sealed windows of one problem or several, each a problem of another seed; ratios are
+paired by window and above 1 where the system is better. Constants are tuned on training windows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from evolver import library
+from evolver.errors import ExperimentRefused
+from evolver.exercised import keep_hooks
+from evolver.leaderboard.ground import Scenario
+from evolver.leaderboard.measures import measures, value_of
+from evolver.leaderboard.reading import changed
+from evolver.leaderboard.spec import Control, Metric
+from evolver.online.statics import tune
+from evolver.task import Human
+from sandbox.engine import LoadedPolicy, load_policy
+from sandbox.kernel.calls import CALLED
+from sandbox.policies import default_source
+from sandbox.scenario import Scenario as Window
+from sandbox.scenario import outcome_of
+from sandbox.source import PolicySource
+from sandbox.stats import paired_bootstrap
+from sandbox.verifier import verify
+
+DEFAULT = "default"
+AS_WRITTEN, TUNED = "as written", "tuned"
+_Values = list[dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The system over the baseline; above 1 the system is better.
+
+    Attributes:
+        low, high: 95 % interval over windows; NaN with fewer than two.
+        units: windows that have a ratio; left_out: those where a number is missing or not above 0.
+        system, baseline: means of the metric over these windows.
+        faults: decisions of the system that failed.
+    """
+
+    name: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    units: int
+    left_out: int
+    system: float
+    baseline: float
+    faults: int
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a scenario came to.
+
+    Attributes:
+        rows: the system as written, then tuned beside the baseline tuned alike; after each the
+            same in the leaderboard's objective, if that is another number.
+        others: further policies beside the baseline.
+        controls: the ratio of each control.
+        constants: what tuning the system came to.
+        requests, windows: of all problems, judged windows alone.
+    """
+
+    scenario: Scenario
+    rows: tuple[Ratio, ...]
+    others: tuple[Ratio, ...]
+    controls: tuple[tuple[Control, Ratio], ...]
+    constants: Mapping[str, float] = field(default_factory=dict)
+    requests: int = 0
+    windows: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> Ratio:
+        """The system as written, in the scenario's own metric."""
+        return self.rows[0]
+
+    @property
+    def shown(self) -> bool:
+        """Is the whole interval above 1, and the mean no less than what the file expects?"""
+        expected = self.scenario.spec.expect
+        least = 1.0 if expected is None else expected.least_ratio
+        return self.own.low > 1.0 and self.own.mean >= least
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """Windows of one scenario, of every seed: to tune on and to be judged on, for both clusters."""
+
+    training: tuple[Window, ...]
+    sealed: tuple[Window, ...]
+    plain_training: tuple[Window, ...]
+    plain_sealed: tuple[Window, ...]
+    notes: tuple[str, ...]
+
+
+def laid_out(scenario: Scenario, seeds: Sequence[int], traces: Path | None) -> Laid:
+    """The problem of each seed, cut into windows."""
+    training: list[Window] = []
+    sealed: list[Window] = []
+    notes: dict[str, None] = {}
+    for seed in seeds:
+        problem = scenario.problem(seed, traces)
+        windows = problem.windows()
+        training += windows.training
+        sealed += windows.sealed
+        if problem.load.load is not None:
+            notes[problem.load.sentence] = None
+        notes.update(dict.fromkeys(windows.notes))
+    cluster = sealed[0].cluster
+    plain = scenario.baseline_cluster(cluster)
+
+    def under(windows: list[Window]) -> tuple[Window, ...]:
+        return tuple(replace(window, cluster=plain) for window in windows)
+
+    return Laid(tuple(training), tuple(sealed), under(training), under(sealed), tuple(notes))
+
+
+def effect_of(
+    scenario: Scenario,
+    seeds: Sequence[int] = (0,),
+    traces: Path | None = None,
+    tries: int = 0,
+    policies: Sequence[tuple[str, str, Mapping[str, float]]] = (),
+) -> Effect:
+    """Run the system, its controls and further policies.
+
+    Args:
+        seeds: one problem each.
+        tries: settings of the constants that tuning may try; 0: nothing is tuned.
+        policies: names, texts and constants of others to put beside the baseline.
+
+    Raises:
+        ExperimentRefused: a policy decides nothing here, or the metric does not exist.
+        TelemetryError, SandboxError: the scenario cannot be laid out.
+    """
+    laid = laid_out(scenario, seeds, traces)
+    spec, metric = scenario.spec, scenario.spec.metric
+    system, baseline = system_source(scenario), baseline_source(scenario)
+    plain = _run(laid.plain_sealed, baseline, spec.baseline.parameters)
+    mine = _run(laid.sealed, system, _fixed(scenario))
+    rows = list(_ratios(AS_WRITTEN, metric, mine, plain))
+    constants: Mapping[str, float] = {}
+    if tries > 0:
+        best = _tuned(scenario, system, laid.training, _fixed(scenario), tries)
+        rival = _tuned(scenario, baseline, laid.plain_training, spec.baseline.parameters, tries)
+        constants = {k: v for k, v in best.items() if v != system.parameters().get(k)}
+        tuned = _run(laid.sealed, system, best)
+        rows += _ratios(TUNED, metric, tuned, _run(laid.plain_sealed, baseline, rival))
+    others = []
+    for name, text, parameters in policies:
+        found = _run(laid.sealed, entrant(name, text, spec.decides), parameters)
+        others += _ratios(name, metric, found, plain)
+    controls = tuple((one, _controlled(scenario, one, seeds, traces)) for one in spec.control)
+    requests = sum(len(window.trace) for window in laid.sealed)
+    return Effect(
+        scenario, tuple(rows), tuple(others), controls, constants, requests, len(laid.sealed),
+        laid.notes,
+    )  # fmt: skip
+
+
+def entrant(name: str, text: str, decides: Sequence[str]) -> PolicySource:
+    """A policy with the hooks that a scenario lets entrants decide.
+
+    Raises:
+        ExperimentRefused: it has none of them.
+        PolicyRefused: it is no policy.
+    """
+    kept = keep_hooks(text, decides)
+    if kept is None:
+        raise ExperimentRefused(
+            f"The policy {name} decides none of {', '.join(decides)}; name another."
+        )
+    return verify(kept, name)
+
+
+def system_source(scenario: Scenario) -> PolicySource:
+    """The policy that the scenario is about; of a technique, the baseline's on another cluster."""
+    spec = scenario.spec
+    if spec.system is None:
+        return baseline_source(scenario)
+    return entrant(spec.system, library.read(spec.system), spec.decides)
+
+
+def baseline_source(scenario: Scenario) -> PolicySource:
+    """The policy that it is compared with."""
+    spec = scenario.spec
+    if spec.baseline.policy == DEFAULT:
+        return default_source()
+    return entrant(spec.baseline.policy, library.read(spec.baseline.policy), spec.decides)
+
+
+def ratio_of(
+    name: str,
+    metric: Metric,
+    system: Sequence[Mapping[str, float]],
+    baseline: Sequence[Mapping[str, float]],
+) -> Ratio:
+    """The paired ratio of one metric over the same windows."""
+    pairs = [
+        (_floored(value_of(a, metric.name), metric), _floored(value_of(b, metric.name), metric))
+        for a, b in zip(system, baseline, strict=True)
+    ]
+    sound = [pair for pair in pairs if all(math.isfinite(v) and v > 0.0 for v in pair)]
+    sign = 1.0 if metric.better == "higher" else -1.0
+    logs = [sign * math.log(a / b) for a, b in sound]
+    mean = math.exp(_mean(logs))
+    low = high = math.nan
+    if len(logs) > 1:
+        interval = paired_bootstrap(logs, seed=0)
+        low, high = math.exp(interval.low), math.exp(interval.high)
+    faults = int(sum(one["faults"] for one in system))
+    return Ratio(
+        name, metric.name, mean, low, high, len(logs), len(pairs) - len(logs),
+        _mean([a for a, _ in sound]), _mean([b for _, b in sound]), faults,
+    )  # fmt: skip
+
+
+def kept(control: Control, found: Ratio, own: Ratio) -> bool:
+    """Did a control come out as the file expects?"""
+    if control.expect == "even":
+        return 1.0 / control.within <= found.mean <= control.within
+    return found.mean < (1.0 if control.expect == "worse" else own.mean)
+
+
+def _ratios(name: str, metric: Metric, system: _Values, baseline: _Values) -> list[Ratio]:
+    """In the scenario's own metric, and in the objective that the leaderboard goes by."""
+    objective = Metric(name="objective_s", better="lower")
+    asked = [metric] if metric.name == objective.name else [metric, objective]
+    return [ratio_of(name, one, system, baseline) for one in asked]
+
+
+def _fixed(scenario: Scenario) -> Mapping[str, float]:
+    spec = scenario.spec
+    return spec.baseline.parameters if spec.system is None else spec.parameters
+
+
+def _controlled(
+    scenario: Scenario, control: Control, seeds: Sequence[int], traces: Path | None
+) -> Ratio:
+    other = Scenario(changed(scenario.spec, control.changes, control.name))
+    return effect_of(other, seeds, traces).own
+
+
+def _run(
+    windows: Sequence[Window], source: PolicySource, parameters: Mapping[str, float]
+) -> _Values:
+    policy = _loaded(source, parameters)
+    return [measures(outcome_of(window, policy), window) for window in windows]
+
+
+def _loaded(source: PolicySource, parameters: Mapping[str, float]) -> LoadedPolicy:
+    return load_policy(source, parameters, only=CALLED)
+
+
+def _tuned(
+    scenario: Scenario,
+    source: PolicySource,
+    windows: Sequence[Window],
+    fixed: Mapping[str, float],
+    tries: int,
+) -> Mapping[str, float]:
+    """The best constants found on the windows; those that the file gives stay."""
+    metric = scenario.spec.metric
+    policy = _loaded(source, fixed)
+
+    def objective(_: PolicySource, asked: Mapping[str, float]) -> float:
+        found = []
+        for window in windows:
+            candidate = policy.with_parameters({**asked, **fixed})
+            numbers = measures(outcome_of(window, candidate), window)
+            value = _floored(value_of(numbers, metric.name), metric)
+            if numbers["faults"] or not (math.isfinite(value) and value > 0.0):
+                return math.inf
+            found.append(math.log(value) * (1.0 if metric.better == "lower" else -1.0))
+        return math.exp(_mean(found))
+
+    text = source.annotated()
+    best = tune(Human(source.name, text), objective, tries, seed=0).source.parameters()
+    return {**best, **fixed}
+
+
+def _floored(value: float, metric: Metric) -> float:
+    return value if metric.floor is None else max(value, metric.floor)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
