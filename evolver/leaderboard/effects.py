@@ -16,7 +16,7 @@ from evolver.errors import ExperimentRefused
 from evolver.exercised import keep_hooks
 from evolver.leaderboard.ground import Scenario
 from evolver.leaderboard.measures import measures, value_of
-from evolver.leaderboard.reading import changed
+from evolver.leaderboard.reading import DEFAULT, changed
 from evolver.leaderboard.spec import Control, Metric
 from evolver.online.statics import tune
 from evolver.task import Human
@@ -29,7 +29,6 @@ from sandbox.source import PolicySource
 from sandbox.stats import paired_bootstrap
 from sandbox.verifier import verify
 
-DEFAULT = "default"
 AS_WRITTEN, TUNED = "as written", "tuned"
 _Values = list[dict[str, float]]
 

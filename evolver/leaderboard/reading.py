@@ -15,6 +15,7 @@ from evolver.errors import ExperimentRefused
 from evolver.leaderboard.spec import ScenarioSpec
 
 MOST_BYTES = 1 << 18
+DEFAULT = "default"  # the built-in policy, as a baseline
 _FOLDER = "scenarios"
 
 
@@ -42,13 +43,13 @@ def checked(content: Mapping[str, Any], name: str) -> ScenarioSpec:
         place = ".".join(map(str, first["loc"])) or "the file"
         words = first["msg"].removeprefix("Value error, ")
         raise ExperimentRefused(f"The scenario {name} is wrong at {place}: {words}.") from None
-    known = (*library.names(), "default")
-    for policy in (spec.system, spec.baseline.policy):
-        if policy is not None and policy not in known:
-            raise ExperimentRefused(
-                f"The scenario {name} names the policy {policy}, which the library lacks; "
-                "evolver policy list says what it has."
-            )
+    asked = {spec.system, spec.baseline.policy if spec.baseline.policy != DEFAULT else None}
+    unknown = asked.difference((None, *library.names()))
+    if unknown:
+        raise ExperimentRefused(
+            f"The scenario {name} names the policy {unknown.pop()}, which the library lacks; "
+            "evolver policy list says what it has."
+        )
     return spec
 
 
