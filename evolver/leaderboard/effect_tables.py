@@ -26,6 +26,10 @@ def document_of(effect: Effect) -> dict[str, object]:
              "kept": kept(one, found, effect.own)}
             for one, found in effect.controls
         ],
+        "headlines": [
+            {**one.model_dump(mode="json"), "ours": asdict(found)}
+            for one, found in zip(spec.headline, effect.headlines, strict=True)
+        ],
         "constants": dict(effect.constants),
         "windows": effect.windows,
         "requests": effect.requests,
@@ -103,10 +107,11 @@ def _row(name: str, one: Ratio, as_expected: bool | None = None) -> list[str | C
 
 def _verdict(report: Report, effect: Effect) -> None:
     spec = effect.scenario.spec
-    for one in spec.headline:
+    for one, found in zip(spec.headline, effect.headlines, strict=True):
         report.say(
-            f"Published: {one.kind} {one.ratio:g} in {one.of}, against {one.against}; "
-            f"here {_number(effect.own.mean)} in {effect.own.metric}."
+            f"Published: {one.kind} {one.ratio:g} in {one.of}, against {one.against}; here "
+            f"{_number(found.mean)} ({_number(found.low)} to {_number(found.high)}) in "
+            f"{found.metric}."
         )
     words = "shows its effect here" if effect.shown else "does not show its effect here"
     report.say(f"{spec.about} {words}.", tone=Tone.GOOD if effect.shown else Tone.PLAIN)

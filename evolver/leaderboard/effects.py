@@ -65,6 +65,7 @@ class Effect:
             same in the leaderboard's objective, if that is another number.
         others: further policies beside the baseline.
         controls: the ratio of each control.
+        headlines: the system as written, in the metric that stands beside each published number.
         constants: what tuning the system came to.
         requests, windows: of all problems, judged windows alone.
     """
@@ -73,6 +74,7 @@ class Effect:
     rows: tuple[Ratio, ...]
     others: tuple[Ratio, ...]
     controls: tuple[tuple[Control, Ratio], ...]
+    headlines: tuple[Ratio, ...] = ()
     constants: Mapping[str, float] = field(default_factory=dict)
     requests: int = 0
     windows: int = 0
@@ -115,13 +117,11 @@ def laid_out(scenario: Scenario, seeds: Sequence[int], traces: Path | None) -> L
         if problem.load.load is not None:
             notes[problem.load.sentence] = None
         notes.update(dict.fromkeys(windows.notes))
-    cluster = sealed[0].cluster
-    plain = scenario.baseline_cluster(cluster)
 
-    def under(windows: list[Window]) -> tuple[Window, ...]:
-        return tuple(replace(window, cluster=plain) for window in windows)
+    def plain(windows: list[Window]) -> tuple[Window, ...]:
+        return tuple(replace(w, cluster=scenario.baseline_cluster(w.cluster)) for w in windows)
 
-    return Laid(tuple(training), tuple(sealed), under(training), under(sealed), tuple(notes))
+    return Laid(tuple(training), tuple(sealed), plain(training), plain(sealed), tuple(notes))
 
 
 def effect_of(
@@ -150,20 +150,18 @@ def effect_of(
     rows = list(_ratios(AS_WRITTEN, metric, mine, plain))
     constants: Mapping[str, float] = {}
     if tries > 0:
-        best = _tuned(scenario, system, laid.training, _fixed(scenario), tries)
-        rival = _tuned(scenario, baseline, laid.plain_training, spec.baseline.parameters, tries)
-        constants = {k: v for k, v in best.items() if v != system.parameters().get(k)}
-        tuned = _run(laid.sealed, system, best)
-        rows += _ratios(TUNED, metric, tuned, _run(laid.plain_sealed, baseline, rival))
+        tuned, constants = _both_tuned(scenario, laid, system, baseline, tries)
+        rows += tuned
     others = []
     for name, text, parameters in policies:
         found = _run(laid.sealed, entrant(name, text, spec.decides), parameters)
         others += _ratios(name, metric, found, plain)
     controls = tuple((one, _controlled(scenario, one, seeds, traces)) for one in spec.control)
+    headlines = tuple(ratio_of(h.of, h.metric or metric, mine, plain) for h in spec.headline)
     requests = sum(len(window.trace) for window in laid.sealed)
     return Effect(
-        scenario, tuple(rows), tuple(others), controls, constants, requests, len(laid.sealed),
-        laid.notes,
+        scenario, tuple(rows), tuple(others), controls, headlines, constants, requests,
+        len(laid.sealed), laid.notes,
     )  # fmt: skip
 
 
@@ -236,6 +234,18 @@ def _ratios(name: str, metric: Metric, system: _Values, baseline: _Values) -> li
     objective = Metric(name="objective_s", better="lower")
     asked = [metric] if metric.name == objective.name else [metric, objective]
     return [ratio_of(name, one, system, baseline) for one in asked]
+
+
+def _both_tuned(
+    scenario: Scenario, laid: Laid, system: PolicySource, baseline: PolicySource, tries: int
+) -> tuple[list[Ratio], Mapping[str, float]]:
+    """The system and the baseline with constants tuned alike, and those of the system."""
+    spec = scenario.spec
+    best = _tuned(scenario, system, laid.training, _fixed(scenario), tries)
+    rival = _tuned(scenario, baseline, laid.plain_training, spec.baseline.parameters, tries)
+    mine, plain = _run(laid.sealed, system, best), _run(laid.plain_sealed, baseline, rival)
+    moved = {k: v for k, v in best.items() if v != system.parameters().get(k)}
+    return _ratios(TUNED, spec.metric, mine, plain), moved
 
 
 def _fixed(scenario: Scenario) -> Mapping[str, float]:

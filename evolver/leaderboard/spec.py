@@ -204,12 +204,17 @@ class Baseline(Strict):
 
 
 class Headline(Strict):
-    """A number that was published; above 1 is better."""
+    """A number that was published; above 1 is better.
+
+    Attributes:
+        metric: of ours that stands beside it; the scenario's own when left out.
+    """
 
     ratio: Annotated[float, Field(gt=0, le=1000)]
     kind: Literal["up to", "average", "at least", "about"]
     of: Annotated[str, Field(min_length=3, max_length=120)]
     against: Annotated[str, Field(min_length=3, max_length=200)]
+    metric: Metric | None = None
 
 
 class Control(Strict):
