@@ -85,12 +85,11 @@ def list_report(specs: Sequence[ScenarioSpec]) -> Report:
     """All scenarios, a line each."""
     report = Report("Scenarios")
     rows: list[list[str | Cell]] = [
-        [spec.name, spec.about, spec.paper or spec.code or "", spec.metric.name,
-         spec.baseline.policy, ", ".join(spec.decides), "yes" if spec.needs_files else ""]
+        [spec.name, spec.about, spec.metric.name, spec.baseline.policy,
+         "yes" if spec.needs_files else ""]
         for spec in specs
     ]  # fmt: skip
-    names = ("scenario", "of", "published", "judged by", "against", "decides", "needs files")
-    return report.grid(names, rows)
+    return report.grid(("scenario", "of", "judged by", "against", "needs --traces"), rows)
 
 
 def _row(name: str, one: Ratio, as_expected: bool | None = None) -> list[str | Cell]:

@@ -26,6 +26,7 @@ from telemetry.profile import CapacityProfile, load_profile
 from telemetry.trace import Trace, TraceMeta
 
 LATER = 2.0  # capacity is known for so many spans: runs go on until their requests are done
+MOST_LOSSES = 200_000  # and returns
 CAPACITY_SEED = 7  # drawn capacity has streams of its own
 
 
@@ -145,6 +146,8 @@ def _lost(losses: Losses, span_s: float, seed: int) -> CapacityTrace:
     nodes: list[int] = []
     ups: list[bool] = []
     for node in range(losses.nodes):
+        if len(time_s) > MOST_LOSSES:
+            raise ExperimentRefused("Capacity is lost too often; lengthen stay_s and away_s.")
         at, up = float(rng.exponential(means[0])), True
         while at < span_s:
             up = not up

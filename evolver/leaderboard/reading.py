@@ -15,6 +15,7 @@ from evolver.errors import ExperimentRefused
 from evolver.leaderboard.spec import ScenarioSpec
 
 MOST_BYTES = 1 << 18
+MOST_DEEP = 16  # tables and lists within each other
 DEFAULT = "default"  # the built-in policy, as a baseline
 _FOLDER = "scenarios"
 
@@ -36,6 +37,10 @@ def read_scenario(name: str | Path) -> ScenarioSpec:
 
 def checked(content: Mapping[str, Any], name: str) -> ScenarioSpec:
     """The scenario of a file's content; raises `ExperimentRefused`."""
+    if _is_deep(content):
+        raise ExperimentRefused(
+            f"The scenario {name} is nested more than {MOST_DEEP} deep; write it flat."
+        )
     try:
         spec = ScenarioSpec.model_validate(content)
     except ValidationError as error:
@@ -69,6 +74,8 @@ def overlaid(content: Any, changes: Mapping[str, Any]) -> Any:  # noqa: ANN401 -
     """
     found = list(content) if isinstance(content, list) else dict(content)
     for path, value in changes.items():
+        if path.count(".") > MOST_DEEP:
+            raise ExperimentRefused("Changes name a place too deep in the file; write it out.")
         key, _, rest = path.partition(".")
         inner = {rest: value} if rest else value
         at: Any = key
@@ -85,6 +92,19 @@ def overlaid(content: Any, changes: Mapping[str, Any]) -> Any:  # noqa: ANN401 -
         else:
             found[at] = inner
     return found
+
+
+def _is_deep(content: object) -> bool:
+    level = [content]
+    for _ in range(MOST_DEEP):
+        level = [inner for one in level for inner in _elements(one)]
+    return bool(level)
+
+
+def _elements(content: object) -> list[object]:
+    if isinstance(content, Mapping):
+        return list(content.values())
+    return list(content) if isinstance(content, list | tuple) else []
 
 
 def _content(name: str | Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evolver.errors import ExperimentRefused
 from evolver.leaderboard.spec import Drawn, Flow, Lengths, Prefix
 from telemetry.blocks import Blocks, offsets_of
 from telemetry.joins import Joins
@@ -18,6 +19,7 @@ from telemetry.trace import Trace, TraceMeta
 
 BLOCK_TOKENS = 64
 MOST_CALLS = 512  # of a workflow
+MOST_BLOCKS = 20_000_000  # of all prompts
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -45,6 +47,8 @@ def draw_requests(drawn: Drawn, requests: int, seed: int) -> Trace:
         think = np.where(shape.after >= 0, rng.exponential(flow.think_s, len(prompt)), 0.0)
     group, ahead = _groups(drawn.prefix, arrivals, rng)
     whole = _prompts(drawn, shape, prompt, output, ahead)
+    if whole.sum() // BLOCK_TOKENS > MOST_BLOCKS:
+        raise ExperimentRefused("The prompts drawn are too many or too long; ask for fewer.")
     history = flow is not None and flow.history
     blocks = None
     if history or drawn.prefix is not None:

@@ -55,6 +55,18 @@ def test_changes_reach_into_lists_by_number_and_not_beyond():
 def test_a_name_that_is_not_there_is_answered_with_what_is(tmp_path):
     with pytest.raises(ExperimentRefused, match="technique-sipipe"):
         read_scenario("nowhere")
-    (tmp_path / "x.toml").write_text("schema = [")
-    with pytest.raises(ExperimentRefused, match="not TOML"):
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("schema = [", "not TOML"),
+        ("cluster." + "a." * 5000 + "a = 1", "nested more than"),
+        ("x = " + "[" * 5000, "not TOML"),
+        ("#" * (1 << 19), "give a TOML file"),
+    ],
+)
+def test_a_hostile_file_is_refused_in_a_sentence(tmp_path, text, words):
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(ExperimentRefused, match=words):
         read_scenario(tmp_path / "x.toml")
