@@ -8,31 +8,35 @@ least loaded decode instance; when the traffic has shifted, it is all done again
 Recalled: the queue of an M/D/1 server as the model of prefill.
 Inferred: the targets as constants, for planners are told none; the decode step between the batch
 of one and the batch that fills KV as a line, cut where it passes the target; whole pools matched;
-rates without targets where none can be met.
+rates without targets where none can be met; lengths as means over some hundred requests, so that
+chance is no shift, and a plan that brings less than a tenth more is not worth its reload.
 Left out: the search by simulating, and placing both phases within a node for the KV's sake.
 """
 
 TTFT_S = 1.0  # tune: 0.1 .. 20
 TPOT_S = 0.06  # tune: 0.01 .. 0.5
 SHIFT = 0.3  # tune: 0.05 .. 2
-PATIENCE = 2  # tune: 1 .. 12
+SETTLE_S = 120.0  # tune: 10 .. 3600
+WORTH = 1.1  # tune: 1 .. 3
 LARGEST_BATCH = 256.0  # tune: 1 .. 1024
+SEEN = 300.0  # tune: 20 .. 5000
 
-# Planner memory: 0..2 rate, prompt and output that the plan was made for; 3 monitoring points away
-# from them.
+# Planner memory: 0, 1 mean prompt and output that the plan was made for; 2, 3 the same as they are
+# now, over some hundred requests; 4 is 1 once a plan was made for traffic that was seen.
 
 
-def traffic(window, memory, first):
-    # Rate, mean prompt and mean output into three slots, with a guess for what is not known.
-    memory[first], memory[first + 1], memory[first + 2] = 0.0, 1000.0, 200.0
-    if len(window.classes) > 0:
+def notice(window, memory):
+    if memory[2] <= 0.0:
+        memory[2], memory[3] = 1000.0, 200.0
+    if len(window.classes) > 0 and window.classes[0].requests > 0:
         every = window.classes[0]
-        if every.rate_rps > 0.0:
-            memory[first] = every.rate_rps
+        part = every.requests / (every.requests + SEEN)
+        if memory[4] == 0.0:
+            part = 1.0
         if every.prompt_mean_tokens > 0.0:
-            memory[first + 1] = every.prompt_mean_tokens
+            memory[2] = memory[2] + part * (every.prompt_mean_tokens - memory[2])
         if every.output_mean_tokens > 0.0:
-            memory[first + 2] = every.output_mean_tokens
+            memory[3] = memory[3] + part * (every.output_mean_tokens - memory[3])
 
 
 def prefill_goodput(shape, prompt, target_s):
@@ -85,24 +89,52 @@ def add_copies(cluster, new_plan, s, count, role):
 
 
 def should_reschedule(window, cluster, plan, memory):
+    notice(window, memory)
     if len(plan.replicas) == 0 or window.capacity_changed or not window.plan_feasible:
         return True
-    traffic(window, memory, 8)
-    away = False
-    for k in range(3):
-        if abs(memory[8 + k] - memory[k]) > SHIFT * memory[k]:
-            away = True
-    memory[3] = memory[3] + 1.0 if away else 0.0
-    return memory[3] >= PATIENCE
+    if memory[4] == 0.0:
+        return len(window.classes) > 0 and window.classes[0].requests > 0
+    if window.since_plan_s < SETTLE_S:
+        return False
+    away = abs(memory[2] - memory[0]) > SHIFT * memory[0]
+    return away or abs(memory[3] - memory[1]) > SHIFT * memory[1]
+
+
+def goodput(cluster, plan, memory, ttft_s, tpot_s):
+    # Of a plan, pool by pool the lesser phase; a replica that does both takes half of each.
+    total = 0.0
+    for pool in range(len(cluster.pools)):
+        prompts_rps, answers_rps = 0.0, 0.0
+        for replica in plan.replicas:
+            s = find_shape(cluster, replica.pool, replica.tp, replica.pp)
+            if s >= 0 and replica.pool == pool:
+                part = 0.5 if replica.role == MIXED else 1.0
+                if replica.role != DECODE:
+                    one_rps = prefill_goodput(cluster.shapes[s], memory[0], ttft_s)
+                    prompts_rps += part * one_rps
+                if replica.role != PREFILL:
+                    one_rps = decode_goodput(cluster.shapes[s], memory[0], memory[1], tpot_s)
+                    answers_rps += part * one_rps
+        total += min(prompts_rps, answers_rps)
+    return total
 
 
 def schedule(window, cluster, plan, new_plan, memory):
-    traffic(window, memory, 0)
-    memory[3] = 0.0
+    if memory[2] <= 0.0:
+        notice(window, memory)
+    if len(window.classes) > 0 and window.classes[0].requests > 0:
+        memory[4] = 1.0
+    memory[0], memory[1] = memory[2], memory[3]
+    # Shapes' rates are of the forecast: a prompt is held to what none of them contradicts.
+    for shape in cluster.shapes:
+        most = 0.9 * ratio(shape.prefill_tokens_per_s, shape.rate_rps, INF)
+        memory[0] = min(memory[0], most)
+    total = 0.0
     for pool in range(len(cluster.pools)):
-        found = match(cluster, pool, memory[1], memory[2], TTFT_S, TPOT_S)
+        found = match(cluster, pool, memory[0], memory[1], TTFT_S, TPOT_S)
+        total += found[0]
         if found[0] <= 0.0:
-            found = match(cluster, pool, memory[1], memory[2], INF, INF)
+            found = match(cluster, pool, memory[0], memory[1], INF, INF)
         if found[0] > 0.0:
             # The larger replicas first, as they need whole blocks of a node.
             prefill_first = cluster.shapes[found[1]].gpus >= cluster.shapes[found[3]].gpus
@@ -113,6 +145,9 @@ def schedule(window, cluster, plan, new_plan, memory):
                 add_copies(cluster, new_plan, found[1], found[2], PREFILL)
         else:
             add_one(cluster, new_plan, pool)
+    stands = len(plan.replicas) > 0 and window.plan_feasible and not window.capacity_changed
+    if stands and total <= WORTH * goodput(cluster, plan, memory, TTFT_S, TPOT_S):
+        keep_plan(new_plan, plan)
 
 
 def add_one(cluster, new_plan, pool):

@@ -4,10 +4,11 @@ Paper: HexGen-2 (arXiv 2502.07903; the abstract was read, the steps of the searc
 Taken: which GPUs form a group, which phase it serves, its parallelism and the ways KV takes are one
 problem, a graph partitioned so that the maximum flow from prompts to tokens is greatest.
 Recalled: a first partition, then swaps and moves led by which side of the cut is saturated.
-Inferred: a replica's capacity as the lesser of its phase's rate and its link's; as every replica
+Inferred: a replica's capacity as the lesser of its phase's rate, decoding with room to spare, and
+its link's; requests are dealt by planned flow beside what a replica has; as every replica
 has one way out and in, the flow is the lesser sum of the two sides, so no augmenting paths are
 looked for; moves turn replicas of the slack side, in their shape or another, towards the saturated
-one; swaps exchange two between the sides.
+one; swaps exchange replicas between the sides, one for one or for several.
 Left out: groups that span pools, and planning anew when only the traffic changes: as in the paper
 the plan is made for the hardware there is.
 """
@@ -15,17 +16,23 @@ the plan is made for the hardware there is.
 WORTH = 1.001  # tune: 1.0001 .. 1.1
 STABILITY_S = 600.0  # tune: 30 .. 7200
 WAIT_WEIGHT = 1.0  # tune: 0.1 .. 10
+DECODE_SPARE = 1.3  # tune: 1 .. 4
 
 
-def prompt_tokens(window):
+def prompt_tokens(window, cluster):
+    # The window's mean, held to what no shape's rate contradicts: rates are of the forecast.
+    prompt = 1000.0
     if len(window.classes) > 0 and window.classes[0].prompt_mean_tokens > 0.0:
-        return window.classes[0].prompt_mean_tokens
-    return 1000.0
+        prompt = window.classes[0].prompt_mean_tokens
+    for shape in cluster.shapes:
+        prompt = min(prompt, 0.9 * ratio(shape.prefill_tokens_per_s, shape.rate_rps, INF))
+    return prompt
 
 
 def set_rates(window, cluster, rates):
-    # rates[s, 0]: prompts, rates[s, 1]: answers, requests per second of one replica of shape s.
-    prompt = prompt_tokens(window)
+    # rates[s, 0]: prompts, rates[s, 1]: answers, requests per second of one replica of shape s;
+    # answers with room to spare, for a shape's rate is that of the fullest batch.
+    prompt = prompt_tokens(window, cluster)
     for s, shape in enumerate(cluster.shapes):
         both_s = ratio(1.0, shape.rate_rps, 0.0)
         prompt_s = ratio(prompt, shape.prefill_tokens_per_s, 0.0)
@@ -33,7 +40,7 @@ def set_rates(window, cluster, rates):
         link_rps = ratio(link, prompt * cluster.kv_bytes_per_token, INF)
         decode_s = max(both_s - prompt_s, 0.05 * both_s)
         rates[s, 0] = min(ratio(1.0, prompt_s, 0.0), link_rps)
-        rates[s, 1] = min(ratio(1.0, decode_s, 0.0), link_rps)
+        rates[s, 1] = min(ratio(1.0, DECODE_SPARE * decode_s, 0.0), link_rps)
 
 
 def side_rps(cluster, count, rates, side):
@@ -96,17 +103,22 @@ def best_move(cluster, count, rates, flow_rps):
 
 
 def best_swap(cluster, count, rates, flow_rps):
-    # (flow, a, b): a prefill replica of shape a and a decode replica of shape b change sides.
+    # (flow, a, how many, b, how many): prefill replicas of shape a and decode replicas of shape b
+    # change sides, one for one or one for several.
     p_sum = side_rps(cluster, count, rates, 0)
     d_sum = side_rps(cluster, count, rates, 1)
-    best = (flow_rps * WORTH, -1, -1)
+    best = (flow_rps * WORTH, -1, 0, -1, 0)
     for a in range(len(cluster.shapes)):
         for b in range(len(cluster.shapes)):
             if a != b and count[a, 0] > 0.0 and count[b, 1] > 0.0:
-                p_rps = p_sum - rates[a, 0] + rates[b, 0]
-                d_rps = d_sum - rates[b, 1] + rates[a, 1]
-                if min(p_rps, d_rps) > best[0]:
-                    best = (min(p_rps, d_rps), a, b)
+                for k in range(12):
+                    # One for six to one for one, then six for one.
+                    m, n = max(k - 5, 1), max(6 - k, 1)
+                    if m <= int(count[a, 0]) and n <= int(count[b, 1]):
+                        p_rps = p_sum - m * rates[a, 0] + n * rates[b, 0]
+                        d_rps = d_sum - n * rates[b, 1] + m * rates[a, 1]
+                        if min(p_rps, d_rps) > best[0]:
+                            best = (min(p_rps, d_rps), a, m, b, n)
     return best
 
 
@@ -116,10 +128,10 @@ def refine(cluster, count, rates):
         move = best_move(cluster, count, rates, flow_rps)
         swap = best_swap(cluster, count, rates, max(flow_rps, move[0]))
         if swap[1] >= 0:
-            count[swap[1], 0] = count[swap[1], 0] - 1.0
-            count[swap[1], 1] = count[swap[1], 1] + 1.0
-            count[swap[2], 1] = count[swap[2], 1] - 1.0
-            count[swap[2], 0] = count[swap[2], 0] + 1.0
+            count[swap[1], 0] = count[swap[1], 0] - swap[2]
+            count[swap[1], 1] = count[swap[1], 1] + swap[2]
+            count[swap[3], 1] = count[swap[3], 1] - swap[4]
+            count[swap[3], 0] = count[swap[3], 0] + swap[4]
             flow_rps = swap[0]
         elif move[1] >= 0:
             count[move[1], move[2]] = count[move[1], move[2]] - move[3]
@@ -130,10 +142,14 @@ def refine(cluster, count, rates):
     return flow_rps
 
 
-def write(cluster, new_plan, count):
-    replicas = 0.0
+def write(cluster, new_plan, count, rates):
+    # A replica's share is its flow beside that of the one with most; dealing goes by it.
+    replicas, most = 0.0, 0.0
     for s in range(len(cluster.shapes)):
         replicas += count[s, 0] + count[s, 1]
+        for side in range(2):
+            if count[s, side] > 0.0:
+                most = max(most, rates[s, side])
     # Larger replicas first, as they need whole blocks of a node.
     for size in range(7):
         gpus = 64 >> size
@@ -145,6 +161,12 @@ def write(cluster, new_plan, count):
                         role = MIXED
                     for copy in range(int(count[s, side])):
                         add_replica(new_plan, shape.pool, shape.tp, shape.pp, role)
+    for index in range(len(new_plan.replicas)):
+        replica = new_plan.replicas[index]
+        s = find_shape(cluster, replica.pool, replica.tp, replica.pp)
+        side = 0 if replica.role == PREFILL else 1
+        for c in range(8):
+            set_share(new_plan, index, c, ratio(rates[s, side], most, 1.0))
 
 
 def present(cluster, plan, count):
@@ -172,7 +194,7 @@ def schedule(window, cluster, plan, new_plan, memory):
     set_rates(window, cluster, rates)
     fill(cluster, count)
     flow_rps = refine(cluster, count, rates)
-    write(cluster, new_plan, count)
+    write(cluster, new_plan, count, rates)
     if not window.plan_feasible or len(plan.replicas) == 0:
         return
     present(cluster, plan, old)
@@ -197,8 +219,12 @@ def route(request, instances, memory):
 def route_decode(request, instances, memory):
     best, least = instances[0].id, INF
     for inst in instances:
+        # What it has beside what the flow gives it; a full cache is a wait.
+        has = 1.0 + max(inst.queued_requests, 0) + max(inst.decoding_requests, 0)
+        load = ratio(has, inst.share, has)
         tokens = inst.kv_used_tokens + request.prompt_tokens * (1.0 + max(inst.queued_requests, 0))
-        load = ratio(tokens, inst.kv_capacity_tokens, 0.0)
+        if tokens > 0.95 * inst.kv_capacity_tokens:
+            load += 1e6
         if not is_missing(inst.transfer_s):
             load += WAIT_WEIGHT * inst.transfer_s
         if load < least:

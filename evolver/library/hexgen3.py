@@ -6,7 +6,7 @@ Taken from the code: guided annealing moves blocks of GPUs from a kind of worker
 or from the idle ones, to another, by the inverse, with its temperatures and stopping rule; the
 lesser throughput counts; a new plan is rejected unless its gain over the stability window, less the
 reload, beats what the reload loses; use of capacity outside a band around 0.75 scales pools by at
-most a factor of two, again until scaling would change nothing.
+most a factor of two, again until scaling would change nothing, before the plan is made.
 Inferred: two kinds of workers, prefill and decode, each pool's GPUs of a kind in the shape that
 does most; use as arrivals over what the plan sustains.
 Left out: attention and feed-forward apart, experts, uneven parallelism, memoised plans.
@@ -16,27 +16,32 @@ STABILITY_S = 300.0  # tune: 30 .. 3600
 TARGET_USE = 0.75  # tune: 0.3 .. 0.95
 BAND = 0.08  # tune: 0.01 .. 0.4
 POLL_S = 40.0  # tune: 10 .. 900
+WINDOW_S = 40.0  # tune: 5 .. 600
 ROUNDS = 60  # tune: 10 .. 200
 PATIENCE = 12  # tune: 2 .. 60
 
-# gpus[p, w] of pool p: 0 prefill, 1 decode, 2 idle. Planner memory: 0 plans made, for the draws.
+# gpus[p, w] of pool p: 0 prefill, 1 decode, 2 idle. Planner memory: 0 plans made, for the draws;
+# 1 arrivals per second and 2 mean prompt, over the latest windows.
 
 
-def prompt_tokens(window):
-    if len(window.classes) > 0 and window.classes[0].prompt_mean_tokens > 0.0:
-        return window.classes[0].prompt_mean_tokens
-    return 1000.0
+def notice(window, memory):
+    if memory[2] <= 0.0:
+        memory[2] = 1000.0
+    if len(window.classes) > 0:
+        part = min(window.span_s / WINDOW_S, 1.0)
+        if memory[1] <= 0.0:
+            part = 1.0
+        if window.classes[0].rate_rps >= 0.0:
+            memory[1] = memory[1] + part * (window.classes[0].rate_rps - memory[1])
+        if window.classes[0].prompt_mean_tokens > 0.0:
+            memory[2] = memory[2] + part * (window.classes[0].prompt_mean_tokens - memory[2])
 
 
-def arrival_rps(window):
-    if len(window.classes) == 0 or is_missing(window.classes[0].rate_rps):
-        return 0.0
-    return max(window.classes[0].rate_rps, 0.0)
-
-
-def set_rates(window, cluster, rates):
+def set_rates(cluster, prompt, rates):
     # Requests per second of one replica of shape s: rates[s, 0] prompts, rates[s, 1] answers.
-    prompt = prompt_tokens(window)
+    # Shapes' rates are of the forecast: a prompt is held to what none of them contradicts.
+    for shape in cluster.shapes:
+        prompt = min(prompt, 0.9 * ratio(shape.prefill_tokens_per_s, shape.rate_rps, INF))
     for s, shape in enumerate(cluster.shapes):
         both_s = ratio(1.0, shape.rate_rps, 0.0)
         prompt_s = ratio(prompt, shape.prefill_tokens_per_s, 0.0)
@@ -125,10 +130,10 @@ def anneal(cluster, rates, gpus, seed):
     return best_rps
 
 
-def set_gpus(cluster, plan, gpus):
+def set_gpus(cluster, plan, held, gpus):
     # The present plan's GPUs as they serve, those of replicas that do both by halves of blocks.
     for pool in range(len(cluster.pools)):
-        left = cluster.pools[pool].present - cluster.pools[pool].leaving
+        left = int(held[pool])
         for replica in plan.replicas:
             size = replica.tp * replica.pp
             if replica.pool == pool and size <= left:
@@ -178,52 +183,63 @@ def write_whole(cluster, new_plan):
                 add_replica(new_plan, pool, shape.tp, shape.pp, MIXED)
 
 
-def scale(window, cluster, capacity_rps):
-    # Elastic pools by use over its target, again until the use would be within the band.
-    rate = arrival_rps(window)
-    if rate <= 0.0 or capacity_rps <= 0.0:
-        return
+def scale(cluster, plan, rate, capacity_rps, held):
+    # Fills held[p], GPUs to plan with: elastic pools go by use over its target, again until the
+    # use would be within the band. True when the plan must give GPUs back.
+    shrinks = False
     for pool in range(len(cluster.pools)):
         row = cluster.pools[pool]
-        if row.elastic and row.present > 0:
+        held[pool] = row.present - row.leaving
+        if row.elastic and row.present > 0 and rate > 0.0 and capacity_rps > 0.0:
             count = row.present
             for again in range(3):
                 use = rate / (capacity_rps * count / row.present)
                 if abs(use - TARGET_USE) > BAND:
                     count = max(ceil(count * clip(use / TARGET_USE, 0.5, 2.0)), 1)
-            want_gpus(cluster, pool, int(clip(count, row.present // 2, 2 * row.present)))
+            count = int(clip(count, row.present // 2, 2 * row.present))
+            # Whole replicas, two of the smallest at least: one of each kind of worker.
+            block = block_of(cluster, pool)
+            count = max((count + block - 1) // block, 2) * block
+            want_gpus(cluster, pool, count)
+            held[pool] = min(held[pool], count)
+            shrinks = shrinks or plan_gpus(plan, pool) > count
+    return shrinks
 
 
 def should_reschedule(window, cluster, plan, memory):
+    notice(window, memory)
     if len(plan.replicas) == 0 or window.capacity_changed or not window.plan_feasible:
         return True
-    if window.since_plan_s < POLL_S or arrival_rps(window) <= 0.0:
+    if window.since_plan_s < POLL_S or memory[1] <= 0.0:
         return False
     rates = zeros(64, 2)
-    set_rates(window, cluster, rates)
-    use = ratio(arrival_rps(window), plan_rps(cluster, rates, plan), 2.0)
+    set_rates(cluster, memory[2], rates)
+    use = ratio(memory[1], plan_rps(cluster, rates, plan), 2.0)
     return abs(use - TARGET_USE) > BAND
 
 
 def schedule(window, cluster, plan, new_plan, memory):
     rates, gpus = zeros(64, 2), zeros(16, 3)
-    set_rates(window, cluster, rates)
-    set_gpus(cluster, plan, gpus)
+    if memory[2] <= 0.0:
+        notice(window, memory)
+    set_rates(cluster, memory[2], rates)
+    old_rps, held = plan_rps(cluster, rates, plan), zeros(16)
+    shrinks = scale(cluster, plan, memory[1], old_rps, held)
+    set_gpus(cluster, plan, held, gpus)
     memory[0] = memory[0] + 1.0
     new_rps = anneal(cluster, rates, gpus, int(memory[0]))
+    if old_rps <= 0.0:
+        scale(cluster, plan, memory[1], new_rps, held)
     write(cluster, rates, new_plan, gpus)
     if new_rps <= 0.0:
         for copy in range(len(new_plan.replicas)):
             drop_replica(new_plan, len(new_plan.replicas) - 1)
         write_whole(cluster, new_plan)
-    old_rps = plan_rps(cluster, rates, plan)
-    if window.plan_feasible and len(plan.replicas) > 0:
+    if window.plan_feasible and len(plan.replicas) > 0 and not shrinks:
         cost_s = switch_cost_s(cluster, plan, new_plan)
         left_s = STABILITY_S - cost_s
         if left_s <= 0.0 or (new_rps - old_rps) * left_s <= old_rps * cost_s:
-            new_rps = old_rps
             keep_plan(new_plan, plan)
-    scale(window, cluster, new_rps)
 
 
 def route(request, instances, memory):

@@ -175,19 +175,11 @@ def schedule(window, cluster, plan, new_plan, memory):
 
 
 def route(request, instances, memory):
-    # Requests of a class are dealt out in the planned shares.
-    total = 0.0
-    for inst in instances:
-        if inst.share > 0.0:
-            total += inst.share
-    draw = random01(request.seed, 0) * total
-    for inst in instances:
-        if inst.share > 0.0:
-            draw -= inst.share
-            if draw < 0.0:
-                return inst.id
+    # In the planned shares of the request's class: next is who has least for its share.
     best, least = instances[0].id, INF
     for inst in instances:
-        if inst.queued_requests + inst.running_requests < least:
-            best, least = inst.id, inst.queued_requests + inst.running_requests
+        has = 1.0 + max(inst.queued_requests, 0) + max(inst.running_requests, 0)
+        load = has / inst.share if inst.share > 0.001 else 1e6 * has
+        if load < least:
+            best, least = inst.id, load
     return best

@@ -18,10 +18,14 @@ BAND = 0.1  # tune: 0.02 .. 0.5
 SETTLE_S = 60.0  # tune: 10 .. 900
 
 
-def prompt_tokens(window):
+def prompt_tokens(window, cluster):
+    # The window's mean, held to what no shape's rate contradicts: rates are of the forecast.
+    prompt = 1000.0
     if len(window.classes) > 0 and window.classes[0].prompt_mean_tokens > 0.0:
-        return window.classes[0].prompt_mean_tokens
-    return 1000.0
+        prompt = window.classes[0].prompt_mean_tokens
+    for shape in cluster.shapes:
+        prompt = min(prompt, 0.9 * ratio(shape.prefill_tokens_per_s, shape.rate_rps, INF))
+    return prompt
 
 
 def prefill_rps(shape, prompt):
@@ -80,7 +84,7 @@ def suits_tokens(cluster, s):
 
 def best_split(window, cluster, found):
     # How many of the first machines compute prompts, so that the lesser phase is the greatest.
-    prompt = prompt_tokens(window)
+    prompt = prompt_tokens(window, cluster)
     tokens_rps = 0.0
     for one in found:
         tokens_rps += decode_rps(cluster.shapes[one[1]], prompt)

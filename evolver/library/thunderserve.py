@@ -6,9 +6,9 @@ it serves, an inner problem how requests are dealt to them; when GPUs fail or th
 rescheduling is light: seconds instead of minutes.
 Recalled: light means that phases change and the routing is solved again, while no weights move.
 Inferred: the neighbours (a replica changes phase; replicas become another shape of their pool), how
-long a move stays tabu, the flow as the lesser sum of both phases, a full search only where the
-light answer carries too little and the gain pays for the reload, dealing by what an instance has to
-do and can do.
+long a move stays tabu, the flow as the lesser sum of both phases, a full search only for traffic
+seen for the first time, or on GPUs that came free where the light answer carries too little, and if
+the gain pays for the reload; dealing by what an instance has to do and can do.
 Left out: KV sent in four bits, and parallelism that is uneven within a replica.
 """
 
@@ -18,8 +18,10 @@ TABU_TURNS = 6  # tune: 1 .. 20
 SEARCH_TURNS = 40  # tune: 5 .. 200
 STABILITY_S = 300.0  # tune: 30 .. 3600
 SETTLE_S = 30.0  # tune: 5 .. 600
+DECODE_SPARE = 1.3  # tune: 1 .. 4
 
-# Planner memory: 0..1 mean prompt and output that the phases were set for.
+# Planner memory: 0, 1 mean prompt and output that the phases were set for; 2, 3 the same as they
+# are now; 4 is 1 once groups were formed for traffic that was seen.
 
 
 def traffic(window, memory, first):
@@ -42,11 +44,16 @@ def demand_rps(window):
 
 def set_rates(cluster, prompt, rates):
     # Requests per second of one replica of shape s: rates[s, 0] prompts, rates[s, 1] answers.
+    # Shapes' rates are of the forecast: a prompt is held to what none of them contradicts.
+    for shape in cluster.shapes:
+        prompt = min(prompt, 0.9 * ratio(shape.prefill_tokens_per_s, shape.rate_rps, INF))
     for s, shape in enumerate(cluster.shapes):
         both_s = ratio(1.0, shape.rate_rps, 0.0)
         prompt_s = ratio(prompt, shape.prefill_tokens_per_s, 0.0)
         rates[s, 0] = ratio(1.0, prompt_s, 0.0)
-        rates[s, 1] = ratio(1.0, max(both_s - prompt_s, 0.05 * both_s), 0.0)
+        # A shape's rate is that of the fullest batch, so decoding gets room to spare.
+        decode_s = max(both_s - prompt_s, 0.05 * both_s)
+        rates[s, 1] = ratio(1.0, DECODE_SPARE * decode_s, 0.0)
 
 
 def through(cluster, count, rates):
@@ -189,7 +196,10 @@ def schedule(window, cluster, plan, new_plan, memory):
     set_rates(cluster, memory[0], rates)
     survivors(cluster, plan, light)
     light_rps = search(cluster, light, rates, True, SEARCH_TURNS)
-    if light_rps <= 0.0 or light_rps < demand_rps(window):
+    grown = cluster.gpus_free > 0 and light_rps < demand_rps(window)
+    if light_rps <= 0.0 or grown or memory[4] == 0.0:
+        if len(window.classes) > 0 and window.classes[0].requests > 0:
+            memory[4] = 1.0
         fill(cluster, full)
         full_rps = search(cluster, full, rates, False, SEARCH_TURNS)
         cost_s = longest_start_s(cluster, light, full)

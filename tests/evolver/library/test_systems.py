@@ -254,12 +254,17 @@ def test_distserve_takes_a_larger_prefill_replica_when_the_target_is_tight():
     assert prompts == [4]
 
 
-def test_distserve_plans_again_when_the_traffic_has_shifted_for_a_while():
+def test_distserve_plans_again_when_lengths_have_shifted_for_a_while():
     policy, hardware, plan = caller("distserve"), two_pools(), plan_of(1, 1)
     policy.schedule(window(requests=9), hardware, plan, rows(contract.Plan, 1))
-    rates = [4.0, 9.0, 4.0, 9.0, 9.0]
-    asked = [policy.should_reschedule(window(rate_rps=r), hardware, plan) for r in rates]
-    assert asked == [False, False, False, False, True]
+    asked = [
+        policy.should_reschedule(
+            window(requests=100, since_plan_s=500.0, prompt_mean_tokens=prompt), hardware, plan
+        )
+        for prompt in (1300.0, 1000.0, 1000.0, 1600.0, 1600.0, 1600.0)
+    ]
+    assert asked[:3] == [False] * 3
+    assert asked[-1]
 
 
 def test_hexgen2_stays_with_its_plan_when_only_traffic_changes():
