@@ -6,7 +6,7 @@ Reading guide:
 2. `traffic` - its requests, read or drawn; `workflows` - calls that wait for each other.
 3. `reading` - finds and reads files; `ground` - lays one out: traffic at its load on the cluster,
    with capacity that comes and goes.
-4. `measures` - the numbers that a scenario may be judged by.
-5. `effects` - does the system show its effect there, and none where it must not? `effect_tables`
-   says so.
+4. `measures` - the numbers that a scenario may be judged by; `sustained` - rates that are kept up.
+5. `arms` - system and baseline; `effects` - does the system show its effect there, and none where
+   it must not? `effect_tables` says so.
 """

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from evolver import library
-from evolver.errors import ExperimentRefused
-from evolver.exercised import keep_hooks
+from evolver.leaderboard.arms import (
+    Laid,
+    baseline_source,
+    entrant,
+    laid_out,
+    system_source,
+)
 from evolver.leaderboard.ground import Scenario
 from evolver.leaderboard.measures import measures, value_of
-from evolver.leaderboard.reading import DEFAULT, changed
-from evolver.leaderboard.spec import Control, Metric
+from evolver.leaderboard.reading import changed
+from evolver.leaderboard.spec import Control, Headline, Metric
+from evolver.leaderboard.sustained import sustained
 from evolver.online.statics import tune
 from evolver.task import Human
 from sandbox.engine import LoadedPolicy, load_policy
 from sandbox.kernel.calls import CALLED
-from sandbox.policies import default_source
 from sandbox.scenario import Scenario as Window
 from sandbox.scenario import outcome_of
 from sandbox.source import PolicySource
 from sandbox.stats import paired_bootstrap
-from sandbox.verifier import verify
 
 AS_WRITTEN, TUNED = "as written", "tuned"
 _Values = list[dict[str, float]]
@@ -93,37 +96,6 @@ class Effect:
         return self.own.low > 1.0 and self.own.mean >= least
 
 
-@dataclass(frozen=True, slots=True)
-class Laid:
-    """Windows of one scenario, of every seed: to tune on and to be judged on, for both clusters."""
-
-    training: tuple[Window, ...]
-    sealed: tuple[Window, ...]
-    plain_training: tuple[Window, ...]
-    plain_sealed: tuple[Window, ...]
-    notes: tuple[str, ...]
-
-
-def laid_out(scenario: Scenario, seeds: Sequence[int], traces: Path | None) -> Laid:
-    """The problem of each seed, cut into windows."""
-    training: list[Window] = []
-    sealed: list[Window] = []
-    notes: dict[str, None] = {}
-    for seed in seeds:
-        problem = scenario.problem(seed, traces)
-        windows = problem.windows()
-        training += windows.training
-        sealed += windows.sealed
-        if problem.load.load is not None:
-            notes[problem.load.sentence] = None
-        notes.update(dict.fromkeys(windows.notes))
-
-    def plain(windows: list[Window]) -> tuple[Window, ...]:
-        return tuple(replace(w, cluster=scenario.baseline_cluster(w.cluster)) for w in windows)
-
-    return Laid(tuple(training), tuple(sealed), plain(training), plain(sealed), tuple(notes))
-
-
 def effect_of(
     scenario: Scenario,
     seeds: Sequence[int] = (0,),
@@ -157,43 +129,12 @@ def effect_of(
         found = _run(laid.sealed, entrant(name, text, spec.decides), parameters)
         others += _ratios(name, metric, found, plain)
     controls = tuple((one, _controlled(scenario, one, seeds, traces)) for one in spec.control)
-    headlines = tuple(ratio_of(h.of, h.metric or metric, mine, plain) for h in spec.headline)
+    headlines = tuple(_beside(scenario, laid, one, mine, plain) for one in spec.headline)
     requests = sum(len(window.trace) for window in laid.sealed)
     return Effect(
         scenario, tuple(rows), tuple(others), controls, headlines, constants, requests,
         len(laid.sealed), laid.notes,
     )  # fmt: skip
-
-
-def entrant(name: str, text: str, decides: Sequence[str]) -> PolicySource:
-    """A policy with the hooks that a scenario lets entrants decide.
-
-    Raises:
-        ExperimentRefused: it has none of them.
-        PolicyRefused: it is no policy.
-    """
-    kept = keep_hooks(text, decides)
-    if kept is None:
-        raise ExperimentRefused(
-            f"The policy {name} decides none of {', '.join(decides)}; name another."
-        )
-    return verify(kept, name)
-
-
-def system_source(scenario: Scenario) -> PolicySource:
-    """The policy that the scenario is about; of a technique, the baseline's on another cluster."""
-    spec = scenario.spec
-    if spec.system is None:
-        return baseline_source(scenario)
-    return entrant(spec.system, library.read(spec.system), spec.decides)
-
-
-def baseline_source(scenario: Scenario) -> PolicySource:
-    """The policy that it is compared with."""
-    spec = scenario.spec
-    if spec.baseline.policy == DEFAULT:
-        return default_source()
-    return entrant(spec.baseline.policy, library.read(spec.baseline.policy), spec.decides)
 
 
 def ratio_of(
@@ -204,11 +145,11 @@ def ratio_of(
 ) -> Ratio:
     """The paired ratio of one metric over the same windows."""
     pairs = [
-        (_floored(value_of(a, metric.name), metric), _floored(value_of(b, metric.name), metric))
+        (_floored(value_of(a, metric.key), metric), _floored(value_of(b, metric.key), metric))
         for a, b in zip(system, baseline, strict=True)
     ]
     sound = [pair for pair in pairs if all(math.isfinite(v) and v > 0.0 for v in pair)]
-    sign = 1.0 if metric.better == "higher" else -1.0
+    sign = 1.0 if metric.rises else -1.0
     logs = [sign * math.log(a / b) for a, b in sound]
     mean = math.exp(_mean(logs))
     low = high = math.nan
@@ -217,7 +158,7 @@ def ratio_of(
         low, high = math.exp(interval.low), math.exp(interval.high)
     faults = int(sum(one["faults"] for one in system))
     return Ratio(
-        name, metric.name, mean, low, high, len(logs), len(pairs) - len(logs),
+        name, metric.key, mean, low, high, len(logs), len(pairs) - len(logs),
         _mean([a for a, _ in sound]), _mean([b for _, b in sound]), faults,
     )  # fmt: skip
 
@@ -234,6 +175,19 @@ def _ratios(name: str, metric: Metric, system: _Values, baseline: _Values) -> li
     objective = Metric(name="objective_s", better="lower")
     asked = [metric] if metric.name == objective.name else [metric, objective]
     return [ratio_of(name, one, system, baseline) for one in asked]
+
+
+def _beside(
+    scenario: Scenario, laid: Laid, headline: Headline, mine: _Values, plain: _Values
+) -> Ratio:
+    """What stands beside a published number; a sustained rate takes runs of its own."""
+    spec, metric = scenario.spec, headline.metric or scenario.spec.metric
+    if metric.sustains is not None:
+        system = _loaded(system_source(scenario), _fixed(scenario))
+        baseline = _loaded(baseline_source(scenario), spec.baseline.parameters)
+        mine = sustained(laid.sealed, system, metric)
+        plain = sustained(laid.plain_sealed, baseline, metric)
+    return ratio_of(headline.of, metric, mine, plain)
 
 
 def _both_tuned(

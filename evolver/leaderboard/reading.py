@@ -59,9 +59,9 @@ def checked(content: Mapping[str, Any], name: str) -> ScenarioSpec:
 
 
 def changed(spec: ScenarioSpec, changes: Mapping[str, Any], name: str) -> ScenarioSpec:
-    """The scenario with changes laid over it, as a control has them; it has none itself."""
+    """The scenario with changes laid over it, as a control has them; nothing is published of it."""
     content = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    for key in ("control", "expect"):
+    for key in ("control", "expect", "headline"):
         content.pop(key, None)
     return checked(overlaid(content, changes), f"{spec.name} ({name})")
 

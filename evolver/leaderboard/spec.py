@@ -181,11 +181,24 @@ class Metric(Strict):
     Attributes:
         name: such as "ttft_p99_s", or of one class "interactive.ttft_p99_s".
         floor: smaller values count as this one, so that there is a ratio to nothing.
+        sustains: the ratio is of the highest rates at which the number is at least this (at most,
+            where lower is better); beside a published number only.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+(\.[a-z0-9_]+)?$", max_length=80)]
     better: Literal["lower", "higher"]
     floor: Positive | None = None
+    sustains: Positive | None = None
+
+    @property
+    def key(self) -> str:
+        """What the ratio is of, in words."""
+        return self.name if self.sustains is None else f"rate with {self.name} {self.sustains:g}"
+
+    @property
+    def rises(self) -> bool:
+        """Is more of it better?"""
+        return self.better == "higher" or self.sustains is not None
 
 
 class Baseline(Strict):
@@ -286,6 +299,8 @@ class ScenarioSpec(Strict):
         unknown = set(self.decides).difference(HOOKS)
         if unknown:
             raise ValueError(f"the contract has no hook {min(unknown)}")
+        if self.metric.sustains is not None:
+            raise ValueError("only the metric of a headline can be of a sustained rate")
         if self.technique is not None and not self.baseline.cluster:
             raise ValueError("the baseline of a technique needs a cluster without it")
         return self

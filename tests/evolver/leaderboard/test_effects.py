@@ -75,5 +75,16 @@ def test_a_policy_that_decides_nothing_here_and_an_unknown_metric_are_refused():
         effect_of(scenario(metric={"name": "ttft_p42_s"}, **NOTHING_NEW))
 
 
+def test_twice_the_engines_sustain_about_twice_the_rate():
+    rate = {"name": "slo_attainment", "better": "higher", "sustains": 0.9}
+    twice = {"ratio": 2.0, "kind": "about", "of": "rate", "against": "half", "metric": rate}
+    half = {"policy": "default", "cluster": {"pool.0.count": 1}}
+    promised = {"slo": {"ttft_s": 0.5, "tpot_s": 0.02, "e2e_s": 4.0}}
+    more = {"0.requests": 1600}
+    changes = {"cluster": promised, "headline": [twice], "control": [], "traffic": more}
+    effect = effect_of(scenario(**NOTHING_NEW | {"baseline": half}, **changes))
+    assert 1.6 < effect.headlines[0].mean < 2.6
+
+
 def numbers(values):
     return [{"x": value, "faults": 0.0} for value in values]
