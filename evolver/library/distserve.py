@@ -5,11 +5,11 @@ Taken: for each phase the parallel configuration with the highest goodput per GP
 trying all, goodput being the highest rate at which TTFT, or TPOT, still holds; replicas of both are
 then matched in number; a request goes to the prefill instance with the least queued, then to the
 least loaded decode instance; when the traffic has shifted, it is all done again.
-Recalled: the queue of an M/D/1 server as the model of prefill.
+Recalled: prefill as the queue of an M/D/1 server.
 Inferred: the targets as constants, for planners are told none; the decode step between the batch
 of one and the batch that fills KV as a line, cut where it passes the target; whole pools matched;
-rates without targets where none can be met; lengths as means over some hundred requests, so that
-chance is no shift, and a plan that brings less than a tenth more is not worth its reload.
+rates without targets where none can be met; lengths over some hundred requests, for chance is no
+shift.
 Left out: the search by simulating, and placing both phases within a node for the KV's sake.
 """
 

@@ -4,13 +4,11 @@ Paper: HexGen-2 (arXiv 2502.07903; the abstract was read, the steps of the searc
 Taken: which GPUs form a group, which phase it serves, its parallelism and the ways KV takes are one
 problem, a graph partitioned so that the maximum flow from prompts to tokens is greatest.
 Recalled: a first partition, then swaps and moves led by which side of the cut is saturated.
-Inferred: a replica's capacity as the lesser of its phase's rate, decoding with room to spare, and
-its link's; requests are dealt by planned flow beside what a replica has; as every replica
-has one way out and in, the flow is the lesser sum of the two sides, so no augmenting paths are
-looked for; moves turn replicas of the slack side, in their shape or another, towards the saturated
+Inferred: a replica's capacity as the lesser of its phase's rate, with room to spare, and its
+link's; requests dealt by planned flow; as every replica has one way out and in, the flow is the
+lesser sum of the two sides, so no augmenting paths are looked for; moves turn replicas of the slack side, in their shape or another, towards the saturated
 one; swaps exchange replicas between the sides, one for one or for several.
-Left out: groups that span pools, and planning anew when only the traffic changes: as in the paper
-the plan is made for the hardware there is.
+Left out: groups that span pools, and planning anew when only traffic changes.
 """
 
 WORTH = 1.001  # tune: 1.0001 .. 1.1
