@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from sandbox.calibration import Calibration, read_calibration
 from sandbox.contract import DECODE, MIXED, PREFILL
-from sandbox.engine_spec import FinetuneSpec, SpeculationSpec
+from sandbox.engine_spec import FinetuneSpec, OffloadSpec, SpeculationSpec
 from sandbox.errors import SandboxError
 from sandbox.profile_standing import ProfileStanding
 from sandbox.profiles import Profile, UnknownProfile, load_profile
@@ -229,6 +229,7 @@ class ClusterSpec(Part):
     replica: tuple[ReplicaSpec, ...] = ()
     engine: EngineSpec = EngineSpec()
     speculation: SpeculationSpec = SpeculationSpec()
+    offload: OffloadSpec | None = None
     finetune: FinetuneSpec | None = None
     slo: SloSpec = SloSpec()
     offline_slo: SloSpec = SloSpec(ttft_s=600.0, tpot_s=1.0, e2e_s=3600.0)

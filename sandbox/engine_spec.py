@@ -1,4 +1,4 @@
-"""Parts of a cluster file about what engines do beside plain steps: speculation, fine-tuning."""
+"""Parts of a cluster file about engines beside plain steps: speculation, offload, fine-tuning."""
 
 from __future__ import annotations
 
@@ -27,6 +27,24 @@ class SpeculationSpec(Part):
         if self.depth > self.max_depth:
             raise ValueError("depth is above max_depth; raise max_depth")
         return self
+
+
+class OffloadSpec(Part):
+    """Experts of a mixture that lie in host memory and are brought in as tokens need them.
+
+    Attributes:
+        fetch_s: to bring in what one token misses, per step.
+        new_share: how much of that each further token of a verification adds.
+        hit: share of it that drafts foresee, and that comes while they are computed.
+    """
+
+    fetch_s: float = Field(ge=0, le=60, allow_inf_nan=False)
+    new_share: float = Field(default=0.3, ge=0, le=1, allow_inf_nan=False)
+    hit: float = Field(default=0.9, ge=0, le=1, allow_inf_nan=False)
+
+    def fetching_s(self, depth: int) -> float:
+        """To bring in what a verification of `depth` drafts misses."""
+        return self.fetch_s * (1.0 + self.new_share * depth)
 
 
 class FinetuneSpec(Part):

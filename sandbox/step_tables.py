@@ -16,6 +16,9 @@ average when each drafted token is accepted with probability a (Leviathan, Kalma
 
 where sparse attention reads other blocks for each drafted token, k + 1 stands for that 1.
 
+Experts that are offloaded to host memory add F, what a step brings in. Drafts foresee a share h of
+what k drafts need, F_k, and it comes meanwhile: `max(verification and drafts, h F_k) + (1 - h) F_k`
+
 D, S, N and E are the profile's tables, shortened by the cluster's execution techniques; division is
 floored once, so that steps stay exact.
 """
@@ -60,6 +63,11 @@ def tokens_per_step(depth: int, acceptance: float) -> float:
     return float(sum(acceptance**k for k in range(depth + 1)))
 
 
+def fetching_ps(cluster: ClusterSpec, depth: int) -> int:
+    """What a step of `depth` drafts brings in from host memory; 0 where nothing lies there."""
+    return round(cluster.offload.fetching_s(depth) * PS_PER_S) if cluster.offload else 0
+
+
 def step_tables(profile: Profile, pp: int, cluster: ClusterSpec) -> StepTables:
     """The tables of a replica of `pp` stages, each with the profile's TP."""
     engine, speculation = cluster.engine, cluster.speculation
@@ -75,9 +83,9 @@ def step_tables(profile: Profile, pp: int, cluster: ClusterSpec) -> StepTables:
     parts = np.maximum(np.minimum(batches, pp), 1)
     each = -(-batches // parts)
     hops = round(engine.pipeline_hop_s * PS_PER_S) * pp if pp > 1 else 0
-    hops = round(hops * shorter.stretch)
+    hops = round(hops * shorter.stretch) + fetching_ps(cluster, 0)
     rows = [_speculating(profile, cluster, k, shorter, dense, decode[each] + 0,
-                         reading[each] / parts, extra[each] + hops, each)
+                         reading[each] / parts, extra[each] + hops - fetching_ps(cluster, 0), each)
             for k in range(1, speculation.max_depth + 1)]  # fmt: skip
     blank = np.zeros((0, len(batches)), np.int64)
     batch = decode[each] + hops
@@ -104,7 +112,11 @@ def _speculating(
     tau = tokens_per_step(depth, cluster.speculation.acceptance)
     drafts = depth * cluster.speculation.draft_share
     verify = profile.step_overhead_ps + dense[each * (depth + 1)] * shorter.stretch + extra
-    base = np.floor((verify + drafts * decode) / tau).astype(np.int64)
+    took = verify + drafts * decode
+    if cluster.offload is not None:
+        fetched, hit = fetching_ps(cluster, depth), cluster.offload.hit
+        took = np.maximum(took, hit * fetched) + (1.0 - hit) * fetched
+    base = np.floor(took / tau).astype(np.int64)
     reads = shorter.verification_reads(depth) + drafts
     slope = np.floor(reading * reads / tau).astype(np.int64)
     least = shorter.least_share

@@ -136,6 +136,16 @@ def test_speculation_shares_one_verification_among_the_tokens_it_yields():
     assert decode_ps(ran(trace([100], [10]), spec)) == sum(map(int, steps))
 
 
+def test_offloaded_experts_are_brought_in_and_drafts_hide_what_they_foresee():
+    drafts = {"depth": 2, "max_depth": 2, "acceptance": 0.8, "draft_share": 0.0}
+    lacking = cluster(speculation=drafts, offload={"fetch_s": 0.1, "new_share": 0.5, "hit": 0.75})
+    whole, made = build_hardware(cluster(speculation=drafts)), build_hardware(lacking)
+    assert made.step_batch[0, 1] - whole.step_batch[0, 1] == 0.1 * PS_PER_S
+    assert made.step_mixed[0, 1] - whole.step_mixed[0, 1] == 0.1 * PS_PER_S
+    # 0.1 (1 + 2 * 0.5) s to bring in, three quarters of it while the verification goes on
+    assert made.spec_batch[1, 1] == pytest.approx(0.2 * PS_PER_S / tokens_per_step(2, 0.8))
+
+
 def test_fine_tuning_stretches_steps_and_counts_its_share():
     spec = cluster(finetune={"share": 0.2, "kv_share": 0.0})
     plain, shared = ran(trace([100], [50]), cluster()), ran(trace([100], [50]), spec)
