@@ -4,9 +4,10 @@ Paper: HexAGenT (arXiv 2605.16637).
 Taken from the abstract: calls of an online-revealed graph on prefill and decode instances of unlike
 GPUs; placement looks at prefill, KV transfer, KV room and decode together; the local queue order is
 the projected risk of missing a running standalone horizon, the time the workflow would need alone.
-Inferred: risk as slack to a multiple of the horizon, the finish estimate, the wait for KV room, and
-the pair being chosen in two steps (the prefill instance with the best hand-off it can offer, then
-the decode instance when prefill is done), for the contract asks for one instance at a time.
+Inferred: risk as slack to a multiple of the horizon, the finish estimate, the waits for KV room and
+for a seat in the batch, and the pair being chosen in two steps (the prefill instance with the best
+hand-off it can offer, then the decode instance when prefill is done), for the contract asks for one
+instance at a time.
 """
 
 SLO_SCALE = 1.5  # tune: 1 .. 10
@@ -27,9 +28,29 @@ def prefill_finish_s(request, inst):
     return prefill_time_s(inst, ahead + max(request.prompt_tokens - cached, 1))
 
 
+def batch_with(inst):
+    others = max(inst.decoding_requests, 0) + max(inst.queued_requests, 0)
+    if inst.max_num_seqs <= 0:
+        return others + 1.0
+    return clip(others + 1, 1, inst.max_num_seqs)
+
+
 def decode_s(request, inst):
     context = inst.context_tokens + request.prompt_tokens
-    return output_tokens(request) * step_time_s(inst, inst.decoding_requests + 1, context)
+    return output_tokens(request) * step_time_s(inst, batch_with(inst), context)
+
+
+def seat_wait_s(inst):
+    # Who finds the batch full waits until those before it are out, one departure each.
+    others = max(inst.decoding_requests, 0) + max(inst.queued_requests, 0)
+    seats = inst.max_num_seqs
+    if seats <= 0 or others < seats:
+        return 0.0
+    left = ratio(inst.predicted_remaining_tokens, others, UNKNOWN_TOKENS)
+    if is_missing(left):
+        left = 0.5 * UNKNOWN_TOKENS
+    step_s = step_time_s(inst, batch_with(inst), inst.context_tokens)
+    return (others + 1 - seats) / seats * left * step_s
 
 
 def kv_wait_s(request, inst):
@@ -43,6 +64,10 @@ def kv_wait_s(request, inst):
     return ratio(over, inst.kv_used_tokens, 1.0) * left * step_s
 
 
+def wait_s(request, inst):
+    return max(kv_wait_s(request, inst), seat_wait_s(inst))
+
+
 def route(request, instances, memory):
     best, soonest = instances[0].id, INF
     for inst in instances:
@@ -51,7 +76,7 @@ def route(request, instances, memory):
             if not is_missing(inst.handoff_s):
                 finish += inst.handoff_s
         else:
-            finish += kv_wait_s(request, inst) + decode_s(request, inst)
+            finish += wait_s(request, inst) + decode_s(request, inst)
         if finish < soonest:
             best, soonest = inst.id, finish
     return best
@@ -60,7 +85,7 @@ def route(request, instances, memory):
 def route_decode(request, instances, memory):
     best, soonest = instances[0].id, INF
     for inst in instances:
-        finish = kv_wait_s(request, inst) + decode_s(request, inst)
+        finish = wait_s(request, inst) + decode_s(request, inst)
         if not is_missing(inst.transfer_s):
             finish += inst.transfer_s
         if finish < soonest:

@@ -36,14 +36,15 @@ def learn(instance, memory):
 
 
 def per_token_s(instance, memory, plain_s, batch, depth):
-    # A round at this depth over the tokens that it yields to a sequence.
+    # A round at this depth over the tokens that it yields to a sequence; a plain step fetches too.
+    alone_s = max(plain_s - FETCH_S, 0.1 * plain_s)
     emitted, reached = 1.0, 1.0
     for k in range(16):
         if k < depth:
             reached = reached * memory[3]
             emitted += reached
-    compute_s = max(plain_s, prefill_time_s(instance, batch * (depth + 1.0)))
-    compute_s += depth * DRAFT_SHARE * plain_s
+    compute_s = max(alone_s, prefill_time_s(instance, batch * (depth + 1.0)))
+    compute_s += depth * DRAFT_SHARE * alone_s
     fetch_s = FETCH_S * (1.0 + NEW_SHARE * depth)
     if depth == 0:
         return compute_s + fetch_s

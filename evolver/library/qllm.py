@@ -13,8 +13,8 @@ best-effort work gives way between steps.
 
 UNKNOWN_TOKENS = 256.0  # tune: 16 .. 4096
 CREDIT = 0.05  # tune: 0 .. 2
-OFFLINE_KV = 0.7  # tune: 0.1 .. 1
-OFFLINE_SEATS = 0.5  # tune: 0.02 .. 1
+OFFLINE_KV = 0.9  # tune: 0.1 .. 1
+OFFLINE_SEATS = 0.75  # tune: 0.02 .. 1
 TPOT_MARGIN = 0.9  # tune: 0.3 .. 1
 LATER_S = 1e6  # tune: 1e3 .. 1e9
 

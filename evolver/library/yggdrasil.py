@@ -5,9 +5,9 @@ Taken: the objective. Of all depths the one with the best ratio of tokens per ve
 the time of a plain step, to the time of the drafts and of the verification at its width; so depth
 shrinks where verification becomes bound by compute.
 Inferred: tokens per verification from the acceptance seen lately, for the paper's network that
-predicts depth; verification as the longer of reading the weights (a plain step) and computing its
-tokens at the speed of prefill; a look without speculation now and then teaches what a plain step
-takes. The paper measured one request at a time; here the batch enters through the width.
+predicts depth; verification as a plain step and so much for each token more, learned from steps
+that speculate (until then, no less than computing them at the speed of prefill); a look without
+speculation now and then shows a plain step. The paper measured one request at a time.
 Left out: trees of drafts (equal growth, pruning), and compiled stages with their scheduling,
 which by its own account are 2.8 times of its gain.
 """
@@ -18,21 +18,40 @@ FORGET = 0.2  # tune: 0.01 .. 1
 LOOK_EVERY = 60  # tune: 5 .. 3600
 
 # memory: 0 .. 2 plain decode step (base, per sequence, per context token); 3 acceptance, 4 whether
-# it was seen; 5 control ticks since the last look at a plain step.
+# it was seen; 5 control ticks since the last look at a plain step; 6 what one more token takes to
+# verify, 7 whether that was seen.
 
 
-def verify_s(instance, plain_s, tokens):
-    return max(plain_s, prefill_time_s(instance, tokens))
-
-
-def gain_of(instance, memory, plain_s, batch, depth):
+def yield_of(depth, acceptance):
+    # Tokens that a sequence gains by a verification.
     emitted, reached = 1.0, 1.0
     for k in range(16):
         if k < depth:
-            reached = reached * memory[3]
+            reached = reached * acceptance
             emitted += reached
-    took_s = verify_s(instance, plain_s, batch * (depth + 1.0)) + depth * DRAFT_SHARE * plain_s
-    return ratio(emitted * plain_s, took_s, 0.0)
+    return emitted
+
+
+def gain_of(instance, memory, plain_s, batch, depth):
+    more = batch * depth
+    verify_s = plain_s + memory[6] * more
+    if memory[7] == 0.0:
+        verify_s = max(plain_s, prefill_time_s(instance, batch + more))
+    took_s = verify_s + depth * DRAFT_SHARE * plain_s
+    return ratio(yield_of(depth, memory[3]) * plain_s, took_s, 0.0)
+
+
+def learn_verification(instance, memory):
+    # The step while speculating is one verification and its drafts over what they yield.
+    depth, batch = instance.speculation_depth, max(instance.decoding_requests, 1)
+    token_s = instance.step_base_s + instance.step_per_seq_s * batch
+    plain_s = memory[0] + memory[1] * batch
+    round_s = token_s * yield_of(depth, memory[3])
+    more_s = max(round_s - plain_s * (1.0 + depth * DRAFT_SHARE), 0.0) / (batch * depth)
+    if memory[7] == 0.0:
+        memory[6] = more_s
+    memory[6] = memory[6] + FORGET * (more_s - memory[6])
+    memory[7] = 1.0
 
 
 def learn(instance, memory):
@@ -46,6 +65,8 @@ def learn(instance, memory):
             memory[3] = instance.acceptance
         memory[3] = memory[3] + FORGET * (instance.acceptance - memory[3])
         memory[4] = 1.0
+        if memory[0] > 0.0:
+            learn_verification(instance, memory)
 
 
 def tune(instance, memory):

@@ -212,12 +212,30 @@ def test_hexagent_weighs_transfer_against_waiting_for_kv():
     assert caller("hexagent").route_decode(request(), fleet) == 17
 
 
+def test_hexagent_counts_the_wait_for_a_seat():
+    fleet = instances(
+        2, role=contract.DECODE, transfer_s=[0.01, 0.3], max_num_seqs=4, kv_used_tokens=10_000,
+        decoding_requests=[4, 1], queued_requests=[3, 0], predicted_remaining_tokens=1000.0,
+    )  # fmt: skip
+    assert caller("hexagent").route_decode(request(), fleet) == 17
+
+
 @pytest.mark.parametrize(("kv_used_tokens", "admitted"), [(50_000, True), (92_000, False)])
 def test_echo_admits_offline_work_only_outside_the_reserve(kv_used_tokens, admitted):
     engine = instances(1, running_requests=3, kv_used_tokens=kv_used_tokens, token_budget=2048)
     policy = caller("echo")
     assert policy.admit(request(online=False), engine) is admitted
     assert policy.admit(request(online=True), engine)
+
+
+def test_echo_lets_offline_work_with_the_prefix_of_the_last_pass_older_work():
+    policy, engine = caller("echo"), instances(1, token_budget=2048)
+    assert policy.admit(request(online=False, prefix_key=5), engine)
+    keys = [
+        policy.priority(request(online=online, prefix_key=key, age_s=age_s), engine)
+        for online, key, age_s in ((True, 9, 0.0), (False, 5, 1.0), (False, 6, 20.0))
+    ]
+    assert keys == sorted(keys)
 
 
 def test_echo_evicts_what_nobody_waits_for_first():

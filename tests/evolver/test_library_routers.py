@@ -109,12 +109,26 @@ def test_blis_weighs_the_cached_prefix_against_queue_and_kv(engine):
     assert policy.route(request(), fleet) == 17
 
 
+def speculating(depth, columns):
+    """Base and rise by sequence of a step that speculates, per token as engines report it."""
+    base_s, each_s = columns.get("step_base_s", 0.01), 0.0001
+    if depth == 0:
+        return {"step_base_s": base_s, "step_per_seq_s": each_s}
+    batch, accepted = columns["decoding_requests"], columns["acceptance"]
+    plain_s = base_s + each_s * batch
+    verify_s = max(plain_s, batch * (depth + 1) / columns.get("prefill_tokens_per_s", 10_000.0))
+    tau = sum(accepted**k for k in range(depth + 1))
+    token_s = (verify_s + 0.05 * depth * plain_s) / tau
+    return {"step_base_s": token_s, "step_per_seq_s": 0.0}
+
+
 def governed(name, ticks, engine="interpreted", **columns):
-    """Depth that a governor settles on: its knob is obeyed, the plain step is seen when it is 0."""
+    """Depth that a governor settles on: its knob is obeyed, steps are as engines report them."""
     policy, depth = caller(name, engine), 0
     for _ in range(ticks):
         seen = columns.get("acceptance", 0.7) if depth > 0 else math.nan
         at = {**columns, "speculation_depth": depth, "acceptance": seen, "knob_speculation": -1}
+        at |= speculating(depth, columns)
         row = instances(1, **at)
         policy.tune(row)
         depth = int(row["knob_speculation"][0])
