@@ -3,6 +3,7 @@
 `slowdown_*` is a request's time end to end over its time alone on an idle fleet, and
 `workflow_slowdown_*` the same of workflows, first call to last answer; its p95 is the least factor
 on unloaded times that 95 % of workflows keep to. Unfinished ones are in neither.
+`workflow_within_2` is the share of all that began which end within twice that time; 1.5, 2 and 3.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sandbox.simulation import Outcome
 from sandbox.workflows import graph_of, has_workflows, remaining_s, unloaded_s
 
 Floats = NDArray[np.float64]
+_WITHIN = {"workflow_within_1_5": 1.5, "workflow_within_2": 2.0, "workflow_within_3": 3.0}
 
 
 def measures(outcome: Outcome, window: Window) -> dict[str, float]:
@@ -60,7 +62,10 @@ def _slowdowns(outcome: Outcome, window: Window, hardware: Hardware) -> dict[str
         whole = (left == 0) & (outcome.entered[firsts] >= since)
         rows = firsts[whole]
         took = (last[rows] - outcome.entered[rows]) / PS_PER_S
-        found |= _spread("workflow_slowdown", took / remaining_s(trace, graph, alone)[rows])
+        slowdown = took / remaining_s(trace, graph, alone)[rows]
+        began = max(int((outcome.entered[firsts] >= since).sum()), 1)
+        found |= _spread("workflow_slowdown", slowdown)
+        found |= {name: float((slowdown <= most).sum()) / began for name, most in _WITHIN.items()}
     return found
 
 
