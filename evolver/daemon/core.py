@@ -296,7 +296,8 @@ class Daemon:
         run = run_of(self._store, state.deployment, state.episode)
         if run is not None and run.finished_at is not None:
             return self._evolved(state, pen, run)
-        ended = self._parts.searches.ended()
+        folder = folder_of(self._folder, state.episode)
+        ended = self._parts.searches.ended(folder)
         if ended is not None:
             tries = int(str(state.body.get("tries", 0))) + 1
             if ended.hopeless or tries >= self._config.run.tries:
@@ -304,7 +305,6 @@ class Daemon:
             fault = ended.fault or "Its process ended before its run did."
             note = f"The search of episode {state.episode} broke off and goes on. {fault}"
             state = pen.note(state, "daemon_saw", note, body={**state.body, "tries": tries})
-        folder = folder_of(self._folder, state.episode)
         try:
             self._parts.searches.ensure(read_job(folder), folder)
         except (RecordStale, OSError) as error:

@@ -190,8 +190,8 @@ class Searches(Protocol):
         """Have it run; nothing happens while it does."""
         ...
 
-    def ended(self) -> Ended | None:
-        """How the last one ended; None while it runs or when none was started."""
+    def ended(self, folder: Path) -> Ended | None:
+        """How the one on this folder ended, once; None while it runs or when none was started."""
         ...
 
     def stop(self, within_s: float) -> None:

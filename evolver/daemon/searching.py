@@ -29,10 +29,13 @@ class SearchProcess:
         self._child.start(folder, usual_s * SLOWEST_TIMES + SPARE_S)
         self._folder = folder
 
-    def ended(self) -> Ended | None:
-        """How it ended; None while it runs, or when there was none."""
+    def ended(self, folder: Path) -> Ended | None:
+        """How the one on this folder ended, once; None while it runs, or when there was none.
+
+        The process of an earlier search, whose run told its end, may only now have gone.
+        """
         code = self._child.ended()
-        if code is None:
+        if code is None or self._folder != folder:
             return None
         said = heard(self._folder)
         fault = said.fault or (f"Its process ended with code {code}." if code else "")

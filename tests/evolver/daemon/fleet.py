@@ -95,11 +95,11 @@ class MadeUp:
 
     def __init__(self, where):
         self.where, self.finds, self.faults, self.started, self._ended = where, True, [], 0, None
-        self.breaks_off = False
+        self.breaks_off, self.folder = False, None
 
     def ensure(self, job, folder):
         assert read_job(folder) == job
-        self.started += 1
+        self.started, self.folder = self.started + 1, folder
         if self.faults:
             self._ended = self.faults.pop(0)
             return
@@ -107,9 +107,9 @@ class MadeUp:
             self._search(store, job)
         self._ended = Ended()
 
-    def ended(self):
+    def ended(self, folder):
         ended, self._ended = self._ended, None
-        return ended
+        return ended if self.folder in (None, folder) else None
 
     def stop(self, within_s):
         self._ended = None

@@ -166,6 +166,16 @@ def test_a_search_compares_with_what_hosts_run_when_they_threw_the_active_policy
     assert store.slot().digest == policy
 
 
+def test_the_end_of_one_search_is_not_taken_for_that_of_the_next(world):
+    world.searches.finds = False
+    world.turns(Step.EVOLVING)
+    world.turns(Step.WATCHING)
+    world.traffic.said = world.traffic.stale = "Most of the gain is gone."
+    world.turns(Step.EVOLVING)
+    world.turns(Step.WATCHING)
+    assert world.said("daemon_saw") == ["Most of the gain is gone."]
+
+
 def test_a_search_that_broke_off_counts_with_all_that_it_may_have_spent(world):
     world.searches.breaks_off = True
     world.turns(Step.EVOLVING)

@@ -85,13 +85,13 @@ class Charged:
             self._search.ensure(job, folder)
             self._folder, self._until_unix_s = folder, self._clock.time() + self._search_s
 
-    def ended(self):
+    def ended(self, folder):
         """How it broke off; the run in the store says that it came to its end."""
         if self._until_unix_s is None or self._clock.time() < self._until_unix_s:
             return None
         self._until_unix_s = None
         for _ in range(LONGEST_LOOKS):
-            ended = self._search.ended()
+            ended = self._search.ended(folder)
             if ended is None:
                 time.sleep(LOOKS_S)
                 continue
