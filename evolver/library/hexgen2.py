@@ -6,8 +6,9 @@ problem, a graph partitioned so that the maximum flow from prompts to tokens is 
 Recalled: a first partition, then swaps and moves led by which side of the cut is saturated.
 Inferred: a replica's capacity as the lesser of its phase's rate, with room to spare, and its
 link's; requests dealt by planned flow; as every replica has one way out and in, the flow is the
-lesser sum of the two sides, so no augmenting paths are looked for; moves turn replicas of the slack side, in their shape or another, towards the saturated
-one; swaps exchange replicas between the sides, one for one or for several.
+lesser sum of the two sides, so no augmenting paths are looked for; moves turn replicas of the slack
+side, in their shape or another, towards the saturated one; swaps exchange replicas between the
+sides, one for one or for several.
 Left out: groups that span pools, and planning anew when only traffic changes.
 """
 
