@@ -168,19 +168,18 @@ class LocalPool:
     def _policy(self, candidate: Candidate) -> LoadedPolicy:
         from sandbox.compiled import build_policy, link_policy
         from sandbox.engine import load_policy
-        from sandbox.kernel.calls import CALLED
         from sandbox.verifier import verify
 
         text = candidate.source_text
         spent_s = self._spent_s.setdefault(text, 0.0)
         if text not in self._loaded:
-            self._loaded[text] = load_policy(verify(text), engine="interpreted", only=CALLED)
+            self._loaded[text] = load_policy(verify(text), engine="interpreted")
             if len(self._loaded) > KEPT_POLICIES:
                 self._loaded.popitem(last=False)
         policy = self._loaded[text]
         if policy.engine == "interpreted" and spent_s > COMPILE_S:
-            code = build_policy(policy.source, CALLED)
-            policy = self._loaded[text] = link_policy(policy.source, code, only=CALLED)
+            code = build_policy(policy.source)
+            policy = self._loaded[text] = link_policy(policy.source, code)
         parameters = candidate.parameters
         return policy if parameters is None else policy.with_parameters(parameters)
 

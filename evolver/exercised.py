@@ -11,7 +11,7 @@ import ast
 from collections.abc import Collection
 
 from sandbox.cluster import ClusterSpec
-from sandbox.kernel.calls import CALLED, HOOKS
+from sandbox.kernel.calls import HOOKS
 from sandbox.language.trees import tree_of
 from sandbox.simulation import shares_prefixes
 from telemetry.trace import Trace
@@ -36,15 +36,7 @@ def exercised_hooks(trace: Trace, cluster: ClusterSpec, replans: bool) -> frozen
         "branches": cluster.samples is not None and cluster.samples.count > 1,
     }
     wanted = REQUEST_HOOKS | {hook for hook, has_work in asked.items() if has_work}
-    return (wanted | PLANNER_HOOKS if replans else wanted) & frozenset(CALLED)
-
-
-def never_asked(name: str, hooks: Collection[str]) -> str | None:
-    """A sentence about a policy's hooks that no simulation asks for; None when there are none."""
-    unasked = [hook for hook in hooks if hook not in CALLED]
-    if not unasked:
-        return None
-    return f"{name} defines {' and '.join(unasked)}, which the simulator never asks for."
+    return wanted | PLANNER_HOOKS if replans else wanted
 
 
 def keep_hooks(text: str, hooks: Collection[str]) -> str | None:

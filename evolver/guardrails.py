@@ -17,6 +17,7 @@ from evolver.task import Gate, Results, WindowResult
 from sandbox.cluster import ClusterSpec
 
 GOODPUT_SLACK = 0.02  # smooth goodput may be lower by so much
+READER_SLACK = 0.02  # readers may lose so much more of the time that all requests take
 TAIL_SLACK = 0.05  # the windows' p99 may be longer by so much on average
 TAIL_ERRORS = 2.0  # and by so many standard errors: five requests of 500 decide one of them;
 WORST_SLACK = 0.75  # the worst window's by so much: two standard errors of one ratio of those
@@ -97,6 +98,24 @@ def _goodput(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:
     mine, theirs = pair.values("smooth_goodput")
     change = relative(math.fsum(mine), math.fsum(theirs)) if all(map(math.isfinite, mine)) else -1.0
     yield Gate("smooth_goodput", change >= -GOODPUT_SLACK, f"Smooth goodput {change:+.1%}.")
+
+
+def _readers(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:
+    """Waiting for late tokens, with what was given up as if waited for to the very end.
+
+    Smooth goodput counts no more than all tokens of a request as lost, so a policy gains nothing
+    by serving who has lost them already; this goes on counting.
+    """
+    mine, theirs = pair.totals("reader_loss_s")
+    whole = math.fsum(one.objective * _value(one, "requests", 0.0) for one in pair.human)
+    longest = max((_value(one, "total_s", 0.0) for one in pair.human), default=0.0)
+    most = READER_SLACK * whole + 2.0 * FEW_REQUESTS * longest
+    yield Gate(
+        "reader_loss",
+        mine - theirs <= most,
+        f"Time that readers lose {mine - theirs:+.3g} s (human: {theirs:.3g} s; at most "
+        f"{most:+.3g} s).",
+    )
 
 
 def _tails(pair: Pair, cluster: ClusterSpec) -> Iterator[Gate]:
@@ -252,6 +271,7 @@ def _kept(pair: Pair, _: ClusterSpec) -> Iterator[Gate]:
 
 _GUARDS: tuple[Callable[[Pair, ClusterSpec], Iterator[Gate]], ...] = (
     _goodput,
+    _readers,
     _tails,
     _lost,
     _starvation,
@@ -269,7 +289,8 @@ def guardrail_lines(cluster: ClusterSpec) -> tuple[str, ...]:
     ttft_s, tpot_s = TTFT_SHARE_OF_SLO * cluster.slo.ttft_s, TPOT_SHARE_OF_SLO * cluster.slo.tpot_s
     lines = [
         "Guardrails, against the best human policy on the same windows: smooth goodput at most "
-        f"{percent(GOODPUT_SLACK)} lower; p99 time to first token and p99 time per output token at "
+        f"{percent(GOODPUT_SLACK)} lower, waiting for late tokens no longer in all; p99 time to "
+        "first token and p99 time per output token at "
         f"most {percent(TAIL_SLACK)} longer over all windows and {percent(WORST_SLACK)} on the "
         f"worst, or within {number(ttft_s)} s and {number(tpot_s)} s; no more requests rejected, "
         "unfinished, or waiting longer for their first token than an answer may take.",

@@ -23,6 +23,7 @@ class Served:
     Attributes:
         asked: requests that count: those that entered, and those that never came and were due.
         done: finished ones; ttft, tpot, e2e: seconds, of those; kept: got what was promised.
+        idle: seconds that their readers waited for late tokens.
     """
 
     asked: Marks
@@ -31,6 +32,7 @@ class Served:
     tpot: Floats
     e2e: Floats
     kept: Marks
+    idle: Floats
 
     def attainment(self, deadline_s: Floats, of: Marks | None = None) -> float:
         """Share of requests with a deadline, of those chosen, that met it; NaN without any."""
@@ -59,6 +61,7 @@ def _numbers(served: Served, mine: Marks, deadline_s: Floats) -> dict[str, float
         "requests": float(asked),
         "finished": float(among.sum()),
         "slo_attainment": float(served.kept[among].sum()) / max(asked, 1),
+        "token_deadline_attainment": float((served.idle[among] == 0.0).sum()) / max(asked, 1),
         "deadline_attainment": served.attainment(deadline_s, mine),
     }
     for name in ("ttft", "tpot", "e2e"):

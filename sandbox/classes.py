@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sandbox import summary, summary_forecast
 from sandbox.cluster import ClusterSpec
 from sandbox.kernel import state
+from sandbox.kernel.readers import SLOWEST_PACE_S
 from sandbox.kernel.state import PS_PER_S
 from sandbox.request_spec import ClassSpec, SloSpec
 from telemetry.trace import Trace
@@ -61,13 +62,16 @@ def _resolved(spec: ClassSpec, cluster: ClusterSpec) -> RequestClass:
     )
 
 
-def class_rows(cluster: ClusterSpec) -> dict[str, NDArray[Any]]:
+def class_rows(cluster: ClusterSpec, engines: int) -> dict[str, NDArray[Any]]:
     """What is counted by class, by its name in `Sim`; preemptions are seen from the beginning."""
     rows = 1 + len(classes_of(cluster))
     sums = np.zeros((rows, summary.WIDTH), np.int64)
     sums[:, summary.WATCHED] = 1
+    ends = 2 * cluster.engine.max_num_seqs + 2
     return {
         "class_stats": np.zeros(rows, state.CLASS_STATS),
+        "readers": np.zeros((engines, rows), state.READER),
+        "leads": np.zeros((engines * rows, ends), state.LEAD),
         "sums": sums,
         "closed": sums.copy(),
         "latest_arrival": np.full(rows, np.nan),
@@ -108,11 +112,22 @@ def fill_classes(sim: state.Sim, trace: Trace, cluster: ClusterSpec) -> None:
     for c, one in enumerate((known[0], *known)):
         row["ttft_slo"][c], row["tpot_slo"][c] = one.slo.ttft_s, one.slo.tpot_s
         row["e2e_slo"][c] = one.slo.e2e_s
+        followed = one.slo.tpot_s <= SLOWEST_PACE_S
+        row["pace"][c] = round(one.slo.tpot_s * PS_PER_S) if followed else 0
         due_s = one.slo.e2e_s if one.deadline_s is None else one.deadline_s
         row["class_deadline"][c], row["class_late"][c] = due_s, round(due_s * PS_PER_S)
         row["class_hold"][c] = round(one.max_hold_s * PS_PER_S)
         row["class_drops"][c] = one.drop_late
     row["drops_late"] = any(one.drop_late for one in known)
+
+
+def show_promises(row: np.void, cluster: ClusterSpec) -> None:
+    """What each class is promised, into a contract Cluster."""
+    known = classes_of(cluster)
+    for name in SloSpec.model_fields:
+        promised = row[f"{name.removesuffix('_s')}_slo_s"]
+        promised[:] = np.nan
+        promised[: len(known) + 1] = [getattr(one.slo, name) for one in (known[0], *known)]
 
 
 def patient(cluster: ClusterSpec, hold_s: float) -> ClusterSpec:

@@ -231,6 +231,10 @@ class Cluster(Record):
     weight_bytes: float
     kv_bytes_per_token: float
     monitoring_s: float  # between two monitoring points
+    max_num_seqs: int  # sequences one replica may run at once; -1 if unknown
+    ttft_slo_s: Annotated[Floats, MAX_CLASSES]  # promised to each class, by class_id; 0: the first
+    tpot_slo_s: Annotated[Floats, MAX_CLASSES]  # NaN where there is no class
+    e2e_slo_s: Annotated[Floats, MAX_CLASSES]
     gpus_present: int
     gpus_free: int
     price_usd_per_hour: float  # of what is in use
@@ -295,7 +299,7 @@ class Moves(Record):
 
 
 class Entry(Record):
-    """A prefix (or adapter) that is cached, or could be brought in."""
+    """A prefix (or adapter) that is cached, or was and could be brought in again."""
 
     tokens: int
     age_s: float  # since last use
@@ -305,7 +309,7 @@ class Entry(Record):
     online: bool
     depth_tokens: int  # tokens before it in the prefix chain
     load_s: float
-    probability: float  # of being asked for within the horizon; NaN if unknown
+    probability: float  # of being asked for within a minute; NaN if unknown
     in_s: float  # expected time until it is asked for; NaN if unknown
     wanted: bool  # set by bring_in()
 

@@ -15,6 +15,7 @@ from sandbox.kernel.state import FINISHED, PS_PER_S, REJECTED
 from sandbox.phases import phase_means
 from sandbox.simulation import Outcome, Setup
 from sandbox.switching import switch_numbers
+from sandbox.token_deadlines import idle_s, reader_numbers
 from sandbox.watched import Watch, watched
 from sandbox.workflows import due_s, has_workflows, unloaded_s, workflow_times
 from telemetry.trace import Trace
@@ -81,7 +82,9 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     ids, online = classify(trace, setup.cluster)
     promised = promises(setup.cluster, ids)
     kept = _kept(promised, done, ttft, tpot, e2e)
-    served = Served(mine | ~np.isnan(due), done, ttft, tpot, e2e, kept)
+    idle = idle_s(outcome, trace, promised, done)
+    served = Served(mine | ~np.isnan(due), done, ttft, tpot, e2e, kept, idle)
+    observed_s = _observed_s(outcome, setup, mine, warmup_s)
     whole, began = workflow_times(
         trace, outcome.entered, outcome.finish, outcome.state == FINISHED, since
     )
@@ -89,7 +92,9 @@ def measure(outcome: Outcome, setup: Setup, hardware: Hardware, warmup_s: float 
     if has_workflows(trace):
         latencies["workflow_s"] = _spread(whole)
     numbers = {
-        **_goodput(setup, promised, _observed_s(outcome, setup, mine, warmup_s), served),
+        "goodput_rps": float(served.kept.sum()) / observed_s,
+        "slo_attainment": float(served.kept.sum()) / max(int(served.asked.sum()), 1),
+        **reader_numbers(outcome, setup, promised, served, due, observed_s),
         "workflows": float(began),
         "workflows_finished": float(len(whole)),
         "never_came": float((~np.isnan(due)).sum()),
@@ -142,27 +147,6 @@ def _kept(
         & (tpot <= promised["tpot_s"][done])
         & (e2e <= promised["e2e_s"][done])
     )
-
-
-def _goodput(
-    setup: Setup, promised: dict[str, Floats], observed_s: float, served: Served
-) -> dict[str, float]:
-    """SLO attainment and smooth goodput (arXiv 2410.14257, token deadlines).
-
-    A reader starts at the TTFT target and takes a token every TPOT target. The time a late token
-    keeps them waiting is taken off the request's tokens, at the reader's pace and not below zero.
-    Tokens between the first and the last are taken as evenly spaced.
-    """
-    done, ttft, e2e = served.done, served.ttft, served.e2e
-    first, pace = promised["ttft_s"][done], promised["tpot_s"][done]
-    tokens = setup.trace.output_tokens[done].astype(np.float64)
-    idle = np.maximum(np.maximum(ttft, e2e - pace * (tokens - 1)) - first, 0.0)
-    smooth = np.maximum(tokens - idle / pace, 0.0).sum()
-    return {
-        "goodput_rps": float(served.kept.sum()) / observed_s,
-        "slo_attainment": float(served.kept.sum()) / max(int(served.asked.sum()), 1),
-        "smooth_goodput": float(smooth) / observed_s,
-    }
 
 
 def _observed_s(outcome: Outcome, setup: Setup, mine: NDArray[np.bool_], warmup_s: float) -> float:
@@ -227,6 +211,7 @@ def _counts(
         "transfer_s": float(totals["transfer_ps"]) / PS_PER_S / max(int(totals["transfers"]), 1),
         "reconfigurations": float(totals["reconfigurations"]),
         "plans": float(totals["plans"]),
+        "prewarmed_tokens": float(totals["prewarmed_tokens"]),
         "cached_share": float(totals["cached_tokens"]) / asked,
         "busiest_share": _busiest_share(outcome, done),
         "fuel_per_decision": float(totals["fuel"]) / max(int(totals["decisions"]), 1),

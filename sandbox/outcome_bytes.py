@@ -20,6 +20,7 @@ _ARRAYS = (
     ("entered", np.dtype(np.int64)),
     ("first", np.dtype(np.int64)),
     ("finish", np.dtype(np.int64)),
+    ("behind", np.dtype(np.int64)),
     ("state", np.dtype(np.int32)),
     ("preempted", np.dtype(np.int32)),
     ("held", np.dtype(np.int32)),

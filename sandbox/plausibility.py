@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.classes import classify, promises
 from sandbox.frame import FAULTS
 from sandbox.hardware import Hardware
 from sandbox.kernel.calls import HOOKS, INVALID_DECISION
+from sandbox.kernel.readers import SLOWEST_PACE_S
 from sandbox.kernel.state import ENDED, FINISHED, NEVER, PS_PER_S, REJECTED, WAITING_ARRIVAL
 from sandbox.samples import has_samples
 from sandbox.simulation import Outcome, Setup, latest_end_s, shares_prefixes
@@ -31,7 +33,7 @@ _FLOATS = ("gpu_ps", "loading_ps", "blocked_ps", "price_usd", "drain_ps", "kv_mo
 _COUNTS = (
     "planning_ps", "deciding_ps", "decisions", "fuel", "plans", "reconfigurations", "faults",
     "preemptions", "swaps", "migrations", "transfers", "transfer_ps", "cached_tokens",
-    "prompt_tokens", "flips", "failures", "recomputed", "integrated",
+    "prompt_tokens", "flips", "failures", "recomputed", "integrated", "prewarmed_tokens",
 )  # fmt: skip
 
 
@@ -50,6 +52,7 @@ def check_outcome(outcome: Outcome, setup: Setup, hardware: Hardware) -> None:
     _check_times(outcome, least_times(setup, hardware, outcome))
     _check_totals(outcome, setup, hardware)
     _check_samples(outcome)
+    _check_readers(outcome, setup)
 
 
 def _require(holds: bool | np.bool_, else_: str) -> None:
@@ -189,6 +192,21 @@ def _check_clock(outcome: Outcome, setup: Setup, hardware: Hardware) -> None:
     if setup.capacity is None and not any(pool.elastic for pool in setup.cluster.pool):
         _require(gpu_ps * more >= float(most.sum()) * end, "fewer GPUs than there are")
         _require(float(totals["price_usd"]) * more >= price, "a price that nobody asks")
+
+
+def _check_readers(outcome: Outcome, setup: Setup) -> None:
+    """No reader is further behind than the last token is late, nor less than both ends say."""
+    done = outcome.state == FINISHED
+    pace = promises(setup.cluster, classify(setup.trace, setup.cluster)[0])["tpot_s"]
+    followed = done & (pace <= SLOWEST_PACE_S)
+    _require(((outcome.behind >= 0) == followed).all(), "a reader who is not followed")
+    lasted, began = outcome.finish - outcome.entered, outcome.first - outcome.entered
+    _require((outcome.behind <= lasted)[followed].all(), "a reader who waits for nothing")
+    _require((outcome.behind >= began)[followed].all(), "a reader before the first token")
+    if not has_samples(setup.cluster):  # other samples than the recorded one may be the answer
+        step = np.round(np.where(followed, pace, 0.0) * PS_PER_S).astype(np.int64)
+        least = lasted - step * (setup.trace.output_tokens - 1)
+        _require((outcome.behind >= least)[followed].all(), "a reader before the last token")
 
 
 def _check_samples(outcome: Outcome) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox import contract
 from sandbox.kernel import state
+from sandbox.records import new_rows
 from telemetry.blocks import Blocks, Ints, first_seen_codes, offsets_of, roots
 from telemetry.trace import Trace
 
@@ -31,6 +33,7 @@ class Prefixes:
 
     Attributes:
         blocks, depth: (segments,) blocks of a segment, and blocks before it.
+        above: (segments,) the segment it goes on from, -1 for none.
         paths: segments of all prompts, one after another.
         start, count: (requests,) a prompt's part of `paths`; prompt_blocks: its whole blocks.
         answer_start, answer_count: (requests,) segments that the answer goes on into, as far as
@@ -40,6 +43,7 @@ class Prefixes:
 
     blocks: Int32s
     depth: Int32s
+    above: Int32s
     paths: Int32s
     start: Ints
     count: Int32s
@@ -67,21 +71,32 @@ def prefixes_of(trace: Trace) -> Prefixes:
     blocks = np.bincount(segment).astype(np.int32)
     depth = np.zeros(len(blocks), np.int32)
     depth[paths] = at - np.repeat(lists.offsets[:-1], count)
+    above = _above(paths, start[count > 0], len(blocks))
     answer_start, answer_count = np.zeros(len(trace), np.int64), np.zeros(len(trace), np.int32)
     goes_on = np.flatnonzero(reach > 0)
     other = lists.offsets[follower[goes_on]]
     answer_start[goes_on] = np.searchsorted(at, other + whole[goes_on])
     answer_count[goes_on] = np.searchsorted(at, other + reach[goes_on]) - answer_start[goes_on]
     return Prefixes(
-        blocks, depth, paths, start, count, whole, answer_start, answer_count, reach
+        blocks, depth, above, paths, start, count, whole, answer_start, answer_count, reach
     )
+
+
+def _above(paths: Int32s, starts: Ints, segments: int) -> Int32s:
+    """What stands before each segment on the paths that pass it, the same on all of them."""
+    above = np.full(segments, _NONE, np.int32)
+    inner = np.ones(len(paths), np.bool_)
+    inner[starts] = False
+    later = np.flatnonzero(inner)
+    above[paths[later]] = paths[later - 1]
+    return above
 
 
 def no_prefixes(requests: int) -> Prefixes:
     """Prompts that share nothing."""
     none, nowhere = np.zeros(requests, np.int32), np.zeros(requests, np.int64)
     one = np.zeros(1, np.int32)
-    return Prefixes(one, one, one, nowhere, none, nowhere, nowhere, none, nowhere)
+    return Prefixes(one, one, one - 1, one, nowhere, none, nowhere, nowhere, none, nowhere)
 
 
 def fill_paths(rows: state.Rows, prefixes: Prefixes) -> None:
@@ -106,6 +121,10 @@ def cache_rows(prefixes: Prefixes, engines: int, most_blocks: int) -> dict[str, 
     return {
         "segments": rows,
         "paths": prefixes.paths,
+        "above": prefixes.above,
+        "evicted": np.zeros((engines, contract.MAX_ENTRIES), state.EVICTED),
+        "entries": new_rows(contract.Entry, contract.MAX_ENTRIES),
+        "offered": np.zeros(contract.MAX_ENTRIES, np.int64),
         "cached": np.zeros(max(min(len(rows) * engines, most_blocks), 1), state.CACHED),
         "matched": np.zeros(engines, np.int64),
         "popular": np.full((max(len(popular), 1), engines), -1, np.int32),

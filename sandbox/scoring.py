@@ -16,7 +16,6 @@ from typing import Any
 
 from sandbox.engine import LoadedPolicy, load_policy
 from sandbox.hardware import build_hardware
-from sandbox.kernel.calls import CALLED
 from sandbox.native.compiler import compile_role
 from sandbox.native.machine_code import MachineCode
 from sandbox.outcome_bytes import outcome_from_bytes, outcome_length, outcome_to_bytes
@@ -89,7 +88,7 @@ class ServingScoring:
             "source": candidate.source_text,
             "parameters": parameters,
             "windows": list(windows),
-            "only": list(CALLED),
+            "only": list(source.hooks),
         }
         interpreted = all(scenario.interpreted for scenario in asked)
         return Question(message, not interpreted and self._is_worth_compiling(source, asked))
@@ -150,7 +149,7 @@ def prepare(payload: Sequence[Scenario]) -> None:
     outcome_of(payload[0], default)
     for scenario in payload:
         told_in(scenario.setup)
-    load_policy(default.source, engine="interpreted", only=CALLED)
+    load_policy(default.source, engine="interpreted")
     compile_job.prepare(payload)
 
 
@@ -186,19 +185,18 @@ def asked_of(payload: Sequence[Scenario], message: Mapping[str, Any]) -> list[Sc
 def _loaded(source: PolicySource, code: bytes) -> LoadedPolicy:
     """The engines decide alike, so which one it is changes nothing but the time it takes."""
     if not code:
-        return load_policy(source, engine="interpreted", only=CALLED)
-    return load_policy(source, only=CALLED, code=MachineCode.from_bytes(code))
+        return load_policy(source, engine="interpreted")
+    return load_policy(source, code=MachineCode.from_bytes(code))
 
 
 def _interpreting_s(source: PolicySource, asked: Sequence[Scenario]) -> float:
     """What interpreting every decision takes, roughly; endless where nobody can tell."""
-    hooks = [hook for hook in source.hooks if hook in CALLED]
-    if any(hook not in _CALLS_A_REQUEST for hook in hooks):
+    if any(hook not in _CALLS_A_REQUEST for hook in source.hooks):
         return math.inf
     most_instances = sum(pool.most for pool in asked[0].cluster.pool)
     share = min(most_instances / COST_INSTANCES, 1.0)
     a_request_s = math.fsum(
         _CALLS_A_REQUEST[hook] * (DECISION_S + source.cost.get(hook, 0) * share * FUEL_S)
-        for hook in hooks
+        for hook in source.hooks
     )
     return a_request_s * sum(len(scenario.trace) for scenario in asked)

@@ -26,6 +26,7 @@ from sandbox.hardware import Hardware, build_hardware
 from sandbox.hidden import hide, mask_words, seen_through
 from sandbox.kernel import state
 from sandbox.kernel.state import BLOCK_TOKENS, NEVER, PS_PER_S
+from sandbox.known_hardware import fill_cluster, start_plan
 from sandbox.predictions import predict_lengths, with_workflows
 from sandbox.prefixes import Prefixes, cache_rows, fill_paths, no_prefixes, prefixes_of
 from sandbox.records import new_rows
@@ -77,6 +78,8 @@ class Outcome:
 
     Attributes:
         entered, first, finish: arrival at the router, first and last token.
+        behind: how long after `entered` a reader of the class's pace would have had to begin, so as
+            never to wait for a token; -1 where nobody followed, see kernel/readers.py.
         state: FINISHED, REJECTED or where it was when the run ended.
         preempted, held, moved: how often.
         engine: which slot of the simulator served it last, -1 for none.
@@ -87,6 +90,7 @@ class Outcome:
     entered: NDArray[np.int64]
     first: NDArray[np.int64]
     finish: NDArray[np.int64]
+    behind: NDArray[np.int64]
     state: NDArray[np.int32]
     preempted: NDArray[np.int32]
     held: NDArray[np.int32]
@@ -145,6 +149,7 @@ def outcome_at_end(sim: state.Sim, setup: Setup) -> Outcome:
         entered=rows["entered"].copy(),
         first=rows["first"].copy(),
         finish=rows["finish"].copy(),
+        behind=_behind(rows),
         state=rows["state"].copy(),
         preempted=rows["preempted"].copy(),
         held=rows["held"].copy(),
@@ -153,6 +158,12 @@ def outcome_at_end(sim: state.Sim, setup: Setup) -> Outcome:
         totals=totals,
         samples=sample_numbers(sim, setup),
     )
+
+
+def _behind(rows: state.Rows) -> NDArray[np.int64]:
+    """Of requests that finished, -1 of others: while one is in a batch it is not up to date."""
+    known = (rows["state"] == state.FINISHED) & (rows["behind"] > -NEVER)
+    return np.where(known, rows["behind"] - rows["entered"], -1)
 
 
 def latest_end_s(setup: Setup) -> float:
@@ -190,8 +201,8 @@ def build(setup: Setup, policy: LoadedPolicy, default: LoadedPolicy) -> state.Si
     sim = with_workflows(sim, setup, policy, hardware)
     fill_transfers(sim, cluster, policy)
     sim = with_samples(sim, setup, policy)
-    _fill_cluster(sim, hardware, cluster)
-    _start_plan(sim, cluster)
+    fill_cluster(sim, hardware, cluster)
+    start_plan(sim, cluster)
     _connect(sim, policy, default)
     return sim
 
@@ -232,7 +243,7 @@ def _allocate(
         **cache_rows(prefixes, engines, most_blocks),
         entry_row=new_rows(contract.Entry, 1),
         tenant_load=np.zeros((engines, int(trace.tenant.max(initial=0)) + 1), np.int32),
-        **class_rows(setup.cluster),
+        **class_rows(setup.cluster, engines),
         **_masked_rows(routers, engines),
         router_slots=np.zeros((2 * routers + 1, engines), np.int64),
         router_seen=np.full((2 * routers, engines), -1, np.int64),
@@ -315,6 +326,7 @@ def _fill_settings(
     row["has_control"] = bool({"tune", "prewarm", "evict"} & set(policy.hooks))
     row["debug"] = setup.debug
     row["has_evict"] = "evict" in policy.hooks
+    row["has_prewarm"] = "prewarm" in policy.hooks and shared
     row["signal_age"], row["stop"] = _ps(cluster.router.signal_age_s), _ps(stop_s)
     fill_switch(row, cluster)
     row["fuel_ps"] = round(cluster.price.fuel_ns * 1000)
@@ -330,6 +342,7 @@ def _fill_settings(
     row["learns_lengths"] = cluster.predictor.mode == "history"
     row["has_priority"], row["has_admit"] = "priority" in policy.hooks, "admit" in policy.hooks
     row["needs_tpot"] = "Instance.tpot_slo_s" in policy.source.fields_read
+    row["needs_share"] = "Instance.share" in policy.source.fields_read
     row["needs_longest"] = "Instance.longest_context_tokens" in policy.source.fields_read
 
 
@@ -339,6 +352,7 @@ def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     rows["think"] = np.round(trace.think_s * PS_PER_S).astype(np.int64)
     for name in ("entered", "first", "finish", "hold_since", "began"):
         rows[name] = -1
+    rows["behind"] = -NEVER
     rows["order"] = np.arange(n)
     rows["seed"] = stream(setup.seed, SEEDS).integers(0, 2**53, n)
     rows["predicted"], rows["predicted_error"] = predict_lengths(setup)
@@ -350,41 +364,14 @@ def _fill_requests(rows: state.Rows, setup: Setup) -> None:
     rows["after"] = trace.after
 
 
-def _fill_cluster(sim: state.Sim, hardware: Hardware, cluster: ClusterSpec) -> None:
-    """The constant part of the contract's Cluster record."""
-    row = sim.cluster[0]
-    row["weight_bytes"], row["kv_bytes_per_token"] = hardware.weight_bytes, hardware.kv_bytes
-    row["monitoring_s"] = cluster.tick.monitoring_s
-    for pool, spec in zip(hardware.pools, row["pools"], strict=False):
-        for name in ("gpu_type", "node_size", "zone", "spot"):
-            spec[name] = pool[name]
-        spec["price_usd_per_hour"], spec["memory_bytes"] = pool["price"], pool["memory"]
-        spec["flops"], spec["bandwidth_bytes_per_s"] = pool["flops"], pool["bandwidth"]
-        spec["link_bytes_per_s"], spec["load_bytes_per_s"] = pool["link"], pool["load"]
-        spec["outlook"], spec["wanted"] = np.nan, -1
-
-
-def _start_plan(sim: state.Sim, cluster: ClusterSpec) -> None:
-    """The cluster file's own replicas, if it names some, into `new_plan`."""
-    entries = [e for e in cluster.replica for _ in range(e.count)][: contract.MAX_REPLICAS]
-    plan = sim.new_plan[0]
-    plan["n_replicas"] = len(entries)
-    for row, entry in zip(plan["replicas"], entries, strict=False):
-        row["pool"], row["tp"], row["pp"] = entry.pool, entry.tp, entry.pp
-        row["role"] = entry.role_code
-        row["length_low_tokens"], row["length_high_tokens"] = 0, 2**31
-        row["share"] = 1.0
-        row["instance"] = -1
-
-
 def _connect(sim: state.Sim, policy: LoadedPolicy, default: LoadedPolicy) -> None:
     """Addresses: of the hooks, and of the rows that every call of a hook sees."""
-    from sandbox.kernel.calls import CALLED, HOOKS
+    from sandbox.kernel.calls import HOOKS
 
     for k, hook in enumerate(HOOKS):
         own = policy if hook in policy.hooks else default
         for row, loaded in ((k, own), (len(HOOKS) + k, default)):
-            if hook in CALLED and hook in loaded.hooks:
+            if hook in loaded.hooks:
                 sim.hooks[row] = loaded.address(hook)
                 sim.hook_parameters[row] = loaded.parameters.ctypes.data
     frame = sim.frame[0]
@@ -393,6 +380,6 @@ def _connect(sim: state.Sim, policy: LoadedPolicy, default: LoadedPolicy) -> Non
         sim.router_rows[-1].ctypes.data,
     )
     frame["window"], frame["cluster"] = sim.window.ctypes.data, sim.cluster.ctypes.data
-    frame["entry"] = sim.entry_row.ctypes.data
+    frame["entry"], frame["entries"] = sim.entry_row.ctypes.data, sim.entries.ctypes.data
     frame["plan"], frame["new_plan"] = sim.plan.ctypes.data, sim.new_plan.ctypes.data
     frame["scratch"] = sim.scratch.ctypes.data

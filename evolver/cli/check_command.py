@@ -151,7 +151,6 @@ def _refusal(report: Report, lines: Sequence[str], refusal: Refusal) -> None:
 
 
 def _admitted(report: Report, source: PolicySource) -> None:
-    from evolver.exercised import never_asked
     from sandbox.language.cost import REQUEST_HOOK_LIMIT
     from sandbox.language.kinds import PLANNER_HOOKS
     from sandbox.report import Tone
@@ -162,9 +161,6 @@ def _admitted(report: Report, source: PolicySource) -> None:
         limit = "time budget" if hook in PLANNER_HOOKS else f"of {REQUEST_HOOK_LIMIT:,}"
         rows.append((hook, f"{source.cost[hook]:,}", limit))
     report.grid(("hook", ">worst fuel", ""), rows)
-    unasked = never_asked("It", source.hooks)
-    if unasked is not None:
-        report.say(unasked)
     if source.tunables:
         report.grid(
             ("tunable", ">value", ">low", ">high"),

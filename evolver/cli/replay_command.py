@@ -132,17 +132,13 @@ def _load(
 ) -> list[tuple[str, LoadedPolicy]]:
     """Each policy ready to be called; compiling is the slow part."""
     from evolver.cli.kernel import warm_kernel
-    from evolver.exercised import never_asked
     from sandbox.engine import load_policy
-    from sandbox.kernel.calls import CALLED
 
-    unasked = (never_asked(policy.name, policy.source.hooks) for policy in named)
-    screen.note(*(sentence for sentence in unasked if sentence))
     warm_kernel(screen)
     loaded = []
     with screen.steps("loading policies", len(named)) as bar:
         for policy in named:
-            ready = load_policy(policy.source, policy.parameters, engine.value, only=CALLED)
+            ready = load_policy(policy.source, policy.parameters, engine.value)
             loaded.append((policy.name, ready))
             bar.step()
     return loaded

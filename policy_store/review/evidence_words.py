@@ -18,6 +18,7 @@ MEASURED = {
     "smooth_goodput": "smooth goodput, tokens a second",
 }  # fmt: skip
 GATES = {**MEASURED, "smooth_goodput": "smooth goodput", "rejected": "rejected requests",
+         "reader_loss": "time readers lose",
          "profile": "step times true to this cluster"}  # fmt: skip
 HUMANS = (Role.BEST_HUMAN, Role.BEST_HUMAN_HINDSIGHT, Role.BEST_HUMAN_TUNED,
           Role.BEST_HUMAN_UNTUNED)  # fmt: skip

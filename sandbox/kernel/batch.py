@@ -12,6 +12,7 @@ from sandbox.kernel.jit import kernel
 from sandbox.kernel.landing import COPYING, GOING, SETTLED, call_off, stop_landing
 from sandbox.kernel.prefix import publish_answer, release_blocks
 from sandbox.kernel.queues import take_waiting
+from sandbox.kernel.readers import start_reading, stop_reading
 from sandbox.kernel.state import BLOCK_TOKENS, RUNNING, Sim
 
 
@@ -117,6 +118,7 @@ def start_decoding(s: Sim, i: int, r: int) -> None:
     if s.settings[0].has_samples:
         q.heap_key = min(q.heap_key, next_look(s, i, r))
     q.heap_seq = q.order
+    start_reading(s, i, r)
     inst.done_root = heap_insert(s, inst.done_root, r)
     inst.decoding += 1
     inst.context += q.prompt + q.done
@@ -130,6 +132,7 @@ def _stop_decoding(s: Sim, i: int, r: int) -> None:
     inst, q = s.instances[i], s.requests[r]
     inst.bins[(q.prompt + q.done - q.enter_count) % BLOCK_TOKENS] -= 1
     inst.entered_context -= q.prompt + q.done
+    stop_reading(s, i, r)
     stepped = inst.count - q.enter_count
     if not np.isnan(q.predicted):
         inst.predicted -= max(q.predicted - q.done, 0.0)

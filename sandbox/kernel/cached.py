@@ -3,13 +3,14 @@
 Rows of `cached` are handed out and taken back. A segment's rows are a chain that begins in
 `segments`, short because few instances hold the same segment; those that many requests pass have a
 row number per instance in `popular` instead. An instance's entries without users are a list in
-order of release.
+order of release. Where the policy has `prewarm`, an instance remembers what it evicted last.
 """
 
 # mypy: no-warn-return-any
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
+from sandbox.contract import MAX_ENTRIES
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.state import FIRST_ROW, Sim
 
@@ -65,6 +66,20 @@ def forget(s: Sim, c: int) -> None:
         s.cached[first].same = s.cached[c].same
     s.cached[c].after = s.totals[0].cache_spare
     s.totals[0].cache_spare = c
+
+
+@kernel
+def remember_evicted(s: Sim, i: int, c: int) -> None:
+    """Keep what is known of an entry that goes, in place of the one that went longest ago."""
+    inst, row = s.instances[i], s.cached[c]
+    gone = s.evicted[i, inst.evictions % MAX_ENTRIES]
+    gone.segment = row.segment
+    gone.hits = row.hits
+    gone.since = row.since
+    gone.used_at = row.used_at
+    gone.session = row.session
+    gone.online = row.online
+    inst.evictions += 1
 
 
 @kernel

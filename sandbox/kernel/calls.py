@@ -12,24 +12,21 @@ import numpy as np
 
 from sandbox.abi import FAILED, call_hook
 from sandbox.contract import MEMORY_SLOTS
+from sandbox.kernel.hiding import ENGINE, hide_instances
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.runs import cut_run
 from sandbox.kernel.state import Sim
-from sandbox.kernel.views import fill_instance, fill_request
+from sandbox.kernel.views import fill_instance, fill_request, show_own
 
 # positions in `Sim.hooks`; the second half of that array holds the default policy's addresses
 HOOKS = (
     "should_reschedule", "schedule", "route", "route_decode", "priority", "migrate", "admit",
     "evict", "prewarm", "branches", "tune",
 )  # fmt: skip
-# what this simulator asks for; the others come with what they decide about
-CALLED = (
-    "should_reschedule", "schedule", "route", "route_decode", "priority", "migrate", "admit",
-    "evict", "branches", "tune",
-)  # fmt: skip
+CALLED = HOOKS  # what this simulator asks for
 DEFAULT_HOOKS = len(HOOKS)
 TRIGGER, PLANNER, ROUTE, ROUTE_DECODE, PRIORITY, MIGRATE, ADMIT, EVICT = range(8)
-BRANCHES, TUNE = 9, 10
+PREWARM, BRANCHES, TUNE = 8, 9, 10
 INVALID_DECISION = 100  # fault kind beside the frame's own status codes
 _FLOATS_BYTES = 8
 
@@ -93,8 +90,12 @@ def ask_engine(s: Sim, hook: int, i: int) -> int:
 
 @kernel
 def _show_engine(s: Sim, i: int, r: int, now: int) -> None:
+    table = len(s.router_rows) - 1
     fill_request(s, r, now)
-    fill_instance(s, i, len(s.router_rows) - 1, 0, now)
+    fill_instance(s, i, table, 0, now)
+    show_own(s, i, table, 0, r)
+    if s.settings[0].hides:
+        hide_instances(s, ENGINE, table, 1)
 
 
 @kernel

@@ -35,6 +35,7 @@ from sandbox.kernel.ledger import finish_request, note_first_token, reject_reque
 from sandbox.kernel.preemption import edge_blocks, give_decode_blocks
 from sandbox.kernel.prefix import publish_prompt
 from sandbox.kernel.queues import add_waiting, arrive_at, leave, queue_head
+from sandbox.kernel.readers import see_run, see_token
 from sandbox.kernel.runs import cut_run, run_blocks, run_length_ps, steps_with_blocks
 from sandbox.kernel.samples import sample_stop, start_samples
 from sandbox.kernel.state import (
@@ -133,7 +134,7 @@ def begin(s: Sim, i: int, now: int) -> int:
         inst.ends = NEVER
         set_instance_event(s, i, NEVER)
         return 0
-    inst.swapping += inst.hooks
+    inst.swapping += inst.hooks + max(inst.warm_until - now, 0)
     inst.hooks = 0
     _set_pace(s, i)
     inst.steps = 1
@@ -176,6 +177,7 @@ def _advance(s: Sim, i: int, now: int) -> None:
     if inst.mode == RUN:
         inst.last_step = inst.base + inst.slope * (inst.context + inst.decoding * (k - 1))
     inst.busy += now - inst.started
+    see_run(s, i, k, now)
     s.totals[0].steps += k
     inst.count += k
     inst.context += k * inst.decoding
@@ -212,6 +214,7 @@ def _finish_chunks(s: Sim, i: int, now: int) -> None:
                 inst.predicted -= min(max(q.predicted - q.done, 0.0), 1.0)
             q.done += 1
             note_first_token(s, r, now)
+            see_token(s, r, now)
             if inst.role == PREFILL and q.done < q.output:
                 hand_over(s, i, r, now)
             else:

@@ -14,13 +14,17 @@ import numpy as np
 
 from sandbox.abi import FAILED
 from sandbox.contract import MAX_ENTRIES
-from sandbox.kernel.cached import forget, unlink
+from sandbox.kernel.cached import forget, remember_evicted, unlink
 from sandbox.kernel.calls import EVICT, ask_engine
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.runs import blocks_at
 from sandbox.kernel.segments import block_width, mark, segment_depth
 from sandbox.kernel.state import ACTIVE, LEAVING, Sim
 from sandbox.kernel.views import fill_instance, seconds
+from sandbox.summary_window import Record
+
+HORIZON_S = 60.0  # of `Entry.probability`
+TICK_S = 1e-3  # uses closer together are as if so far apart
 
 
 @kernel
@@ -39,25 +43,31 @@ def _queued_users(s: Sim, i: int, g: int) -> int:
 
 
 @kernel
-def _fill_entry(s: Sim, i: int, c: int, now: int) -> None:
-    row, v = s.cached[c], s.entry_row[0]
-    size = s.settings[0].block_tokens
-    v.tokens = row.present * size
+def show_entry(s: Sim, i: int, row: Record, v: Record, blocks: int, now: int) -> None:
+    """A CACHED or EVICTED row of so many blocks as the contract's Entry.
+
+    When it is asked for next is guessed from its past uses, as if they came at a constant rate.
+    """
+    v.tokens = blocks * s.settings[0].block_tokens
     v.age_s = seconds(now - row.used_at)
     v.hits = row.hits
     v.users = _queued_users(s, i, row.segment)
     v.session = row.session
     v.online = row.online
-    v.depth_tokens = segment_depth(s, row.segment) * size
+    v.depth_tokens = segment_depth(s, row.segment) * s.settings[0].block_tokens
     v.load_s = v.tokens / s.shapes[s.instances[i].shape].prefill_rate
     v.probability = np.nan
     v.in_s = np.nan
+    if row.hits > 0:
+        gap_s = seconds(row.used_at - row.since) / row.hits
+        v.in_s = max(gap_s - v.age_s, 0.0)
+        v.probability = 1.0 - np.exp(-HORIZON_S / max(gap_s, TICK_S))
     v.wanted = False
 
 
 @kernel
 def _value(s: Sim, i: int, c: int, now: int) -> None:
-    _fill_entry(s, i, c, now)
+    show_entry(s, i, s.cached[c], s.entry_row[0], s.cached[c].present, now)
     failed = ask_engine(s, EVICT, i) == FAILED
     value = s.frame[0].value
     s.cached[c].value = 0.0 if failed or np.isnan(value) else value
@@ -114,6 +124,8 @@ def make_room(s: Sim, i: int, now: int) -> None:
         mark(s, row.segment, i, row.present)
         if row.present == 0:
             unlink(s, i, c)
+            if s.settings[0].has_prewarm:
+                remember_evicted(s, i, c)
             forget(s, c)
 
 

@@ -115,6 +115,8 @@ def _reset(s: Sim, i: int) -> None:
     inst.blocks_cached = 0
     inst.cache_head = inst.cache_tail = inst.denied = -1
     inst.hooks = 0
+    inst.evictions = 0
+    inst.warm_until = 0
     inst.predicted = 0.0
     inst.offline = 0
     inst.offline_running = 0

@@ -43,7 +43,7 @@ ENTRIES = (
     "after_capacity", "monitor", "plan_ready", "start", "value_entry", "run", "value_all", "check",
     "load_weights", "stop_loading", "storage_event", "adjust_supply", "supply_event",
     "landed", "lose_kv", "copied", "migrate",
-    "control_tick",
+    "control_tick", "prewarm_tick",
 )  # fmt: skip
 
 DTYPES: dict[str, tuple[Any, int]] = {
@@ -55,8 +55,9 @@ DTYPES: dict[str, tuple[Any, int]] = {
     "capacity": (state.CAPACITY_EVENT, 1), "events": (state.EVENT, 1),
     "instance_heap": (np.int64, 1), "segments": (np.int64, 2), "paths": (np.int32, 1),
     "cached": (state.CACHED, 1), "popular": (np.int32, 2), "matched": (np.int64, 1),
-    "entry_row": (dtype_of(contract.Entry), 1),
-    "tenant_load": (np.int32, 2),
+    "entry_row": (dtype_of(contract.Entry), 1), "evicted": (state.EVICTED, 2),
+    "entries": (dtype_of(contract.Entry), 1), "offered": (np.int64, 1), "above": (np.int32, 1),
+    "readers": (state.READER, 2), "leads": (state.LEAD, 2), "tenant_load": (np.int32, 2),
     "class_stats": (state.CLASS_STATS, 1), "sums": (np.int64, 2), "closed": (np.int64, 2),
     "latest_arrival": (np.float64, 1), "outlook": (np.float64, 2),
     "router_rows": (dtype_of(contract.Instance), 2),

@@ -25,6 +25,7 @@ from sandbox.kernel.plans import (
     start_pending,
     valid_plan,
 )
+from sandbox.kernel.prewarm import prewarm_tick
 from sandbox.kernel.queues import rekey_queue
 from sandbox.kernel.rebalance import migrate
 from sandbox.kernel.routing import arrive, deliver, expire, rebuild_views, retry_held
@@ -164,6 +165,13 @@ def _step_end(s: Sim, now: int) -> None:
 
 
 @kernel
+def _note_switch(s: Sim, now: int) -> None:
+    """One more engine of the plan is ready; the first plan of all is no switch."""
+    if s.totals[0].reconfigurations > 0:
+        s.totals[0].last_switch = now - s.totals[0].switch_from
+
+
+@kernel
 def _engine_event(s: Sim, kind: int, i: int, instance_id: int, now: int) -> None:
     """Ready or drained; an event of an engine that is gone means nothing."""
     inst = s.instances[i]
@@ -171,11 +179,11 @@ def _engine_event(s: Sim, kind: int, i: int, instance_id: int, now: int) -> None
         return
     if kind == READY and inst.flipping and inst.ready_at == now:
         inst.flipping = False
-        s.totals[0].last_switch = now - s.totals[0].switch_from
+        _note_switch(s, now)
         interrupt(s, i, now)
     elif kind == READY and inst.state == STARTING and not inst.stuck:
         engine_ready(s, i, now)
-        s.totals[0].last_switch = now - s.totals[0].switch_from
+        _note_switch(s, now)
         rebuild_views(s)
         retry_held(s, now)
     elif kind == DRAINED and inst.state == LEAVING:
@@ -264,6 +272,8 @@ def _handle(s: Sim, kind: int, now: int) -> None:
         totals.next_control = now + limits.control
         if limits.has_evict:
             value_all(s, now)
+        if limits.has_prewarm:
+            prewarm_tick(s, now)
         control_tick(s, now)
     elif kind == MONITOR:
         totals.next_monitor = now + limits.monitor

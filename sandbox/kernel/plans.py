@@ -37,8 +37,9 @@ from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.matching import begin_flip, keep_engines
 from sandbox.kernel.observe import clear_tick, fill_cluster, fill_plan, fill_window
 from sandbox.kernel.queues import empty_queue, leave
+from sandbox.kernel.readers import see_run
 from sandbox.kernel.routing import decide, rebuild_views
-from sandbox.kernel.runs import run_blocks, steps_done
+from sandbox.kernel.runs import run_blocks, run_length_ps, steps_done
 from sandbox.kernel.state import (
     ACTIVE,
     BLOCK_TOKENS,
@@ -123,6 +124,7 @@ def settle(s: Sim, i: int, now: int) -> None:
         k = steps_done(s, i, now)
         first = run_blocks(s, i, 1)
         if k > 0:
+            see_run(s, i, k, inst.started + run_length_ps(s, i, k))
             inst.blocks_used += run_blocks(s, i, k) - first
         else:
             inst.blocks_used -= first

@@ -18,6 +18,7 @@ from sandbox.kernel import (
     migration,
     observe,
     plans,
+    prewarm,
     rebalance,
     routing,
     supply,
@@ -34,7 +35,7 @@ from sandbox.kernel.state import NEVER, Sim
 
 MODULES = (
     elastic, engine, evict, handover, hardware, invariants, loading, loop, migration, observe,
-    plans, rebalance, routing, supply, views,
+    plans, prewarm, rebalance, routing, supply, views,
 )  # fmt: skip
 _START = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _RUN = ctypes.CFUNCTYPE(

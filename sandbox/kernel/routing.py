@@ -42,7 +42,7 @@ from sandbox.kernel.state import (
     QUEUED,
     Sim,
 )
-from sandbox.kernel.views import fill_instance, fill_request, seconds
+from sandbox.kernel.views import fill_instance, fill_request, seconds, show_own
 
 MOST_RETRIES = 64
 
@@ -129,7 +129,7 @@ def _show_request(s: Sim, k: int, r: int, now: int) -> None:
     for j in range(s.router_counts[k]):
         row, i = s.router_rows[k, j], s.router_slots[k, j]
         row.signal_age_s = seconds(now - s.router_seen[k, j])
-        row.tenant_requests = s.tenant_load[i, q.tenant]
+        show_own(s, i, k, j, r)
         if q.remote:
             row.transfer_s = seconds(transfer_ps(s, q.source, i, kv_tokens(s, r)))
         elif limits.has_prefixes and limits.remembers:

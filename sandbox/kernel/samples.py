@@ -130,6 +130,7 @@ def _start_one(s: Sim, i: int, p: int, k: int) -> bool:
     if not np.isnan(h.predicted):
         inst.predicted -= min(max(h.predicted, 0.0), 1.0)
     h.done = 1
+    h.behind = q.behind
     h.held_segments = 0
     h.held_blocks = 0
     inst.blocks_used += own
@@ -182,16 +183,17 @@ def _end(s: Sim, i: int, b: int, fate: int) -> None:
 def _close(s: Sim, i: int, p: int, now: int) -> int:
     """Enough samples have finished: stop the others, and the request is done."""
     group = s.samples[p]
-    longest = 0
+    longest, behind = 0, s.requests[p].behind
     for k in range(group.started):
         b = branch_row(s, p, k)
         if s.samples[b].fate == 0:
             _end(s, i, b, ENOUGH)
-        elif s.samples[b].fate == HAS_FINISHED:
-            longest = max(longest, s.requests[b].output)
+        elif s.samples[b].fate == HAS_FINISHED and s.requests[b].output > longest:
+            longest, behind = s.requests[b].output, s.requests[b].behind
     q = s.requests[p]
     q.output = longest  # what the service has seen; the recorded answer may have been stopped
     q.done = longest
+    q.behind = behind
     s.instances[i].finished_tick += 1
     finish_request(s, p, now)
     return 1

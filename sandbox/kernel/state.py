@@ -60,6 +60,7 @@ REQUEST = np.dtype(
         ("prefill_id", "i4"), ("move_to", "i4"), ("move_id", "i4"), ("move_phase", "i4"),
         ("reserved", "i4"), ("copied", "i4"), ("remote", "?"), ("landing", "i1"),
         ("place", "i8"), ("swapped", "i4"), ("told_prompt", "i4"), ("began", "i8"), ("found", "i4"),
+        ("behind", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -105,19 +106,32 @@ INSTANCE = np.dtype(
         ("swap_used", "i8"), ("swapping", "i8"), ("hooks", "i8"), ("depth", "i8"),
         ("offline_share", "f8"),
         ("finetune", "f8"), ("stretch", "i8"), ("tuned_at", "i8"), ("tuned_busy", "i8"),
-        ("retuned", "?"), ("knob_token_budget", "i8"), ("knob_speculation", "i8"),
+        ("retuned", "?"), ("joined", "?"), ("knob_token_budget", "i8"), ("knob_speculation", "i8"),
         ("knob_offline_share", "f8"), ("knob_finetune_share", "f8"), ("accounted", "i8"),
+        ("evictions", "i8"), ("warm_until", "i8"),
     ],
     align=True,
 )  # fmt: skip
 
 SENT = np.dtype([("requests", "i8"), ("tokens", "i8"), ("predicted", "f8")], align=True)
 
+# who reads what an engine decodes, by class, and the ends of its runs that may be their worst
+READER = np.dtype([("requests", "i8"), ("entered", "i8"), ("leads", "i8")], align=True)
+LEAD = np.dtype([("count", "i8"), ("lead", "i8"), ("needed", "?")], align=True)
+
 CACHED = np.dtype(
     [
         ("since", "i8"), ("used_at", "i8"), ("value", "f8"), ("segment", "i4"), ("users", "i4"),
         ("present", "i4"), ("hits", "i4"), ("before", "i4"), ("after", "i4"), ("session", "i4"),
         ("instance", "i4"), ("same", "i4"),
+        ("online", "?"),
+    ],
+    align=True,
+)  # fmt: skip
+
+EVICTED = np.dtype(
+    [
+        ("since", "i8"), ("used_at", "i8"), ("segment", "i4"), ("hits", "i4"), ("session", "i4"),
         ("online", "?"),
     ],
     align=True,
@@ -185,6 +199,7 @@ SETTINGS = np.dtype(
         ("routers", "i8"), ("token_budget", "i8"), ("max_seqs", "i8"), ("backlog", "?"),
         ("macro", "?"), ("kv_bytes", "f8"), ("weight_bytes", "f8"),
         ("ttft_slo", "f8", (8,)), ("tpot_slo", "f8", (8,)), ("e2e_slo", "f8", (8,)),
+        ("pace", "i8", (8,)),
         ("nominal_prompt", "f8"), ("nominal_output", "f8"), ("has_prefixes", "?"),
         ("has_priority", "?"), ("has_admit", "?"), ("needs_longest", "?"),
         ("has_migrate", "?"), ("has_control", "?"), ("has_evict", "?"), ("debug", "?"),
@@ -200,7 +215,7 @@ SETTINGS = np.dtype(
         ("most_budget", "i8"),
         ("has_samples", "?"), ("has_branches", "?"), ("samples_needed", "i8"),
         ("samples_every", "i8"), ("samples_noise", "f8"), ("rows", "i8"),
-        ("hides", "?"), ("remembers", "?"),
+        ("hides", "?"), ("remembers", "?"), ("needs_share", "?"), ("has_prewarm", "?"),
     ],
     align=True,
 )  # fmt: skip
@@ -232,6 +247,7 @@ TOTALS = np.dtype(
         ("transfer_ps", "i8"), ("kv_moved", "f8"),
         ("places", "i8"), ("swaps", "i8"), ("finetune_ps", "f8"),
         ("samples_started", "i8"), ("samples_pruned", "i8"), ("sample_tokens", "i8"),
+        ("prewarmed_tokens", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -261,6 +277,11 @@ class Sim(NamedTuple):
         cached, popular: CACHED rows, and (segments, instances) row numbers, see cached.py.
         matched: (instances,) tokens of the prompt being routed that each holds.
         entry_row: one contract Entry.
+        evicted: (instances, MAX_ENTRIES) EVICTED, what each forgot last, in turns.
+        entries, offered: contract Entry rows that `prewarm` sees, and where in `evicted` each is.
+        above: (segments,) the segment that each goes on from, -1 for none.
+        readers: (instances, classes) READER rows, see readers.py.
+        leads: (instances * classes, ends) LEAD rows.
         tenant_load: (instances, tenants) queued and running requests.
         class_stats: CLASS_STATS rows.
         sums, closed: (classes, summary.WIDTH) what happened so far, and up to the previous
@@ -314,6 +335,12 @@ class Sim(NamedTuple):
     popular: NDArray[np.int32]
     matched: NDArray[np.int64]
     entry_row: Rows
+    evicted: Rows
+    entries: Rows
+    offered: NDArray[np.int64]
+    above: NDArray[np.int32]
+    readers: Rows
+    leads: Rows
     tenant_load: NDArray[np.int32]
     class_stats: Rows
     sums: NDArray[np.int64]

@@ -143,6 +143,15 @@ def _per_context_s(s: Sim, i: int) -> float:
     return seconds(slope) / (1.0 - inst.finetune)
 
 
+@kernel
+def show_own(s: Sim, i: int, table: int, j: int, r: int) -> None:
+    """The parts of an Instance that belong to the request it is shown with."""
+    q, row = s.requests[r], s.router_rows[table, j]
+    row.tenant_requests = s.tenant_load[i, q.tenant]
+    if s.settings[0].needs_share and s.instances[i].replica >= 0:
+        row.share = s.plan[0].replicas[s.instances[i].replica].share[q.class_id]
+
+
 @entry
 def fill_instance(s: Sim, i: int, table: int, j: int, now: int) -> int:
     """One INSTANCE row as the contract's Instance at `now`, into row `j` of a table."""

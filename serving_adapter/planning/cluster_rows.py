@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sandbox import contract
+from sandbox.classes import show_promises
 from sandbox.cluster import ClusterSpec
 from sandbox.hardware import Hardware, build_hardware
 from sandbox.kernel.observe import BATCH_OF_ESTIMATE
@@ -126,6 +127,8 @@ class ClusterRows:
         row, hardware = self.row[0], self._hardware
         row["weight_bytes"], row["kv_bytes_per_token"] = hardware.weight_bytes, hardware.kv_bytes
         row["monitoring_s"] = self.spec.tick.monitoring_s
+        row["max_num_seqs"] = self.spec.engine.max_num_seqs
+        show_promises(row, self.spec)
         row["n_pools"], row["n_shapes"] = len(hardware.pools), len(hardware.shapes)
         for pool, known in zip(row["pools"], hardware.pools, strict=False):
             for name in _CONSTANT:

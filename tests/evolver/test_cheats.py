@@ -10,7 +10,6 @@ from evolver.serving_task import ServingTask
 from evolver.task import Description, Job, Split
 from sandbox.cluster import load_cluster
 from sandbox.engine import load_policy
-from sandbox.kernel.calls import CALLED
 from sandbox.replay import at_load
 from sandbox.scenario import Scenario, outcome_of, score
 from sandbox.verifier import verify
@@ -145,7 +144,7 @@ class Here:
     def evaluate(self, jobs, on_done):
         for index, (candidate, names) in enumerate(jobs):
             source = verify(candidate.source_text)
-            policy = load_policy(source, engine="interpreted", only=CALLED)
+            policy = load_policy(source, engine="interpreted")
             found = [self.by_name[name] for name in names]
             on_done(index, [score(one, outcome_of(one, policy)) for one in found])
 

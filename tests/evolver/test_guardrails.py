@@ -13,7 +13,8 @@ from sandbox.cluster import load_cluster
 
 CLUSTER = load_cluster("edge-8b")
 BASE = {
-    "requests": 500.0, "smooth_goodput": 100.0, "ttft_p99_s": 2.0, "tpot_p99_s": 0.1,
+    "requests": 500.0, "smooth_goodput": 100.0, "reader_loss_s": 20.0,
+    "ttft_p99_s": 2.0, "tpot_p99_s": 0.1,
     "rejected": 0.0, "unfinished": 0.0, "never_came": 0.0, "starved": 1.0, "longest_wait_s": 31.0,
     "reconfigurations": 1.0, "total_s": 60.0, "price_usd": 1.0, "tenant_fairness": 0.9,
     "requests_class_1": 400.0, "charged_class_1_s": 800.0, "alone_class_1_s": 400.0,
@@ -39,6 +40,7 @@ def broken(**changes):
     [
         ({"smooth_goodput": 95.0}, "smooth_goodput"),
         ({"smooth_goodput": math.nan}, "smooth_goodput"),
+        ({"reader_loss_s": 300.0}, "reader_loss"),
         ({"ttft_p99_s": 3.6}, "ttft_p99_s"),
         ({"ttft_p99_s": math.nan}, "ttft_p99_s"),
         ({"tpot_p99_s": 0.18}, "tpot_p99_s"),
@@ -86,7 +88,7 @@ def test_one_bad_window_is_not_averaged_away_by_a_good_one():
         {"ttft_p99_s": 2.1, "tpot_p99_s": 0.102},
         {"reconfigurations": 3.0},
         {"offline_finished": 49.0},
-        {"smooth_goodput": 98.5},
+        {"smooth_goodput": 98.5, "reader_loss_s": 120.0},
     ],
 )
 def test_one_request_or_a_small_change_breaks_none(changes):

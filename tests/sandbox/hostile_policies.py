@@ -59,6 +59,13 @@ def evict(entry, instance, memory):
     return total + 0.1 * entry.users + 0.001 * entry.depth_tokens
 
 
+def prewarm(instance, entries, memory):
+    memory[3] += look(float(len(entries)), instance)
+    for entry in entries:
+        if not entry.probability < 0.5 or entry.in_s < 1.0:
+            bring_in(entry)
+
+
 def admit(request, instance, memory):
     memory[1] += 1.0
     turn = 0.1 * memory[1]

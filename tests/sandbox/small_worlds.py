@@ -315,5 +315,7 @@ def fate(sim):
     ended = np.isin(sim.requests["state"], (state.FINISHED, state.REJECTED))
     # how far a decode run that was cut off by the end had come is not brought up to date
     rows["done"] = np.where(ended, sim.requests["done"], -1).tolist()
+    done = sim.requests["state"] == state.FINISHED
+    rows["behind"] = np.where(done, sim.requests["behind"], -1).tolist()
     rows["phases"] = sim.totals["phase_ps"][0].tolist()
     return rows | {name: sim.totals[name][0].item() for name in COUNTED}

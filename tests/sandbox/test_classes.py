@@ -161,7 +161,7 @@ def test_fairness_by_hand():
     load = trace(4, tenant=[0, 0, 1, 1])
     done = np.array([True, True, True, False])
     time_s = np.array([2.0, 2.0, 1.0])
-    served = Served(np.ones(4, bool), done, time_s, time_s, time_s, np.ones(3, bool))
+    served = Served(np.ones(4, bool), done, time_s, time_s, time_s, np.ones(3, bool), np.zeros(3))
     # mean speeds of the two tenants: 1/2, and (1 + 0) / 2
     assert tenant_fairness(served, load, np.ones(4)) == pytest.approx(1.0)
     alone = np.array([1.0, 1.0, 0.0, 1.0])

@@ -24,7 +24,7 @@ TRACE = Trace.of(
 SETUP = Setup(TRACE, CLUSTER)
 
 
-def outcome(first_s, finish_s, ended=state.FINISHED, until_s=8.0, **totals):
+def outcome(first_s, finish_s, ended=state.FINISHED, until_s=8.0, behind_s=-1.0, **totals):
     n = len(first_s)
     row = np.zeros(1, state.TOTALS)
     row["integrated"], row["gpu_ps"] = until_s * PS, until_s * PS
@@ -35,6 +35,7 @@ def outcome(first_s, finish_s, ended=state.FINISHED, until_s=8.0, **totals):
     return Outcome(
         entered=(TRACE.arrival_s * PS).astype(np.int64),
         first=(np.asarray(first_s) * PS).astype(np.int64), finish=finish, state=states,
+        behind=np.broadcast_to(np.asarray(behind_s) * PS, n).astype(np.int64),
         preempted=np.zeros(n, np.int32), held=np.zeros(n, np.int32), engine=np.zeros(n, np.int32),
         moved=np.zeros(n, np.int32),
         totals=row[0],
@@ -64,6 +65,19 @@ def test_goodput_by_hand():
     # the third request keeps its reader waiting max(2, 5 - 3 x 0.5) - 1 = 2.5 s, 5 tokens' worth
     assert numbers["smooth_goodput"] == pytest.approx((3 + 5 + 0) / 10.0)
     assert numbers["throughput_tokens_per_s"] == pytest.approx(12 / 7.0)
+
+
+def test_what_readers_wait_and_lose_by_hand():
+    # as above, but that the second request stalled: its reader should have begun 2 s after entry
+    stalled = outcome([0.5, 2.0, 4.0], [1.5, 4.0, 7.0], behind_s=[0.5, 2.0, 3.5])
+    numbers = measured(stalled).numbers
+    assert numbers["smooth_goodput"] == pytest.approx((3 + 3 + 0) / 10.0)
+    assert numbers["reader_idle_mean_s"] == pytest.approx((0 + 1 + 2.5) / 3)
+    assert numbers["token_deadline_attainment"] == pytest.approx(1 / 3)
+    assert numbers["reader_loss_s"] == pytest.approx(3.5)
+    gone = outcome([0.5, 2.0, -1], [1.5, 4.0, -1], [5, 5, state.REJECTED], behind_s=[0.5, 2.0, -1])
+    # the run may last for a minute: 60 - 2 - 1 s of waiting, and four tokens at half a second
+    assert measured(gone).numbers["reader_loss_s"] == pytest.approx(1.0 + 57.0 + 2.0)
 
 
 def test_requests_of_the_warm_up_are_not_measured():

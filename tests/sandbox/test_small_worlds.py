@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 TOTALS = (
     "preemptions", "swaps", "transfers", "migrations", "moves_refused", "flips", "failures",
     "recomputed", "reconfigurations", "faults", "finetune_ps", "samples_started",
-    "samples_pruned", "cached_tokens",
+    "samples_pruned", "cached_tokens", "prewarmed_tokens",
 )  # fmt: skip
 
 

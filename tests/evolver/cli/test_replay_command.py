@@ -45,17 +45,6 @@ def test_a_file_is_a_policy(evolver, trace_file, policy_file):
     assert done.json["results"][0]["policy"] == "mine"
 
 
-def test_a_hook_that_is_never_asked_is_said(evolver, trace_file, tmp_path):
-    path = tmp_path / "early.py"
-    path.write_text(
-        '"""Brings nothing in."""\n\n\ndef prewarm(instance, entries, memory):\n    return\n'
-    )
-    done = evolver("replay", trace_file, "-p", path, "--load", 0.5, "--until", 10)
-    assert done.code == 0
-    assert "early defines prewarm, which the simulator never asks for." in done.err
-    assert "It defines prewarm, which" in evolver("check", path, "--no-run").out
-
-
 def test_a_short_trace_is_continued_and_marked(evolver, trace_file):
     done = evolver("replay", trace_file, "-p", "default", "--load", 0.5, "--span-s", 300, "-o",
                    "json")
