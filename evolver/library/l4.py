@@ -6,16 +6,18 @@ partitioned into stages of lengths by dynamic programming, ranges are refined at
 migrate when their length leaves the range, and load is balanced across and within stages.
 Inferred: the histogram (half octaves of length, weighted by residency, seen at migration ticks),
 the cost of a stage (requests x step time, plus the transfer at its lower edge), the penalty per
-token between longest and mean length, refinement by solving the programme again, and one greedy
-rule for both kinds of migration. Replicas are taken as alike, with the steps of the first instance.
+token between longest and mean length, what stages must be worth, refinement by solving the
+programme again, the least predicted completion within a stage, and one greedy rule for both kinds
+of migration. Replicas are taken as alike, with the steps of the first instance.
 """
 
-REFINE_S = 60.0  # tune: 10 .. 600
+REFINE_S = 10.0  # tune: 1 .. 600
 FORGET = 0.999  # tune: 0.98 .. 0.9999
 SPREAD_S_PER_TOKEN = 2e-7  # tune: 0 .. 1e-5
 OVERGROWN = 1.1  # tune: 1 .. 2
 IMBALANCE = 1.3  # tune: 1.05 .. 4
 PAYBACK = 2.0  # tune: 0.5 .. 10
+UNEVEN = 0.1  # tune: 0 .. 0.5
 
 # Planner memory: 0..19 requests and 20..39 their tokens by length bucket, 40 ticks, all forgetting
 # at one pace; 41..43 the step model of the first instance.
@@ -69,7 +71,8 @@ def crossing_cost(cluster, memory, low):
 
 def cut_stages(cluster, memory, count, cost, cut, copies):
     # cost[i, k]: lengths below bucket i on k replicas; the last stage is cut[i, k] .. i on copies.
-    # upto[i]: requests, tokens and the longest length below bucket i.
+    # upto[i]: requests, tokens and the longest length below bucket i. Answers with the cost of all
+    # replicas as one stage.
     upto = zeros(21, 3)
     for i in range(20):
         upto[i + 1, 0] = upto[i, 0] + memory[i] / max(memory[40], 1.0)
@@ -92,6 +95,7 @@ def cut_stages(cluster, memory, count, cost, cut, copies):
                             cost[i, k] = total
                             cut[i, k] = low
                             copies[i, k] = s
+    return stage_cost(memory, upto, 0, 20, count)
 
 
 def add_best_replicas(cluster, new_plan):
@@ -126,7 +130,9 @@ def schedule(window, cluster, plan, new_plan, memory):
     if memory[40] <= 0.0 or count < 2:
         return
     cost, cut, copies = zeros(21, count + 1), zeros(21, count + 1), zeros(21, count + 1)
-    cut_stages(cluster, memory, count, cost, cut, copies)
+    # Stages cost balance that the model does not see: they have to be worth a twentieth.
+    if 0.95 * cut_stages(cluster, memory, count, cost, cut, copies) < cost[20, count]:
+        return
     high, left = 20, count
     for stage in range(20):
         if high > 0 and left > 0:
@@ -149,15 +155,23 @@ def holds(inst, tokens):
     return inst.length_low_tokens <= tokens and tokens < inst.length_high_tokens
 
 
+def waits_s(request, inst):
+    # To its last token there; where a door tells no times, how many requests are before it.
+    took_s = completion_s(request, inst)
+    if is_missing(took_s) or took_s >= 1e6:
+        return 1.0 * max(inst.queued_requests, 0) + max(inst.running_requests, 0)
+    return took_s
+
+
 def route(request, instances, memory):
     best, least = instances[0].id, INF
     for inst in instances:
         # A stage that cannot take the request now is passed over only for want of another.
-        outside = 1000.0
-        if holds(inst, request.prompt_tokens):
-            outside = 0.0
-        if load(inst) + outside < least:
-            best, least = inst.id, load(inst) + outside
+        cost = waits_s(request, inst)
+        if not holds(inst, request.prompt_tokens):
+            cost += 1e6
+        if cost < least:
+            best, least = inst.id, cost
     return best
 
 
@@ -178,7 +192,8 @@ def migrate(running, instances, moves, memory):
             share = ratio(row.context_tokens, instances[target].kv_capacity_tokens, 0.0)
             high = instances[source].length_high_tokens
             outgrown = high > 0 and row.context_tokens > OVERGROWN * high
-            heavy = loads[source] > IMBALANCE * (loads[target] + share)
+            least = loads[target] + share
+            heavy = loads[source] > max(IMBALANCE * least, least + UNEVEN)
             left_s = row.predicted_remaining_tokens * instances[source].step_time_s
             worth = (outgrown or heavy) and not left_s <= PAYBACK * row.transfer_s
             if worth and loads[target] + share < 1.0:

@@ -87,14 +87,14 @@ def reserve_tokens(inst, urgent):
     return HEADROOM * inst.kv_capacity_tokens
 
 
-def shortest(running, instances, source, target, moved):
+def shortest(running, instances, source, urgent, moved):
     # Position of the request to move: the shortest, urgent ones only from an instance that goes.
     leaves = freeness(instances[source], 0.0, 0.0) <= -1e9
     best, least = -1, INF
     for r in range(len(running)):
         row = running[r]
         here = row.instance == instances[source].id and row.decoding and moved[r] == 0.0
-        stays = row.class_id == 1 or row.moved_count >= MOST_MOVES
+        stays = row.class_id == 1 and urgent[source] > 0.0 or row.moved_count >= MOST_MOVES
         left_s = row.predicted_remaining_tokens * instances[source].step_time_s
         pays = not left_s <= PAYBACK * row.transfer_s
         if here and pays and (leaves or not stays) and row.context_tokens < least:
@@ -122,7 +122,7 @@ def migrate(running, instances, moves, memory):
             for turn in range(16):
                 if turn >= MOVES_A_PAIR:
                     break
-                r = shortest(running, instances, source, target, moved)
+                r = shortest(running, instances, source, urgent, moved)
                 if r < 0:
                     break
                 tokens += running[r].context_tokens

@@ -182,6 +182,12 @@ def test_l4_leaves_equal_lengths_together():
     assert set(ranges_after([3000] * 64)) == {(0, 2**31)}
 
 
+def test_l4_counts_requests_where_a_door_tells_no_times():
+    blind = {"prefill_tokens_per_s": math.nan, "step_base_s": math.nan}
+    fleet = instances(2, running_requests=[9, 2], queued_requests=[1, 0], **blind)
+    assert caller("l4").route(request(), fleet) == 17
+
+
 def test_ares_moves_a_long_request_from_the_full_instance_and_leaves_the_nearly_done():
     fleet = instances(
         2, role=contract.DECODE, kv_used_tokens=[95_000, 5_000], context_tokens=[95_000, 5_000]

@@ -158,9 +158,8 @@ def fragmented(**columns):
 
 
 def test_llumnix_makes_room_for_a_waiting_prompt_by_moving_the_shortest():
-    moved = moves_of(
-        "llumnix", fragmented(), request=[1, 2], instance=10, context_tokens=[9000, 800]
-    )
+    one_class = {"class_id": 1, "context_tokens": [9000, 800]}
+    moved = moves_of("llumnix", fragmented(), request=[1, 2], instance=10, **one_class)
     assert moved[0] == (2, 17)
 
 
