@@ -3,12 +3,16 @@
 `slowdown_*` is a request's time end to end over its time alone on an idle fleet, and
 `workflow_slowdown_*` the same of workflows, first call to last answer; its p95 is the least factor
 on unloaded times that 95 % of workflows keep to. Unfinished ones are in neither.
+`service_gap_tokens` is the largest difference in tokens that two tenants were served, an output
+token counting for two, within a time in which both had requests waiting (VTC, arXiv 2401.00588).
 `workflow_within_2` is the share of all that began which end within twice that time; 1.5, 2 and 3.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +24,10 @@ from sandbox.metrics import measure
 from sandbox.scenario import Scenario as Window
 from sandbox.simulation import Outcome
 from sandbox.workflows import graph_of, has_workflows, remaining_s, unloaded_s
+from telemetry.trace import Trace
 
 Floats = NDArray[np.float64]
+MOMENTS = 400  # at which service is compared
 _WITHIN = {"workflow_within_1_5": 1.5, "workflow_within_2": 2.0, "workflow_within_3": 3.0}
 
 
@@ -33,6 +39,7 @@ def measures(outcome: Outcome, window: Window) -> dict[str, float]:
     found = {"objective_s": metrics.objective_s, **metrics.flat()}
     for name, numbers in metrics.classes.items():
         found.update({f"{name}.{key}": value for key, value in numbers.items()})
+    found["service_gap_tokens"] = _service_gap(outcome, setup.trace)
     return found | _slowdowns(outcome, window, hardware)
 
 
@@ -67,6 +74,36 @@ def _slowdowns(outcome: Outcome, window: Window, hardware: Hardware) -> dict[str
         found |= _spread("workflow_slowdown", slowdown)
         found |= {name: float((slowdown <= most).sum()) / began for name, most in _WITHIN.items()}
     return found
+
+
+def _service_gap(outcome: Outcome, trace: Trace) -> float:
+    """See above; NaN with one tenant. Output is taken as even between first and last token."""
+    if len(trace.tenants) < 2:
+        return math.nan
+    came = np.flatnonzero(outcome.entered >= 0)
+    end = int(outcome.totals["integrated"])
+    entered, first, finish = (
+        np.where(at[came] < 0, end, at[came])
+        for at in (outcome.entered, outcome.first, outcome.finish)
+    )
+    times = np.linspace(0, end, MOMENTS)[:, None]
+    done = np.clip((times - first) / np.maximum(finish - first, 1), 0.0, 1.0)
+    served = (times >= first) * trace.prompt_tokens[came] + 2.0 * done * trace.output_tokens[came]
+    waiting = (entered <= times) & (times < first)
+    of = trace.tenant[came][:, None] == np.arange(len(trace.tenants))
+    return _largest_gap(served @ of, waiting.astype(np.float64) @ of > 0.0)
+
+
+def _largest_gap(served: Floats, waiting: NDArray[np.bool_]) -> float:
+    """Over all pairs of tenants; arrays (moments, tenants)."""
+    largest = 0.0
+    for one, other in combinations(range(served.shape[1]), 2):
+        both = waiting[:, one] & waiting[:, other]
+        gap = served[:, one] - served[:, other]
+        since = np.maximum.accumulate(np.where(both, -1, np.arange(len(both))))
+        grown = np.abs(gap - gap[np.maximum(since, 0)])[both]
+        largest = max(largest, float(grown.max(initial=0.0)))
+    return largest
 
 
 def _spread(name: str, values: Floats) -> dict[str, float]:
