@@ -30,6 +30,7 @@ from evolver.task import (
 )
 from sandbox.scenario import unit_of
 from sandbox.scores import WORST_OBJECTIVE_S, Candidate, WindowScore
+from sandbox.source import PolicySource
 from sandbox.windows import Windows
 
 _SCOPES = (
@@ -128,6 +129,10 @@ class ServingTask:
         except PolicyRefused as refused:
             reasons = refused.refusals
             return Refused(tuple(Refusal(r.line, r.code, r.reason, r.mend) for r in reasons))
+        return self.admitted(source)
+
+    def admitted(self, source: PolicySource) -> Program | Refused:
+        """A verified policy, unless it has a hook that no window exercises."""
         unproven = sorted(set(source.hooks) - set(self._hooks or source.hooks))
         if unproven:
             return Refused(tuple(self._unproven(hook) for hook in unproven))

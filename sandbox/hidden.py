@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ def hide(sim: state.Sim, setup: Setup) -> None:
     settings["hides"] = bool(profile.missing)
     settings["remembers"] = profile.remembers_prefix
     for kind in _RECORDS:
-        sim.hidden[2 * kind : 2 * kind + 2] = _masks(profile, kind, sim.hidden.shape[1])
+        sim.hidden[2 * kind : 2 * kind + 2] = _masks(profile.name, kind, sim.hidden.shape[1])
     rows = sim.requests[: len(setup.trace)]
     prompts = setup.trace.prompt_tokens
     rows["told_prompt"] = estimated_prompts(prompts, profile.prompt_error, setup.seed)
@@ -66,9 +67,10 @@ def mask_words() -> int:
     return max(dtype_of(record).itemsize // 8 for record in _RECORDS.values())
 
 
-def _masks(profile: SignalProfile, kind: int, words: int) -> Masks:
+@functools.cache
+def _masks(name: str, kind: int, words: int) -> Masks:
     """(2, words): what is kept of a record, and what is put there."""
-    record = _RECORDS[kind]
+    profile, record = signal_profile(name), _RECORDS[kind]
     hooks = _ASKED_WITH.get(kind)
     knows_all = hooks is not None and hooks.isdisjoint(profile.hooks)
     keep, put = np.ones(1, dtype_of(record)), np.zeros(1, dtype_of(record))

@@ -21,6 +21,7 @@ from evolver.cli.evolve_command import evolve
 from evolver.cli.experiment_commands import experiment_app
 from evolver.cli.fleet_command import fleet
 from evolver.cli.host_commands import host_app
+from evolver.cli.leaderboard_command import leaderboard
 from evolver.cli.live_commands import activate, renew, rollback, write_again
 from evolver.cli.picker_command import picker
 from evolver.cli.policy_commands import policy_app
@@ -39,8 +40,8 @@ from evolver.cli.trace_commands import trace_app
 
 ORDER = (
     "demo", "trace", "telemetry", "calibrate", "replay", "check", "evolve", "run", "experiment",
-    "policy", "rule", "review", "keys", "fleet", "serve", "picker", "host", "decision", "daemon",
-    "store", "status", "doctor",
+    "leaderboard", "policy", "rule", "review", "keys", "fleet", "serve", "picker", "host",
+    "decision", "daemon", "store", "status", "doctor",
 )  # fmt: skip
 
 
@@ -107,6 +108,7 @@ experiment_app.command(name="list")(list_scenarios)
 experiment_app.command(name="show")(show_scenario)
 experiment_app.command(name="run")(run_scenario)
 app.add_typer(experiment_app)
+app.command()(leaderboard)
 for decision in (activate, rollback, renew):
     policy_app.command()(decision)
 policy_app.command(name="publish")(write_again)

@@ -1,0 +1,146 @@
+"""`evolver leaderboard`: the field's policies on the field's scenarios, tuned and evolved."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evolver.cli.failures import Misused
+from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
+from evolver.cli.results import json_text, show_result
+
+if TYPE_CHECKING:
+    from evolver.cli.screen import Screen
+    from evolver.leaderboard.entrants import Given
+    from evolver.leaderboard.ground import Scenario
+
+MOST_ENTRY_BYTES = 1 << 18
+Named = Annotated[
+    list[str] | None,
+    typer.Option("--scenario", metavar="NAME", help="Only this scenario, or FILE.toml; repeat."),
+]
+Traces = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of the traces; without it scenarios that need none."),
+]
+Entries = Annotated[
+    list[str] | None,
+    typer.Option("--entry", metavar="NAME=FILE", help="A policy of yours takes part; repeat."),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="As written only: no tuning, no evolution.")]
+Evolve = Annotated[
+    bool, typer.Option("--evolve/--no-evolve", help="Search from the tuned library, too.")
+]
+Evaluations = Annotated[
+    float, typer.Option(min=1, max=100_000, help="Candidates of one search on all its windows.")
+]
+TriesEach = Annotated[
+    int,
+    typer.Option("--tries", min=1, max=10_000, help="Settings of the best entrants' constants."),
+]
+Replies = Annotated[
+    Path | None,
+    typer.Option("--recording", metavar="FILE", help="Recorded replies of a model take part."),
+]
+Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Processes; one a core.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of drawn traffic, tuning and search.")]
+Page = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="A page, too.")]
+Data = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="All numbers, too.")]
+
+
+def leaderboard(
+    context: typer.Context,
+    scenario: Named = None,
+    traces: Traces = None,
+    entry: Entries = None,
+    quick: Quick = False,
+    evolve: Evolve = True,
+    evaluations: Evaluations = 40.0,
+    tries: TriesEach = 48,
+    recording: Replies = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    html: Page = None,
+    json_file: Data = None,
+    output: OutputOption = Output.TABLE,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Every policy of the library on every scenario, tuned, and what evolution makes of them.
+
+    \b
+    evolver leaderboard --traces traces --html board.html
+    evolver leaderboard --quick
+    evolver leaderboard --scenario l4-heterogeneous --entry mine=policy.py
+    """
+    from evolver.leaderboard.board import document_of, report_of
+    from evolver.leaderboard.contest import Effort
+    from evolver.leaderboard.jobs import run_board
+    from evolver.leaderboard.tuning import Tries
+    from evolver.recordings import read_recording
+
+    screen = screen_of(context, quiet)
+    chosen = _chosen(screen, scenario, traces)
+    effort = Effort(
+        None if quick else Tries(more=tries), evaluations if evolve and not quick else 0.0, seed
+    )
+    started = time.monotonic()
+    with screen.steps("running contests", len(chosen)) as bar:
+        results = run_board(
+            chosen, effort, given=_given(entry),
+            recording=None if recording is None else read_recording(recording),
+            traces=traces, workers=workers or os.cpu_count() or 1, on_done=bar.step,
+        )  # fmt: skip
+    seconds = time.monotonic() - started
+    specs = tuple(one.spec for one in chosen)
+    report = report_of(specs, results, effort, seconds)
+    show_result(
+        screen, output, out,
+        lambda: document_of(specs, results, effort, seconds), lambda: report,
+    )  # fmt: skip
+    if html is not None:
+        from sandbox.report_html import page_of
+
+        screen.save(html, page_of(report))
+    if json_file is not None:
+        screen.save(json_file, json_text(document_of(specs, results, effort, seconds)))
+
+
+def _chosen(screen: Screen, names: list[str] | None, traces: Path | None) -> tuple[Scenario, ...]:
+    """The scenarios that were asked for, or all that can be had; the longest first."""
+    from evolver.leaderboard.ground import load_scenario
+    from evolver.leaderboard.reading import scenario_names
+
+    found = tuple(load_scenario(name) for name in dict.fromkeys(names or scenario_names()))
+    able = tuple(one for one in found if traces is not None or not one.spec.needs_files)
+    if not able:
+        raise Misused("Every scenario needs files: name the folder of the traces with --traces.")
+    if len(able) < len(found):
+        left = ", ".join(one.name for one in found if one not in able)
+        screen.note(f"left out without --traces: {left}")
+    return able
+
+
+def _given(entries: list[str] | None) -> tuple[Given, ...]:
+    from evolver.leaderboard.entrants import Given, checked
+
+    found = []
+    for entry in entries or ():
+        name, equals, file = entry.partition("=")
+        if not equals or not name.isidentifier():
+            raise Misused(f"{entry!r} is no entry: give --entry NAME=FILE.")
+        found.append(checked(Given(name, _text(Path(file)))))
+    return tuple(found)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MOST_ENTRY_BYTES:
+            raise Misused(f"{path} is too large for a policy.")
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misused(f"{path} cannot be read ({type(error).__name__}): check the path.") from None

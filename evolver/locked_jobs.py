@@ -1,0 +1,131 @@
+"""Whole jobs in locked-down processes of their own, a few at a time.
+
+What searches and runs in such a process is a candidate's code as much as anybody's: so a job runs
+where candidates run elsewhere, without network, other processes, or files but the packages' own.
+It answers with plain values.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evolver.errors import ExperimentRefused
+from sandbox.worker_child import JobFault
+from sandbox.worker_layers import accepted, demand
+from sandbox.worker_lockdown import Limits
+from sandbox.worker_process import Role, WarmProcess, WorkerSetup
+
+DEADLINE_S = 3600.0
+MOST_REPLY_BYTES = 64 << 20
+_ROLE = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class LockedJob:
+    """One job.
+
+    Attributes:
+        title: for people.
+        message: small plain values. attachment: makes the rest, when the job's turn has come.
+    """
+
+    title: str
+    message: Mapping[str, object]
+    attachment: Callable[[], bytes] = bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where jobs run.
+
+    Attributes:
+        job: dotted path of a `sandbox.worker_main.Job`; it answers with JSON.
+        prepare: dotted path of what each warm process runs once on the payload.
+        payload: handed to every job.
+        reads_packages: jobs compile, so they may read the packages' folders.
+    """
+
+    job: str
+    prepare: str
+    payload: object
+    reads_packages: bool = False
+
+    def run_all(
+        self, jobs: Sequence[LockedJob], workers: int, on_done: Callable[[str], None]
+    ) -> list[dict[str, Any]]:
+        """Results of all jobs in their order, begun in that order; `on_done` hears each title.
+
+        Raises:
+            ExperimentRefused: a job failed; its sentence names it.
+            WorkersUnavailable, IsolationMissing: no process can be had, or a layer is missing.
+        """
+        run = _Run(self, jobs, on_done)
+        threads = [
+            threading.Thread(target=run.work, daemon=True) for _ in range(min(workers, len(jobs)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if run.failures:
+            raise run.failures[0]
+        return [run.results[index] for index in range(len(jobs))]
+
+    def start(self) -> WarmProcess:
+        """A process that has prepared all that its children share."""
+        limits = Limits(cpu_s=int(DEADLINE_S))
+        role = Role(self.job, self.reads_packages, limits, MOST_REPLY_BYTES)
+        return WarmProcess(WorkerSetup({_ROLE: role}, self.prepare), self.payload)
+
+
+class _Run:
+    def __init__(
+        self, place: Workplace, jobs: Sequence[LockedJob], on_done: Callable[[str], None]
+    ) -> None:
+        self._place, self._jobs, self._on_done = place, jobs, on_done
+        self._waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in range(len(jobs)):
+            self._waiting.put(index)
+        self.results: dict[int, dict[str, Any]] = {}
+        self.failures: list[BaseException] = []
+
+    def work(self) -> None:
+        """One warm process, and a child of it for each job."""
+        try:
+            warm = self._place.start()
+            try:
+                self._work_off(warm)
+            finally:
+                warm.close()
+        except BaseException as error:
+            self.failures.append(error)
+
+    def _work_off(self, warm: WarmProcess) -> None:
+        while not self.failures:
+            try:
+                index = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            self.results[index] = _asked(warm, self._jobs[index])
+            self._on_done(self._jobs[index].title)
+
+
+def _asked(warm: WarmProcess, job: LockedJob) -> dict[str, Any]:
+    attachment = job.attachment()
+    child = warm.fork(_ROLE)
+    try:
+        demand(child.layers, accepted(()))
+        reply = child.ask(job.message, attachment, deadline_s=DEADLINE_S)
+        found: dict[str, Any] = json.loads(reply)
+    except JobFault as fault:
+        raise ExperimentRefused(
+            f"{job.title} ended with {fault}: leave it out, or report this."
+        ) from fault
+    finally:
+        warm.end(child)
+    return found
