@@ -59,7 +59,7 @@ def leaderboard(
     entry: Entries = None,
     quick: Quick = False,
     evolve: Evolve = True,
-    evaluations: Evaluations = 40.0,
+    evaluations: Evaluations = 24.0,
     tries: TriesEach = 48,
     recording: Replies = None,
     seed: Seed = 0,

@@ -41,7 +41,7 @@ class Effort:
     """
 
     tries: Tries | None = field(default_factory=Tries)
-    evaluations: float = 40.0
+    evaluations: float = 24.0
     seed: int = 0
 
 
@@ -92,7 +92,9 @@ class Contest:
         words = description_of(problem, windows) if self.models else Description("", "")
         self._hooks = frozenset(self.ground.spec.decides) & frozenset(CALLED)
         self._task = BoardTask(self._runs, windows, words, self._hooks)
-        self._sealed = (*windows.with_repeats(windows.sealed), *(one.name for one in fresh))
+        own = tuple(one.name for one in windows.sealed)
+        more = tuple(one.name for one in fresh)
+        self._sealed = own + more if more else windows.with_repeats(windows.sealed)
 
     def run(self) -> dict[str, Any]:
         """Everything that was found, as plain values."""

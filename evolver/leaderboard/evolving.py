@@ -28,6 +28,7 @@ from sandbox.verifier import PolicyRefused
 
 FOUNDERS = 3  # of the tuned library, that the search starts from and must beat
 FINALISTS = 6  # of the search, that are compared on validation windows
+DONORS = 8  # of a hook, the best of the tuned library that have it
 TUNED = 3  # of those, that get their constants tuned once more
 LEAST_GAIN = 0.002  # on the screen, for a hook to be taken over
 
@@ -71,7 +72,7 @@ def crossed(
 ) -> list[Entry]:
     """The best entry with better hooks of others, after each hook that made it better.
 
-    Hook by hook each other entry's is tried in its place, and its routing blended with that of
+    Hook by hook that of each of the best other entries is tried in its place, and its routing blended with that of
     others, on the screen; the best one gets its constants tuned, and stays if that helped.
     """
     best, found = tuned[0], list[Entry]()
@@ -91,11 +92,11 @@ def crossed(
 def _children(base: Entry, entries: Sequence[Entry], hook: str, seed: int) -> list[Entry]:
     """The base with this hook of each other entry, and with blends of its own and theirs."""
     found: dict[str, Entry] = {}
-    for donor in entries:
-        if hook in donor.source.hooks and donor.source is not base.source:
-            for child in (_with_hook(base, donor, hook), _blended(base, donor, hook, seed)):
-                if child is not None and child.source.canonical != base.source.canonical:
-                    found.setdefault(child.source.canonical, child)
+    donors = [one for one in entries if hook in one.source.hooks and one.source != base.source]
+    for donor in donors[:DONORS]:
+        for child in (_with_hook(base, donor, hook), _blended(base, donor, hook, seed)):
+            if child is not None and child.source.canonical != base.source.canonical:
+                found.setdefault(child.source.canonical, child)
     return list(found.values())
 
 
