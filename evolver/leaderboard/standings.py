@@ -13,6 +13,7 @@ from evolver.leaderboard.spec import ScenarioSpec
 
 Result = Mapping[str, Any]
 WON_SHARE = 0.6  # of the scenarios, in which evolution is to beat the tuned library
+LITTLE = 1.02  # the best over the middle of the library, where decisions matter little
 SMALL = 1.005  # a ratio that is within the noise of anything, whatever its interval
 
 
@@ -82,11 +83,20 @@ def added(result: Result) -> Added | None:
     if evolved["row"] is None:
         none = Ratio(math.nan, math.nan, math.nan, 0)
         words = f"none of {evolved['candidates']} candidates was better where one is chosen"
-        return Added(best, none, chosen, none, words)
+        return Added(best, none, chosen, none, f"{_room(result)}{words}")
     ours = evolved["row"]["objectives"]
     over = ratio(theirs, ours)
     over_chosen = ratio(objectives(result, chosen, "tuned"), ours)
     return Added(best, over, chosen, over_chosen, _reason(over, over_chosen, best, chosen, evolved))
+
+
+def _room(result: Result) -> str:
+    """What it means for the search that entrants hardly differ; empty when they do."""
+    logs = [mean_log(objectives(result, name, "tuned")) for name in result["entrants"]]
+    middle, least = sorted(logs)[len(logs) // 2], min(logs)
+    if math.exp(middle - least) >= LITTLE:
+        return ""
+    return f"little to decide (half of the library lies within {LITTLE - 1:.0%} of its best); "
 
 
 def _reason(
