@@ -9,4 +9,8 @@ Reading guide:
 4. `measures` - the numbers that a scenario may be judged by; `sustained` - rates that are kept up.
 5. `arms` - system and baseline; `effects` - does the system show its effect there, and none where
    it must not? `effect_tables` says so.
+6. `contest` - everyone on one scenario: who takes part (`entrants`, their code in `shelf`), what
+   runs them (`runs`), `tuning`, and `evolving` from there.
+7. `jobs` - a locked-down process for each contest; `ratios`, `standings` and `board` say what came
+   of them all.
 """

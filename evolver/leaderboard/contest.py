@@ -16,7 +16,7 @@ from typing import Any
 from evolver.candidates import seed_for
 from evolver.leaderboard.entrants import Given, entrants
 from evolver.leaderboard.evolving import Breeding, Evolved, evolve
-from evolver.leaderboard.measures import measures, value_of
+from evolver.leaderboard.measures import measures
 from evolver.leaderboard.runs import BoardTask, Runs
 from evolver.leaderboard.shelf import Shelf
 from evolver.leaderboard.spec import ScenarioSpec
@@ -195,12 +195,13 @@ class Contest:
         return found
 
     def _metric(self, entry: Entry, plain: bool) -> Mapping[str, float]:
-        cluster = self.ground.plain if plain else None
-        name = self.ground.spec.metric.name
+        """The scenario's metric on each sealed window where there is anything to measure."""
+        cluster, metric = self.ground.plain if plain else None, self.ground.spec.metric
         found: dict[str, float] = {}
         for window in self._sealed:
             outcome, scenario = self._runs.outcome(entry.source, entry.parameters, window, cluster)
-            value = value_of(measures(outcome, scenario), name)
+            value = measures(outcome, scenario).get(metric.name, math.nan)
+            value = max(value, metric.floor or 0.0)
             found |= {window: value} if math.isfinite(value) and value > 0.0 else {}
         return found
 

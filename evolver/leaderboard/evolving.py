@@ -72,8 +72,8 @@ def crossed(
 ) -> list[Entry]:
     """The best entry with better hooks of others, after each hook that made it better.
 
-    Hook by hook that of each of the best other entries is tried in its place, and its routing blended with that of
-    others, on the screen; the best one gets its constants tuned, and stays if that helped.
+    Hook by hook that of each of the best other entries is tried in its place, and its routing
+    blended with theirs, on the screen; the best child gets its constants tuned.
     """
     best, found = tuned[0], list[Entry]()
     least = objectives(task, [best], breeding.screen)[0]
