@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from sandbox.simulation import Mode
 
 experiment_app = typer.Typer(
-    name="experiment", no_args_is_help=True, help="Experiments: evolving online on long traces."
+    name="experiment",
+    no_args_is_help=True,
+    help="Published evaluations, run here; and evolving online on long traces.",
 )
 Traces = Annotated[
     Path | None,
