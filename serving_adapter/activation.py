@@ -55,13 +55,17 @@ class NativeRouter:
 
     def __init__(self, loaded: LoadedPolicy) -> None:
         self.loaded = loaded  # keeps the code, and the parameters the frame points at, alive
-        self._entry = frame.NATIVE(loaded.address("route"))
+        # Python's lock is kept: fuel ends the call, and to get the lock back can take milliseconds.
+        # No argument types either: to convert by them takes longer than the rest of the call.
+        self._entry = ctypes.PYFUNCTYPE(ctypes.c_int32)(loaded.address("route"))
         self._frame = np.zeros(1, frame.FRAME)
         self._scratch = np.zeros(contract.SCRATCH_FLOATS)
         self._words = self._frame.view(np.int64).data
-        self._address = _address_of(self._frame)
-        self._answer, self._exception = ctypes.c_int64(0), ctypes.c_void_p()
-        self._results = ctypes.byref(self._answer), ctypes.byref(self._exception)
+        self._answer, exception = ctypes.c_int64(0), ctypes.c_void_p()
+        self._given = (
+            ctypes.byref(self._answer), ctypes.byref(exception),
+            ctypes.c_int64(_address_of(self._frame)),
+        )  # fmt: skip
         self._arrays: tuple[Rows | None, Rows | None, Memory | None] = None, None, None
         self._words[_WORD["parameters"]] = _address_of(loaded.parameters)
         self._words[_WORD["scratch"]] = _address_of(self._scratch)
@@ -77,11 +81,11 @@ class NativeRouter:
             self._arrays = request, instances, memory
             words[_REQUEST] = _address_of(request)
             words[_INSTANCES] = _address_of(instances)
+            words[_N_INSTANCES] = len(instances)
             words[_MEMORY] = _address_of(memory)
-        words[_N_INSTANCES] = len(instances)
         words[_ROTATION] = rotation
         words[_FUEL] = fuel
-        if self._entry(*self._results, self._address) != 0:
+        if self._entry(*self._given) != 0:
             kind = words[_WORD["status"]] or frame.OTHER
             raise PolicyFault("route", kind, frame.FAULTS[kind])
         return self._answer.value

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from time import perf_counter, thread_time
 
 import numpy as np
 
@@ -45,6 +45,7 @@ from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.limits import LiveLimits
 
 _NOBODY = Author.BUILT_IN, BUILT_IN_DIGEST
+_NO_ARM, _ROUTED = Arm.NONE, Outcome.ROUTED  # to look up an enum's member takes long
 _OUTCOMES = {
     contract.HOLD: Outcome.HELD,
     contract.REJECT: Outcome.REJECTED,
@@ -92,36 +93,39 @@ class Decider:
         self._random = random.Random()
         self._decisions = 0
         self._shadow_every = round(1 / limits.shadow_share) if limits.shadow_share > 0 else 0
-        self._measured_until_s = -math.inf
         self._standing: _Standing | None = None
-        self._request = RequestRow()
+        self._request, self._memory = RequestRow(), b""
 
     def route(
         self, facts: RequestFacts, exclude: frozenset[int], held_count: int, live: Live
     ) -> Decision:
         """Decide where a request goes now; see `PolicyHost.route`."""
-        started_s = time.perf_counter()
-        self._decisions = self.slot.number = self._decisions + 1
-        live, off = self.slot.allowed(live), self.slot.off
+        started_s = perf_counter()
+        slot = self.slot
+        self._decisions = slot.number = self._decisions + 1
+        live, off = slot.allowed(live), slot.off
         now_s = self._now_s()
         offer = self._table.offer(facts, now_s, exclude)
-        if not len(offer.rows):
+        if not offer.n_rows:
             return self._decided(live, started_s, NO_INSTANCE, _NOBODY, "")
-        arm = self._arm(live, off, facts)
-        reasons = [] if off is None else [off.value]
-        asked = self._standing_of(live).asked[arm] if off is None else ()
+        if off is None:
+            standing = self._standing_of(live)
+            arm = standing.arm(facts)
+            reasons, asked = [], standing.asked[arm]
+        else:
+            arm, reasons, asked = _NO_ARM, [off.value], ()
         if asked:
-            seed = self._random.getrandbits(62)
-            self._request.fill(facts, now_s, seed, held_count)
+            self._request.fill(facts, now_s, self._random.getrandbits(62), held_count)
         author, choice = _NOBODY, None
-        for place, ready in asked:
-            answer = self._ask(live, ready, offer)
-            if answer.choice is not None:
-                author, choice = (place, ready.digest), answer.choice
+        for whose, ready in asked:
+            choice, fault = self._ask(live, ready, offer)
+            if choice is not None:
+                author = whose
                 if choice >= 0 and not exclude:  # else it had no free choice
-                    self._picked(live, ready, choice)
+                    picks = self.picks.get(ready) or self._picks_of(live, ready)
+                    picks[choice] = picks.get(choice, 0) + 1
                 break
-            reasons.append(answer.fault)
+            reasons.append(fault)
         if choice is None:
             choice = self._least_outstanding(offer.rows)
         if reasons:
@@ -132,22 +136,16 @@ class Decider:
         self, facts: RequestFacts, reason: str, exclude: frozenset[int], live: Live, *, held: bool
     ) -> Decision:
         """Decide without any policy; see `PolicyHost.fallback`."""
-        started_s = time.perf_counter()
+        started_s = perf_counter()
         self._decisions = self.slot.number = self._decisions + 1
         live, off = self.slot.allowed(live), self.slot.off
         rows = self._table.offer(facts, self._now_s(), exclude).rows
         choice = self._least_outstanding(rows) if len(rows) else NO_INSTANCE
-        arm = self._arm(live, off, facts) if held else Arm.NONE
+        # Nothing is compared while the built-in default decides anyway.
+        arm = self._standing_of(live).arm(facts) if held and off is None else _NO_ARM
         if held:
             self._metrics.fell_back()
         return self._decided(live, started_s, choice, _NOBODY, reason, arm)
-
-    def _arm(self, live: Live, off: EjectionKind | None, facts: RequestFacts) -> Arm:
-        """Nothing is compared while the built-in default decides anyway."""
-        shares = self.shares(live)
-        if off is not None or shares is None:
-            return Arm.NONE
-        return shares.arm(unit_of(facts, epoch_s(live, self._limits)))
 
     def is_sample(self, number: int) -> bool:
         """Whether the default policy is asked for that decision, too."""
@@ -161,55 +159,54 @@ class Decider:
         """What follows from what is live, worked out once for each that is."""
         standing = self._standing
         if standing is None or standing.live is not live:
-            standing = _standing_of(live, self._limits.control_share)
+            standing = _standing_of(live, self._limits)
             self._standing = standing  # the watchdog's thread asks, too: one assignment
         return standing
 
-    def _ask(self, live: Live, ready: Ready, offer: Offer) -> Answer:
+    def _ask(self, live: Live, ready: Ready, offer: Offer) -> tuple[int | None, str]:
         """Ask one policy, remember what it was asked, and take it out when it must go."""
-        number, rows, request = self._decisions, offer.rows, self._request.row
-        rotation = (self._router * 7919 + number) % len(rows)
+        number, request = self._decisions, self._request.row
+        rotation = (self._router * 7919 + number) % offer.n_rows
         seen, memory = self._table.seen(offer), ready.memory.tobytes()
-        started_s = time.perf_counter()
-        before_s = time.thread_time() if started_s < self._measured_until_s else math.nan
+        if memory == self._memory:  # most policies keep little, and rarely change it
+            memory = self._memory
+        self._memory = memory
+        times, before_s, started_s = self._times_of(ready), math.nan, perf_counter()
+        if times.count < times.measured_to or started_s < times.measured_until_s:
+            before_s = thread_time()
         self.asking = ready, started_s
-        answer = ask_policy(ready, request, rows, offer.ids, rotation, self._fuel)
-        ended_s = time.perf_counter()
+        answer = ask_policy(ready, request, offer.rows, offer.ids, rotation, self._fuel)
+        ended_s = perf_counter()
         self.asking = None
-        busy_s = self._busy_s(ready, started_s, ended_s, before_s)
+        took_s = busy_s = ended_s - started_s
+        if took_s > self._limits.slow_p99_s:
+            busy_s = times.busy_s(took_s, thread_time() - before_s, ended_s)
+        choice, fault, eject, side_busy_s = answer
         given = MADE(DecisionInput, (
             number, live.sequence, ready.digest, request.tobytes(), seen, memory,
-            rotation, self._fuel, answer.choice, answer.fault, ended_s - started_s,
+            rotation, self._fuel, choice, fault, took_s,
         ))  # fmt: skip
         self.recent.add(given)
         if self.keep is not None:
             self.keep(given)
-        if live.shadow is not None or self.is_sample(number):
+        every = self._shadow_every
+        if live.shadow is not None or (every and not number % every):
             self.shadowed.add(given)
-        self.judge(ready, answer, busy_s, ended_s)
-        return answer
+        times.add(busy_s)
+        if eject is not None or side_busy_s or took_s > self._limits.slow_call_s:
+            self._judge(ready, times, answer, busy_s, ended_s)
+        return choice, fault
 
-    def _busy_s(self, ready: Ready, started_s: float, ended_s: float, before_s: float) -> float:
-        """Processor time of a call that ended; its wall time where that is short enough anyway.
-
-        To ask for processor time costs more than a decision, so it is only asked for some time
-        after a call that took long. That one itself may have been kept waiting; it counts as long,
-        and as the first of two late ones if it was that.
-        """
-        took_s, limits = ended_s - started_s, self._limits
-        if took_s <= limits.slow_p99_s:
-            return took_s
-        self._measured_until_s = ended_s + limits.slow_strikes_s
-        if not math.isnan(before_s):
-            return min(took_s, time.thread_time() - before_s)
-        if took_s > limits.slow_call_s:
-            self._times_of(ready).late(ended_s)
-        return min(took_s, limits.slow_p99_s)
-
-    def judge(self, ready: Ready, answer: Answer, busy_s: float, now_s: float) -> None:
-        """Take a policy out when its answer, or the processor time it took, says so."""
+    def judge(self, ready: Ready, busy_s: float, now_s: float) -> None:
+        """Note a call that was no decision, and take the policy out when it took too long."""
         times = self._times_of(ready)
         times.add(busy_s)
+        self._judge(ready, times, Answer(None), busy_s, now_s)
+
+    def _judge(
+        self, ready: Ready, times: CallTimes, answer: Answer, busy_s: float, now_s: float
+    ) -> None:
+        """Take a policy out when its answer, or the processor time it took, says so."""
         if answer.eject is not None:
             self.slot.eject(ready, answer.eject, answer.fault)
             return
@@ -243,23 +240,23 @@ class Decider:
         choice: int,
         author: tuple[Author, str],
         reason: str,
-        arm: Arm = Arm.NONE,
+        arm: Arm = _NO_ARM,
     ) -> Decision:
-        compared = "" if arm is Arm.NONE else self._standing_of(live).compared
-        outcome = _OUTCOMES.get(choice, Outcome.ROUTED)
+        compared = "" if arm is _NO_ARM else self._standing_of(live).compared
+        outcome = _ROUTED if choice >= 0 else _OUTCOMES[choice]
         decision = MADE(Decision, (
             self._decisions, choice, live.sequence, author[1], outcome, author[0], reason,
-            time.perf_counter() - started_s, arm, compared, self._boot,
+            perf_counter() - started_s, arm, compared, self._boot,
         ))  # fmt: skip
         self._metrics.decided(decision)
         return decision
 
-    def _picked(self, live: Live, ready: Ready, choice: int) -> None:
-        picks = self.picks.get(ready)
-        if picks is None:  # another thread reads the mapping, so it is replaced, not changed
+    def _picks_of(self, live: Live, ready: Ready) -> dict[int, int]:
+        """Another thread reads the mapping, so it is replaced, not changed."""
+        if ready not in self.picks:
             kept = {old: count for old, count in self.picks.items() if old in live.policies}
-            self.picks = kept | {ready: (picks := {})}
-        picks[choice] = picks.get(choice, 0) + 1
+            self.picks = kept | {ready: {}}
+        return self.picks[ready]
 
 
 def epoch_s(live: Live, limits: LiveLimits) -> float:
@@ -267,7 +264,8 @@ def epoch_s(live: Live, limits: LiveLimits) -> float:
     return 0.0 if live.canary is not None else limits.control_epoch_s
 
 
-class _Standing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Standing:
     """What follows from what is live: the arms, whose outcomes they compare, who is asked in each.
 
     `shares` is None and `compared` empty when nothing is compared.
@@ -275,24 +273,32 @@ class _Standing(NamedTuple):
 
     live: Live
     shares: Shares | None
+    epoch_s: float
     compared: str
-    asked: Mapping[Arm, tuple[tuple[Author, Ready], ...]]
+    asked: Mapping[Arm, tuple[tuple[tuple[Author, str], Ready], ...]]
+
+    def arm(self, facts: RequestFacts) -> Arm:
+        """Which one a request is in."""
+        shares = self.shares
+        return _NO_ARM if shares is None else shares.arm(unit_of(facts, self.epoch_s))
 
 
-def _standing_of(live: Live, usual: float) -> _Standing:
-    """`usual` is the control's share where no canary sets it."""
+def _standing_of(live: Live, limits: LiveLimits) -> _Standing:
+    """The control's usual share is for when no canary sets it."""
+    usual = limits.control_share
     compared = live.compared if usual or live.canary is not None else None
     weight = live.weight if live.canary else None
     shares = shares_of(weight, usual) if compared else None
     digest = compared.digest if compared else ""
-    return _Standing(live, shares, digest, {arm: tuple(_asked(live, arm)) for arm in Arm})
+    asked = {arm: tuple(_asked(live, arm)) for arm in Arm}
+    return _Standing(live, shares, epoch_s(live, limits), digest, asked)
 
 
-def _asked(live: Live, arm: Arm) -> Iterator[tuple[Author, Ready]]:
+def _asked(live: Live, arm: Arm) -> Iterator[tuple[tuple[Author, str], Ready]]:
     """Policies in the order in which they are asked."""
     if live.canary is not None and live.canary.router is not None:
         if arm is Arm.POLICY:
-            yield Author.CANARY, live.canary
+            yield (Author.CANARY, live.canary.digest), live.canary
         skip = False
     else:
         skip = arm is Arm.CONTROL
@@ -300,5 +306,5 @@ def _asked(live: Live, arm: Arm) -> Iterator[tuple[Author, Ready]]:
         if ready.router is None:
             return
         if not skip:
-            yield author, ready
+            yield (author, ready.digest), ready
         skip = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -120,17 +121,18 @@ class DecisionInput(NamedTuple):
 
 
 class RecentInputs:
-    """The latest decision inputs, oldest first; the buffer never grows."""
+    """The latest decision inputs, oldest first; the buffer never grows.
+
+    Attributes:
+        add: keeps one, dropping the oldest when full.
+    """
 
     def __init__(self, size: int = REMEMBERED) -> None:
         self._kept: deque[DecisionInput] = deque(maxlen=size)
+        self.add: Callable[[DecisionInput], None] = self._kept.append
 
     def __len__(self) -> int:
         return len(self._kept)
-
-    def add(self, given: DecisionInput) -> None:
-        """Keep one, dropping the oldest when full."""
-        self._kept.append(given)
 
     def all(self) -> tuple[DecisionInput, ...]:
         """Everything kept, oldest first; another thread may ask."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -118,6 +118,11 @@ class Registry:
 
     def __init__(self) -> None:
         self._metrics: dict[str, Counter | Histogram] = {}
+        self._before: list[Callable[[], None]] = []
+
+    def before_render(self, fill: Callable[[], None]) -> None:
+        """Have metrics filled that are worked out only when somebody looks."""
+        self._before.append(fill)
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         """A new counter; the name must be new and end in `_total`."""
@@ -141,6 +146,8 @@ class Registry:
 
     def render(self) -> str:
         """Everything as Prometheus text, format 0.0.4."""
+        for fill in self._before:
+            fill()
         lines: list[str] = []
         for metric in self._metrics.values():
             lines.append(f"# HELP {metric.name} {metric.text}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from typing import Protocol
 
-from serving_adapter.decision import Arm, Author, Decision
+from serving_adapter.decision import NO_INSTANCE, Arm, Author, Decision
 from serving_adapter.exposition import Registry
 from serving_adapter.safety.comparison import Comparison
 from serving_adapter.safety.control_arm import Shares
@@ -15,11 +16,7 @@ from serving_adapter.safety.shadow import ShadowResult
 SWAP_BUCKETS_S = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 2e-2, 0.1, 1.0)
 DECISION_BUCKETS_S = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
 
-MOST_SERIES = 10_000
-
 Values = dict[tuple[str, ...], float]
-Series = tuple[tuple[Values, tuple[str, ...]], ...]
-"""Counters, and the labels under which one kind of decision counts in each."""
 
 
 class Planned(Protocol):
@@ -38,7 +35,11 @@ class HostMetrics:
 
     def __init__(self, registry: Registry) -> None:
         self._longest_swap_s = 0.0
-        self._series: dict[tuple[str, str, str, int], Series] = {}
+        # Decisions by author, outcome, arm and engine: each is counted once, and told apart when
+        # somebody asks.
+        self._made: dict[tuple[str, str, str, int], float] = {}
+        self._took, self._took_s = [0] * (len(DECISION_BUCKETS_S) + 1), 0.0
+        registry.before_render(self._tell_apart)
         self._decisions = registry.counter(
             "evolver_decisions_total", "Routing decisions.", ("author", "outcome")
         )
@@ -77,6 +78,11 @@ class HostMetrics:
         self._attained = registry.gauge(
             "evolver_slo_attainment", "Requests of the window that kept the targets.", ("arm",)
         )
+        self._add_times(registry)
+        self._add_shadow(registry)
+        self._add_swaps(registry)
+
+    def _add_times(self, registry: Registry) -> None:
         self._leaps = registry.counter(
             "evolver_clock_leaps_total", "The wall clock was set.", ("direction",)
         )
@@ -86,6 +92,8 @@ class HostMetrics:
         self._lag = registry.gauge(
             "evolver_loop_lag_seconds", "Since the event loop last answered the watchdog."
         )
+
+    def _add_shadow(self, registry: Registry) -> None:
         self._shadow = registry.counter(
             "evolver_shadow_decisions_total", "Asked beside who decides.", ("policy", "result")
         )
@@ -94,7 +102,6 @@ class HostMetrics:
             "Predicted end-to-end time of each choice where both are known.",
             ("policy", "choice"),
         )
-        self._add_swaps(registry)
 
     def _add_swaps(self, registry: Registry) -> None:
         self._swaps = registry.counter("evolver_swaps_total", "Policies that went live.")
@@ -119,30 +126,30 @@ class HostMetrics:
     def decided(self, decision: Decision) -> None:
         """One decision was made."""
         key = decision.author, decision.outcome, decision.arm, decision.instance_id
-        series = self._series.get(key)
-        if series is None:
-            if len(self._series) > MOST_SERIES:
-                self._series.clear()
-            series = self._series[key] = self._series_of(decision)
-        for values, labels in series:
-            values[labels] = values.get(labels, 0.0) + 1.0
-        self._decision_s.observe(decision.duration_s)
+        self._made[key] = self._made.get(key, 0.0) + 1.0
+        took_s = decision.duration_s
+        self._took[bisect_left(DECISION_BUCKETS_S, took_s)] += 1
+        self._took_s += took_s
 
     def planned(self, decision: Planned) -> None:
         """A planner was asked."""
-        self._decisions.inc(decision.author, decision.result)
-        if decision.arm is not Arm.NONE:
-            self._arms.inc(decision.arm)
+        key = decision.author, decision.result, decision.arm, NO_INSTANCE
+        self._made[key] = self._made.get(key, 0.0) + 1.0
 
-    def _series_of(self, decision: Decision) -> Series:
-        """What a decision of that kind counts in; found once, as it is counted in microseconds."""
-        key: tuple[str, ...] = (decision.author, decision.outcome)
-        found = [(self._decisions.values, key)]
-        if decision.arm is not Arm.NONE:
-            found.append((self._arms.values, (decision.arm,)))
-        if decision.instance_id >= 0:
-            found.append((self._picked.values, (str(decision.instance_id),)))
-        return tuple(found)
+    def _tell_apart(self) -> None:
+        """Fill the counters of decisions; any thread may, as each gets new values as a whole."""
+        decisions: Values = {}
+        arms: Values = {}
+        picked: Values = {}
+        for (author, outcome, arm, instance), count in self._made.copy().items():
+            _add(decisions, (author, outcome), count)
+            if arm != Arm.NONE:
+                _add(arms, (arm,), count)
+            if instance >= 0:
+                _add(picked, (str(instance),), count)
+        self._decisions.values, self._arms.values, self._picked.values = decisions, arms, picked
+        if any(self._took):
+            self._decision_s.sums, self._decision_s.counts = {(): self._took_s}, {(): self._took}
 
     def fell_back(self) -> None:
         """A policy was to decide, and something after it did."""
@@ -230,8 +237,8 @@ class HostMetrics:
 
     def decisions(self, author: str) -> int:
         """Decisions by that author so far."""
-        return int(sum(value for key, value in self._decisions.values.copy().items()
-                       if key[0] == author))  # fmt: skip
+        self._tell_apart()
+        return int(sum(value for key, value in self._decisions.values.items() if key[0] == author))
 
     def fallbacks(self) -> int:
         """Decisions that were not made by whom they belonged to."""
@@ -239,6 +246,7 @@ class HostMetrics:
 
     def arm_decisions(self, arm: Arm) -> int:
         """Decisions in that arm so far."""
+        self._tell_apart()
         return int(self._arms.value(arm))
 
     def swaps(self) -> tuple[int, float, float]:
@@ -247,9 +255,14 @@ class HostMetrics:
 
     def counters(self) -> dict[str, float]:
         """The numbers that go into a dump."""
+        self._tell_apart()
         shown = (self._decisions, self._ejections, self._arms, self._shadow, self._refused)
         return {
             ":".join((counter.name, *labels)): value
             for counter in shown
             for labels, value in counter.values.copy().items()
         }
+
+
+def _add(values: Values, labels: tuple[str, ...], count: float) -> None:
+    values[labels] = values.get(labels, 0.0) + count

@@ -76,15 +76,16 @@ def derive_all(of: Columns, *, counted: bool) -> None:
     """
     running, context = of["running_requests"], of["context_tokens"]
     batch = np.maximum(running, 1)
-    if counted:
-        np.divide(context, batch, out=of["mean_context_tokens"])
-    else:
-        of["mean_context_tokens"][:] = math.nan
-    step_s = of["step_base_s"] + of["step_per_seq_s"] * running
-    step_s += of["step_per_context_s"] * context
-    np.divide(batch, step_s, out=of["decode_tokens_per_s"])
     used, predicted = of["kv_used_tokens"], of["kv_predicted_tokens"]
-    np.add(used, of["predicted_remaining_tokens"], out=predicted)
+    with np.errstate(all="ignore"):  # who declares steps of no time has infinite speed
+        if counted:
+            np.divide(context, batch, out=of["mean_context_tokens"])
+        else:
+            of["mean_context_tokens"][:] = math.nan
+        step_s = of["step_base_s"] + of["step_per_seq_s"] * running
+        step_s += of["step_per_context_s"] * context
+        np.divide(batch, step_s, out=of["decode_tokens_per_s"])
+        np.add(used, of["predicted_remaining_tokens"], out=predicted)
     predicted[used < 0] = math.nan
 
 
@@ -98,18 +99,6 @@ class RowWords:
         content = rows.view(np.uint8).data
         self.ints, self.floats = content.cast("q"), content.cast("d")
 
-    def derive(self, position: int, *, counted: bool) -> None:
-        """What `derive_all` does, for one row."""
-        ints, floats, at = self.ints, self.floats, position * ROW_WORDS
-        running, context, used = ints[at + _RUNNING], ints[at + _CONTEXT], ints[at + _KV_USED]
-        batch = max(running, 1)
-        step_s = floats[at + _STEP_BASE] + floats[at + _STEP_PER_SEQ] * running
-        step_s += floats[at + _STEP_PER_CONTEXT] * context
-        floats[at + _MEAN_CONTEXT] = context / batch if counted else math.nan
-        floats[at + _DECODE_SPEED] = batch / step_s if step_s else math.inf
-        predicted = used + floats[at + _REMAINING]
-        floats[at + _KV_PREDICTED] = predicted if used >= 0 else math.nan
-
 
 def _words() -> dict[str, int]:
     fields: Mapping[str, Any] = dtype_of(contract.Instance).fields or {}
@@ -121,9 +110,5 @@ WORD = _words()
 """Where in a row each field is, in words; flags share theirs and are no numbers."""
 ROW_WORDS = dtype_of(contract.Instance).itemsize // WORD_BYTES
 
-_RUNNING, _CONTEXT = WORD["running_requests"], WORD["context_tokens"]
-_KV_USED, _KV_PREDICTED = WORD["kv_used_tokens"], WORD["kv_predicted_tokens"]
-_STEP_BASE, _STEP_PER_SEQ = WORD["step_base_s"], WORD["step_per_seq_s"]
-_STEP_PER_CONTEXT = WORD["step_per_context_s"]
-_MEAN_CONTEXT, _DECODE_SPEED = WORD["mean_context_tokens"], WORD["decode_tokens_per_s"]
-_REMAINING = WORD["predicted_remaining_tokens"]
+PIECE_ROWS = 8
+"""Rows that are kept for replays in one piece, see `seen_rows`."""

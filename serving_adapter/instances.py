@@ -13,7 +13,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,17 +29,15 @@ from serving_adapter.instance_rows import (
     Rows,
     RowWords,
     columns_of,
-    derive_all,
     missing_row,
     rows_where,
 )
+from serving_adapter.refreshing import Refresher
 from serving_adapter.request_marks import RequestMarks
-from serving_adapter.seen_rows import NO_AGES, PIECE_ROWS, Ages, SeenRows, SharedPieces
+from serving_adapter.seen_rows import NO_AGES, SeenRows, SharedPieces
 from telemetry.engine_signals import EngineSignals
 
 Ints = npt.NDArray[np.int64]
-
-FEW_ROWS = 8  # are derived one by one, more at once
 
 _QUEUED, _QUEUED_TOKENS = WORD["queued_requests"], WORD["queued_prompt_tokens"]
 _RUNNING, _DECODING = WORD["running_requests"], WORD["decoding_requests"]
@@ -85,16 +82,19 @@ class _Engine:
     waiting: OrderedDict[Flight, None] = field(default_factory=OrderedDict)
 
 
-class Offer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Offer:
     """What one request may choose from; holds until the table is touched again.
 
     Attributes:
         rows: of open engines; contiguous, order not yet rotated.
+        n_rows: how many.
         ids: of these rows.
         mask: a byte per row of the table, 1 where it is offered; None when all are.
     """
 
     rows: Rows
+    n_rows: int
     ids: Container[int]
     mask: bytes | None
 
@@ -115,13 +115,8 @@ class InstanceTable:
         self._next_id = 0
         self._open: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._since_s = np.zeros((0, 2))
-        self._marks = RequestMarks(
-            lambda instance_id: self._engines[instance_id].position,
-            lambda: len(self._rows),
-            counts_flights=counts_flights,
-        )
+        self._marks = RequestMarks(counts_flights=counts_flights)
         # What a decision would compute over all rows is kept until something changes it.
-        self._changed: set[int] = set()
         self._now_s = math.nan
         self._offered: npt.NDArray[np.bool_] | None = None
         self._everything: Offer | None = None
@@ -152,7 +147,7 @@ class InstanceTable:
         self._since_s = np.delete(self._since_s, gone, axis=0)
         for engine in self._engines.values():
             engine.position -= engine.position > gone
-        self._marks.counts.forget(instance_id)
+        self._marks.counts.forget(gone)
         self._rows_moved()
 
     def set_use(
@@ -166,7 +161,7 @@ class InstanceTable:
         position = self._engines[instance_id].position
         for name, value in zip(names, use, strict=True):
             self._columns[name][position] = value
-        self._changed.add(position)
+        self._changed[position] = 1
 
     def inside(self, instance_id: int) -> int:
         """Requests that were dispatched here and have not finished; 0 for an engine that is gone.
@@ -190,7 +185,7 @@ class InstanceTable:
         if instance_id in self._engines:
             position = self._engines[instance_id].position
             self._columns["draining"][position] = draining
-            self._changed.add(position)
+            self._changed[position] = 1
             self._offered = self._everything = None
 
     def set_running(self, running: Mapping[int, int]) -> None:
@@ -200,7 +195,7 @@ class InstanceTable:
             position = self._engines[instance_id].position
             if column[position] != count:
                 column[position] = count
-                self._changed.add(position)
+                self._changed[position] = 1
 
     def is_open(self, instance_id: int) -> bool:
         """Whether the engine takes new requests now."""
@@ -216,11 +211,13 @@ class InstanceTable:
     def _rows_moved(self) -> None:
         """Rows came or went: nothing that is kept by position holds any more."""
         self._columns, self._words = columns_of(self._rows), RowWords(self._rows)
-        self._ages = Ages(self._rows, self._since_s)
+        self._refresher = Refresher(
+            self._rows, self._columns, self._since_s, counted=self._counts_flights
+        )
+        self._changed = self._refresher.changed
+        self._pieces = SharedPieces(self._rows, self._since_s, self._refresher.stale)
         self._offered = self._everything = None
-        self._changed = set(range(len(self._rows)))
-        self._pieces = SharedPieces(self._rows, self._since_s)
-        self._marks.rows_moved(self._columns)
+        self._marks.rows_moved(self._columns, self._words.ints)
 
     def row(self, instance_id: int) -> np.void:
         """The row of one engine, as it stands; a view."""
@@ -240,27 +237,29 @@ class InstanceTable:
 
     def offer(self, facts: RequestFacts, now_s: float, exclude: frozenset[int]) -> Offer:
         """What a request may choose from, without the engines in `exclude`."""
-        self._refresh(facts, now_s)
+        self._now_s = now_s
+        self._refresher.write(now_s)
+        previous = self._engines.get(facts.last_instance)
+        self._marks.write(facts, None if previous is None else previous.position)
         without = exclude & self._engines.keys() if exclude else exclude
         if not without and self._everything is not None:
             return self._everything
         offered = self._offer()
         if not without and offered.all():
-            self._everything = Offer(self._rows, self._engines, None)
+            self._everything = Offer(self._rows, len(self._rows), self._engines, None)
             return self._everything
         if without:
             offered = offered.copy()
             for instance_id in without:
                 offered[self._engines[instance_id].position] = False
         rows = rows_where(self._rows, offered)
-        return Offer(rows, frozenset(rows["id"].tolist()), offered.tobytes())
+        return Offer(rows, len(rows), frozenset(rows["id"].tolist()), offered.tobytes())
 
     def seen(self, offer: Offer) -> SeenRows:
         """What the newest offer showed, to be kept."""
-        marks, copied = self._marks, len(self._pieces.stale)
+        marks, (pieces, copied) = self._marks, self._pieces.all()
         return MADE(SeenRows, (
-            self._pieces.all(), self._now_s, marks.cached, marks.kept(), offer.mask,
-            len(offer.rows), copied,
+            pieces, self._now_s, marks.cached, marks.kept(), offer.mask, offer.n_rows, copied,
         ))  # fmt: skip
 
     def open_rows(self, now_s: float) -> Rows:
@@ -269,22 +268,6 @@ class InstanceTable:
         rows = self._rows[offered]
         rows["signal_age_s"] = now_s - self._since_s[offered, 0]
         return rows
-
-    def _refresh(self, facts: RequestFacts, now_s: float) -> None:
-        """Write the columns that depend on the time or on the request that asks."""
-        of, changed = self._columns, self._changed
-        self._now_s = now_s
-        self._ages.write(now_s)
-        if changed:
-            if len(changed) > FEW_ROWS:
-                derive_all(of, counted=self._counts_flights)
-            else:
-                for position in changed:
-                    self._words.derive(position, counted=self._counts_flights)
-            self._pieces.stale.update([position // PIECE_ROWS for position in changed])
-            changed.clear()
-        previous = self._engines.get(facts.last_instance)
-        self._marks.write(of, facts, None if previous is None else previous.position)
 
     def dispatch(self, instance_id: int, facts: RequestFacts, now_s: float) -> Flight:
         """A request goes to an engine."""
@@ -353,7 +336,7 @@ class InstanceTable:
             self.preempted = max(self.preempted, 0) + (since if engine.preemptions >= 0 else 0)
             engine.preemptions = signals.preemptions
         self._since_s[engine.position, 0] = asked_s
-        self._changed.add(engine.position)
+        self._changed[engine.position] = 1
 
     def _started(self, engine: _Engine, flight: Flight) -> None:
         engine.waiting.pop(flight, None)
@@ -379,16 +362,16 @@ class InstanceTable:
     def _add(self, engine: _Engine, word: int, change: int) -> None:
         ints, at = self._words.ints, engine.position * ROW_WORDS + word
         ints[at] = max(0, ints[at] + change)
-        self._changed.add(engine.position)
+        self._changed[engine.position] = 1
 
     def _predict(self, engine: _Engine, change: float) -> None:
         floats, at = self._words.floats, engine.position * ROW_WORDS + _REMAINING
         floats[at] = max(0.0, floats[at] + change)
-        self._changed.add(engine.position)
+        self._changed[engine.position] = 1
 
     def _note_tenant(self, engine: _Engine, flight: Flight, sign: int) -> None:
         """Count a tenant's requests here, and how many tenants there are."""
-        change = self._marks.counts.add(flight.facts.tenant, flight.instance_id, sign)
+        change = self._marks.counts.add(flight.facts.tenant, engine.position, sign)
         self._add(engine, _TENANTS, change)
         if not flight.facts.online:
             self._add(engine, _OFFLINE, sign)

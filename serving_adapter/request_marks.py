@@ -2,80 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from serving_adapter.facts import RequestFacts
-from serving_adapter.instance_rows import Columns
+from serving_adapter.instance_rows import ROW_WORDS, WORD, Columns
 
 Counts = npt.NDArray[np.int64]
+Pairs = tuple[tuple[int, int], ...]
 
 FEW_ENGINES = 8  # of one tenant are written one by one, more at once
+_CACHED, _TENANT = WORD["cached_prefix_tokens"], WORD["tenant_requests"]
 
 
 @dataclass(slots=True, eq=False)
 class _Tenant:
-    by_id: dict[int, int] = field(default_factory=dict)
-    by_position: Counts | None = None
+    """Requests by position, and what `TenantCounts.of` made of them."""
+
+    few: dict[int, int] = field(default_factory=dict)
+    all: Counts | None = None  # while there are many
 
 
 class TenantCounts:
-    """Requests by tenant and engine; a tenant without any is forgotten.
+    """Requests by tenant and row; a tenant without any is forgotten."""
 
-    Args:
-        position_of: where the row of an engine is.
-        size: how many rows there are.
-    """
-
-    def __init__(self, position_of: Callable[[int], int], size: Callable[[], int]) -> None:
-        self._position_of, self._size = position_of, size
+    def __init__(self) -> None:
         self._tenants: dict[int, _Tenant] = {}
+        self._size = 0
 
-    def add(self, tenant: int, instance_id: int, sign: int) -> int:
+    def add(self, tenant: int, position: int, sign: int) -> int:
         """Count a request in or out: 1 where the tenant is new to the engine, -1 where it left."""
         of = self._tenants.get(tenant)
         if of is None:
             of = self._tenants[tenant] = _Tenant()
-        before = of.by_id.get(instance_id, 0)
+        before = of.few.get(position, 0)
         now = max(0, before + sign)
         if now:
-            of.by_id[instance_id] = now
+            of.few[position] = now
         else:
-            of.by_id.pop(instance_id, None)
-            if not of.by_id:
+            of.few.pop(position, None)
+            if not of.few:
                 del self._tenants[tenant]
-        if of.by_position is not None:
-            of.by_position[self._position_of(instance_id)] = now
+        if of.all is not None:
+            of.all[position] = now
         return (now > 0) - (before > 0)
 
-    def of(self, tenant: int) -> tuple[tuple[int, int], ...] | Counts:
+    def of(self, tenant: int) -> Pairs | Counts:
         """Positions and counts of a few engines, or a count for every row; not to be changed."""
         of = self._tenants.get(tenant)
         if of is None:
             return ()
-        if len(of.by_id) <= FEW_ENGINES:
-            of.by_position = None
-            position_of = self._position_of
-            return tuple([(position_of(number), count) for number, count in of.by_id.items()])
-        if of.by_position is None:
-            of.by_position = np.zeros(self._size(), np.int64)
-            for number, count in of.by_id.items():
-                of.by_position[self._position_of(number)] = count
-        return of.by_position
+        engines = len(of.few)
+        if engines <= FEW_ENGINES // 2:  # of a tenant between the two, neither is made all the time
+            of.all = None
+        if engines <= FEW_ENGINES and of.all is None:
+            return tuple(of.few.items())
+        if of.all is None:
+            of.all = np.zeros(self._size, np.int64)
+            for position, count in of.few.items():
+                of.all[position] = count
+        return of.all
 
-    def rows_moved(self) -> None:
-        """Engines came or went: nothing that is kept by position holds any more."""
+    def rows_moved(self, size: int) -> None:
+        """So many rows there are now: nothing that has one count for each holds any more."""
+        self._size = size
         for of in self._tenants.values():
-            of.by_position = None
+            of.all = None
 
-    def forget(self, instance_id: int) -> None:
-        """An engine has gone, and its requests with it."""
+    def forget(self, gone: int) -> None:
+        """An engine has gone, and its requests with it; those behind it move up."""
         for of in self._tenants.values():
-            of.by_id.pop(instance_id, None)
-        self._tenants = {tenant: of for tenant, of in self._tenants.items() if of.by_id}
+            of.few.pop(gone, None)
+            of.few = {at - (at > gone): count for at, count in of.few.items()}
+        self._tenants = {tenant: of for tenant, of in self._tenants.items() if of.few}
 
 
 class RequestMarks:
@@ -89,52 +90,51 @@ class RequestMarks:
         tenants: requests of the tenant, as `TenantCounts.of` has them.
     """
 
-    def __init__(
-        self,
-        position_of: Callable[[int], int],
-        size: Callable[[], int],
-        *,
-        counts_flights: bool,
-    ) -> None:
-        self.counts = TenantCounts(position_of, size)
+    def __init__(self, *, counts_flights: bool) -> None:
+        self.counts = TenantCounts()
         self.cached: tuple[int, int] | None = None
-        self.tenants: tuple[tuple[int, int], ...] | Counts = ()
+        self.tenants: Pairs | Counts = ()
         self._counts_flights = counts_flights
 
-    def rows_moved(self, columns: Columns) -> None:
-        """Engines came or went: begin with rows that show nothing."""
+    def rows_moved(self, columns: Columns, words: memoryview) -> None:
+        """Engines came or went: begin with rows that show nothing.
+
+        Args:
+            columns: of the rows.
+            words: the same rows as int64.
+        """
+        self._words, self._column = words, columns["tenant_requests"]
         self.cached, self.tenants = None, ()
-        self.counts.rows_moved()
+        self.counts.rows_moved(len(self._column))
         columns["cached_prefix_tokens"][:] = 0
         if self._counts_flights:
-            columns["tenant_requests"][:] = 0
+            self._column[:] = 0
 
-    def write(self, columns: Columns, facts: RequestFacts, previous: int | None) -> None:
+    def write(self, facts: RequestFacts, previous: int | None) -> None:
         """Mark the rows; `previous` is where the engine of the session's last call is, if any."""
-        cached = columns["cached_prefix_tokens"]
+        words = self._words
         if self.cached is not None:
-            cached[self.cached[0]] = 0
-        self.cached = None
+            words[self.cached[0] * ROW_WORDS + _CACHED] = 0
+            self.cached = None
         if previous is not None and facts.cached_tokens:
             self.cached = previous, facts.cached_tokens
-            cached[previous] = facts.cached_tokens
-        if self._counts_flights:
-            self._write_tenant(columns["tenant_requests"], self.counts.of(facts.tenant))
-
-    def _write_tenant(self, column: Counts, marks: tuple[tuple[int, int], ...] | Counts) -> None:
-        before, self.tenants = self.tenants, marks
-        if not isinstance(marks, tuple):
-            column[:] = marks
+            words[previous * ROW_WORDS + _CACHED] = facts.cached_tokens
+        if not self._counts_flights:
             return
-        if not isinstance(before, tuple):
-            column[:] = 0
-        else:
+        before = self.tenants
+        self.tenants = marks = self.counts.of(facts.tenant)
+        if not isinstance(marks, tuple):
+            self._column[:] = marks
+            return
+        if isinstance(before, tuple):
             for position, _ in before:
-                column[position] = 0
+                words[position * ROW_WORDS + _TENANT] = 0
+        else:
+            self._column[:] = 0
         for position, count in marks:
-            column[position] = count
+            words[position * ROW_WORDS + _TENANT] = count
 
-    def kept(self) -> tuple[tuple[int, int], ...] | bytes | None:
+    def kept(self) -> Pairs | bytes | None:
         """The tenant's requests, to be kept; None where they are not known."""
         if not self._counts_flights:
             return None

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 
 from sandbox import contract
 from sandbox.records import dtype_of
 from serving_adapter.activation import missing_rows
 from serving_adapter.facts import RequestFacts
-from serving_adapter.instance_rows import WORD_BYTES, Rows
+from serving_adapter.instance_rows import Rows
+
+_PLACES = {name: place[1] for name, place in (dtype_of(contract.Request).fields or {}).items()}
 
 
-def _word(name: str) -> int:
-    """Which word of the record a field is; every number has one of its own."""
-    at: int = dtype_of(contract.Request).fields[name][1]  # type: ignore[index]  # it has fields
-    return at // WORD_BYTES
+class _Run:
+    """Writes fields of the record that lie one behind the other, of eight bytes each.
+
+    Args:
+        layout: of their values, in the language of `struct`.
+    """
+
+    def __init__(self, layout: str, *names: str) -> None:
+        self.start = _PLACES[names[0]]
+        if [_PLACES[name] for name in names] != [self.start + 8 * k for k in range(len(names))]:
+            raise ValueError(f"{names} are not one behind the other in the record")
+        self.write = struct.Struct("=" + layout).pack_into
 
 
-_NOW, _AGE, _SEED, _HELD = (_word(one) for one in ("now_s", "age_s", "seed", "held_count"))
-_PROMPT, _TENANT, _SESSION = (_word(one) for one in ("prompt_tokens", "tenant", "session"))
-_TURN, _LAST, _PREFIX = (_word(one) for one in ("turn", "last_instance", "prefix_key"))
-_PREDICTED, _ERROR = (_word(one) for one in ("predicted_output_tokens", "predicted_output_error"))
-_WEIGHT, _ONLINE = _word("weight"), _word("online") * WORD_BYTES
+_ASKED = _Run("ddqqdd", "now_s", "age_s", "seed", "prompt_tokens", "predicted_output_tokens",
+              "predicted_output_error")  # fmt: skip
+_WHOSE = _Run("qd?", "tenant", "weight", "online")
+_SESSION = _Run("qqqq", "session", "turn", "last_instance", "prefix_key")
+_HELD = _Run("q", "held_count")
 
 
 class RequestRow:
     """What a policy is shown of the request that asks.
 
-    To write a word of memory costs a third of what writing a column of the record does.
+    Four runs take half the time of as many words, and a sixth of the record's columns.
 
     Attributes:
         row: the record; the same array for every request.
@@ -35,20 +47,21 @@ class RequestRow:
 
     def __init__(self) -> None:
         self.row = _new_request()
-        content = self.row.view(np.uint8).data
-        self._bytes, self._ints, self._floats = content, content.cast("q"), content.cast("d")
+        self._bytes = self.row.view(np.uint8).data
 
     def fill(self, facts: RequestFacts, now_s: float, seed: int, held_count: int) -> None:
         """Show this request."""
-        ints, floats = self._ints, self._floats
-        floats[_NOW], floats[_AGE], ints[_SEED] = now_s, now_s - facts.arrived_s, seed
-        ints[_HELD] = held_count
-        ints[_PROMPT] = facts.prompt_tokens
-        floats[_PREDICTED] = facts.predicted_output_tokens
-        floats[_ERROR] = facts.predicted_output_error
-        ints[_TENANT], ints[_SESSION], ints[_TURN] = facts.tenant, facts.session, facts.turn
-        ints[_LAST], ints[_PREFIX] = facts.last_instance, facts.prefix_key
-        floats[_WEIGHT], self._bytes[_ONLINE] = facts.weight, facts.online
+        content = self._bytes
+        _ASKED.write(
+            content, _ASKED.start, now_s, now_s - facts.arrived_s, seed, facts.prompt_tokens,
+            facts.predicted_output_tokens, facts.predicted_output_error,
+        )  # fmt: skip
+        _WHOSE.write(content, _WHOSE.start, facts.tenant, facts.weight, facts.online)
+        _SESSION.write(
+            content, _SESSION.start, facts.session, facts.turn, facts.last_instance,
+            facts.prefix_key,
+        )  # fmt: skip
+        _HELD.write(content, _HELD.start, held_count)
 
 
 def _new_request() -> Rows:

@@ -15,10 +15,17 @@ import numpy.typing as npt
 
 from sandbox import contract
 from sandbox.records import dtype_of
-from serving_adapter.instance_rows import ROW_WORDS, WORD, WORD_BYTES, Rows, rows_where
+from serving_adapter.instance_rows import (
+    PIECE_ROWS,
+    ROW_WORDS,
+    WORD,
+    WORD_BYTES,
+    Rows,
+    rows_where,
+)
 
-PIECE_ROWS = 8
 _PIECE_BYTES = PIECE_ROWS * ROW_WORDS * WORD_BYTES
+_SINCE_BYTES = PIECE_ROWS * 2 * WORD_BYTES
 
 Floats = npt.NDArray[np.float64]
 Tenants = tuple[tuple[int, int], ...] | bytes
@@ -92,31 +99,35 @@ def own_bytes(rows: SeenRows | bytes) -> int:
 class SharedPieces:
     """The pieces of a table's rows, each copied again after a change of it.
 
-    Attributes:
-        stale: numbers of the pieces that have changed since they were copied.
+    Args:
+        rows: are copied, with `since_s` of them.
+        stale: a byte per piece, set where a row has changed since it was copied.
     """
 
-    def __init__(self, rows: Rows, since_s: Floats) -> None:
-        self._content, self._since_s = rows.view(np.uint8).data, since_s
-        self._pieces: tuple[Piece, ...] = ()
-        self.stale = set(range(-(-len(rows) // PIECE_ROWS)))
+    def __init__(self, rows: Rows, since_s: Floats, stale: bytearray) -> None:
+        self._content = rows.view(np.uint8).data
+        self._since = since_s.reshape(-1).view(np.uint8).data
+        self._stale = stale
+        self._pieces: tuple[Piece, ...] = (_NOTHING,) * len(stale)
 
-    def all(self) -> tuple[Piece, ...]:
-        """Every piece as it stands now."""
-        if self.stale:
-            pieces = list(self._pieces) or [_NOTHING] * len(self.stale)
-            for number in self.stale:
-                pieces[number] = self._copied(number)
-            self._pieces = tuple(pieces)
-            self.stale.clear()
-        return self._pieces
-
-    def _copied(self, number: int) -> Piece:
-        start, first = number * _PIECE_BYTES, number * PIECE_ROWS
-        return (
-            bytes(self._content[start : start + _PIECE_BYTES]),
-            self._since_s[first : first + PIECE_ROWS].tobytes(),
-        )
+    def all(self) -> tuple[tuple[Piece, ...], int]:
+        """Every piece as it stands now, and how many were copied for it."""
+        stale = self._stale
+        number = stale.find(1)
+        if number < 0:
+            return self._pieces, 0
+        pieces, copied = list(self._pieces), 0
+        content, since = self._content, self._since
+        while number >= 0:
+            stale[number], copied = 0, copied + 1
+            start, first = number * _PIECE_BYTES, number * _SINCE_BYTES
+            pieces[number] = (
+                bytes(content[start : start + _PIECE_BYTES]),
+                bytes(since[first : first + _SINCE_BYTES]),
+            )
+            number = stale.find(1, number + 1)
+        self._pieces = tuple(pieces)
+        return self._pieces, copied
 
 
 _NOTHING = b"", b""

@@ -17,7 +17,7 @@ import numpy as np
 from sandbox import contract
 from sandbox.errors import PolicyFault
 from serving_adapter.activation import Ready, missing_rows
-from serving_adapter.asking import FAULT_KINDS, Answer
+from serving_adapter.asking import FAULT_KINDS
 from serving_adapter.decision import BUILT_IN_DIGEST, Author, DecisionInput
 from serving_adapter.engine_hooks.decision_file import DecisionFile
 from serving_adapter.engine_hooks.engine_view import EngineView
@@ -122,7 +122,7 @@ class Asker(Generic[R]):
         busy_s = ended_s - started_s
         if busy_s > self._host.limits.slow_p99_s:  # only then it matters who had the processor
             busy_s = min(busy_s, time.thread_time() - before_s)
-        decider.judge(ready, Answer(None), busy_s, ended_s)
+        decider.judge(ready, busy_s, ended_s)
         if not fault:
             return value
         self._keep(ready, memory, fault, ended_s - started_s)
