@@ -14,7 +14,7 @@ import numpy as np
 from sandbox.simulation import Outcome
 
 BYTES = 16  # two different outcomes in 2**64 share a word
-_ROWS = ("entered", "first", "finish", "state", "preempted", "held", "moved", "engine")
+_ROWS = ("entered", "first", "finish", "behind", "state", "preempted", "held", "moved", "engine")
 _PLANNED = (  # what was decided beside the requests: plans, GPUs, moves, caches, fine-tuning
     "integrated", "gpu_ps", "loading_ps", "blocked_ps", "price_usd", "plans", "reconfigurations",
     "faults", "swaps", "migrations", "transfers", "transfer_ps", "kv_moved", "cached_tokens",

@@ -8,7 +8,7 @@ Inferred, the analogue for prefixes: three groups by place in the tree, beginnin
 their hits as the test, for under chance it is 1; skewed groups go by how often, random ones by
 nothing but their group's rate of return, sessions by how long they have been silent against the
 rate at which they return. That rate is returns over idle entries seen at control ticks.
-Left out: prefetching (nothing asks for it yet), space by group, and deeper levels of the tree.
+Left out: prefetching, space by group, and deeper levels of the tree.
 """
 
 SIGNIFICANCE = 2.0  # tune: 0.5 .. 6

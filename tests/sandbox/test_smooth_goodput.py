@@ -64,8 +64,21 @@ def impatient(seed, pace_s):
 WORLDS = ((3, "default"), (5, "moves"), (10, "deep"))
 
 
+def with_least_room(prepared):
+    """As many ends as there may be readers, and one more: they are sorted out all the time."""
+
+    def small(world, loaded):
+        sim = prepared(world, loaded)
+        return sim._replace(leads=sim.leads[:, : sim.settings[0]["max_seqs"] + 1].copy())
+
+    return small
+
+
+@pytest.mark.parametrize("room", ["ample", "least"])
 @pytest.mark.parametrize(("seed", "name"), WORLDS)
-def test_the_closed_form_is_what_a_reader_waits(seed, name):
+def test_the_closed_form_is_what_a_reader_waits(seed, name, room, monkeypatch):
+    if room == "least":
+        monkeypatch.setattr(worlds, "prepared", with_least_room(worlds.prepared))
     loaded = default_policy() if name == "default" else worlds.policy(name)
     sim, times = token_times(impatient(seed, 0.01), loaded)
     rows, limits = sim.requests, sim.settings[0]
