@@ -5,10 +5,10 @@ Taken: what evolves is a pair, a trigger and a planner, judged together by total
 reconfiguring and serving; in volatile periods less is spent on the first two, in stable ones more
 is invested in a better plan; at a timeout the old plan serves on.
 Inferred, for no code of it is public: the two share one estimate of how long things will stay as
-they are, learnt from how much demand moves between monitoring points; a plan is due when what
-keeping the old one loses in that time exceeds what planning and the last switch took; the search,
-a climb over shapes that one pool can take, makes more turns the calmer it is and charges each move
-its reload. A point to start from, not the result of their evolution.
+they are, learnt from how much demand moves between monitoring points; a plan is due when a short
+search finds one whose time until then, planning and reload included, is less; the search, a climb
+over shapes that one pool can take, makes more turns the calmer it is. A point to start from, not
+the result of their evolution.
 Left out: demand by class, lengths and phases.
 """
 
@@ -21,7 +21,8 @@ HEADROOM = 1.25  # tune: 1 .. 4
 MARGIN = 1.1  # tune: 1 .. 4
 
 # Planner memory: 0 volatility (mean relative change of demand between points), 1 demand at the
-# last point, 2 what planning took so far when the last plan was asked for, 3 what that one took.
+# last point, 2 what planning took so far when the last plan was asked for, 3 what that one took,
+# 4 the most demand lately.
 
 
 def demand_rps(window):
@@ -48,7 +49,13 @@ def notice(window, memory):
     moved = clip(abs(ratio(tokens, memory[1], 1.0) - 1.0), 0.0, 2.0)
     if memory[1] > 0.0:
         memory[0] = memory[0] + LEARN * (moved - memory[0])
+    else:
+        # Nothing is known to be calm before it was seen to be.
+        memory[0] = MOVED
     memory[1] = tokens
+    # What came lately may come again.
+    lately = memory[4] * exp(-4.0 * max(window.span_s, 0.0) / CALM_S)
+    memory[4] = max(demand_rps(window), lately)
 
 
 def horizon_s(window, memory):
@@ -159,17 +166,24 @@ def should_reschedule(window, cluster, plan, memory):
     if len(plan.replicas) == 0 or window.capacity_changed or not window.plan_feasible:
         memory[2] = window.scheduling_s
         return True
-    old, fast = zeros(64), zeros(64)
+    old, count, fast, trial = zeros(64), zeros(64), zeros(64), zeros(64)
     present(cluster, plan, old)
+    for s in range(64):
+        count[s] = old[s]
+    fill(cluster, count)
     fill(cluster, fast)
-    span_s, demand = horizon_s(window, memory), demand_rps(window)
-    switch_s = window.last_switch_s
-    if is_missing(switch_s):
-        switch_s = 0.0
+    span_s, demand = horizon_s(window, memory), max(memory[4], demand_rps(window))
+    # The same account as the planner's, after a short search: does any change pay?
+    for turn in range(3):
+        if demand <= 0.0 or not climb(cluster, old, count, trial, demand, span_s):
+            break
+    best = total_s(cluster, old, count, demand, span_s)
+    best = min(best, total_s(cluster, old, fast, demand, span_s))
     keeping = late_s(cluster, old, old, demand)
-    lost_s = (keeping - late_s(cluster, fast, fast, demand)) * max(span_s - switch_s, 0.0)
-    due = lost_s > MARGIN * keeping * (switch_s + memory[3])
-    if due and window.since_plan_s < min(span_s, RESTLESS_S):
+    due = MARGIN * best + keeping * memory[3] < keeping * span_s
+    # What is overloaded is not left so for the sake of calm.
+    copes = demand < 0.95 * serving_rate_rps(cluster, plan)
+    if due and copes and window.since_plan_s < min(span_s, RESTLESS_S):
         return False
     if due:
         memory[2] = window.scheduling_s
@@ -177,7 +191,7 @@ def should_reschedule(window, cluster, plan, memory):
 
 
 def schedule(window, cluster, plan, new_plan, memory):
-    span_s, demand = horizon_s(window, memory), demand_rps(window)
+    span_s, demand = horizon_s(window, memory), max(memory[4], demand_rps(window))
     old, count, fast, trial = zeros(64), zeros(64), zeros(64), zeros(64)
     present(cluster, plan, old)
     for s in range(64):
@@ -189,6 +203,9 @@ def schedule(window, cluster, plan, new_plan, memory):
         for s in range(64):
             count[s] = fast[s]
     turns = ceil(MOST_TURNS * exp(-memory[0] / MOVED))
+    if demand <= 0.0:
+        # Before anything was seen, what sustains most is the safe guess.
+        turns = 0
     for turn in range(64):
         if turn >= turns or not climb(cluster, old, count, trial, demand, span_s):
             break

@@ -8,7 +8,7 @@ Inferred, the analogue for serving: go on with what is left (requests are routed
 lost replicas on GPUs that are free, or build the pools anew in the shape that does most; each by
 the requests it can serve until the next change of capacity, less those that nobody serves while
 engines load. The time to the next change is the mean of those seen. What is beyond demand counts
-for nothing, so a fleet with slack is left alone.
+for nothing: nothing that serves is stopped for it.
 Left out: redundant computing, for replicas share no work; what running requests lose is the
 platform's to recompute; nothing is done before a failure.
 """
@@ -157,7 +157,8 @@ def schedule(window, cluster, plan, new_plan, memory):
         best, most = 1, 0.0
     second = served(cluster, left, rebuilt, demand, horizon_s)
     third = served(cluster, left, anew, demand, horizon_s)
-    if second > 1.001 * most:
+    # Free GPUs cost nobody anything; what serves is stopped only for more.
+    if second >= most:
         best, most = 1, second
     if third > 1.001 * most:
         best = 2
