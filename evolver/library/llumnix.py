@@ -6,8 +6,8 @@ what waits; requests go to the freest; at every tick instances under a threshold
 with best, and the shortest running requests move as long as that brings the two nearer. The load
 is virtual: what waits counts as if it ran, so that moving makes one piece of the free space; high
 priority adds to it, so that others keep away; an instance that goes counts as full.
-Inferred: the thresholds, high priority as class 1 beside others, a waiting prompt as the mean of
-those that wait, and online before offline in a queue.
+Inferred: the thresholds, high priority as class 1 beside others and as weight in queues, a waiting
+prompt as the mean of those that wait, and online before offline in a queue.
 Left out: more or fewer instances by mean freeness (plans are other policies'), and the hand-over
 itself, which is the platform's.
 """
@@ -53,9 +53,11 @@ def route(request, instances, memory):
 
 
 def priority(request, instance, memory):
-    if request.online:
-        return -request.age_s
-    return 1e9 - request.age_s
+    # Classes of more weight first, offline work last, and in order of arrival among equals.
+    later = 0.0
+    if not request.online:
+        later = 1e9
+    return later - 1e6 * request.weight - request.age_s
 
 
 def position(instances, instance_id):
