@@ -41,7 +41,7 @@ class Effort:
     """
 
     tries: Tries | None = field(default_factory=Tries)
-    evaluations: float = 24.0
+    evaluations: float = 10.0
     seed: int = 0
 
 

@@ -36,8 +36,8 @@ class Tries:
         finalists: how many those are.
     """
 
-    each: int = 8
-    more: int = 48
+    each: int = 6
+    more: int = 24
     finalists: int = 4
 
 
