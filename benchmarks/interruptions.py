@@ -21,6 +21,7 @@ SPIN_S = 1.0
 GAP_NS, LONG_NS = 3_000, 500_000  # a turn of the spinning loop takes 100
 PERIODS_NS = (1_000_000, 3_333_333, 4_000_000, 10_000_000)  # of kernels with 1000 to 100 Hz
 BEFORE_NS, AFTER_NS = 50_000, 150_000  # around where most gaps begin
+CLEARLY = 1.25  # a longer period must explain more: every second tick explains itself, too
 LEAST_SHARE = 0.5  # of the ticks that a period makes due must have been seen
 
 
@@ -63,14 +64,14 @@ def find_ticks(spin_s: float = SPIN_S) -> Ticks:
     gaps = _gaps(spin_s)
     own_ns = 1e9 * spin_s - gaps[gaps[:, 1] > LONG_NS, 1].sum()  # others had it for the rest
     short = gaps[gaps[:, 1] <= LONG_NS]
-    found, best = Ticks(), LEAST_SHARE
+    found, best = Ticks(), LEAST_SHARE / CLEARLY
     for period_ns in PERIODS_NS:
         phases_ns = short[:, 0] % period_ns
         turned_ns = (phases_ns[:, None] - phases_ns) % period_ns  # each gap seen from each other
         near = np.minimum(turned_ns, period_ns - turned_ns) < BEFORE_NS
         centre = int(near.sum(1).argmax()) if len(short) else 0
         share = near[centre].sum() * period_ns / own_ns if len(short) else 0.0
-        if share > best:
+        if share > CLEARLY * best:
             typical_us = float(np.median(short[near[centre], 1])) / 1e3
             found, best = Ticks(period_ns, int(phases_ns[centre]), typical_us), share
     return found
