@@ -3,6 +3,7 @@
 import pytest
 from small_scenario import FILE
 
+from evolver import library
 from evolver.errors import ExperimentRefused
 from evolver.leaderboard.reading import (
     changed,
@@ -11,6 +12,7 @@ from evolver.leaderboard.reading import (
     read_scenario,
     scenario_names,
 )
+from sandbox.techniques import TECHNIQUES
 
 
 @pytest.mark.parametrize("name", scenario_names())
@@ -70,3 +72,9 @@ def test_a_hostile_file_is_refused_in_a_sentence(tmp_path, text, words):
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(ExperimentRefused, match=words):
         read_scenario(tmp_path / "x.toml")
+
+
+def test_every_system_of_the_library_and_every_technique_has_a_scenario():
+    about = {read_scenario(name).about for name in scenario_names()}
+    combined = {"nsa"}  # what fsa makes faster, and tried with it
+    assert {*library.systems(), *(one.name for one in TECHNIQUES)} - combined <= about
