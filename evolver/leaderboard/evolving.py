@@ -155,7 +155,8 @@ def evolve(
     for member in result.members:
         if member.program.canonical not in texts and not member.breaks:
             best.setdefault(member.program.canonical, member)
-    return _chosen(task, list(best.values()), able, breeding, result.tally.scored)
+    tried = result.tally.scored + result.tally.dropped + len(bred)
+    return _chosen(task, list(best.values()), able, breeding, tried)
 
 
 def _human(entry: Entry) -> Human:
