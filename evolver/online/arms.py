@@ -12,8 +12,9 @@ from evolver.online.pairs import Ground
 from evolver.online.past import past_of, stretch_known
 from evolver.online.splits import measured
 from evolver.online.statics import Objective, Static, on_stretches, planners, tune_all
-from evolver.online.thinking import LOST, Charges, Thinker, Thought, Trials
+from evolver.online.thinking import LOST, MARGIN, Charges, Thinker, Thought, Trials, regret
 from evolver.recordings import Recording
+from evolver.task import Human
 from sandbox.kernel.state import FINISHED
 from sandbox.simulation import Mode, Outcome
 from sandbox.source import PolicySource
@@ -48,6 +49,8 @@ class Arms:
     effort: Effort
     recording: Recording | None = None
     _thoughts: dict[tuple[object, ...], Thought | None] = field(default_factory=dict, init=False)
+    _regrets: dict[tuple[object, ...], Regret | None] = field(default_factory=dict, init=False)
+    _known: tuple[Human, ...] = field(default=(), init=False)
     _spent: int = field(default=0, init=False)
 
     def run(self) -> dict[str, Any]:
@@ -57,6 +60,7 @@ class Arms:
         past = past_of(start)
         pieces = past.pieces if past is not None else ()
         tuned = tune_all(humans, on_stretches(pieces, trials), self.effort.tries, self.seed)
+        self._known = tuple(static.human for static in tuned)
         arms: dict[str, Any] = {"no evolution": self._static(None)}
         for static in tuned:
             arms[f"past:{static.name}"] = self._static(static.source)
@@ -124,7 +128,7 @@ class Arms:
         course = self._begun()
         since = course.points[-1]
         charges = replace(self.effort.charges, factor=factor)
-        control = Control(course, self._think, charges, first)
+        control = Control(course, self._think, self._regret, charges, first)
         outcome = control.to_the_end()
         if factor == self.effort.factors[0]:
             self._spent = sum(step["proposed"] for step in control.steps)
@@ -132,16 +136,30 @@ class Arms:
 
     def _think(self, course: Course, active: PolicySource) -> Thought | None:
         """Search at the monitoring point of a course; equal histories give equal thoughts."""
-        key = (course.now_s, *((entry.time_s, entry.digest) for entry in course.entries))
+        key = _history(course)
         if key not in self._thoughts or self.recording is not None:
             past = past_of(course)
-            thinker = Thinker(planners(), self.effort.evaluations, self.recording)
+            thinker = Thinker(self._known, self.effort.evaluations, self.recording)
             seed = seed_for(self.seed, round(course.now_s))
             self._thoughts[key] = None if past is None else thinker.think(past, active, seed)
         return self._thoughts[key]
 
+    def _regret(self, course: Course, active: PolicySource, former: PolicySource) -> Regret | None:
+        """What the policy in force loses against the one before it, by what is known now."""
+        key = _history(course)
+        if key not in self._regrets:
+            past = past_of(course)
+            self._regrets[key] = None if past is None else regret(active, former, past)
+        return self._regrets[key]
 
+
+def _history(course: Course) -> tuple[object, ...]:
+    return course.now_s, *((entry.time_s, entry.digest) for entry in course.entries)
+
+
+Regret = tuple[float, float]
 Think = Callable[[Course, PolicySource], Thought | None]
+LookBack = Callable[[Course, PolicySource, PolicySource], Regret | None]
 
 
 @dataclass(slots=True)
@@ -150,16 +168,21 @@ class Control:
 
     At monitoring points it begins a search on what is past, if none is under way and the last one
     began long enough ago. What a search finds enters at the first monitoring point after its
-    charge has passed; until then the old policy serves.
+    charge has passed; until then the old policy serves. What entered is on probation: at every
+    monitoring point until the next search it is compared with the policy before it on what is
+    known by then, and that one returns if it would save the margin.
     """
 
     course: Course
     think: Think
+    look_back: LookBack
     charges: Charges
     active: PolicySource
     steps: list[dict[str, Any]] = field(default_factory=list, init=False)
+    _former: PolicySource | None = field(default=None, init=False)
     _due: tuple[float, Thought] | None = field(default=None, init=False)
     _next_s: float = field(default=0.0, init=False)
+    _busy_s: float = field(default=0.0, init=False)
 
     def to_the_end(self) -> Outcome:
         """Run the course with this control plane in the loop."""
@@ -179,27 +202,43 @@ class Control:
         if self._due is not None and now_s >= self._due[0]:
             self._arrive(self._due[1])
             self._due = None
-        if self._due is None and now_s >= self._next_s:
+        if self._due is not None or now_s < self._busy_s:
+            return
+        if now_s >= self._next_s:
             self._begin(now_s)
+        elif self._former is not None and now_s > self.course.entries[-1].time_s:
+            self._look_back(self._former, now_s)
 
     def _begin(self, now_s: float) -> None:
         thought = self.think(self.course, self.active)
         if thought is None:
             return
+        self._former = None
         charge_s = self.charges.seconds(thought.replies, thought.steps)
         self._due = (now_s + charge_s, thought)
         self._next_s = now_s + self.course.ground.spec.think_every_s
         self.steps.append({
-            "begun_s": now_s, "charge_s": charge_s, "entered_s": None, "policy": thought.name,
-            "gain": thought.gain, "proposed": thought.proposed, "replies": thought.replies,
-            "steps": thought.steps,
+            "begun_s": now_s, "charge_s": charge_s, "entered_s": None, "returned_s": None,
+            "policy": thought.name, "gain": thought.gain, "proposed": thought.proposed,
+            "replies": thought.replies, "steps": thought.steps,
         })  # fmt: skip
 
     def _arrive(self, thought: Thought) -> None:
         if thought.policy is not None:
-            self.active = thought.policy
+            self._former, self.active = self.active, thought.policy
             self._enter(thought.policy, thought.name)
             self.steps[-1]["entered_s"] = self.course.now_s
+
+    def _look_back(self, former: PolicySource, now_s: float) -> None:
+        found = self.look_back(self.course, self.active, former)
+        if found is None:
+            return
+        lost, steps = found
+        self._busy_s = now_s + self.charges.seconds(0, steps)
+        if lost > MARGIN:
+            self.active, self._former = former, None
+            self._enter(former, former.name)
+            self.steps[-1]["returned_s"] = now_s
 
     def _enter(self, source: PolicySource, name: str) -> None:
         self.course.enter(Trials().load(source, source.parameters()), name)

@@ -17,6 +17,8 @@ from typing import Any
 from evolver.errors import ExperimentRefused
 from evolver.online.arms import Arms, Effort
 from evolver.online.pairs import Ground
+from evolver.online.statics import planners
+from evolver.online.thinking import compile_planners
 from evolver.recordings import Recording
 from sandbox.hardware import build_hardware
 from sandbox.simulation import Mode
@@ -144,6 +146,7 @@ def arms_job(
 
 def prepare(payload: Plan) -> None:
     """Load what children need, by a short run of everything: they open no file."""
+    compile_planners(planners())
     for ground in payload.grounds:
         build_hardware(ground.cluster)
     short = shortened(payload.grounds[0])

@@ -83,7 +83,7 @@ class PairSpec(_Strict):
         cluster: name of a shipped cluster, or a cluster file's content.
         past_s: of the replayed trace is known to everybody before the measured part begins.
         think_every_s: simulated seconds from the begin of one search to the next, at least.
-        piece_s: a search looks at the last three stretches of this length.
+        piece_s: a search expects the last stretch of this length to come again.
         planner_s: most time of one planner call.
     """
 

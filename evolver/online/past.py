@@ -1,7 +1,11 @@
 """What a controller may know at a monitoring point: work that came, ends that were seen, capacity.
 
-A stretch of the past becomes a scenario to try candidates on. It holds requests that have come by
-now, and the course of capacity up to now. The length of an answer that has not ended is not known
+Three scenarios to try candidates on are made of it. `whole` is all that was, from the first second
+under the plan of then, and behind it the last stretch once more: whoever loads engines pays before
+the end of what is known and gains after it, so a trial that ends there would favour doing nothing.
+`ahead` begins with the plan and the GPUs of now and meets the last stretch twice. `strained` does
+so at twice the rate, with GPUs lost and given back on the way: a quiet past says nothing ill of a
+planner that fails in what comes after it. The length of an answer that has not ended is not known
 yet: its place takes what the predictor said when the request came. Nothing else of the run is read.
 """
 
@@ -10,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,56 +27,59 @@ from sandbox.replay import default_policy
 from sandbox.scenario import Scenario
 from sandbox.simulation import SimulationError
 from sandbox.stretches import Stretches
-from telemetry.trace import Trace
+from telemetry.trace import Trace, concat
 
-PIECES = 3  # the newest chooses, the others are searched on
-FEWEST = 8  # requests of a piece
+FEWEST = 8  # requests of a stretch
+STRAIN = 2.0  # times the rate
+LOST = 0.5  # of the nodes that are there are lost, for the middle half of the time
 _ROLES = {PREFILL: "prefill", DECODE: "decode"}
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Stretches of the past, oldest first; the last one is the newest.
+    """What is tried on.
 
     Attributes:
         time_s: of the simulation, when it was looked at.
+        pieces: all that was; from now on, if things stay as they are; and if they become worse.
+            Those of the last two that cannot begin are left out.
     """
 
     time_s: float
     pieces: tuple[Scenario, ...]
 
-    @property
-    def training(self) -> tuple[Scenario, ...]:
-        """To search on: all but the newest, or the only one."""
-        return self.pieces[:-1] or self.pieces
 
-    @property
-    def newest(self) -> Scenario:
-        """To choose on."""
-        return self.pieces[-1]
-
-
-def past_of(course: Course, piece_s: float | None = None, pieces: int = PIECES) -> Past | None:
-    """The latest stretches of a course at the monitoring point where it rests; None without work.
-
-    Args:
-        piece_s: length of a stretch in seconds of the trace; the pair's own by default.
-    """
-    length_s = piece_s or course.ground.spec.piece_s
-    point = course.points[-1]
-    edges = [point.released_s - k * length_s for k in range(pieces, -1, -1)]
-    known = known_trace(course)
-    found = []
-    for number, (start_s, stop_s) in enumerate(pairwise(edges)):
-        if stop_s > 0.0:
-            piece = _piece(course, known, max(start_s, 0.0), stop_s, f"p{number}")
-            found += [piece] if piece is not None else []
-    return Past(point.time_s, tuple(found)) if found else None
+def past_of(course: Course) -> Past | None:
+    """What is known of a course at the monitoring point where it rests; None without work."""
+    point, known = course.points[-1], known_trace(course)
+    last = _cut(known, max(point.released_s - course.ground.spec.piece_s, 0.0), point.released_s)
+    if len(last) < FEWEST:
+        return None
+    now_s, again = course.now_s, concat([last, last])
+    steady = _up_to(course.ground.capacity, now_s, now_s)
+    worse = concat([again.scale_rate(STRAIN)] * round(STRAIN))
+    pieces = (
+        _scenario(course, "whole", concat([_cut(known, 0.0, point.released_s), last]), 0.0,
+                  _up_to(course.ground.capacity, 0.0, now_s)),
+        _scenario(course, "ahead", again, now_s, steady),
+        _scenario(course, "strained", worse, now_s, _strained(steady, worse.span_s)),
+    )  # fmt: skip
+    found = tuple(piece for piece in pieces if piece is not None)
+    return Past(point.time_s, found) if found else None
 
 
 def stretch_known(course: Course, start_s: float, stop_s: float) -> Scenario | None:
     """A stretch of a course that has ended, for references that look back."""
-    return _piece(course, course.ground.trace, start_s, stop_s, f"r{start_s:g}")
+    trace = course.ground.trace
+    stretch = _cut(trace, start_s, stop_s)
+    if len(stretch) < FEWEST:
+        return None
+    begun_s = start_s
+    if course.mode == "backlog":
+        first = int(np.searchsorted(trace.arrival_s, start_s))
+        begun_s = float(course.run.sim.requests[first]["entered"]) / PS_PER_S
+    capacity = _up_to(course.ground.capacity, begun_s, course.now_s)
+    return _scenario(course, f"r{start_s:g}", stretch, begun_s, capacity)
 
 
 def known_trace(course: Course) -> Trace:
@@ -102,22 +108,16 @@ def _mean(tokens: NDArray[np.int32]) -> float:
     return float(tokens.mean()) if len(tokens) else 1.0
 
 
-def _piece(
-    course: Course, known: Trace, start_s: float, stop_s: float, name: str
+def _cut(trace: Trace, start_s: float, stop_s: float) -> Trace:
+    return replace(trace.slice(start_s, stop_s), span_s=stop_s - start_s)
+
+
+def _scenario(
+    course: Course, name: str, trace: Trace, begun_s: float, capacity: Pairing
 ) -> Scenario | None:
-    first = int(np.searchsorted(known.arrival_s, start_s))
-    count = int(np.searchsorted(known.arrival_s, stop_s)) - first
-    if count < FEWEST:
-        return None
-    begun_s = start_s
-    if course.mode == "backlog":
-        begun_s = float(course.run.sim.requests[first]["entered"]) / PS_PER_S
-    stretch = replace(known.slice(start_s, stop_s), span_s=stop_s - start_s)
+    """Requests and capacity from a second on, under the plan of then."""
     cluster = course.ground.cluster
-    capacity = _up_to(course.ground.capacity, begun_s, course.now_s)
-    scenario = Scenario(
-        name, stretch, cluster, capacity, 0.0, course.seed, course.mode, start_s, stop_s
-    )
+    scenario = Scenario(name, trace, cluster, capacity, 0.0, course.seed, course.mode)
     begun = replace(scenario, cluster=_under(cluster, _plan_at(course, begun_s)))
     return next((one for one in (begun, scenario) if _can_start(one)), None)
 
@@ -131,6 +131,22 @@ def _up_to(capacity: Pairing, start_s: float, now_s: float) -> Pairing:
         up=part.trace.up[seen], unannounced=part.trace.unannounced[seen],
     )  # fmt: skip
     return replace(part, trace=trace)
+
+
+def _strained(capacity: Pairing, span_s: float) -> Pairing:
+    """The same, but some of the nodes that are there are lost for the middle half of the time."""
+    course = capacity.trace
+    there = course.initial_up.copy()
+    there[course.node] = course.up
+    lost = np.flatnonzero(there)[: max(round(LOST * int(there.sum())), 1)]
+    times = (0.25 * span_s, 0.75 * span_s)
+    trace = replace(
+        course, span_s=max(course.span_s, span_s), unannounced=np.zeros(0, np.bool_),
+        time_s=np.concatenate([course.time_s, np.repeat(times, len(lost))]),
+        node=np.concatenate([course.node, lost, lost]),
+        up=np.concatenate([course.up, np.repeat((False, True), len(lost))]),
+    )  # fmt: skip
+    return replace(capacity, trace=trace)
 
 
 def _plan_at(course: Course, time_s: float) -> Plan:

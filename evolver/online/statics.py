@@ -1,4 +1,9 @@
-"""Policies that stay: the library's planners, their constants tuned on some stretch."""
+"""Policies that stay: planners people wrote, their constants tuned on some stretch.
+
+Of the library's planners those are named here whose question is when to plan anew and what for, as
+GPUs come and go. Left out are those that split phases or lengths among engines: they plan for
+routes of their own, and here every arm has the default policy's.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,18 @@ from dataclasses import dataclass
 from evolver import library
 from evolver.archive import geometric_mean
 from evolver.exercised import PLANNER_HOOKS, keep_hooks
-from evolver.online.thinking import Trials, verified
+from evolver.online.thinking import Trials, share_code, verified
 from evolver.task import Human
 from evolver.tuner import Tuning, axes_of
 from evolver.written import written
+from sandbox.policies import default_source
 from sandbox.scenario import Scenario
 from sandbox.source import PolicySource
+
+LIBRARY = (
+    "static_plan", "periodic_replanning", "threshold_trigger", "autopoiesis", "chameleon",
+    "oserve", "spotserve",
+)  # fmt: skip
 
 Objective = Callable[[PolicySource, Mapping[str, float]], float]
 """Seconds of a policy with these constants; infinite when it fails."""
@@ -23,18 +34,25 @@ Objective = Callable[[PolicySource, Mapping[str, float]], float]
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """A policy of the library with the best constants that were found, and their objective."""
+    """A policy with the best constants that were found, and their objective."""
 
     name: str
     source: PolicySource
     objective: float
 
+    @property
+    def human(self) -> Human:
+        """As a policy that somebody wrote, for a search to begin with."""
+        return Human(self.name, self.source.annotated())
+
 
 @functools.cache
 def planners() -> tuple[Human, ...]:
-    """The library's planners: trigger and planner alone, as people wrote them."""
-    texts = ((name, keep_hooks(library.read(name), PLANNER_HOOKS)) for name in library.names())
-    return tuple(Human(name, text) for name, text in texts if text is not None)
+    """The default policy's planner, then those of the library: trigger and planner alone."""
+    texts = [("default", default_source().annotated())]
+    texts += [(name, library.read(name)) for name in LIBRARY]
+    kept = ((name, keep_hooks(text, PLANNER_HOOKS)) for name, text in texts)
+    return tuple(Human(name, text) for name, text in kept if text is not None)
 
 
 def on_stretches(pieces: Sequence[Scenario], trials: Trials) -> Objective:
@@ -64,7 +82,9 @@ def tune(human: Human, objective: Objective, tries: int, seed: int) -> Static:
         tuning.tell(asked, (value,))
         if value < least:
             best, least = asked, value
-    return Static(human.name, written(human.text, best, human.name), least)
+    tuned = written(human.text, best, human.name)
+    share_code(tuned, source)
+    return Static(human.name, tuned, least)
 
 
 def tune_all(

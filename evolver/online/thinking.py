@@ -50,7 +50,8 @@ from sandbox.windows import Windows
 LOST = 10.0  # a backlog that leaves requests unfinished is charged that much of its time more
 MARGIN = 0.02  # a candidate that gains less over the policy in force does not enter
 MOST_KNOWN = 4096  # texts of a run
-SHOWN = 4  # of a search's best that meet the newest stretch
+SHOWN = 8  # of a search's best that are compared with the policy in force
+STEP_S = 180.0  # of the trace, that one step of trying runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class Charges:
     """What proposing costs in simulated seconds.
 
     Attributes:
-        reply_s: a model's reply. step_s: a mutation, or one candidate on one stretch, per worker.
+        reply_s: a model's reply. step_s: a mutation, or one candidate on three minutes of requests,
+            per worker.
         factor: all of it, times this.
     """
 
@@ -67,8 +69,8 @@ class Charges:
     workers: int = 1
     factor: float = 1.0
 
-    def seconds(self, replies: int, steps: int) -> float:
-        """What so many replies, and so many mutations and runs of stretches, take."""
+    def seconds(self, replies: int, steps: float) -> float:
+        """What so many replies, and so many mutations and runs of three minutes, take."""
         return self.factor * (self.reply_s * replies + self.step_s * steps / self.workers)
 
 
@@ -78,15 +80,15 @@ class Thought:
 
     Attributes:
         policy: the one that shall enter; None when nothing was better by the margin.
-        gain: over the policy in force, share of the objective on all stretches looked at.
-        steps: mutations, and runs of one candidate on one stretch.
+        gain: over the policy in force, share of the objective.
+        steps: mutations, and runs of one candidate on three minutes of requests.
     """
 
     policy: PolicySource | None
     name: str
     gain: float
     replies: int
-    steps: int
+    steps: float
     proposed: int
 
 
@@ -105,16 +107,43 @@ class Recorded:
         return self.inner.propose(request)
 
 
+_COMPILED: dict[str, LoadedPolicy] = {}
+
+
+def compile_planners(humans: Sequence[Human]) -> None:
+    """Machine code for texts that every trial meets, and the engine that interprets the others.
+
+    Processes that are forked later have both; they could load neither.
+    """
+    for human in humans:
+        source = verified(human.text)
+        _COMPILED[source.canonical] = load_policy(source, None, "compiled", PLANNER_HOOKS)
+        load_policy(source, None, "interpreted", PLANNER_HOOKS)
+
+
+def share_code(tuned: PolicySource, original: PolicySource) -> None:
+    """Other constants of a compiled text run on its machine code."""
+    code = _COMPILED.get(original.canonical)
+    if code is not None:
+        _COMPILED.setdefault(tuned.canonical, code.with_parameters(tuned.parameters()))
+
+
 class Trials:
-    """Tries planners on stretches, interpreted: asked this rarely, machine code is dearer."""
+    """Tries planners on the past; what a search writes is interpreted: compiling is dearer.
+
+    Attributes:
+        steps: that trying took so far, of `STEP_S` each.
+    """
 
     def __init__(self) -> None:
-        self.runs = 0
+        self.steps = 0.0
         self._loaded: dict[str, LoadedPolicy] = {}
         self._known: dict[tuple[str, str], WindowResult] = {}
 
     def load(self, source: PolicySource, parameters: Mapping[str, float]) -> LoadedPolicy:
         """The policy's planner hooks."""
+        if source.canonical in _COMPILED:
+            return _COMPILED[source.canonical].with_parameters(parameters)
         if source.canonical not in self._loaded:
             if len(self._loaded) > 64:
                 self._loaded.clear()
@@ -127,7 +156,7 @@ class Trials:
         """How a candidate does on a stretch; the same one, by its name, is run once."""
         key = (source.digest(parameters), scenario.name)
         if key not in self._known:
-            self.runs += 1
+            self.steps += scenario.trace.span_s / STEP_S
             outcome = simulate(scenario.setup, self.load(source, parameters), default_policy())
             self._known[key] = _result(scenario, outcome)
         return self._known[key]
@@ -174,8 +203,8 @@ class PastTask(ServingTask):
     """Search for trigger and planner on stretches of the past."""
 
     def __init__(self, past: Past, trials: Trials) -> None:
-        windows = Windows(past.training, (past.newest,), (), 0.0, 0.0, ())
-        said = "Seconds to serve the stretch" if past.newest.mode == "backlog" else "Mean E2E"
+        windows = Windows(past.pieces, past.pieces[-1:], (), 0.0, 0.0, ())
+        said = "Seconds to serve it all" if past.pieces[0].mode == "backlog" else "Mean E2E"
         super().__init__(_NoPool(), windows, Description("the past", said), PLANNER_HOOKS)
         self._scenarios = {one.name: one for one in windows.scenarios}
         self._trials = trials
@@ -213,7 +242,7 @@ class Thinker:
     """Proposes better planners from the past.
 
     Attributes:
-        statics: the library's planners as written.
+        statics: planners of people, their constants as tuned on the past.
         evaluations: of one search: candidates on all stretches that are searched on.
         recording: replies of a model; the mutator alone without.
     """
@@ -224,21 +253,27 @@ class Thinker:
     _answers: RecordedAnswers | None = field(default=None, init=False)
 
     def think(self, past: Past, active: PolicySource, seed: int) -> Thought:
-        """Search, and compare the best with the policy in force on the newest stretch too."""
+        """Search, and compare the best with the policy in force."""
         trials = Trials()
         models = self._models()
         donors = tuple(human.text for human in self.statics)
         proposers: tuple[Proposer, ...] = (*models, Mutator(donors, hooks=PLANNER_HOOKS))
         humans = (Human("in force", active.annotated(), active=True), *self.statics)
         settings = SearchSettings(
-            seed=seed, tuned_humans=1, finalists=1, batch=4, tries=2, varied_share=0.0
+            seed=seed,
+            tuned_humans=1,
+            finalists=1,
+            batch=4,
+            tries=2,
+            varied_share=0.0,
+            barren=2,
         )
         limits = Limits(evaluations=self.evaluations + len(humans))
         search = Search(PastTask(past, trials), proposers, humans, limits, settings)
         result = search.run()
         chosen, gain = _best(result.members, active, past, trials)
         replies = sum(model.replies for model in models)
-        steps = trials.runs + result.tally.proposed - replies
+        steps = trials.steps + result.tally.proposed - replies
         source = None
         if chosen is not None:
             source = written(chosen.text, chosen.parameters, chosen.name)
@@ -259,7 +294,7 @@ class Thinker:
 def _best(
     members: Sequence[Member], active: PolicySource, past: Past, trials: Trials
 ) -> tuple[Member | None, float]:
-    """The member that gains most over the policy in force on all stretches, and on the newest."""
+    """The member that gains most over the policy in force, and loses nowhere."""
     best, most = None, MARGIN
     for member in members[:SHOWN]:
         program = member.program
@@ -267,20 +302,31 @@ def _best(
             active.digest()
         ):
             continue
-        ratios = [
-            _ratio(program, member.parameters, active, piece, trials) for piece in past.pieces
-        ]
+        ratios = _ratios(program, member.parameters, active, past, trials)
         gain = 1.0 - geometric_mean(ratios)
-        if gain > most and ratios[-1] <= 1.0:
+        if gain > most and max(ratios) <= 1.0:
             best, most = member, gain
     return best, most if best is not None else 0.0
 
 
-def _ratio(
-    program: PolicySource, parameters: Mapping[str, float], active: PolicySource,
-    piece: Scenario, trials: Trials,
-) -> float:  # fmt: skip
+def regret(active: PolicySource, former: PolicySource, past: Past) -> tuple[float, float]:
+    """What a policy in force loses against the one before it by what is known now, and the steps.
+
+    The share of the objective that the former would save; below zero where it would lose.
+    """
+    trials = Trials()
+    ratios = _ratios(former, former.parameters(), active, past, trials)
+    return 1.0 - geometric_mean(ratios), trials.steps
+
+
+def _ratios(
+    program: PolicySource, parameters: Mapping[str, float], active: PolicySource, past: Past,
+    trials: Trials,
+) -> list[float]:  # fmt: skip
     """Objective of a candidate over that of the policy in force; a fault is endless."""
-    mine = trials.result(program, parameters, piece)
-    theirs = trials.result(active, active.parameters(), piece)
-    return math.inf if mine.fault else mine.objective / theirs.objective
+    found = []
+    for piece in past.pieces:
+        mine = trials.result(program, parameters, piece)
+        theirs = trials.result(active, active.parameters(), piece)
+        found.append(math.inf if mine.fault else mine.objective / theirs.objective)
+    return found

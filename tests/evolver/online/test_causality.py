@@ -8,7 +8,7 @@ from evolver.online.arms import Arms, Control, Effort
 from evolver.online.course import Course
 from evolver.online.past import known_trace, past_of
 from evolver.online.statics import planners
-from evolver.online.thinking import Charges, Thinker, verified
+from evolver.online.thinking import Charges, Thinker, regret, verified
 
 NOW_S = 80.0
 EARLY = (20.0, 35.0)  # a GPU goes and comes back before anything is measured
@@ -63,6 +63,7 @@ def test_another_future_changes_no_decision_before_it():
         active = verified(statics[0].text)
         control = Control(
             course, lambda c, a, t=thinker: t.think(past_of(c), a, round(c.now_s)),
+            lambda c, a, f: regret(a, f, past_of(c)),
             Charges(), active,
         )  # fmt: skip
         control.enter_first()
@@ -78,7 +79,7 @@ def test_all_arms_share_the_past_and_their_parts_add_up(monkeypatch):
     few = planners()[:2]
     monkeypatch.setattr("evolver.online.arms.planners", lambda: few)
     arms = Arms(small_ground.ground(), "backlog", 0, Effort(2, 2, factors=(1.0,))).run()["arms"]
-    assert {"no evolution", "evolving", "whole", "regimes", "past:static_plan"} <= set(arms)
+    assert {"no evolution", "evolving", "whole", "regimes", "past:default"} <= set(arms)
     for arm in arms.values():
         parts = arm["scheduling_s"] + arm["reconfiguration_s"] + arm["serving_s"]
         assert parts == pytest.approx(arm["total_s"])

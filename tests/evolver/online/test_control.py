@@ -15,6 +15,10 @@ def begun():
     return course
 
 
+def never(course, active, former):
+    return None
+
+
 def sources():
     return [verified(human.text) for human in planners()[:2]]
 
@@ -27,7 +31,7 @@ def test_new_code_enters_at_the_first_monitoring_point_after_its_charge(factor, 
     thoughts = [Thought(new, "new", 0.1, replies=0, steps=66, proposed=20)]
     course = begun()
     control = Control(
-        course, lambda c, a: thoughts.pop() if thoughts else None,
+        course, lambda c, a: thoughts.pop() if thoughts else None, never,
         Charges(workers=1, factor=factor), old,
     )  # fmt: skip
     control.to_the_end()
@@ -49,7 +53,21 @@ def test_one_search_at_a_time_and_none_too_soon():
         begins.append(course.now_s)
         return Thought(None, "", 0.0, replies=0, steps=150, proposed=20)
 
-    control = Control(begun(), think, Charges(workers=1), old)
+    control = Control(begun(), think, never, Charges(workers=1), old)
     control.to_the_end()
     assert begins[:3] == [40.0, 70.0, 100.0]  # 30 s each, though 20 s apart would be allowed
     assert all(step["entered_s"] is None for step in control.steps)
+
+
+@pytest.mark.parametrize(("lost", "last"), [(0.5, 0), (0.01, 1)], ids=["much", "little"])
+def test_what_entered_gives_way_again_when_the_one_before_would_have_saved_much(lost, last):
+    both = sources()
+    thoughts = [Thought(both[1], "new", 0.1, replies=0, steps=1, proposed=1)]
+    course = begun()
+    control = Control(
+        course, lambda c, a: thoughts.pop() if thoughts else None, lambda c, a, f: (lost, 1.0),
+        Charges(), both[0],
+    )  # fmt: skip
+    control.to_the_end()
+    assert course.entries[-1].digest == both[last].digest()
+    assert len(course.entries) == (3 if lost > 0.1 else 2)
