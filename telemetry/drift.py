@@ -10,8 +10,7 @@ and with what settings, was measured: docs/telemetry-numbers.md.
     detector = Detector()
     drift = detector.observe(features_of(window), now_s)
 
-At most twice `DriftSettings.points` points are kept. They are a detector's state: restored, it sees
-them again.
+At most twice `DriftSettings.points` points are kept.
 """
 
 from __future__ import annotations
@@ -28,12 +27,7 @@ from telemetry.errors import TelemetryError
 from telemetry.window import Window
 
 Floats = NDArray[np.float64]
-_SCHEMA = 1
 _MAD = 1.4826  # median absolute deviation to standard deviation, of a normal distribution
-
-
-class DriftStateError(TelemetryError):
-    """A saved state that is damaged or of another version; start without it."""
 
 
 class RiverMissing(TelemetryError):
@@ -214,42 +208,9 @@ class Detector:
             self._keep(self._settings.points)
         return drift
 
-    def state(self) -> dict[str, object]:
-        """The points that it has kept, as plain lists and numbers; missing ones are None."""
-        values = {
-            name: [None if math.isnan(v) else v for v in feature.values]
-            for name, feature in self._features.items()
-        }
-        return {"schema": _SCHEMA, "times_s": list(self._times), "values": values}
-
-    @classmethod
-    def restored(
-        cls, state: Mapping[str, object], settings: DriftSettings | None = None
-    ) -> Detector:
-        """One that goes on from a `state`.
-
-        Raises:
-            DriftStateError: it is damaged, or of another version.
-        """
-        made = cls(settings)
-        try:
-            if state["schema"] != _SCHEMA:
-                raise ValueError(f"schema {state['schema']}")
-            made._times = _numbers(state["times_s"], 2 * made._settings.points)
-            values = state["values"]
-            if not isinstance(values, Mapping):
-                raise TypeError("no values by feature")
-            for name, feature in made._features.items():
-                feature.values = _numbers(values[name], len(made._times))
-                if len(feature.values) != len(made._times):
-                    raise ValueError("points are missing")
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise DriftStateError(
-                f"The saved state of drift is damaged ({type(error).__name__}: {error}); delete "
-                "it, what is usual is learned again."
-            ) from error
-        made._keep(0)
-        return made
+    def __len__(self) -> int:
+        """Points that it keeps."""
+        return len(self._times)
 
     def _keep(self, first: int) -> None:
         """Forget the points before one, and see the rest again with fresh tests."""
@@ -324,11 +285,3 @@ class Detector:
 
 def _known(values: Sequence[float]) -> list[float]:
     return [value for value in values if not math.isnan(value)]
-
-
-def _numbers(value: object, most: int) -> list[float]:
-    if not isinstance(value, list) or len(value) > most:
-        raise ValueError("no list of points")
-    if any(v is not None and type(v) not in (int, float) for v in value):
-        raise TypeError("a point that is no number")
-    return [math.nan if v is None else float(v) for v in value]

@@ -199,16 +199,6 @@ class OutputLengths:
             level += 1
         return chain
 
-    def merge(self, other: OutputLengths) -> None:
-        """Take in what another one has learned, each bucket up to `MOST_ANSWERS`."""
-        _add(self._all, other._all)
-        for class_id, bucket in sorted(other._classes.items()):
-            mine = self._classes.setdefault(class_id, _Bucket(1, self._all))
-            _add(mine, bucket)
-        for key, bucket in other._fine():
-            up = self._above(key, bucket.level)
-            _add(self._kept(key, bucket.level, up), bucket)
-
     def state(self) -> dict[str, object]:
         """All that it has learned, as plain lists and numbers that JSON takes."""
         return {
@@ -303,16 +293,6 @@ def _quantile(below: Sequence[float], share: float) -> float:
         return float((4 + quarter << octave) >> 2)
     least = below[place - 1]
     return (4.0 + quarter + (want - least) / (below[place] - least)) * 2.0 ** (octave - 2)
-
-
-def _add(bucket: _Bucket, other: _Bucket) -> None:
-    bucket.bins = array("d", [a + b for a, b in zip(bucket.bins, other.bins, strict=True)])
-    bucket.answers += other.answers
-    bucket.total += other.total
-    bucket.squares += other.squares
-    bucket.said = None
-    if bucket.answers > MOST_ANSWERS:
-        bucket.scale(MOST_ANSWERS / bucket.answers)
 
 
 def _dumped(bucket: _Bucket) -> list[object]:

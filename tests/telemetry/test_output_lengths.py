@@ -80,7 +80,7 @@ def test_memory_is_bounded_and_who_comes_again_is_still_known_in_a_flood_of_stra
     assert lengths.predict(1, 7, 64).p50_tokens < 40
 
 
-def test_a_saved_state_goes_on_as_before_and_two_halves_add_up():
+def test_a_saved_state_goes_on_as_before():
     rows = drawn(1)
     state = json.loads(json.dumps(taught(rows).state()))
     one, other = OutputLengths.restored(state), OutputLengths.restored(state)
@@ -89,10 +89,6 @@ def test_a_saved_state_goes_on_as_before_and_two_halves_add_up():
         assert one.predict(*row[:-1]) == other.predict(*row[:-1])
         one.learn(*row)
         other.learn(*row)
-    halves = taught([r for r in rows if r[1] < 4]), taught([r for r in rows if r[1] >= 4])
-    halves[0].merge(halves[1])
-    both, whole = halves[0].predict(1, 6, 900), taught(rows).predict(1, 6, 900)
-    assert both.mean_tokens == pytest.approx(whole.mean_tokens, rel=0.25)
 
 
 @pytest.mark.parametrize("change", [
