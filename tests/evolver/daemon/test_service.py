@@ -205,6 +205,7 @@ def test_a_change_is_noticed_and_noticed_again_after_a_restart(tmp_path):
         found = shift.change({"rate_rps": 0.1}, {"rate_rps": 0.1}, 1e9)
         assert found.changed
         assert "rate_rps 0.1 to 0.5" in found.reason
+        assert "In 5 minutes 0.5 requests/s are expected" in found.reason
         assert found.since_unix_s == pytest.approx(1e9 + 1200, abs=90)
         assert not shift.change({"rate_rps": 0.1}, {"rate_rps": 0.1}, 1e9 + 1800).changed
 
