@@ -23,6 +23,7 @@ MOST_ROWS = 1000  # of one body
 MOST_LINE_BYTES = 4096
 MOST_GPUS = 1024  # of one node
 EARLIEST_UNIX_S, LATEST_UNIX_S = 1e9, 1e11
+FARTHEST_AHEAD_S = 60.0  # clocks differ; a change announced for later is `leaving` with a time
 _FIELDS = frozenset({"unix_s", "change", "node", "gpus", "gpu", "zone", "until_unix_s"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\[\]@-]{0,127}", re.ASCII)
 _REMEDY = "mend the row and send it again"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from telemetry.cluster_events import MOST_LINE_BYTES, ClusterEvent, event_of
-from telemetry.errors import TelemetryError
+from telemetry.cluster_events import FARTHEST_AHEAD_S, MOST_LINE_BYTES, ClusterEvent, event_of
+from telemetry.errors import RowError, TelemetryError
 from telemetry.readers.source import parse_json
 
 MOST_BYTES = 4 * 2**20  # a poll; the rest comes with the next
@@ -16,17 +18,21 @@ MOST_HISTORY_BYTES = 64 * 2**20  # of a file that is long already when it is fir
 class EventFile:
     """Reads what was appended since the last poll; belongs to one thread.
 
-    A line is taken once it has its line feed. Lines that are no events are counted and skipped. A
+    A line is taken once it has its line feed. Lines that are no events are counted and skipped, and
+    those dated ahead: whatever happened to their node before that time would be late news. A
     file that is replaced or cut short is read from its start again: events that are known already
     say nothing new to a `LiveCluster`.
+
+    Args:
+        clock: wall-clock seconds.
 
     Attributes:
         refused: lines that were no events; complaint: why the last one was none.
         present: whether the file could be read at the last poll.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = Path(path), clock
         self._place: tuple[int, int] | None = None  # device and inode
         self._at = 0
         self._line = 0
@@ -76,4 +82,8 @@ class EventFile:
         row = parse_json(
             line[: MOST_LINE_BYTES + 1].decode("utf-8", "replace"), self._path.name, self._line
         )
-        return event_of(row, self._path.name, self._line)
+        event = event_of(row, self._path.name, self._line)
+        if event.unix_s > self._clock() + FARTHEST_AHEAD_S:
+            remedy = "set the writer's clock right"
+            raise RowError(self._path.name, self._line, "it has not happened yet", remedy)
+        return event

@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable
 
 from evolver.errors import EvolverError
-from telemetry.cluster_events import ClusterEvent, events_of
+from telemetry.cluster_events import FARTHEST_AHEAD_S, ClusterEvent, events_of
 from telemetry.errors import RowError
 
 FEWEST_TOKEN_CHARS = 20
-FARTHEST_AHEAD_S = 60.0  # clocks differ; a change announced for later is `leaving` with a time
 FARTHEST_BACK_S = 86_400.0
 
 

@@ -130,7 +130,7 @@ def test_the_trace_ends_where_the_live_state_is(rows):
 
 def test_a_file_is_followed_through_half_lines_rubbish_and_rotation(tmp_path):
     path = tmp_path / "events.jsonl"
-    source = EventFile(path)
+    source = EventFile(path, clock=lambda: T)
     assert source.poll() == ()
     lines = [json.dumps({**ROW, "unix_s": T + n, "node": f"n{n}"}) for n in range(4)]
     path.write_text(lines[0] + "\nrubbish\n" + lines[1][:20])
@@ -144,6 +144,17 @@ def test_a_file_is_followed_through_half_lines_rubbish_and_rotation(tmp_path):
     assert [e.node.name for e in source.poll()] == ["n2"]
     path.write_text(lines[3] + "\n" + "[" * 10_000 + "\n")
     assert [e.node.name for e in source.poll()] == ["n3"] or source.poll() == ()
+
+
+def test_a_line_dated_ahead_is_refused_and_holds_up_no_later_news(tmp_path):
+    path = tmp_path / "events.jsonl"
+    source, cluster = EventFile(path, clock=lambda: T), LiveCluster()
+    dated = ((T + 9000, "gone"), (T, "present"))
+    rows = [{**ROW, "unix_s": unix_s, "change": change} for unix_s, change in dated]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cluster.take(source.poll())
+    assert (source.refused, len(cluster.nodes(T))) == (1, 1)
+    assert "clock" in source.complaint
 
 
 def test_a_notice_that_had_run_out_when_it_was_given_takes_the_node():
