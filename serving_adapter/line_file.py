@@ -2,6 +2,7 @@
 
 A file that is renamed, as rotation does, is followed by a new one of the old name.
 When a file is not written to the disk in time, or the disk is full, lines are dropped and counted.
+A line that was cut short, by a full disk or by the end of a process, is ended before the next one.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class LineFile(Generic[T]):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._path = path
+        self._cut = False  # the last line has no end
         self._descriptor: int | None = None
         if path is None:
             return
@@ -62,6 +64,7 @@ class LineFile(Generic[T]):
             raise AdapterError(
                 f"The {what} {path} cannot be written: {error.strerror}; {otherwise}."
             ) from error
+        self._cut = _cut_short(path)
 
     def put(self, record: T) -> None:
         """Have a line written at the next `flush`; takes no lock."""
@@ -84,9 +87,13 @@ class LineFile(Generic[T]):
             return
         self._follow()
         lines = "".join(map(self._line_of, waiting)).encode("ascii")
+        if self._cut:
+            lines = b"\n" + lines
         try:
             while lines:  # a signal or a full disk may cut a write short
-                lines = lines[os.write(self._descriptor, lines) :]
+                written = os.write(self._descriptor, lines)
+                self._cut = not lines[:written].endswith(b"\n")
+                lines = lines[written:]
         except OSError:
             self._drop(len(waiting))
 
@@ -120,9 +127,23 @@ class LineFile(Generic[T]):
         except OSError:
             return  # the old one still takes lines
         os.close(self._descriptor)
-        self._descriptor = fresh
+        self._descriptor, self._cut = fresh, _cut_short(self._path)
 
     def _drop(self, count: int = 1) -> None:
         if not self.dropped:
             _log.error("the %s does not take all that is written to it", self._what)
         self.dropped += count
+
+
+def _cut_short(path: Path) -> bool:
+    """Whether a file that is there already ends within a line."""
+    try:
+        if not path.is_file():  # whoever reads a pipe waits for it
+            return False
+        with path.open("rb") as raw:
+            if raw.seek(0, os.SEEK_END) == 0:
+                return False
+            raw.seek(-1, os.SEEK_END)
+            return raw.read(1) != b"\n"
+    except OSError:
+        return False
