@@ -47,7 +47,7 @@ Tries = Annotated[
 ]
 ReplyS = Annotated[float, typer.Option(min=0.0, help="Simulated seconds of a model's reply.")]
 StepS = Annotated[
-    float, typer.Option(min=0.0, help="Of a mutation, or a candidate on one stretch, a worker.")
+    float, typer.Option(min=0.0, help="Of a mutation, or a candidate on three minutes, a worker.")
 ]
 ControlWorkers = Annotated[
     int, typer.Option(min=1, max=1024, help="Workers of the simulated control plane.")
