@@ -14,7 +14,7 @@ endif
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ray test-envoy test-serve test-kubernetes test-vllm test-kill check bench bench-peers bench-rank bench-fidelity bench-safety \
+.PHONY: help demo test test-ray test-envoy test-serve test-kubernetes test-vllm test-effects test-kill check leaderboard bench bench-peers bench-rank bench-fidelity bench-safety \
 	bench-evolver bench-engine bench-recorded bench-honesty bench-store bench-serving bench-envoy bench-ranking \
 	bench-telemetry bench-forecasts bench-windows soak world screenshots fuzz lint types stack lock wheel clean
 
@@ -105,6 +105,12 @@ test-kubernetes: $(WARM) ## plans carried out through the official client, again
 test-vllm: $(WARM) ## the scheduler inside a real vLLM on the processor; installs 3 GB once
 	@.ci/vllm_environment build/vllm $(UV)
 	@build/vllm/bin/python -m pytest -o faulthandler_timeout=900 tests/serving_adapter/vllm
+
+test-effects: $(WARM) ## every published evaluation: the system shows its effect, and none where it must not
+	@EVOLVER_EFFECTS=1 $(RUN)/python -m pytest -n 2 --dist worksteal tests/evolver/leaderboard/test_effects.py
+
+leaderboard: $(WARM) ## the field's policies, as written, tuned and evolved, over all scenarios
+	@$(RUN)/evolver leaderboard
 
 test-kill: $(WARM) ## nightly: runs killed at random moments come to the same end
 	@$(RUN)/python tests/evolver/interruptions.py --runs 20 --serving 2
