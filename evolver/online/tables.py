@@ -57,9 +57,9 @@ def report_of(plan: Plan, results: Sequence[Result]) -> Report:
     report = Report("Online experiment: a control plane in the loop, on simulated time")
     charges = plan.effort.charges
     report.say(
-        f"A model's reply costs {charges.reply_s:g} s, a mutation or a run of one candidate on three "
-        f"minutes {charges.step_s:g} s over {charges.workers} workers; new code enters at the next "
-        "monitoring point after that.",
+        f"A model's reply costs {charges.reply_s:g} s, a mutation or a run of one candidate on "
+        f"three minutes {charges.step_s:g} s over {charges.workers} workers; new code enters at "
+        "the next monitoring point after that.",
         "Evolving: the seeded mutator and the tuner"
         + (", and recorded replies of a model." if plan.recording else "; no model."),
     )
