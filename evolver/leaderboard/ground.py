@@ -146,10 +146,10 @@ def _lost(losses: Losses, span_s: float, seed: int) -> CapacityTrace:
     nodes: list[int] = []
     ups: list[bool] = []
     for node in range(losses.nodes):
-        if len(time_s) > MOST_LOSSES:
-            raise ExperimentRefused("Capacity is lost too often; lengthen stay_s and away_s.")
         at, up = float(rng.exponential(means[0])), True
         while at < span_s:
+            if len(time_s) >= MOST_LOSSES:
+                raise ExperimentRefused("Capacity is lost too often; lengthen stay_s and away_s.")
             up = not up
             time_s.append(at)
             nodes.append(node)

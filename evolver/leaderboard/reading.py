@@ -55,6 +55,8 @@ def checked(content: Mapping[str, Any], name: str) -> ScenarioSpec:
             f"The scenario {name} names the policy {unknown.pop()}, which the library lacks; "
             "evolver policy list says what it has."
         )
+    for control in spec.control:
+        changed(spec, control.changes, f"control {control.name}")
     return spec
 
 
@@ -114,7 +116,8 @@ def _content(name: str | Path) -> dict[str, Any]:
             text = folder.joinpath(f"{name}.toml").read_text("utf-8")
         else:
             path = Path(name)
-            if path.suffix != ".toml" or path.stat().st_size > MOST_BYTES:
+            fits = path.suffix == ".toml" and path.is_file() and path.stat().st_size <= MOST_BYTES
+            if not fits:
                 raise ExperimentRefused(
                     f"There is no scenario {str(name)!r}; give a TOML file, or one of: "
                     f"{', '.join(scenario_names())}."

@@ -10,6 +10,7 @@ from sandbox.kernel.calls import HOOKS
 
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Sentence = Annotated[str, Field(min_length=8, max_length=600)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
@@ -211,7 +212,7 @@ class Baseline(Strict):
     """
 
     policy: str = "default"
-    parameters: dict[str, float] = {}
+    parameters: dict[str, Finite] = {}
     cluster: Changes = {}
     why: Sentence
 
@@ -275,7 +276,7 @@ class ScenarioSpec(Strict):
     says: Sentence
     read: Literal["abstract", "paper", "code", "notes"]
     decides: Annotated[tuple[str, ...], Field(min_length=1, max_length=len(HOOKS))]
-    parameters: dict[str, float] = {}
+    parameters: dict[str, Finite] = {}
     mode: Literal["open", "backlog"] = "open"
     load: Annotated[float, Field(gt=0, le=10)] | None = None
     rate_rps: Positive | None = None

@@ -90,12 +90,14 @@ def _shape(flow: Flow | None, requests: int, rng: np.random.Generator) -> _Shape
         for stage in range(int(stages[number])):
             width = int(draw_lengths(flow.width, rng.standard_normal(1))[0]) if stage else 1
             width = min(width, MOST_CALLS - (len(workflow) - first))
+            if width < 1:
+                break
             calls = list(range(len(workflow), len(workflow) + width))
             workflow += [number] * width
             turn += [call - first for call in calls]
             after += [before[0] if before else -1] * width
             joins += [before[1:]] * width
-            before = calls or before
+            before = calls
         if len(workflow) >= requests:
             break
     return _Shape(np.array(workflow), np.array(turn), np.array(after), joins)

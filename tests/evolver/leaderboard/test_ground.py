@@ -50,6 +50,12 @@ def test_drawn_losses_come_and_go_for_as_long_as_requests_may_last():
     assert problem.capacity.notice is False
 
 
+def test_losses_without_end_are_refused():
+    flicker = {**LOSSES, "drawn": {"nodes": 1, "stay_s": 1e-9, "away_s": 1e-9}}
+    with pytest.raises(ExperimentRefused, match="too often"):
+        scenario(capacity=flicker, load=None, rate_rps=2.0).problem(0)
+
+
 def test_a_wrong_cluster_is_refused_with_the_place():
     with pytest.raises(ExperimentRefused, match=r"wrong at engine\.max_num_seq"):
         scenario(cluster={"engine": {"max_num_seq": 4}}).problem(0)

@@ -33,6 +33,8 @@ def test_every_file_and_every_control_of_it_can_be_read(name):
         ({"traffic": [{"requests": 400}]}, "one of profile, file and drawn"),
         ({"system": None, "technique": "sipipe"}, "cluster without it"),
         ({"load": float("inf")}, "wrong at load"),
+        ({"parameters": {"A": float("nan")}}, r"wrong at parameters\.A"),
+        ({"control": [{**FILE["control"][0], "changes": {"lode": 1}}]}, "control alike.*at lode"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_place(wrong, words):

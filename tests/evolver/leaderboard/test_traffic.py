@@ -89,3 +89,9 @@ def test_files_are_looked_for_below_their_folder_only(tmp_path):
 
 def _blocks(trace, row):
     return trace.block_ids[trace.block_offsets[row] : trace.block_offsets[row + 1]]
+
+
+def test_a_workflow_of_more_stages_than_calls_ends_with_its_calls():
+    flow = {"stages": {"median": 1e6, "most": 1_000_000}}
+    trace = draw_requests(drawn(workflow=flow), 1000, 3)
+    assert np.bincount(trace.session).tolist() == [512, 512]
