@@ -19,12 +19,17 @@ from sandbox.verifier import verify
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """Windows of one scenario, of every seed: to tune on and to be judged on, for both clusters."""
+    """Windows of one scenario, of every seed: to tune on and to be judged on, for both clusters.
+
+    Attributes:
+        units: of each sealed window what it counts as: a recording is the same under every seed.
+    """
 
     training: tuple[Window, ...]
     sealed: tuple[Window, ...]
     plain_training: tuple[Window, ...]
     plain_sealed: tuple[Window, ...]
+    units: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -32,12 +37,15 @@ def laid_out(scenario: Scenario, seeds: Sequence[int], traces: Path | None) -> L
     """The problem of each seed, cut into windows."""
     training: list[Window] = []
     sealed: list[Window] = []
+    units: list[str] = []
     notes: dict[str, None] = {}
     for seed in seeds:
         problem = scenario.problem(seed, traces)
         windows = problem.windows()
         training += windows.training
         sealed += windows.sealed
+        draw = "" if scenario.spec.needs_files else f"{seed} "
+        units += [f"{draw}{window.name}" for window in windows.sealed]
         if problem.load.load is not None:
             notes[problem.load.sentence] = None
         notes.update(dict.fromkeys(windows.notes))
@@ -45,7 +53,9 @@ def laid_out(scenario: Scenario, seeds: Sequence[int], traces: Path | None) -> L
     def plain(windows: list[Window]) -> tuple[Window, ...]:
         return tuple(replace(w, cluster=scenario.baseline_cluster(w.cluster)) for w in windows)
 
-    return Laid(tuple(training), tuple(sealed), plain(training), plain(sealed), tuple(notes))
+    return Laid(
+        tuple(training), tuple(sealed), plain(training), plain(sealed), tuple(units), tuple(notes)
+    )
 
 
 def entrant(name: str, text: str, decides: Sequence[str]) -> PolicySource:

@@ -30,7 +30,7 @@ from sandbox.kernel.calls import CALLED
 from sandbox.scenario import Scenario as Window
 from sandbox.scenario import outcome_of
 from sandbox.source import PolicySource
-from sandbox.stats import paired_bootstrap
+from sandbox.stats import cluster_means, paired_bootstrap
 
 AS_WRITTEN, TUNED = "as written", "tuned"
 _Values = list[dict[str, float]]
@@ -42,7 +42,8 @@ class Ratio:
 
     Attributes:
         low, high: 95 % interval over windows; NaN with fewer than two.
-        units: windows that have a ratio; left_out: those where a number is missing or not above 0.
+        units: windows that have a ratio, a recorded one once however many seeds it has;
+            left_out: those where a number is missing or not above 0.
         system, baseline: means of the metric over these windows.
         faults: decisions of the system that failed.
     """
@@ -119,7 +120,7 @@ def effect_of(
     system, baseline = system_source(scenario), baseline_source(scenario)
     plain = _run(laid.plain_sealed, baseline, spec.baseline.parameters)
     mine = _run(laid.sealed, system, _fixed(scenario))
-    rows = list(_ratios(AS_WRITTEN, metric, mine, plain))
+    rows = list(_ratios(AS_WRITTEN, metric, mine, plain, laid.units))
     constants: Mapping[str, float] = {}
     if tries > 0:
         tuned, constants = _both_tuned(scenario, laid, system, baseline, tries)
@@ -127,7 +128,7 @@ def effect_of(
     others = []
     for name, text, parameters in policies:
         found = _run(laid.sealed, entrant(name, text, spec.decides), parameters)
-        others += _ratios(name, metric, found, plain)
+        others += _ratios(name, metric, found, plain, laid.units)
     controls = tuple((one, _controlled(scenario, one, seeds, traces)) for one in spec.control)
     headlines = tuple(_beside(scenario, laid, one, mine, plain) for one in spec.headline)
     requests = sum(len(window.trace) for window in laid.sealed)
@@ -142,15 +143,18 @@ def ratio_of(
     metric: Metric,
     system: Sequence[Mapping[str, float]],
     baseline: Sequence[Mapping[str, float]],
+    units: Sequence[str] | None = None,
 ) -> Ratio:
-    """The paired ratio of one metric over the same windows."""
+    """The paired ratio of one metric over the same windows; those of one unit count once."""
     pairs = [
         (_floored(value_of(a, metric.key), metric), _floored(value_of(b, metric.key), metric))
         for a, b in zip(system, baseline, strict=True)
     ]
-    sound = [pair for pair in pairs if all(math.isfinite(v) and v > 0.0 for v in pair)]
+    places = [k for k, pair in enumerate(pairs) if all(math.isfinite(v) and v > 0.0 for v in pair)]
+    sound = [pairs[k] for k in places]
     sign = 1.0 if metric.rises else -1.0
-    logs = [sign * math.log(a / b) for a, b in sound]
+    of = [k if units is None else units[k] for k in places]
+    logs = [float(v) for v in cluster_means([sign * math.log(a / b) for a, b in sound], of)]
     mean = math.exp(_mean(logs))
     low = high = math.nan
     if len(logs) > 1:
@@ -158,7 +162,7 @@ def ratio_of(
         low, high = math.exp(interval.low), math.exp(interval.high)
     faults = int(sum(one["faults"] for one in system))
     return Ratio(
-        name, metric.key, mean, low, high, len(logs), len(pairs) - len(logs),
+        name, metric.key, mean, low, high, len(logs), len(pairs) - len(sound),
         _mean([a for a, _ in sound]), _mean([b for _, b in sound]), faults,
     )  # fmt: skip
 
@@ -170,11 +174,13 @@ def kept(control: Control, found: Ratio, own: Ratio) -> bool:
     return found.mean < (1.0 if control.expect == "worse" else own.mean)
 
 
-def _ratios(name: str, metric: Metric, system: _Values, baseline: _Values) -> list[Ratio]:
+def _ratios(
+    name: str, metric: Metric, system: _Values, baseline: _Values, units: Sequence[str]
+) -> list[Ratio]:
     """In the scenario's own metric, and in the objective that the leaderboard goes by."""
     objective = Metric(name="objective_s", better="lower")
     asked = [metric] if metric.name == objective.name else [metric, objective]
-    return [ratio_of(name, one, system, baseline) for one in asked]
+    return [ratio_of(name, one, system, baseline, units) for one in asked]
 
 
 def _beside(
@@ -187,7 +193,7 @@ def _beside(
         baseline = _loaded(baseline_source(scenario), spec.baseline.parameters)
         mine = sustained(laid.sealed, system, metric)
         plain = sustained(laid.plain_sealed, baseline, metric)
-    return ratio_of(headline.of, metric, mine, plain)
+    return ratio_of(headline.of, metric, mine, plain, laid.units)
 
 
 def _both_tuned(
@@ -199,7 +205,7 @@ def _both_tuned(
     rival = _tuned(scenario, baseline, laid.plain_training, spec.baseline.parameters, tries)
     mine, plain = _run(laid.sealed, system, best), _run(laid.plain_sealed, baseline, rival)
     moved = {k: v for k, v in best.items() if v != system.parameters().get(k)}
-    return _ratios(TUNED, spec.metric, mine, plain), moved
+    return _ratios(TUNED, spec.metric, mine, plain, laid.units), moved
 
 
 def _fixed(scenario: Scenario) -> Mapping[str, float]:
@@ -210,7 +216,7 @@ def _fixed(scenario: Scenario) -> Mapping[str, float]:
 def _controlled(
     scenario: Scenario, control: Control, seeds: Sequence[int], traces: Path | None
 ) -> Ratio:
-    other = Scenario(changed(scenario.spec, control.changes, control.name))
+    other = Scenario(changed(scenario.spec, control.changes, f"control {control.name}"))
     return effect_of(other, seeds, traces).own
 
 

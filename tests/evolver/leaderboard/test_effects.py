@@ -56,6 +56,14 @@ def test_windows_without_a_ratio_are_counted_unless_there_is_a_floor():
     assert ratio_of("a", floored, some, none).left_out == 1
 
 
+def test_what_is_recorded_once_counts_once():
+    few, many = numbers([1.0, 1.0, 1.0, 1.0]), numbers([2.0, 4.0, 2.0, 4.0])
+    once = ratio_of("a", LOWER, few, many, ("w0", "w1", "w0", "w1"))
+    alone = ratio_of("a", LOWER, few[:2], many[:2])
+    assert (once.units, once.low) == (2, pytest.approx(alone.low))
+    assert once.low < ratio_of("a", LOWER, few, many).low
+
+
 @pytest.mark.parametrize(
     ("expect", "ratio", "fine"),
     [("even", 1.04, True), ("even", 0.9, False), ("worse", 0.9, True), ("worse", 1.1, False),
