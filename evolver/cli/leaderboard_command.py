@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evolver.cli.failures import Misused
-from evolver.cli.options import OutFile, Output, OutputOption, Quiet, screen_of
+from evolver.cli.options import (
+    OutFile,
+    Output,
+    OutputOption,
+    Quiet,
+    check_folders,
+    screen_of,
+)
+from evolver.cli.policies import read_policy_file
 from evolver.cli.results import json_text, show_result
 
 if TYPE_CHECKING:
@@ -18,7 +27,6 @@ if TYPE_CHECKING:
     from evolver.leaderboard.entrants import Given
     from evolver.leaderboard.ground import Scenario
 
-MOST_ENTRY_BYTES = 1 << 18
 Named = Annotated[
     list[str] | None,
     typer.Option("--scenario", metavar="NAME", help="Only this scenario, or FILE.toml; repeat."),
@@ -84,6 +92,8 @@ def leaderboard(
     from evolver.recordings import read_recording
 
     screen = screen_of(context, quiet)
+    check_folders(html, json_file)
+    given = _given(entry)
     chosen = _chosen(screen, scenario, traces)
     effort = Effort(
         None if quick else Tries(more=tries), evaluations if evolve and not quick else 0.0, seed
@@ -91,7 +101,7 @@ def leaderboard(
     started = time.monotonic()
     with screen.steps("running contests", len(chosen)) as bar:
         results = run_board(
-            chosen, effort, given=_given(entry),
+            chosen, effort, given=given,
             recording=None if recording is None else read_recording(recording),
             traces=traces, workers=workers or os.cpu_count() or 1, on_done=bar.step,
         )  # fmt: skip
@@ -102,6 +112,7 @@ def leaderboard(
         screen, output, out,
         lambda: document_of(specs, results, effort, seconds), lambda: report,
     )  # fmt: skip
+    _say_who_is_absent(screen, given, results)
     if html is not None:
         from sandbox.report_html import page_of
 
@@ -111,12 +122,16 @@ def leaderboard(
 
 
 def _chosen(screen: Screen, names: list[str] | None, traces: Path | None) -> tuple[Scenario, ...]:
-    """The scenarios that were asked for, or all that can be had; the longest first."""
+    """The scenarios that were asked for, or all that can be had."""
     from evolver.leaderboard.ground import load_scenario
     from evolver.leaderboard.reading import scenario_names
 
     found = tuple(load_scenario(name) for name in dict.fromkeys(names or scenario_names()))
     able = tuple(one for one in found if traces is not None or not one.spec.needs_files)
+    names_of = [one.name for one in found]
+    twice = next((name for name in names_of if names_of.count(name) > 1), None)
+    if twice is not None:
+        raise Misused(f"Two scenarios are called {twice}: give one of the files another name.")
     if not able:
         raise Misused("Every scenario needs files: name the folder of the traces with --traces.")
     if len(able) < len(found):
@@ -128,19 +143,25 @@ def _chosen(screen: Screen, names: list[str] | None, traces: Path | None) -> tup
 def _given(entries: list[str] | None) -> tuple[Given, ...]:
     from evolver.leaderboard.entrants import Given, checked
 
-    found = []
+    found: dict[str, Given] = {}
     for entry in entries or ():
         name, equals, file = entry.partition("=")
         if not equals or not name.isidentifier():
             raise Misused(f"{entry!r} is no entry: give --entry NAME=FILE.")
-        found.append(checked(Given(name, _text(Path(file)))))
-    return tuple(found)
+        if name in found:
+            raise Misused(f"Two entries are called {name}: give one of them another name.")
+        found[name] = checked(Given(name, read_policy_file(Path(file))))
+    return tuple(found.values())
 
 
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MOST_ENTRY_BYTES:
-            raise Misused(f"{path} is too large for a policy.")
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misused(f"{path} cannot be read ({type(error).__name__}): check the path.") from None
+def _say_who_is_absent(
+    screen: Screen, given: Sequence[Given], results: Sequence[Mapping[str, Any]]
+) -> None:
+    """An entry may decide nothing that scenarios leave open, or be what somebody else is."""
+    for one in given:
+        there = sum(one.name in result["entrants"] for result in results)
+        if there < len(results):
+            screen.note(
+                f"{one.name} took part in {there} of {len(results)} scenarios: elsewhere it has "
+                "none of the open hooks, or equals another entrant there"
+            )

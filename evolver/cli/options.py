@@ -135,8 +135,15 @@ def _check_out(out: Path | None, output: Output | None) -> None:
         return
     if output is Output.TABLE:
         raise Misused("A file needs a form: add -o html or -o json to --out.")
-    if not out.absolute().parent.is_dir():
-        raise Misused(f"There is no folder {out.absolute().parent}; make it, or name another file.")
+    check_folders(out)
+
+
+def check_folders(*files: Path | None) -> None:
+    """The same of other files that are written at the end; raises `Misused`."""
+    for file in files:
+        if file is not None and not file.absolute().parent.is_dir():
+            folder = file.absolute().parent
+            raise Misused(f"There is no folder {folder}; make it, or name another file.")
 
 
 def key_values(pairs: Sequence[str] | None) -> dict[str, object]:
