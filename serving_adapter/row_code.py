@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,20 +26,32 @@ if TYPE_CHECKING:
 DESK = ("rows", "n_rows", "since_s", "changed", "stale", "counted", "now_s")
 """The words the code is called with: addresses, numbers, and the time as a float64."""
 
+_log = logging.getLogger("evolver.host")
 _NAME = "refresh"
 _kept: list[object] = []  # who frees an engine frees its code
 
 
 @functools.cache
 def refresh_code() -> Callable[[ctypes.c_int64], None] | None:
-    """The code, to be called with the address of a desk; None where llvmlite is absent.
+    """The code, to be called with the address of a desk; None where it cannot be had.
 
     It keeps Python's lock: to give that away and get it back can take milliseconds.
     """
     if importlib.util.find_spec("llvmlite") is None:
         return None
+    try:
+        return _linked()
+    # Whatever is wrong with this LLVM, or with making code here at all, costs time and no decision.
+    except Exception as error:
+        _log.warning("decisions take longer here, without machine code for rows: %s", error)
+        return None
+
+
+def _linked() -> Callable[[ctypes.c_int64], None]:
+    """Raises OSError where memory may not become code; to call what was put there would crash."""
     from llvmlite import binding
 
+    binding.check_jit_execution()
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     module = binding.parse_assembly(str(_Code().module))

@@ -59,3 +59,14 @@ def test_only_pieces_with_a_changed_row_are_stale(monkeypatch):
         refresher.write(2.0)
         assert refresher.stale == b"\0\1\0"
         assert not any(refresher.changed)
+
+
+def test_where_memory_may_not_become_code_rows_are_refreshed_without(monkeypatch, caplog):
+    binding = pytest.importorskip("llvmlite.binding")
+
+    def forbidden():
+        raise OSError("cannot allocate executable memory")
+
+    monkeypatch.setattr(binding, "check_jit_execution", forbidden)
+    assert refresh_code.__wrapped__() is None
+    assert "executable memory" in caplog.text
