@@ -64,7 +64,20 @@ def missing_row(known_zero: Sequence[str]) -> Rows:
 
 def rows_where(rows: Rows, wanted: npt.NDArray[np.bool_]) -> Rows:
     """Copies of some rows, byte for byte: what lies between their fields, too."""
-    return rows.view(f"V{rows.dtype.itemsize}")[wanted].view(rows.dtype)
+    return _as_bytes(rows)[wanted].view(rows.dtype)
+
+
+def rows_and(rows: Rows, more: Rows) -> Rows:
+    """Copies of these rows and of those behind them, byte for byte.
+
+    Field by field, what lies between would be left over from whatever the process kept there
+    before, and would go to disk with the inputs of decisions.
+    """
+    return np.concatenate([_as_bytes(rows), _as_bytes(more)]).view(rows.dtype)
+
+
+def _as_bytes(rows: Rows) -> Rows:
+    return rows.view(f"V{rows.dtype.itemsize}")
 
 
 def derive_all(of: Columns, *, counted: bool) -> None:

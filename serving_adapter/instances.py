@@ -30,6 +30,7 @@ from serving_adapter.instance_rows import (
     RowWords,
     columns_of,
     missing_row,
+    rows_and,
     rows_where,
 )
 from serving_adapter.refreshing import Refresher
@@ -132,7 +133,7 @@ class InstanceTable:
             row[known.name] = getattr(facts or InstanceFacts(), known.name)
         row["id"] = self._next_id
         self._engines[self._next_id] = _Engine(len(self._rows))
-        self._rows = np.concatenate([self._rows, row])
+        self._rows = rows_and(self._rows, row)
         self._open = np.append(self._open, True)
         self._since_s = np.concatenate([self._since_s, NO_AGES])
         self._rows_moved()
@@ -142,7 +143,7 @@ class InstanceTable:
     def remove(self, instance_id: int) -> None:
         """Forget an engine; its flights may still report and are ignored."""
         gone = self._engines.pop(instance_id).position
-        self._rows = np.delete(self._rows, gone)
+        self._rows = rows_where(self._rows, np.arange(len(self._rows)) != gone)
         self._open = np.delete(self._open, gone)
         self._since_s = np.delete(self._since_s, gone, axis=0)
         for engine in self._engines.values():

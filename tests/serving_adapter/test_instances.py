@@ -102,3 +102,23 @@ def test_rows_that_were_derived_one_by_one_are_those_derived_together():
         np.testing.assert_array_equal(one_by_one[name], together[name], err_msg=name)
     assert together["tenant_requests"].sum() == 0
     assert together["decode_tokens_per_s"][0] > 0
+
+
+def test_rows_keep_every_byte_when_engines_come_and_go():
+    """What lies between fields goes to disk with the inputs of decisions: ours, not left over."""
+    table = InstanceTable()
+    numbers = [table.add() for _ in range(3)]
+    offered = table.offered(FACTS, 1.0, frozenset())
+    offered.view(np.uint8).reshape(3, -1)[:, _between_fields(offered.dtype)] = 7
+    table.add()
+    table.remove(numbers[1])
+    rows = table.offered(FACTS, 1.0, frozenset())
+    between = rows.view(np.uint8).reshape(3, -1)[:, _between_fields(rows.dtype)]
+    assert np.unique(between, axis=1).tolist() == [[7], [7], [0]]
+
+
+def _between_fields(record: np.dtype) -> np.ndarray:
+    free = np.ones(record.itemsize, bool)
+    for kind, start in record.fields.values():
+        free[start : start + kind.itemsize] = False
+    return free
