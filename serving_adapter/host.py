@@ -277,7 +277,11 @@ class PolicyHost:
 
     async def _ready_snapshot(self, snapshot: Snapshot) -> Live:
         """All policies of a snapshot, ready; only the active one must load for it to go live."""
-        canary, present = snapshot.canary, self.live.policies
+        # The watchdog's thread asks the shadow, the loop all others: none is both, as two threads
+        # would write one call's frame, or one side process's page.
+        trial = self.live.shadow
+        present = tuple(one for one in self.live.policies if one is not trial)
+        canary = snapshot.canary
         ready, ready_or_none = self._preparing.of_snapshot, self._preparing.of_snapshot_or_none
         return Live(
             sequence=snapshot.sequence,
@@ -285,7 +289,7 @@ class PolicyHost:
             active=await ready(self._allowed(snapshot.active), present),
             canary=await ready_or_none(self._allowed(canary.policy if canary else None), present),
             weight=canary.weight if canary else 0.0,
-            shadow=await ready_or_none(self._allowed(snapshot.shadow), present),
+            shadow=await ready_or_none(self._allowed(snapshot.shadow), (trial,) if trial else ()),
             expires_unix_s=snapshot.expires_at.timestamp(),
         )
 

@@ -77,6 +77,22 @@ async def test_what_stays_in_place_keeps_its_memory_over_a_snapshot(new_host, sn
     assert (host.live.active, host.live.last_good, host.live.canary) == (canary, active, None)
 
 
+async def test_a_shadow_is_never_also_what_decides_as_two_threads_would_ask_it(
+    new_host, snapshot_of
+):
+    host = new_host()
+    await host.apply(snapshot_of(7, "first", shadow="last"))
+    shadow = host.live.shadow
+    await host.apply(snapshot_of(8, "first", canary=("last", 0.5), shadow="first"))
+    assert host.live.canary.digest == shadow.digest
+    assert host.live.canary.router is not shadow.router
+    assert host.live.shadow.digest == host.live.active.digest
+    assert host.live.shadow.router is not host.live.active.router
+    shadow = host.live.shadow
+    await host.apply(snapshot_of(9, "first", shadow="first"))
+    assert host.live.shadow is shadow
+
+
 async def test_a_trial_that_does_not_load_keeps_nothing_out(new_host, snapshot_of):
     host = new_host(limits=UNWATCHED_ARM)
     await host.apply(snapshot_of(7, "first", canary=("unusable", 0.5), shadow="unusable"))
