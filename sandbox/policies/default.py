@@ -90,7 +90,9 @@ def should_reschedule(window, cluster, plan, memory):
 
 def copies_of(cluster, index, used):
     shape = cluster.shapes[index]
-    if shape.gpus < 1 or shape.pool < 0 or shape.pool >= len(cluster.pools):
+    if min(shape.gpus, shape.tp, shape.pp) < 1 or max(shape.tp, shape.pp) > 64:
+        return 0
+    if shape.pool < 0 or shape.pool >= len(cluster.pools):
         return 0
     pool = cluster.pools[shape.pool]
     left = max(pool.present, 0) - max(pool.leaving, 0) - used
