@@ -11,6 +11,10 @@ from evolver.leaderboard.spec import ScenarioSpec
 from sandbox.report import Cell, Report, Tone
 
 _COLUMNS = ("", "metric", "ratio", "95 % interval", "system", "baseline", "windows", "faults")
+_READ = {
+    "abstract": "from its abstract", "paper": "from the paper", "code": "from its code",
+    "notes": "from what others wrote about it, or release notes",
+}  # fmt: skip
 
 
 def document_of(effect: Effect) -> dict[str, object]:
@@ -47,7 +51,7 @@ def report_of(effect: Effect) -> Report:
     """Tables for people."""
     spec = effect.scenario.spec
     report = Report(f"{spec.name}: {spec.about} against {spec.baseline.policy}")
-    report.say(f"Published: {spec.says} (read: {spec.read}).")
+    report.say(f"Published: {spec.says} ({_READ[spec.read]}).")
     report.say(f"Baseline: {spec.baseline.why}")
     report.heading("Ratios", f"above 1 is better; {effect.windows} windows nobody tuned on")
     names = [f"{spec.about} {one.name}" for one in effect.rows]
@@ -69,7 +73,7 @@ def report_of(effect: Effect) -> Report:
 def about(spec: ScenarioSpec) -> Report:
     """What the file says, for people."""
     report = Report(spec.name)
-    report.say(f"{spec.about} ({spec.paper or spec.code}): {spec.says}")
+    report.say(f"{spec.about} ({spec.paper or spec.code}; {_READ[spec.read]}): {spec.says}")
     report.say(f"Cluster: {spec.cluster_why}", f"Load: {spec.load_why}")
     report.say(*(f"Traffic: {part.why}" for part in spec.traffic if part.why))
     if spec.capacity is not None:
