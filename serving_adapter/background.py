@@ -22,6 +22,8 @@ async def in_background(*work: Coroutine[None, None, None]) -> AsyncIterator[Non
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for one in work:  # what was left at once never began
+            one.close()
 
 
 async def _told(work: Coroutine[None, None, None]) -> None:
