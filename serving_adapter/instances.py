@@ -191,11 +191,12 @@ class InstanceTable:
 
     def set_running(self, running: Mapping[int, int]) -> None:
         """Requests inside engines, by id, as a door knows them without a scrape; -1 for unknown."""
-        column = self._columns["running_requests"]
+        ints, engines = self._words.ints, self._engines
         for instance_id, count in running.items():
-            position = self._engines[instance_id].position
-            if column[position] != count:
-                column[position] = count
+            position = engines[instance_id].position
+            at = position * ROW_WORDS + _RUNNING
+            if ints[at] != count:
+                ints[at] = count
                 self._changed[position] = 1
 
     def is_open(self, instance_id: int) -> bool:
