@@ -96,6 +96,7 @@ def online(
     Evolving is compared with every planner of the library tuned on the past, with the best of them
     tuned on the whole trace, with one tuned policy a regime, and with no evolution.
     """
+    from evolver.cli.kernel import warm_kernel
     from evolver.online.arms import Effort
     from evolver.online.experiment import Plan, run_all
     from evolver.online.pairs import lay
@@ -110,6 +111,7 @@ def online(
     replies = None if recording is None else read_recording(recording)
     plan = Plan(grounds, Effort(evaluations, tries, charges), replies)
     jobs = plan.jobs(seeds, ways)
+    warm_kernel(screen)
     started = time.monotonic()
     with screen.steps("experimenting", len(jobs)) as bar:
         results = run_all(plan, jobs, workers or os.cpu_count() or 1, lambda name: bar.step(name))

@@ -67,7 +67,7 @@ def leaderboard(
     entry: Entries = None,
     quick: Quick = False,
     evolve: Evolve = True,
-    evaluations: Evaluations = 10.0,
+    evaluations: Evaluations = 6.0,
     tries: TriesEach = 24,
     recording: Replies = None,
     seed: Seed = 0,
@@ -85,6 +85,7 @@ def leaderboard(
     evolver leaderboard --quick
     evolver leaderboard --scenario l4-heterogeneous --entry mine=policy.py
     """
+    from evolver.cli.kernel import warm_kernel
     from evolver.leaderboard.board import document_of, report_of
     from evolver.leaderboard.contest import Effort
     from evolver.leaderboard.jobs import run_board
@@ -95,6 +96,7 @@ def leaderboard(
     check_folders(html, json_file)
     given = _given(entry)
     chosen = _chosen(screen, scenario, traces)
+    warm_kernel(screen)
     effort = Effort(
         None if quick else Tries(more=tries), evaluations if evolve and not quick else 0.0, seed
     )

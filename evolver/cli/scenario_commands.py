@@ -44,6 +44,7 @@ def run_scenario(
     evolver experiment run l4-heterogeneous -p least_loaded -p mine.py --seeds 3
     evolver experiment run my-scenario.toml --tries 0 -o json
     """
+    from evolver.cli.kernel import warm_kernel
     from evolver.leaderboard.effect_tables import document_of, report_of
     from evolver.leaderboard.effects import effect_of
     from evolver.leaderboard.ground import load_scenario
@@ -52,6 +53,7 @@ def run_scenario(
     scenario = load_scenario(name)
     named = [find_policy(one) for one in policy or ()]
     others = [(one.name, one.source.annotated(), one.parameters or {}) for one in named]
+    warm_kernel(screen)
     started = time.monotonic()
     effect = effect_of(scenario, range(seeds), traces, tries, others)
     show_result(screen, output, out, lambda: document_of(effect), lambda: report_of(effect))

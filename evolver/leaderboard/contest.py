@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evolver.candidates import seed_for
-from evolver.leaderboard.entrants import Given, entrants
+from evolver.exercised import keep_hooks
+from evolver.leaderboard.entrants import DEFAULT, Given, entrants
 from evolver.leaderboard.evolving import Breeding, Evolved, evolve
 from evolver.leaderboard.measures import measures
-from evolver.leaderboard.runs import BoardTask, Runs
+from evolver.leaderboard.runs import BoardTask, Runs, verified
 from evolver.leaderboard.shelf import Shelf
 from evolver.leaderboard.spec import ScenarioSpec
 from evolver.leaderboard.tuning import Entry, Tries, results_of, tune_all
@@ -41,7 +42,7 @@ class Effort:
     """
 
     tries: Tries | None = field(default_factory=Tries)
-    evaluations: float = 10.0
+    evaluations: float = 6.0
     seed: int = 0
 
 
@@ -90,7 +91,7 @@ class Contest:
         fresh = _renamed(self.ground.fresh.windows().all) if self.ground.fresh else ()
         self._runs = Runs((*windows.scenarios, *fresh))
         words = description_of(problem, windows) if self.models else Description("", "")
-        self._hooks = frozenset(self.ground.spec.decides) & frozenset(CALLED)
+        self._hooks = (problem.hooks | frozenset(self.ground.spec.decides)) & frozenset(CALLED)
         self._task = BoardTask(self._runs, windows, words, self._hooks)
         own = tuple(one.name for one in windows.sealed)
         more = tuple(one.name for one in fresh)
@@ -99,7 +100,7 @@ class Contest:
     def run(self) -> dict[str, Any]:
         """Everything that was found, as plain values."""
         clock = _Clock()
-        written = entrants(self.ground.spec, self.given)
+        written = entrants(self.ground.spec, self._hooks, self.given)
         self._runs.ready(self.shelf.linked(written))
         tuned: list[Entry] = []
         evolved = None
@@ -112,7 +113,7 @@ class Contest:
         windows = self._windows
         found = {
             "scenario": self.ground.spec.name,
-            "hooks": sorted(self.ground.spec.decides),
+            "hooks": sorted(self._hooks),
             "windows": [len(windows.training), len(windows.validation), len(self._sealed)],
             "entrants": self._judged(written, tuned),
             "own": self._own(written, tuned),
@@ -191,8 +192,17 @@ class Contest:
         ):
             entry = next((one for one in entries if one.name == name), None)
             if entry is not None:
-                found[label] = self._metric(entry, plain)
+                found[label] = self._metric(self._as_published(entry), plain)
         return found
+
+    def _as_published(self, entry: Entry) -> Entry:
+        """An entrant with the hooks that the published evaluation was about, and no others."""
+        kept = keep_hooks(entry.source.annotated(), self.ground.spec.decides)
+        if kept is None or entry.name == DEFAULT:
+            return entry
+        source = verified(kept)
+        own = {name: entry.parameters[name] for name in source.parameters()}
+        return Entry(entry.name, source, own, entry.objective)
 
     def _metric(self, entry: Entry, plain: bool) -> Mapping[str, float]:
         """The scenario's metric on each sealed window where there is anything to measure."""

@@ -1,4 +1,4 @@
-"""Who takes part in a scenario: the library's policies with the hooks that it leaves open."""
+"""Who takes part in a scenario: the library's policies with the hooks that it exercises."""
 
 from __future__ import annotations
 
@@ -32,20 +32,22 @@ def checked(given: Given) -> Given:
     return given
 
 
-def entrants(spec: ScenarioSpec, given: Sequence[Given] = ()) -> tuple[Entry, ...]:
-    """Everyone with one of the scenario's hooks, constants as written; equal ones take part once.
+def entrants(
+    spec: ScenarioSpec, hooks: Collection[str], given: Sequence[Given] = ()
+) -> tuple[Entry, ...]:
+    """Everyone with one of these hooks, constants as written; equal ones take part once.
 
     The scenario's own system and its baseline come first. Of the others a policy whose text is that
-    of another, once only the open hooks are left of it, is left out.
+    of another, once only these hooks are left of it, is left out.
     """
     named = [spec.system, spec.baseline.policy]
     first = [name for name in dict.fromkeys(named) if name is not None]
     texts = {name: library.read(name) for name in library.names()} | {DEFAULT: default_text()}
-    own = [entry for name in first if (entry := _entry(name, texts[name], spec)) is not None]
+    own = [entry for name in first if (entry := _entry(name, texts[name], spec, hooks))]
     others = [Given(name, text) for name, text in texts.items() if name not in first]
     seen = {entry.source.canonical for entry in own}
     for one in (*others, *given):
-        entry = _entry(one.name, one.text, spec)
+        entry = _entry(one.name, one.text, spec, hooks)
         if entry is not None and entry.source.canonical not in seen:
             seen.add(entry.source.canonical)
             own.append(entry)
@@ -68,8 +70,8 @@ _GROUPS: Mapping[str, frozenset[str]] = {
 }
 
 
-def _entry(name: str, text: str, spec: ScenarioSpec) -> Entry | None:
-    kept = keep_hooks(text, spec.decides)
+def _entry(name: str, text: str, spec: ScenarioSpec, hooks: Collection[str]) -> Entry | None:
+    kept = keep_hooks(text, hooks)
     if kept is None:
         return None
     source = verified(kept)

@@ -28,8 +28,8 @@ from sandbox.verifier import PolicyRefused
 
 FOUNDERS = 3  # of the tuned library, that the search starts from and must beat
 FINALISTS = 6  # of the search, that are compared on validation windows
-DONORS = 8  # of a hook, the best of the tuned library that have it
-TUNED = 3  # of those, that get their constants tuned once more
+DONORS = 3  # of a hook, the best of the tuned library that have it
+TUNED = 2  # of those, that get their constants tuned once more
 LEAST_GAIN = 0.002  # on the screen, for a hook to be taken over
 
 

@@ -66,8 +66,7 @@ def run_board(
         ExperimentRefused: a scenario cannot be laid out, or its contest failed.
         WorkersUnavailable, IsolationMissing: no process can be had, or a layer is missing.
     """
-    hooks = {hook for one in scenarios for hook in one.spec.decides}
-    plan = Plan(effort, tuple(given), recording, Shelf.made(hooks), scenarios[0].spec)
+    plan = Plan(effort, tuple(given), recording, Shelf.made(CALLED), scenarios[0].spec)
     place = Workplace(f"{__name__}:contest_job", f"{__name__}:prepare", plan, reads_packages=True)
     jobs = [
         LockedJob(one.name, {}, functools.partial(_laid, one, effort.seed, traces))
