@@ -107,7 +107,7 @@ test-vllm: $(WARM) ## the scheduler inside a real vLLM on the processor; install
 	@build/vllm/bin/python -m pytest -o faulthandler_timeout=900 tests/serving_adapter/vllm
 
 test-effects: $(WARM) ## every published evaluation: the system shows its effect, and none where it must not
-	@EVOLVER_EFFECTS=1 $(RUN)/python -m pytest -n 2 --dist worksteal tests/evolver/leaderboard/test_effects.py
+	@EVOLVER_EFFECTS=1 $(RUN)/python -m pytest -n 2 --dist worksteal tests/evolver/leaderboard
 
 leaderboard: $(WARM) ## the field's policies, as written, tuned and evolved, over all scenarios
 	@$(RUN)/evolver leaderboard
