@@ -8,15 +8,11 @@ default policy answers this decision. Fuel spent is time: its price in picosecon
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
-import numpy as np
-
 from sandbox.abi import FAILED, call_hook
 from sandbox.contract import MEMORY_SLOTS
-from sandbox.kernel.hiding import ENGINE, hide_instances
 from sandbox.kernel.jit import kernel
 from sandbox.kernel.runs import cut_run
 from sandbox.kernel.state import Sim
-from sandbox.kernel.views import fill_instance, fill_request, show_own
 
 # positions in `Sim.hooks`; the second half of that array holds the default policy's addresses
 HOOKS = (
@@ -86,35 +82,3 @@ def ask_engine(s: Sim, hook: int, i: int) -> int:
     s.instances[i].hooks += spent_ps(s, fuel)
     cut_run(s, i, s.totals[0].now)
     return answer
-
-
-@kernel
-def _show_engine(s: Sim, i: int, r: int, now: int) -> None:
-    table = len(s.router_rows) - 1
-    fill_request(s, r, now)
-    fill_instance(s, i, table, 0, now)
-    show_own(s, i, table, 0, r)
-    if s.settings[0].hides:
-        hide_instances(s, ENGINE, table, 1)
-
-
-@kernel
-def ask_priority(s: Sim, i: int, r: int, now: int) -> float:
-    """Queue place of a request on an instance, lower first; the default is arrival order."""
-    if not s.settings[0].has_priority:
-        return 0.0
-    _show_engine(s, i, r, now)
-    answer = ask_engine(s, PRIORITY, i)
-    s.requests[r].keyed += 1
-    if answer == FAILED or np.isnan(s.frame[0].value):
-        return 0.0
-    return s.frame[0].value
-
-
-@kernel
-def ask_admit(s: Sim, i: int, r: int) -> bool:
-    """May the head of the queue run now? A faulty answer is yes."""
-    _show_engine(s, i, r, s.totals[0].now)
-    if ask_engine(s, ADMIT, i) == FAILED:
-        return True
-    return s.frame[0].value != 0.0

@@ -12,11 +12,11 @@ stages work on all of them at the same time, so the step takes as long as its lo
 from __future__ import annotations
 
 from sandbox.kernel.batch import start_filling, start_running
-from sandbox.kernel.calls import ask_admit
 from sandbox.kernel.jit import entry, kernel
 from sandbox.kernel.ledger import note_start
 from sandbox.kernel.preemption import give_fill_blocks, take_back
 from sandbox.kernel.prefix import matching_tokens, needed_blocks, take_blocks, unused_among
+from sandbox.kernel.queue_hooks import ask_admit
 from sandbox.kernel.queues import queue_head
 from sandbox.kernel.state import BLOCK_TOKENS, Sim
 from sandbox.kernel.transfer import pull

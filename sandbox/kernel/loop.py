@@ -4,7 +4,6 @@
 # a row of a structured array is Any to mypy; numba checks what becomes of its fields
 from __future__ import annotations
 
-from sandbox.kernel.calls import ask_priority
 from sandbox.kernel.control import control_tick
 from sandbox.kernel.engine import begin, end_step, interrupt
 from sandbox.kernel.evict import value_all
@@ -26,6 +25,7 @@ from sandbox.kernel.plans import (
     valid_plan,
 )
 from sandbox.kernel.prewarm import prewarm_tick
+from sandbox.kernel.queue_hooks import ask_priority
 from sandbox.kernel.queues import rekey_queue
 from sandbox.kernel.rebalance import migrate
 from sandbox.kernel.routing import arrive, deliver, expire, rebuild_views, retry_held

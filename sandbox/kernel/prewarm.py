@@ -69,6 +69,13 @@ def _keep_beginning(s: Sim, i: int, g: int) -> None:
 
 
 @kernel
+def _is_forgotten(s: Sim, i: int, place: int, before: int) -> bool:
+    """Has what was evicted since there were `before` evictions taken a place among them?"""
+    back = (before - 1 - place) % MAX_ENTRIES
+    return s.instances[i].evictions - (before - 1 - back) > MAX_ENTRIES
+
+
+@kernel
 def _bring_in(s: Sim, i: int, place: int, now: int) -> int:
     """Compute one evicted segment anew; its tokens, 0 when it does not fit."""
     inst, gone = s.instances[i], s.evicted[i, place]
@@ -123,9 +130,9 @@ def prewarm_tick(s: Sim, now: int) -> int:
         s.frame[0].n_entries = n
         if ask_engine(s, PREWARM, i) == FAILED:
             continue
-        tokens = 0
+        tokens, before = 0, s.instances[i].evictions
         for k in range(n):
-            if s.entries[k].wanted:
+            if s.entries[k].wanted and not _is_forgotten(s, i, s.offered[k], before):
                 tokens += _bring_in(s, i, s.offered[k], now)
         _spend(s, i, tokens, now)
     return 0

@@ -17,7 +17,6 @@ from sandbox.kernel.calls import (
     ROUTE_DECODE,
     ask,
     ask_default,
-    ask_priority,
     note_fault,
     spent_ps,
 )
@@ -32,6 +31,7 @@ from sandbox.kernel.ledger import note_arrival
 from sandbox.kernel.lengths import predict_length
 from sandbox.kernel.links import transfer_ps
 from sandbox.kernel.prefix import LOOK, match_all, matching_at
+from sandbox.kernel.queue_hooks import ask_priority
 from sandbox.kernel.state import (
     ACTIVE,
     BLOCK_TOKENS,

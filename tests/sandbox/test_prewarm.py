@@ -3,6 +3,7 @@
 import pytest
 from test_prefix_cache import SIZE, cached, run
 
+from sandbox.contract import MAX_ENTRIES
 from sandbox.engine import load_policy
 from sandbox.kernel.state import PS_PER_S
 from sandbox.verifier import verify
@@ -47,6 +48,17 @@ def test_what_goes_on_from_something_that_is_gone_is_not_offered():
     # the shared beginning at one tick, both of its continuations at the next
     assert sim.totals["prewarmed_tokens"][0] == 110 * SIZE
     assert cached(sim) == (50 + 100) * SIZE
+
+
+def test_what_bringing_in_pushed_out_of_memory_is_not_taken_for_something_else():
+    # one more fits; the second that comes evicts one, whose place was that of the last offered
+    many = [[k] for k in range(MAX_ENTRIES + 10)]
+    arrivals = [*(0.03 * k for k in range(len(many))), 20.0]
+    body = "    if len(entries) == MAX_ENTRIES and memory[0] == 0.0:\n        memory[0] = 1.0\n"
+    body += "".join(f"        bring_in(entries[{k}])\n" for k in (0, 1, MAX_ENTRIES - 1))
+    sim = run([*many, [999]], arrivals=arrivals, kv_blocks=3, policy=brings(body))
+    assert sim.engine_memory[0, 0] == 1.0
+    assert sim.totals["prewarmed_tokens"][0] == 2 * SIZE
 
 
 def test_an_entry_says_when_it_was_used_and_may_be_again():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import test_prefix_cache as prompts
 from planned import cluster, requests
 
 from sandbox.engine import load_policy
@@ -51,6 +52,23 @@ def test_an_engine_sees_how_much_of_a_requests_tenant_it_has():
     tenant = np.array([0, 1, 0, 0, 1, 0])
     sim = ran(requests(6, 0.0, tenant=tenant), cluster({"gpu": "A100", "count": 1}), text)
     assert sim.engine_memory[0, :2].tolist() == [4.0, 2.0]
+
+
+def test_the_hooks_of_a_queue_see_what_their_engine_has_of_the_prompt():
+    text = """def priority(request, instance, memory):
+    memory[0] = max(memory[0], instance.cached_prefix_tokens)
+    return 0.0
+
+
+def admit(request, instance, memory):
+    memory[1] = max(memory[1], instance.cached_prefix_tokens)
+    return True
+"""
+    policy = load_policy(verify(f'"""Looks."""\n\n\n{text}'), engine="interpreted")
+    repeated = prompts.run([range(20), range(30)], policy=policy)
+    assert repeated.engine_memory[0, :2].tolist() == [20.0 * prompts.SIZE] * 2
+    others = prompts.run([range(20), range(30, 60)], policy=policy)
+    assert others.engine_memory[0, :2].tolist() == [0.0, 0.0]
 
 
 def test_there_is_no_last_switch_before_the_first():
