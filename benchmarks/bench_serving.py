@@ -16,9 +16,10 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import aiohttp
@@ -218,7 +219,9 @@ async def swaps(count: int) -> None:
     gc.freeze()  # as `evolver serve` does when it has loaded what swaps need
     with tempfile.TemporaryDirectory() as folder:
         key = new_signing_key(Path(folder) / "keys")
-        publisher, log = Publisher(key), DecisionLog("host")
+        log = DecisionLog("host")
+        # Signed before the load: the control plane that verifies and signs is another process.
+        publisher = Signed([*islice(_published(Publisher(key)), 2 * count)])
         host = PolicyHost(
             InstanceTable(), prepare=_prepare,
             admission=Admission(TrustedKeys((key.public,)), state=Path(folder)),
@@ -285,6 +288,24 @@ async def _decide(host: PolicyHost, request: LoadRequest) -> Served:
         await asyncio.sleep(0.01)
         decision = host.route(facts, held_count=1, live=live)
     return Served(request, 200, True, 0.0, 0.0, 8, decision.sequence, decision.digest)
+
+
+@dataclass
+class Signed:
+    """Snapshots that were signed before; `next` gives one after the other, as a publisher does."""
+
+    made: list[Snapshot]
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+    def next(self) -> Snapshot:
+        """The next of them."""
+        self.snapshots.append(self.made[len(self.snapshots)])
+        return self.snapshots[-1]
+
+
+def _published(publisher: Publisher) -> Iterator[Snapshot]:
+    while True:
+        yield publisher.next()
 
 
 async def _stalls() -> list[float]:

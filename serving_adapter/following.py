@@ -14,6 +14,7 @@ from policy_store.snapshot import Snapshot
 from serving_adapter.admission import Admission
 from serving_adapter.errors import AdapterError
 from serving_adapter.host_metrics import HostMetrics
+from serving_adapter.short_turns import beside_the_loop
 
 RETRY_S = 1.0
 
@@ -85,7 +86,7 @@ class SnapshotFiles:
     async def _read(self, path: Path) -> Snapshot:
         self._tried_s = time.monotonic()
         self._admitted.pop(path, None)
-        snapshot = await asyncio.to_thread(self._admission.read, path)
+        snapshot = await beside_the_loop(self._admission.read, path)
         self._early.discard(path)
         self._admitted[path] = snapshot.sequence
         return snapshot

@@ -45,6 +45,7 @@ from serving_adapter.safety.limits import LiveLimits
 from serving_adapter.safety.shadow import ShadowCompare
 from serving_adapter.safety.starvation import wait_of
 from serving_adapter.safety.watchdog import Watchdog
+from serving_adapter.short_turns import beside_the_loop
 
 BOOT_BYTES = 6
 
@@ -264,13 +265,13 @@ class PolicyHost:
             PolicyUnusable: its active policy does not load; what runs stays.
         """
         async with self._swapping:
-            await asyncio.to_thread(self._admission.check, snapshot)
+            await beside_the_loop(self._admission.check, snapshot)
             if snapshot.sequence != self.live.sequence or snapshot.digest != self._named:
                 self._check_sequence(snapshot.sequence)
             elif not self._enabled_again(snapshot):
                 return False
             next_live = await self._ready_snapshot(snapshot)
-            await asyncio.to_thread(self._admission.accept, snapshot)
+            await beside_the_loop(self._admission.accept, snapshot)
             self._assign(next_live)
             self._named = snapshot.digest
             return True

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import logging
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -14,9 +12,8 @@ from sandbox.signal_profiles import SignalProfile
 from serving_adapter.activation import Prepare, Ready
 from serving_adapter.errors import AdapterError, SnapshotRefused
 from serving_adapter.policy_files import KeptPolicy, keep_policy
+from serving_adapter.short_turns import beside_the_loop
 from serving_adapter.signal_check import check_signals
-
-SWAP_SWITCH_INTERVAL_S = 0.0005
 
 _log = logging.getLogger("evolver.host")
 
@@ -46,24 +43,16 @@ class Preparing:
         self.signals = signals
         self._prepare = prepare
         self._state = state
-        self._switch_interval_s = sys.getswitchinterval()
 
     async def of_source(
         self, source: str, parameters: Mapping[str, float] | None, *, approved: bool = False
     ) -> Ready:
         """Prepare in a thread.
 
-        Compilation is mostly Python, and the loop waits one switch interval for the interpreter
-        after every system call; ten times shorter turns keep it answering.
-
         Raises:
             PolicyUnusable: it does not load.
         """
-        sys.setswitchinterval(SWAP_SWITCH_INTERVAL_S)
-        try:
-            return await asyncio.to_thread(self._prepared, source, parameters, approved)
-        finally:
-            sys.setswitchinterval(self._switch_interval_s)
+        return await beside_the_loop(self._prepared, source, parameters, approved)
 
     def _prepared(
         self, source: str, parameters: Mapping[str, float] | None, approved: bool
@@ -90,7 +79,7 @@ class Preparing:
             if one.digest == policy.digest:
                 return one
         if self.signals is not None:
-            await asyncio.to_thread(check_signals, policy, self.signals)
+            await beside_the_loop(check_signals, policy, self.signals)
         ready = await self.of_source(policy.source, policy.parameters, approved=True)
         if ready.digest != policy.digest:
             raise SnapshotRefused(

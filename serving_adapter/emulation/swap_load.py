@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 
@@ -46,6 +47,16 @@ _APPROVED = Approval("ada", "a" * 64)
 
 Publish = Callable[[Snapshot], Awaitable[object]]
 NextPolicy = Callable[[int], str]
+
+
+class Snapshots(Protocol):
+    """Makes snapshots, one after the other, and keeps all that it made."""
+
+    snapshots: list[Snapshot]
+
+    def next(self) -> Snapshot:
+        """The next one."""
+        ...
 
 
 @dataclass(slots=True)
@@ -134,7 +145,7 @@ class SwapReport:
 
 async def swap_under_load(
     load: Coroutine[None, None, Sequence[Served]],
-    publisher: Publisher,
+    publisher: Snapshots,
     publish: Publish,
     *,
     every_s: float = SWAP_EVERY_S,
