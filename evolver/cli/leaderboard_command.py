@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from evolver.cli.screen import Screen
     from evolver.leaderboard.entrants import Given
     from evolver.leaderboard.ground import Scenario
+    from sandbox.report import Report
 
 Named = Annotated[
     list[str] | None,
@@ -97,9 +98,8 @@ def leaderboard(
     given = _given(entry)
     chosen = _chosen(screen, scenario, traces)
     warm_kernel(screen)
-    effort = Effort(
-        None if quick else Tries(more=tries), evaluations if evolve and not quick else 0.0, seed
-    )
+    spent = evaluations if evolve and not quick else 0.0
+    effort = Effort(None if quick else Tries(more=tries), spent, seed)
     started = time.monotonic()
     with screen.steps("running contests", len(chosen)) as bar:
         results = run_board(
@@ -116,11 +116,15 @@ def leaderboard(
     )  # fmt: skip
     _say_who_is_absent(screen, given, results)
     if html is not None:
-        from sandbox.report_html import page_of
-
-        screen.save(html, page_of(report))
+        _save_page(screen, html, report)
     if json_file is not None:
         screen.save(json_file, json_text(document_of(specs, results, effort, seconds)))
+
+
+def _save_page(screen: Screen, file: Path, report: Report) -> None:
+    from sandbox.report_html import page_of
+
+    screen.save(file, page_of(report))
 
 
 def _chosen(screen: Screen, names: list[str] | None, traces: Path | None) -> tuple[Scenario, ...]:
