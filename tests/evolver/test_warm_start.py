@@ -85,6 +85,7 @@ def problem(seed, rate=1.0):
 @pytest.fixture
 def run(monkeypatch, store):
     monkeypatch.setattr(evolution, "start_pool", lambda *_: Pool())
+    monkeypatch.setattr("evolver.library.names", lambda: ("least_loaded", "round_robin"))
     monkeypatch.setattr(evolution, "humans", lambda *_: (Human("plain", PLAIN, active=True),))
 
     def once(problem, evaluations=20):

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from evolver import library
 from evolver.cli import demo_acts, demo_pages, demo_scene
 from evolver.cli.demo_scene import DOOR_HOOKS, REFUSED, Scale
 from evolver.cli.demo_view import SearchView
@@ -15,6 +16,7 @@ from sandbox.verifier import PolicyRefused, verify
 
 TITLES = ("The window", "What people wrote", "The evolution", "The winner and its proof",
           "The approval", "The swap, under load", "Next")
+FEW = (*library.baselines(), "echo", "hexagent", "l4")
 SMALL = Scale(evaluations=24.0, seconds=60.0, live_s=0.8)
 
 
@@ -22,6 +24,7 @@ SMALL = Scale(evaluations=24.0, seconds=60.0, live_s=0.8)
 def played(tmp_path, capsys, monkeypatch):
     """Play the demo at a scale; what it printed, and where its store is."""
     monkeypatch.setenv("EVOLVER_HOME", str(tmp_path / "unused"))
+    monkeypatch.setattr("evolver.library.names", lambda: FEW)  # all take twice as long
 
     def play(scale):
         demo_acts.play(Screen(quiet=True), scale, 1, tmp_path / "demo")
