@@ -16,8 +16,8 @@ from sandbox.verifier import PolicyRefused, verify
 
 TITLES = ("The window", "What people wrote", "The evolution", "The winner and its proof",
           "The approval", "The swap, under load", "Next")
-FEW = (*library.baselines(), "echo", "hexagent", "l4")
-SMALL = Scale(evaluations=24.0, seconds=60.0, live_s=0.8)
+FEW = (*library.baselines(), "l4")
+SMALL = Scale(evaluations=18.0, seconds=60.0, live_s=0.8)
 
 
 @pytest.fixture
