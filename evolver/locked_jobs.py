@@ -48,12 +48,16 @@ class Workplace:
         prepare: dotted path of what each warm process runs once on the payload.
         payload: handed to every job.
         reads_packages: jobs compile, so they may read the packages' folders.
+        most_reply_bytes: of one answer.
+        remedy: what to do about a job that failed, besides reporting it.
     """
 
     job: str
     prepare: str
     payload: object
     reads_packages: bool = False
+    most_reply_bytes: int = MOST_REPLY_BYTES
+    remedy: str = "leave it out"
 
     def run_all(
         self, jobs: Sequence[LockedJob], workers: int, on_done: Callable[[str], None]
@@ -79,7 +83,7 @@ class Workplace:
     def start(self) -> WarmProcess:
         """A process that has prepared all that its children share."""
         limits = Limits(cpu_s=int(DEADLINE_S))
-        role = Role(self.job, self.reads_packages, limits, MOST_REPLY_BYTES)
+        role = Role(self.job, self.reads_packages, limits, self.most_reply_bytes)
         return WarmProcess(WorkerSetup({_ROLE: role}, self.prepare), self.payload)
 
 
@@ -111,11 +115,11 @@ class _Run:
                 index = self._waiting.get_nowait()
             except queue.Empty:
                 return
-            self.results[index] = _asked(warm, self._jobs[index])
+            self.results[index] = _asked(warm, self._jobs[index], self._place.remedy)
             self._on_done(self._jobs[index].title)
 
 
-def _asked(warm: WarmProcess, job: LockedJob) -> dict[str, Any]:
+def _asked(warm: WarmProcess, job: LockedJob, remedy: str) -> dict[str, Any]:
     attachment = job.attachment()
     child = warm.fork(_ROLE)
     try:
@@ -124,7 +128,7 @@ def _asked(warm: WarmProcess, job: LockedJob) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(reply)
     except JobFault as fault:
         raise ExperimentRefused(
-            f"{job.title} ended with {fault}: leave it out, or report this."
+            f"{job.title} ended with {fault}: {remedy}, or report this."
         ) from fault
     finally:
         warm.end(child)

@@ -8,13 +8,11 @@ processes. It answers with numbers.
 from __future__ import annotations
 
 import json
-import queue
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evolver.errors import ExperimentRefused
+from evolver.locked_jobs import LockedJob, Workplace
 from evolver.online.arms import Arms, Effort
 from evolver.online.pairs import Ground
 from evolver.online.statics import planners
@@ -22,14 +20,8 @@ from evolver.online.thinking import compile_planners
 from evolver.recordings import Recording
 from sandbox.hardware import build_hardware
 from sandbox.simulation import Mode
-from sandbox.worker_child import JobFault
-from sandbox.worker_layers import accepted, demand
-from sandbox.worker_lockdown import Limits
-from sandbox.worker_process import Role, WarmProcess, WorkerSetup
 
-DEADLINE_S = 3600.0
 MOST_REPLY_BYTES = 16 << 20
-_ROLE = "arms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,76 +55,22 @@ class Plan:
 def run_all(
     plan: Plan, jobs: Sequence[Job], workers: int, on_done: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Results of all jobs in their order; `on_done` hears a sentence for each.
+    """Results of all jobs in their order; `on_done` hears each title.
 
     Raises:
         ExperimentRefused: a job failed; its sentence names the place.
         WorkersUnavailable, IsolationMissing: no process can be had, or a layer is missing.
     """
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for index in range(len(jobs)):
-        waiting.put(index)
-    results: list[dict[str, Any] | None] = [None] * len(jobs)
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            _work(plan, jobs, waiting, results, failures, on_done)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(jobs)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return [result for result in results if result is not None]
+    place = Workplace(
+        f"{__name__}:arms_job", f"{__name__}:prepare", plan, most_reply_bytes=MOST_REPLY_BYTES,
+        remedy="leave it out with --pair",
+    )  # fmt: skip
+    return place.run_all([_locked(plan, job) for job in jobs], workers, on_done)
 
 
-def _work(
-    plan: Plan,
-    jobs: Sequence[Job],
-    waiting: queue.SimpleQueue[int],
-    results: list[dict[str, Any] | None],
-    failures: Sequence[BaseException],
-    on_done: Callable[[str], None],
-) -> None:
-    """One warm process, and a child of it for each job."""
-    role = Role(f"{__name__}:arms_job", limits=_LIMITS, max_reply_bytes=MOST_REPLY_BYTES)
-    warm = WarmProcess(WorkerSetup({_ROLE: role}, f"{__name__}:prepare"), plan)
-    try:
-        while not failures:
-            try:
-                index = waiting.get_nowait()
-            except queue.Empty:
-                return
-            job = jobs[index]
-            results[index] = _asked(warm, plan, job)
-            on_done(f"{plan.grounds[job.pair].name}, {job.mode}, seed {job.seed}")
-    finally:
-        warm.close()
-
-
-_LIMITS = Limits(cpu_s=int(DEADLINE_S))
-
-
-def _asked(warm: WarmProcess, plan: Plan, job: Job) -> dict[str, Any]:
-    child = warm.fork(_ROLE)
-    try:
-        demand(child.layers, accepted(()))
-        message = {"pair": job.pair, "mode": job.mode, "seed": job.seed}
-        found: dict[str, Any] = json.loads(child.ask(message, deadline_s=DEADLINE_S))
-    except JobFault as fault:
-        name = plan.grounds[job.pair].name
-        raise ExperimentRefused(
-            f"The pair {name} ({job.mode}, seed {job.seed}) ended with {fault}: leave it out with "
-            "--pair, or report this."
-        ) from fault
-    finally:
-        warm.end(child)
-    return found
+def _locked(plan: Plan, job: Job) -> LockedJob:
+    title = f"{plan.grounds[job.pair].name}, {job.mode}, seed {job.seed}"
+    return LockedJob(title, {"pair": job.pair, "mode": job.mode, "seed": job.seed})
 
 
 def arms_job(
