@@ -77,6 +77,10 @@ class Endpoints:
             self._suspected[instance_id] = task
             task.add_done_callback(lambda _: self._suspected.pop(instance_id, None))
 
+    def heard(self, instance_id: int) -> None:
+        """A proxy shows a part of an answer from there: a late metrics page is then no failure."""
+        self._engines.heard(instance_id)
+
     async def _look(self, instance_id: int) -> None:
         for _ in range(2):  # one failure may be chance
             if instance_id in self._addresses:

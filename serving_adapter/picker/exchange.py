@@ -237,6 +237,7 @@ class Exchange:
 
     async def _observe(self, visit: Visit, sent: _Sent, flight: Flight, message: Message) -> None:
         """Follow the answer from its head to its end."""
+        self._heard(visit, flight)
         headers = messages.headers_of(message.response_headers)
         status = headers.get(":status", "")
         visit.status = int(status) if status.isdecimal() and len(status) == 3 else 0
@@ -252,6 +253,7 @@ class Exchange:
             if following is None:
                 break
             piece, pieces = following.response_body, pieces + 1
+            self._heard(visit, flight)
             ended = piece.end_of_stream or following.HasField("response_trailers")
             self._visits.tokens(visit, flight, meter.feed(piece.body))
             response = messages.passed(following, echoed=sent.head.echoed)
@@ -260,6 +262,11 @@ class Exchange:
             self._visits.answered(visit, visit.status, meter)
         if ended:  # after which the proxy may drop the stream at any moment
             await self._write(response)
+
+    def _heard(self, visit: Visit, flight: Flight) -> None:
+        """An engine shows that it computes, where it has to for such an answer."""
+        if visit.endpoint in ENDPOINTS.values():
+            self._endpoints.heard(flight.instance_id)
 
     async def _let_pass(self, message: Message | None, head: Head) -> None:
         """The proxy answers by itself before the request was whole: no business of ours."""
