@@ -54,7 +54,7 @@ def run(store, run_id, workers=2):
     else:
         record = RunRecord.resume(store, run_id)
     print(record.run, flush=True)
-    with record, mishap_pool(workers, deadline_s=5.0) as pool:
+    with record, mishap_pool(workers) as pool:
         options = {"history": record.history, "keep": record.on_results}
         result = search_with(pool, WORDS, EVALUATIONS, (record,), **options).run()
         record.finish(result, None)

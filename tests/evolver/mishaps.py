@@ -135,8 +135,9 @@ class Unlucky:
         return Proposal(f"{word} {factor:.6f}", self.name, word, (request.parent.digest,))
 
 
-def mishap_pool(workers=2, deadline_s=0.5):
-    return toy_pool({"base": BASE}, workers=workers, deadline_s=deadline_s)
+def mishap_pool(workers=2):
+    """A pool that ends those who hang, and nobody else for being late."""
+    return toy_pool({"base": BASE}, workers=workers, endless=lambda text, _: "hang" in text)
 
 
 def search_with(pool, words, evaluations=30, sinks=(), **options):

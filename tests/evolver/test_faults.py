@@ -92,7 +92,7 @@ def test_processes_that_are_killed_in_mid_batch_are_replaced(whom):
             for pid in whom(pool):
                 os.kill(pid, signal.SIGKILL)
 
-    with mishap_pool(deadline_s=10.0) as pool:
+    with mishap_pool() as pool:
         scores = pool.evaluate(jobs, on_done)
     assert sorted(done) == list(range(12))
     expected = [3.0 * BASE[window] for window in WINDOWS[Split.TRAINING]]
@@ -102,7 +102,7 @@ def test_processes_that_are_killed_in_mid_batch_are_replaced(whom):
 def test_the_number_of_workers_changes_no_event_among_mishaps():
     logs = []
     for workers in (1, 3):
-        with mishap_pool(workers, deadline_s=3.0) as pool:
+        with mishap_pool(workers) as pool:
             logs.append(timeless(searched(pool, ["exit", "nan", "refuse"], 12)[1]))
     assert logs[0] == logs[1]
 

@@ -36,7 +36,7 @@ class Oracle(FakeEndpoint):
 def run_with(proposers, workers):
     """What happened in a run, without its times."""
     log = EventList()
-    with mishap_pool(workers, deadline_s=5.0) as pool:
+    with mishap_pool(workers) as pool:
         settings = SearchSettings(seed=3, batch=6, threads=4)
         Search(MishapTask(pool), proposers, HUMANS, Limits(evaluations=16), settings, (log,)).run()
     return [(event.kind, event.generation, event.candidate, event.data) for event in log.events]

@@ -2,6 +2,7 @@
 
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,33 @@ class OneNumber(ToyScoring):
         return [WindowScore(window, value) for window in windows]
 
 
+class PatientPool(WorkerPool):
+    """A pool whose deadline is for those alone that never end by themselves.
+
+    Whatever else the machine does makes every job late; that must not read as a hang.
+
+    Args:
+        scoring: what its children do.
+        endless: says whether a candidate's text never ends; told if its child was asked before.
+        soon_s: after which such a one is ended.
+        options: of a WorkerPool.
+    """
+
+    def __init__(
+        self, scoring, endless: Callable[[str, bool], bool], soon_s: float = 0.5, **options: Any
+    ) -> None:
+        super().__init__(scoring, **({"deadline_s": 120.0} | options))
+        self._endless, self._soon_s = endless, soon_s
+
+    def _begin(self, batch, index, *, fresh=False, until_s=None, **options):
+        candidate = batch.jobs[index][0]
+        idle = {worker.source_digest for worker in self._idle}
+        asked_before = not fresh and candidate.source_digest in idle
+        if until_s is None and self._endless(candidate.source_text, asked_before):
+            until_s = time.monotonic() + self._soon_s
+        super()._begin(batch, index, fresh=fresh, until_s=until_s, **options)
+
+
 def toy_pool(payload=None, **options):
     payload = {"base": {"w0": 1.0, "w1": 10.0}} | (payload or {})
     scoring = ToyScoring(payload)
@@ -73,14 +101,17 @@ def toy_pool(payload=None, **options):
         scoring.prepare = options.pop("prepare")
     if "jobs" in options:
         scoring.jobs = options.pop("jobs")
-    defaults = {"workers": 2, "deadline_s": 20.0, "memory_bytes": 400 << 20}
-    return WorkerPool(scoring, **(defaults | {"search_path": [TOY]} | options))
+    defaults = {"workers": 2, "memory_bytes": 400 << 20, "search_path": [TOY]} | options
+    if "endless" in options:
+        return PatientPool(scoring, **defaults)
+    return WorkerPool(scoring, **({"deadline_s": 20.0} | defaults))
 
 
-def escape_pool(payload, job, **options):
-    """A pool whose children run `escapes`."""
+def escape_pool(payload, job, endless, **options):
+    """A pool whose children run `escapes`; `endless` is as for `PatientPool`."""
     scoring = OneNumber(payload, "escapes:prepare", {"score": f"escapes:{job}"})
-    return WorkerPool(scoring, search_path=[TOY], **options)
+    options = {"memory_bytes": 400 << 20, "search_path": [TOY]} | options
+    return PatientPool(scoring, endless, **options)
 
 
 def children_of(pool):
