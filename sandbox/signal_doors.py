@@ -32,6 +32,8 @@ class SignalProfile:
         prompt_error: relative standard error of prompt tokens, where they are estimated.
         remembers_prefix: cached prefix tokens are what the session's previous call left behind.
         learns_lengths: outputs are predicted as the mean of the answers so far.
+        splits_by_seats: what runs and what waits is told apart by the seats that somebody stated of
+            an engine; without those, all that went there runs.
     """
 
     name: str
@@ -43,6 +45,7 @@ class SignalProfile:
     prompt_error: float = 0.0
     remembers_prefix: bool = False
     learns_lengths: bool = False
+    splits_by_seats: bool = False
 
     @property
     def known(self) -> frozenset[str]:
@@ -61,6 +64,8 @@ class SignalProfile:
         found = {"Request.prompt_tokens"} if self.prompt_error else set()
         if self.remembers_prefix:
             found.add("Instance.cached_prefix_tokens")
+        if self.splits_by_seats:
+            found |= {f"Instance.{name}" for name in _SPLIT}
         return frozenset(found) & self.known
 
 
@@ -96,6 +101,7 @@ _COUNTED = frozenset(
         "predicted_remaining_tokens", "tenant_requests", "tenant_count",
     }
 )  # fmt: skip
+_SPLIT = frozenset({"queued_requests", "queued_prompt_tokens", "running_requests", "oldest_wait_s"})
 _WATCHED = frozenset({"decoding_requests", "context_tokens", "mean_context_tokens", "step_time_s"})
 _SCRAPED = frozenset(
     {
@@ -160,11 +166,11 @@ PICKER = replace(
 LITELLM = replace(
     GATEWAY,
     name="litellm",
-    summary="own requests in flight and nothing of the engines behind LiteLLM's router",
+    summary="own requests, queued or running by stated seats, and nothing of engines themselves",
     fills=MappingProxyType(
         {"Request": GATEWAY.fills["Request"], "Instance": _COUNTED | {"cached_prefix_tokens"}}
     ),
-    # First tokens are only reported with the last, so all in flight are queued and none decodes.
+    # First tokens are only reported with the last, so nothing is known of who decodes.
     constants=MappingProxyType(
         {
             "Request": _SAME_REQUEST,
@@ -178,6 +184,7 @@ LITELLM = replace(
         }
     ),
     age_s=0.0,
+    splits_by_seats=True,
 )
 
 RAY_SERVE = SignalProfile(

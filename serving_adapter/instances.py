@@ -80,6 +80,7 @@ class _Engine:
     position: int
     preemptions: int = -1
     inside: int = 0
+    tells: bool = False  # its metrics say how much it runs, or how much waits
     waiting: OrderedDict[Flight, None] = field(default_factory=OrderedDict)
 
 
@@ -285,6 +286,12 @@ class InstanceTable:
         self._note_waiting(engine)
         return flight
 
+    def begun(self, flight: Flight) -> None:
+        """Take a request for running before any token of it, where the engine tells nothing."""
+        engine = self._engines.get(flight.instance_id)
+        if engine is not None and flight in engine.waiting and not engine.tells:
+            self._seated(engine, flight)
+
     def tokens(self, flight: Flight, count: int, now_s: float) -> None:
         """The first, or further, tokens of a request came back."""
         engine = self._engines.get(flight.instance_id)
@@ -313,8 +320,9 @@ class InstanceTable:
             self._note_waiting(engine)
         else:
             self._add(engine, _RUNNING, -1)
-            self._add(engine, _DECODING, -1)
-            self._grow(engine, -flight.facts.prompt_tokens - flight.done_tokens)
+            if flight.done_tokens:
+                self._add(engine, _DECODING, -1)
+                self._grow(engine, -flight.facts.prompt_tokens - flight.done_tokens)
         self._predict(engine, -flight.remaining_tokens)
         self._note_tenant(engine, flight, -1)
 
@@ -323,6 +331,7 @@ class InstanceTable:
         engine = self._engines.get(instance_id)
         if engine is None:
             return
+        engine.tells = engine.tells or max(signals.waiting, signals.running) >= 0
         later = [flight for flight in engine.waiting if flight.dispatched_s >= asked_s]
         row = self._rows[engine.position]
         if signals.waiting >= 0:
@@ -341,15 +350,20 @@ class InstanceTable:
         self._changed[engine.position] = 1
 
     def _started(self, engine: _Engine, flight: Flight) -> None:
-        engine.waiting.pop(flight, None)
+        if flight in engine.waiting:
+            self._seated(engine, flight)
+        self._add(engine, _DECODING, 1)
+        self._grow(engine, flight.facts.prompt_tokens)
+
+    def _seated(self, engine: _Engine, flight: Flight) -> None:
+        """It waits no more."""
+        del engine.waiting[flight]
         # After a scrape the engine may have counted this request as running already.
         if self._words.ints[engine.position * ROW_WORDS + _QUEUED] > 0:
             self._queue(engine, flight, -1)
             self._add(engine, _RUNNING, 1)
         else:
             self._add(engine, _QUEUED_TOKENS, -flight.facts.prompt_tokens)
-        self._add(engine, _DECODING, 1)
-        self._grow(engine, flight.facts.prompt_tokens)
         self._note_waiting(engine)
 
     def _queue(self, engine: _Engine, flight: Flight, sign: int) -> None:

@@ -21,6 +21,7 @@ from serving_adapter.facts import FactReader, RequestFacts
 from serving_adapter.host import PolicyHost
 from serving_adapter.instance_rows import Flight
 from serving_adapter.request_log import RequestOutcome, RequestRecord, Visit
+from serving_adapter.seats import Seats
 
 WORD = "evolver_request"
 MAX_REQUESTS = 100_000
@@ -48,6 +49,7 @@ class Requests:
         retry_wait_s: after a failed attempt, for the next one to come.
         flight_s: after which an attempt is held to be abandoned.
         on_request: told of every request at its end.
+        seats: which of those at an engine it computes.
     """
 
     host: PolicyHost
@@ -55,7 +57,11 @@ class Requests:
     flight_s: float
     on_request: Callable[[RequestRecord], None]
     facts: FactReader = field(default_factory=FactReader)
+    seats: Seats = field(init=False)
     _inside: OrderedDict[str, Inside] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self.seats = Seats(self.host.table)
 
     def __len__(self) -> int:
         return len(self._inside)
@@ -84,6 +90,7 @@ class Requests:
         visit.attempts += 1
         visit.sent_s = inside.seen_s = now_s
         inside.flight = self.host.table.dispatch(instance_id, visit.facts, now_s)
+        self.seats.sent(inside.flight)
 
     def succeeded(self, kwargs: Mapping[str, Any], response: object, first_s: float) -> None:
         """LiteLLM says that an attempt has ended well; `first_s` ago it had its first token."""
@@ -132,7 +139,7 @@ class Requests:
         inside.seen_s = self.host.now_s()
         if flight is None:
             return
-        self.host.table.finish(flight)
+        self._finish(flight)
         inside.visit.failed |= {flight.instance_id}
         inside.visit.ended(RequestOutcome.ENGINE_ERROR, 502)
 
@@ -141,10 +148,14 @@ class Requests:
             return
         inside.unwatch()
         if inside.flight is not None:
-            self.host.table.finish(inside.flight)
+            self._finish(inside.flight)
         record = inside.visit.record(self.host.now_s())
         self.host.ended(inside.visit.facts, record)
         self.on_request(record)
+
+    def _finish(self, flight: Flight) -> None:
+        self.host.table.finish(flight)
+        self.seats.left(flight)
 
     def _reported(self, kwargs: Mapping[str, Any]) -> Inside | None:
         params = kwargs.get("litellm_params")

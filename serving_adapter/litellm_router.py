@@ -247,6 +247,7 @@ class PolicyRouting(CustomLogger):
             engines = self._engines if self._scrape_s is not None else None
             known = engines.add(url) if engines is not None and url else self.host.table.add()
             self._ids[name] = known
+            self.requests.seats.stated(known, _seats(deployment))
         return known
 
     def _is_ours(self, deployments: Sequence[Deployment]) -> bool:
@@ -294,6 +295,7 @@ class PolicyRouting(CustomLogger):
             self.requests.sweep()
             for name in [one for one in self._ids if not self._router.has_model_id(one)]:
                 number = self._ids.pop(name)
+                self.requests.seats.forget(number)
                 if self._engines is not None and number in self._engines.ids():
                     self._engines.remove(number)
                 else:
@@ -303,6 +305,13 @@ class PolicyRouting(CustomLogger):
 def _id_of(deployment: Deployment) -> str:
     info = deployment.get("model_info")
     return str(info.get("id", "")) if isinstance(info, Mapping) else ""
+
+
+def _seats(deployment: Deployment) -> int | None:
+    """How many requests its engine computes at a time, where the deployment says so."""
+    info = deployment.get("model_info")
+    seats = info.get("max_num_seqs") if isinstance(info, Mapping) else None
+    return seats if type(seats) is int and seats > 0 else None
 
 
 def _scraped(deployment: Deployment) -> str | None:

@@ -68,9 +68,11 @@ def failing_at_first(app, times):
 class Stack:
     """A LiteLLM Router over engines, a policy host, and what was decided and recorded."""
 
-    def __init__(self, prepare, urls, host=None, retry_wait_s=60.0, scrape_s=None, **options):
+    def __init__(
+        self, prepare, urls, host=None, retry_wait_s=60.0, scrape_s=None, info=None, **options
+    ):
         deployments = [
-            {"model_name": "group", "model_info": {"id": f"engine-{place}"},
+            {"model_name": "group", "model_info": {"id": f"engine-{place}", **(info or {})},
              "litellm_params": {"model": "openai/tiny", "api_base": f"{url}/v1", "api_key": "x"}}
             for place, url in enumerate(urls)
         ]  # fmt: skip
@@ -158,6 +160,24 @@ async def test_a_stream_is_followed_to_its_end(stack, word_prepare):
     (record,) = await made.recorded(1)
     assert (in_flight, record.stream, record.outcome) == (1, True, RequestOutcome.OK)
     assert 0 <= record.ttft_s <= record.e2e_s
+
+
+@pytest.mark.parametrize(
+    ("info", "inside"),
+    [({"max_num_seqs": 1}, (1, 1)), ({}, (2, 0)), ({"max_num_seqs": "x"}, (2, 0))],
+)
+async def test_what_runs_is_told_from_what_waits_by_the_seats_of_a_deployment(
+    stack, word_prepare, info, inside
+):
+    made = await stack(None, prepare=word_prepare, info=info)
+    streams = [await made.ask(stream=True) for _ in range(2)]
+    row = made.host.table.row(0)
+    assert (row["running_requests"], row["queued_requests"]) == inside
+    for stream in streams:
+        async for _ in stream:
+            pass
+    await made.recorded(2)
+    assert (row["running_requests"], row["queued_requests"], row["context_tokens"]) == (0, 0, 0)
 
 
 async def test_a_failed_attempt_goes_elsewhere_under_the_version_it_began_with(
