@@ -17,10 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter, thread_time
 
-import numpy as np
-
 from sandbox import contract
-from serving_adapter.activation import Ready, Rows
+from serving_adapter.activation import Ready
 from serving_adapter.asking import Answer, ask_policy
 from serving_adapter.decision import (
     BUILT_IN_DIGEST,
@@ -38,6 +36,7 @@ from serving_adapter.host_metrics import HostMetrics
 from serving_adapter.instances import InstanceTable, Offer
 from serving_adapter.live import Live
 from serving_adapter.live_slot import LiveSlot
+from serving_adapter.outstanding import least
 from serving_adapter.request_row import RequestRow
 from serving_adapter.safety.call_times import CallTimes
 from serving_adapter.safety.control_arm import Shares, shares_of, unit_of
@@ -127,7 +126,7 @@ class Decider:
                 break
             reasons.append(fault)
         if choice is None:
-            choice = self._least_outstanding(offer.rows)
+            choice = least(offer, self._decisions % offer.n_rows)
         if reasons:
             self._metrics.fell_back()
         return self._decided(live, started_s, choice, author, ",".join(reasons), arm)
@@ -139,8 +138,10 @@ class Decider:
         started_s = perf_counter()
         self._decisions = self.slot.number = self._decisions + 1
         live, off = self.slot.allowed(live), self.slot.off
-        rows = self._table.offer(facts, self._now_s(), exclude).rows
-        choice = self._least_outstanding(rows) if len(rows) else NO_INSTANCE
+        offer = self._table.offer(facts, self._now_s(), exclude)
+        choice = NO_INSTANCE
+        if offer.n_rows:
+            choice = least(offer, self._decisions % offer.n_rows)
         # Nothing is compared while the built-in default decides anyway.
         arm = self._standing_of(live).arm(facts) if held and off is None else _NO_ARM
         if held:
@@ -224,14 +225,6 @@ class Decider:
             times = kept[ready] = CallTimes(self._limits)
             self.times = kept
         return times
-
-    def _least_outstanding(self, rows: Rows) -> int:
-        """The engine with the fewest requests; equal ones in turn."""
-        waiting = self._table.outstanding(rows)
-        fewest = np.flatnonzero(waiting == waiting.min())
-        turn = self._decisions % len(rows)
-        at = fewest[np.searchsorted(fewest, turn) % len(fewest)]
-        return int(rows["id"][at])
 
     def _decided(
         self,

@@ -27,7 +27,6 @@ from typing import NamedTuple
 from policy_store.files import open_file
 from serving_adapter.decision import DecisionInput
 from serving_adapter.decision_frames import packed, unpacked
-from serving_adapter.seen_rows import own_bytes
 
 KEPT_BYTES = 64 << 20
 SEGMENTS = 16
@@ -36,7 +35,7 @@ FRAME_BYTES = 4 << 20
 FLUSH_S = 0.25
 MOST_WAIT_S = 0.75
 CLOSE_S = 5.0  # a disk that hangs keeps nobody from stopping
-MAGIC = b"EDR2"
+MAGIC = b"EDR3"
 MOST_UNIX_S = 1e11
 _FRAME = struct.Struct("<4sIIIQQd")  # magic, compressed, raw, crc, first, last number, Unix time
 _NAME = re.compile(r"([0-9a-f]{12})-(\d{6})\.ring")
@@ -87,7 +86,9 @@ class DecisionRing:
 
     def add(self, given: DecisionInput) -> None:
         """Keep one; takes a microsecond, and never waits."""
-        size = len(given.request) + len(given.memory) + own_bytes(given.rows)
+        rows = given.rows
+        size = len(given.request) + len(given.memory)
+        size += len(rows) if isinstance(rows, bytes) else rows.own_bytes
         if not self._open or self._put_bytes - self._taken_bytes > WAITING_BYTES:
             self.dropped += 1
             return

@@ -122,6 +122,3 @@ WORD_BYTES = 8
 WORD = _words()
 """Where in a row each field is, in words; flags share theirs and are no numbers."""
 ROW_WORDS = dtype_of(contract.Instance).itemsize // WORD_BYTES
-
-PIECE_ROWS = 8
-"""Rows that are kept for replays in one piece, see `seen_rows`."""

@@ -35,10 +35,9 @@ from serving_adapter.instance_rows import (
 )
 from serving_adapter.refreshing import Refresher
 from serving_adapter.request_marks import RequestMarks
-from serving_adapter.seen_rows import NO_AGES, SeenRows, SharedPieces
+from serving_adapter.row_code import Word
+from serving_adapter.seen_rows import NO_AGES, SeenRows
 from telemetry.engine_signals import EngineSignals
-
-Ints = npt.NDArray[np.int64]
 
 _QUEUED, _QUEUED_TOKENS = WORD["queued_requests"], WORD["queued_prompt_tokens"]
 _RUNNING, _DECODING = WORD["running_requests"], WORD["decoding_requests"]
@@ -90,12 +89,14 @@ class Offer:
 
     Attributes:
         rows: of open engines; contiguous, order not yet rotated.
+        address: of these rows.
         n_rows: how many.
         ids: of these rows.
         mask: a byte per row of the table, 1 where it is offered; None when all are.
     """
 
     rows: Rows
+    address: Word
     n_rows: int
     ids: Container[int]
     mask: bytes | None
@@ -218,7 +219,6 @@ class InstanceTable:
             self._rows, self._columns, self._since_s, counted=self._counts_flights
         )
         self._changed = self._refresher.changed
-        self._pieces = SharedPieces(self._rows, self._since_s, self._refresher.stale)
         self._offered = self._everything = None
         self._marks.rows_moved(self._columns, self._words.ints)
 
@@ -226,13 +226,6 @@ class InstanceTable:
         """The row of one engine, as it stands; a view."""
         row: np.void = self._rows[self._engines[instance_id].position]
         return row
-
-    def outstanding(self, rows: Rows) -> Ints:
-        """Requests queued and running per row, a missing figure counting nothing."""
-        total: Ints = np.maximum(rows["queued_requests"], 0) + np.maximum(
-            rows["running_requests"], 0
-        )
-        return total
 
     def offered(self, facts: RequestFacts, now_s: float, exclude: frozenset[int]) -> Rows:
         """Rows of open engines as this request sees them; contiguous, order not yet rotated."""
@@ -249,20 +242,24 @@ class InstanceTable:
             return self._everything
         offered = self._offer()
         if not without and offered.all():
-            self._everything = Offer(self._rows, len(self._rows), self._engines, None)
+            self._everything = self._offer_of(self._rows, self._engines, None)
             return self._everything
         if without:
             offered = offered.copy()
             for instance_id in without:
                 offered[self._engines[instance_id].position] = False
         rows = rows_where(self._rows, offered)
-        return Offer(rows, len(rows), frozenset(rows["id"].tolist()), offered.tobytes())
+        return self._offer_of(rows, frozenset(rows["id"].tolist()), offered.tobytes())
+
+    def _offer_of(self, rows: Rows, ids: Container[int], mask: bytes | None) -> Offer:
+        return Offer(rows, Word(rows.ctypes.data), len(rows), ids, mask)
 
     def seen(self, offer: Offer) -> SeenRows:
         """What the newest offer showed, to be kept."""
-        marks, (pieces, copied) = self._marks, self._pieces.all()
+        marks, (log, n_changes, own_bytes) = self._marks, self._refresher.seen()
         return MADE(SeenRows, (
-            pieces, self._now_s, marks.cached, marks.kept(), offer.mask, offer.n_rows, copied,
+            log, n_changes, self._now_s, marks.cached, marks.kept(), offer.mask, offer.n_rows,
+            own_bytes,
         ))  # fmt: skip
 
     def open_rows(self, now_s: float) -> Rows:

@@ -1,8 +1,8 @@
-"""Machine code that brings rows up to a decision, for hosts that have llvmlite.
+"""Machine code that goes over all rows for a decision, for hosts that have llvmlite.
 
-It does within a microsecond what `refreshing` does through numpy in many. It is built from LLVM's
-own instructions, so it needs no compile process and no cache: the first table of a process waits
-some 20 ms for it.
+It does within a microsecond what `refreshing` and `outstanding` do through numpy in many. It is
+built from LLVM's own instructions, so it needs no compile process and no cache: the first table of
+a process waits some 20 ms for it.
 """
 
 from __future__ import annotations
@@ -13,27 +13,45 @@ import functools
 import importlib.util
 import logging
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from serving_adapter.instance_rows import PIECE_ROWS, ROW_WORDS, WORD, WORD_BYTES
+from serving_adapter.instance_rows import ROW_WORDS, WORD, WORD_BYTES
+from serving_adapter.seen_rows import AGE_WORDS, CHANGE_WORDS
 
 if TYPE_CHECKING:
     from llvmlite import ir
 
     Value: TypeAlias = ir.Value
 
-DESK = ("rows", "n_rows", "since_s", "changed", "stale", "counted", "now_s")
-"""The words the code is called with: addresses, numbers, and the time as a float64."""
+Word = ctypes.c_int64
+
+DESK = ("rows", "n_rows", "since_s", "changed", "counted", "now_s", "log", "n_logged", "room")
+"""The words `refresh` is called with: addresses, numbers, and the time as a float64.
+
+`n_logged` is counted up here, over `room` as well, where nothing is written any more.
+"""
 
 _log = logging.getLogger("evolver.host")
-_NAME = "refresh"
 _kept: list[object] = []  # who frees an engine frees its code
 
 
+class RowCode(NamedTuple):
+    """Functions in machine code.
+
+    Attributes:
+        refresh: brings rows up to a decision; takes the address of a desk.
+        least_outstanding: the built-in default; takes the address of rows, how many there are, and
+            the position of the one whose turn it is among equals; the id of a row.
+    """
+
+    refresh: Callable[[Word], None]
+    least_outstanding: Callable[[Word, Word, Word], int]
+
+
 @functools.cache
-def refresh_code() -> Callable[[ctypes.c_int64], None] | None:
-    """The code, to be called with the address of a desk; None where it cannot be had.
+def row_code() -> RowCode | None:
+    """The code; None where it cannot be had.
 
     It keeps Python's lock: to give that away and get it back can take milliseconds.
     """
@@ -47,7 +65,7 @@ def refresh_code() -> Callable[[ctypes.c_int64], None] | None:
         return None
 
 
-def _linked() -> Callable[[ctypes.c_int64], None]:
+def _linked() -> RowCode:
     """Raises OSError where memory may not become code; to call what was put there would crash."""
     from llvmlite import binding
 
@@ -59,7 +77,8 @@ def _linked() -> Callable[[ctypes.c_int64], None]:
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     _kept.append(engine)
-    return ctypes.PYFUNCTYPE(None)(engine.get_function_address(_NAME))
+    refresh, least = (engine.get_function_address(name) for name in RowCode._fields)
+    return RowCode(ctypes.PYFUNCTYPE(None)(refresh), ctypes.PYFUNCTYPE(Word)(least))
 
 
 class _Code:
@@ -70,23 +89,47 @@ class _Code:
 
         self._ir = ir
         self._int, self._float, self._byte = ir.IntType(64), ir.DoubleType(), ir.IntType(8)
-        self.module = ir.Module(_NAME)
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [self._int]), _NAME)
-        self._b = ir.IRBuilder(function.append_basic_block())
-        self._refresh(function.args[0])
+        self.module = ir.Module("rows")
+        self._refresh(*self._function("refresh", ir.VoidType(), 1))
+        self._least_outstanding(*self._function("least_outstanding", self._int, 3))
+
+    def _function(self, name: str, answer: Any, n_words: int) -> Sequence[Value]:  # noqa: ANN401
+        """The arguments of a new function, whose instructions come next."""
+        kind = self._ir.FunctionType(answer, [self._int] * n_words)
+        function = self._ir.Function(self.module, kind, name)
+        self._b = self._ir.IRBuilder(function.append_basic_block())
+        arguments: Sequence[Value] = function.args
+        return arguments
+
+    def _least_outstanding(self, rows: Value, n_rows: Value, turn: Value) -> None:
+        """What `outstanding.least` does: from the one whose turn it is, the first with fewest."""
+        b, zero = self._b, self._number(0)
+        fewest, found = b.alloca(self._int), b.alloca(self._int)
+        b.store(self._number(2**63 - 1), fewest)
+        with self._each(n_rows) as step:
+            at = b.add(turn, step)
+            at = b.select(b.icmp_signed("<", at, n_rows), at, b.sub(at, n_rows))
+            row, waiting = self._place(rows, at, ROW_WORDS * WORD_BYTES), zero
+            for name in ("queued_requests", "running_requests"):
+                count = self._load(self._int, row, WORD[name])
+                waiting = b.add(waiting, b.select(b.icmp_signed(">", count, zero), count, zero))
+            with b.if_then(b.icmp_signed("<", waiting, b.load(fewest))):
+                b.store(waiting, fewest)
+                b.store(self._load(self._int, row, WORD["id"]), found)
+        b.ret(b.load(found))
 
     def _refresh(self, desk: Value) -> None:
         read = {name: self._load(self._int, desk, at) for at, name in enumerate(DESK)}
         now_s = self._load(self._float, desk, DESK.index("now_s"))
         with self._each(read["n_rows"]) as at:
             row = self._place(read["rows"], at, ROW_WORDS * WORD_BYTES)
-            self._ages(row, self._place(read["since_s"], at, 2 * WORD_BYTES), now_s)
+            since = self._place(read["since_s"], at, AGE_WORDS * WORD_BYTES)
+            self._ages(row, since, now_s)
             changed = self._place(read["changed"], at, 1)
             with self._b.if_then(self._is_set(changed), likely=False):
                 self._derive(row, read["counted"])
-                piece = self._b.udiv(at, self._number(PIECE_ROWS))
                 self._store(self._byte(0), changed)
-                self._store(self._byte(1), self._place(read["stale"], piece, 1))
+                self._note(desk, at, since, row)
         self._b.ret_void()
 
     def _ages(self, row: Value, since: Value, now_s: Value) -> None:
@@ -119,6 +162,20 @@ class _Code:
         self._store(mean, row, WORD["mean_context_tokens"])
         self._store(b.fdiv(batch, step_s), row, WORD["decode_tokens_per_s"])
         self._store(predicted, row, WORD["kv_predicted_tokens"])
+
+    def _note(self, desk: Value, at: Value, since: Value, row: Value) -> None:
+        """What `refreshing.Refresher` does where there is no such code."""
+        b, place = self._b, DESK.index("n_logged")
+        logged = self._load(self._int, desk, place)
+        self._store(b.add(logged, self._number(1)), desk, place)
+        with b.if_then(b.icmp_signed("<", logged, self._load(self._int, desk, DESK.index("room")))):
+            log = self._load(self._int, desk, DESK.index("log"))
+            entry = self._place(log, logged, CHANGE_WORDS * WORD_BYTES)
+            self._store(at, entry)
+            for word in range(AGE_WORDS):
+                self._store(self._load(self._int, since, word), entry, 1 + word)
+            for word in range(ROW_WORDS):
+                self._store(self._load(self._int, row, word), entry, 1 + AGE_WORDS + word)
 
     @contextlib.contextmanager
     def _each(self, count: Value) -> Iterator[Value]:

@@ -1,13 +1,14 @@
-"""What a decision saw of the instance table, kept in pieces that decisions share.
+"""What a decision saw of the instance table: rows as they once stood, and what has changed since.
 
-Copying every row for each decision would cost more than the decision. So the table hands out
-immutable pieces of a few rows and copies a piece again only after one of its rows has changed. Ages
-follow from the time, and what depends on the request (its cached prefix, its tenant's requests) is
-noted beside the pieces; `SeenRows.whole` puts the rows together again, bit for bit.
+Copying every row for each decision would cost more than the decision. So rows are copied once, into
+a log that then takes each row that changes, and a decision notes how much of the log it has seen.
+Ages follow from the time, and what depends on the request (its cached prefix, its tenant's
+requests) is noted beside it; `SeenRows.whole` puts the rows together again, bit for bit.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -15,56 +16,99 @@ import numpy.typing as npt
 
 from sandbox import contract
 from sandbox.records import dtype_of
-from serving_adapter.instance_rows import (
-    PIECE_ROWS,
-    ROW_WORDS,
-    WORD,
-    WORD_BYTES,
-    Rows,
-    rows_where,
-)
+from serving_adapter.instance_rows import ROW_WORDS, WORD, WORD_BYTES, Rows, rows_where
 
-_PIECE_BYTES = PIECE_ROWS * ROW_WORDS * WORD_BYTES
-_SINCE_BYTES = PIECE_ROWS * 2 * WORD_BYTES
+AGE_WORDS = 2
+CHANGE_WORDS = 1 + AGE_WORDS + ROW_WORDS
+CHANGE_BYTES = WORD_BYTES * CHANGE_WORDS
+"""Of a row that has changed: its position, what `Ages` needs of it, the row."""
 
 Floats = npt.NDArray[np.float64]
 Tenants = tuple[tuple[int, int], ...] | bytes
 """A tenant's requests: (position, count) where there are any, or an int64 for every row."""
 
 
-Piece = tuple[bytes, bytes]
-"""Some rows as they stood, and what `Ages` needs of them."""
+class Buffers:
+    """Memory for a log, which may be for another one later.
+
+    Attributes:
+        rows: `contract.Instance` records.
+        since_s: what `Ages` needs of them, two float64 each.
+        changes: `CHANGE_BYTES` each.
+        address: of `changes`, as long as they keep their size.
+    """
+
+    __slots__ = ("address", "changes", "rows", "since_s")
+
+    def __init__(self, rows_bytes: int, since_bytes: int, n_changes: int) -> None:
+        self.rows, self.since_s = bytearray(rows_bytes), bytearray(since_bytes)
+        self.changes = bytearray(n_changes * CHANGE_BYTES)
+        self.address = int(np.frombuffer(self.changes, np.uint8).ctypes.data)
+
+
+class RowLog:
+    """All rows of a table as they once stood, and behind each other the rows that changed since.
+
+    What was written of the changes stays. Memory that the system gives anew takes longer than many
+    decisions, so that of a log which nobody needs any more goes to `spare`.
+    """
+
+    __slots__ = ("_buffers", "_spare", "changes", "rows", "since_s")
+
+    def __init__(self, buffers: Buffers, spare: deque[Buffers] | None = None) -> None:
+        self._buffers, self._spare = buffers, spare
+        self.rows, self.since_s, self.changes = buffers.rows, buffers.since_s, buffers.changes
+
+    def __del__(self) -> None:
+        if self._spare is not None:
+            self._spare.append(self._buffers)
+
+    def after(self, n_changes: int) -> tuple[Rows, Floats]:
+        """Copies of rows and times after so many changes.
+
+        Raises:
+            ValueError, IndexError: the parts do not fit together; none of ours are like that.
+        """
+        rows = np.frombuffer(self.rows.copy(), dtype_of(contract.Instance))
+        since_s = np.frombuffer(self.since_s.copy()).reshape(-1, AGE_WORDS)
+        changes = np.frombuffer(self.changes, np.int64, n_changes * CHANGE_WORDS)
+        changes = changes.reshape(-1, CHANGE_WORDS)
+        at, words = changes[:, 0], rows.view(np.int64).reshape(-1, ROW_WORDS)
+        # Of several changes of one row the last one stays.
+        since_s.view(np.int64)[at] = changes[:, 1 : 1 + AGE_WORDS]
+        words[at] = changes[:, 1 + AGE_WORDS :]
+        return rows, since_s
 
 
 class SeenRows(NamedTuple):
     """The rows of one decision.
 
     Attributes:
-        pieces: all rows of the table.
+        log: where they are, after `n_changes` of its changes.
         cached: of this request's prompt: (position, tokens); None where nothing is.
         tenants: of this request's tenant; None where requests are not counted.
         offered: a byte per row, 1 where it was offered; None when all were.
         n_rows: how many were offered.
-        n_copied: pieces that were copied for this decision, as no earlier one has them.
+        own_bytes: how much of this no earlier decision has.
     """
 
-    pieces: tuple[Piece, ...]
+    log: RowLog
+    n_changes: int
     now_s: float
     cached: tuple[int, int] | None
     tenants: Tenants | None
     offered: bytes | None
     n_rows: int
-    n_copied: int = 0
+    own_bytes: int = 0
 
     def whole(self) -> bytes:
         """The offered rows as the policy was given them, before rotation.
 
         Raises:
-            ValueError: pieces, marks and rows do not fit together; none of ours are like that.
+            ValueError, IndexError: log, marks and rows do not fit together; none of ours are like
+                that.
         """
-        content = bytearray().join([rows for rows, _ in self.pieces])
-        rows = np.frombuffer(content, dtype_of(contract.Instance))
-        since_s = np.frombuffer(b"".join([since for _, since in self.pieces])).reshape(-1, 2)
+        rows, since_s = self.log.after(self.n_changes)
         with np.errstate(all="ignore"):  # a file may hold any bits
             Ages(rows, since_s).write(self.now_s)
         self._mark(rows)
@@ -88,49 +132,6 @@ class SeenRows(NamedTuple):
             rows["tenant_requests"][position] = count
 
 
-def own_bytes(rows: SeenRows | bytes) -> int:
-    """How much these rows hold that no earlier decision does."""
-    if isinstance(rows, bytes):
-        return len(rows)
-    marks = len(rows.tenants) if isinstance(rows.tenants, bytes) else 0
-    return rows.n_copied * _PIECE_BYTES + 8 * len(rows.pieces) + marks
-
-
-class SharedPieces:
-    """The pieces of a table's rows, each copied again after a change of it.
-
-    Args:
-        rows: are copied, with `since_s` of them.
-        stale: a byte per piece, set where a row has changed since it was copied.
-    """
-
-    def __init__(self, rows: Rows, since_s: Floats, stale: bytearray) -> None:
-        self._content = rows.view(np.uint8).data
-        self._since = since_s.reshape(-1).view(np.uint8).data
-        self._stale = stale
-        self._pieces: tuple[Piece, ...] = (_NOTHING,) * len(stale)
-
-    def all(self) -> tuple[tuple[Piece, ...], int]:
-        """Every piece as it stands now, and how many were copied for it."""
-        stale = self._stale
-        number = stale.find(1)
-        if number < 0:
-            return self._pieces, 0
-        pieces, copied = list(self._pieces), 0
-        content, since = self._content, self._since
-        while number >= 0:
-            stale[number], copied = 0, copied + 1
-            start, first = number * _PIECE_BYTES, number * _SINCE_BYTES
-            pieces[number] = (
-                bytes(content[start : start + _PIECE_BYTES]),
-                bytes(since[first : first + _SINCE_BYTES]),
-            )
-            number = stale.find(1, number + 1)
-        self._pieces = tuple(pieces)
-        return self._pieces, copied
-
-
-_NOTHING = b"", b""
 NO_AGES = np.array([[np.nan, np.inf]])
 """Of an engine that gave no signals and in which nobody waits."""
 

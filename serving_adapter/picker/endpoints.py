@@ -18,6 +18,7 @@ from yarl import URL
 from serving_adapter.facts import RequestFacts
 from serving_adapter.gateway.engines import EngineSet
 from serving_adapter.instances import InstanceFacts, InstanceTable
+from serving_adapter.outstanding import outstanding
 
 MAX_ADDRESSES = 1024  # of one name
 
@@ -67,7 +68,7 @@ class Endpoints:
             return []
         self._turn += 1
         order = np.roll(np.arange(len(rows)), self._turn)
-        order = order[np.argsort(self._table.outstanding(rows)[order], kind="stable")][:most]
+        order = order[np.argsort(outstanding(rows)[order], kind="stable")][:most]
         return [self._addresses[int(number)] for number in rows["id"][order]]
 
     def suspect(self, instance_id: int) -> None:

@@ -127,7 +127,7 @@ def test_what_would_steer_a_terminal_is_not_read(tmp_path, bad):
 
 @pytest.mark.parametrize("unix_s", [1.7e9, float("nan"), 1e300])
 def test_a_frame_that_nobody_compressed_is_no_decision(tmp_path, unix_s):
-    frame = struct.pack("<4sIIIQQd", b"EDR2", 7, 9, zlib.crc32(b"garbage"), 1, 9, unix_s)
+    frame = struct.pack("<4sIIIQQd", b"EDR3", 7, 9, zlib.crc32(b"garbage"), 1, 9, unix_s)
     (tmp_path / f"{BOOT}-000001.ring").write_bytes(frame + b"garbage")
     assert newest(tmp_path, 10) == []
     assert kept_inputs(tmp_path, BOOT, 5) == []

@@ -8,10 +8,10 @@ import pytest
 from sandbox import contract
 from sandbox.records import new_rows
 from serving_adapter import refreshing
-from serving_adapter.instance_rows import PIECE_ROWS, columns_of
-from serving_adapter.refreshing import Refresher
-from serving_adapter.row_code import refresh_code
-from serving_adapter.seen_rows import NO_AGES
+from serving_adapter.instance_rows import columns_of
+from serving_adapter.refreshing import LEAST_CHANGES, Refresher
+from serving_adapter.row_code import row_code
+from serving_adapter.seen_rows import CHANGE_BYTES, NO_AGES
 
 COUNTS = ("running_requests", "context_tokens", "kv_used_tokens")
 FLOATS = ("predicted_remaining_tokens", "step_base_s", "step_per_seq_s", "step_per_context_s")
@@ -20,8 +20,8 @@ FLOATS = ("predicted_remaining_tokens", "step_base_s", "step_per_seq_s", "step_p
 def refreshers(size: int, monkeypatch: pytest.MonkeyPatch, *, counted: bool):
     """Rows, since when, and a refresher of each: by machine code, and by numpy."""
     made = []
-    for code in (refresh_code(), None):
-        monkeypatch.setattr(refreshing, "refresh_code", lambda code=code: code)
+    for code in (row_code(), None):
+        monkeypatch.setattr(refreshing, "row_code", lambda code=code: code)
         rows, since_s = new_rows(contract.Instance, size), NO_AGES.repeat(size, axis=0)
         made.append((rows, since_s, Refresher(rows, columns_of(rows), since_s, counted=counted)))
     return made
@@ -42,23 +42,42 @@ def test_both_ways_are_one(size, counted, monkeypatch):
                     rows[name][position] = value
                 since_s[position] = since
                 refresher.changed[position] = 1
-        flags = set()
+        found = set()
         for _, _, refresher in both:
             refresher.write(float(turn))
-            flags.add((bytes(refresher.changed), bytes(refresher.stale)))
-            refresher.stale[:] = bytes(len(refresher.stale))
+            log, n_changes, own_bytes = refresher.seen()
+            found.add((bytes(refresher.changed), n_changes, own_bytes))
+            rows, since_s = log.after(n_changes)
+            found.add((rows.tobytes(), since_s.tobytes()))
         assert both[0][0].tobytes() == both[1][0].tobytes()
-        assert len(flags) == 1
+        assert len(found) == 2
 
 
-def test_only_pieces_with_a_changed_row_are_stale(monkeypatch):
-    for _, _, refresher in refreshers(3 * PIECE_ROWS, monkeypatch, counted=True):
+def test_only_a_row_that_changed_is_noted_once(monkeypatch):
+    for rows, _, refresher in refreshers(24, monkeypatch, counted=True):
         refresher.write(1.0)
-        refresher.stale[:] = bytes(3)
-        refresher.changed[PIECE_ROWS] = 1
-        refresher.write(2.0)
-        assert refresher.stale == b"\0\1\0"
+        log, n_changes, own_bytes = refresher.seen()
+        assert (n_changes, own_bytes) == (0, 24 * (rows.itemsize + 16))
+        for _ in range(2):
+            refresher.changed[8] = 1
+            refresher.write(2.0)
+        refresher.write(3.0)
+        assert refresher.seen() == (log, 2, 2 * CHANGE_BYTES)
         assert not any(refresher.changed)
+
+
+def test_a_full_log_is_followed_by_another_and_stays_as_it_was(monkeypatch):
+    for rows, _, refresher in refreshers(3, monkeypatch, counted=True):
+        seen, logs = [], set()
+        for turn in range(2 * LEAST_CHANGES):
+            rows["context_tokens"][turn % 3] = turn
+            refresher.changed[turn % 3] = 1
+            refresher.write(0.0)
+            log, n_changes, _ = refresher.seen()
+            seen.append((log, n_changes, rows.tobytes()))
+            logs.add(id(log))
+        assert len(logs) > 1
+        assert all(log.after(count)[0].tobytes() == was for log, count, was in seen)
 
 
 def test_where_memory_may_not_become_code_rows_are_refreshed_without(monkeypatch, caplog):
@@ -68,5 +87,5 @@ def test_where_memory_may_not_become_code_rows_are_refreshed_without(monkeypatch
         raise OSError("cannot allocate executable memory")
 
     monkeypatch.setattr(binding, "check_jit_execution", forbidden)
-    assert refresh_code.__wrapped__() is None
+    assert row_code.__wrapped__() is None
     assert "executable memory" in caplog.text

@@ -9,6 +9,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from serving_adapter.outstanding import outstanding
 from serving_adapter.request_log import RequestOutcome
 
 STREAM = (
@@ -181,7 +182,7 @@ async def test_drain_refuses_the_new_and_finishes_the_old(serve, stand):
 
     gate = await stand(await serve(engine(slow)))
     old = asyncio.create_task(gate.client.post(gate.url + "/v1/completions", json={"prompt": "x"}))
-    while not gate.host.table.outstanding(gate.host.table.row(0)):
+    while not outstanding(gate.host.table.row(0)):
         await asyncio.sleep(0.001)
     draining = asyncio.create_task(gate.gateway.drain())
     await asyncio.sleep(0)
@@ -235,7 +236,7 @@ async def test_a_client_that_leaves_is_recorded_and_its_engine_told(serve, stand
         while not emulator.driver.model.idle:
             await asyncio.sleep(0.005)
     assert record.outcome is RequestOutcome.ABANDONED
-    assert gate.host.table.outstanding(gate.host.table.row(0)) == 0
+    assert outstanding(gate.host.table.row(0)) == 0
 
 
 async def test_what_any_connection_header_names_stays_on_its_connection(serve, stand):

@@ -5,6 +5,7 @@ import asyncio
 from aiohttp import web
 from yarl import URL
 
+from serving_adapter.outstanding import outstanding
 from serving_adapter.request_log import RequestOutcome
 
 
@@ -49,7 +50,7 @@ async def test_a_client_that_takes_nothing_is_left_and_its_engine_free(serve, st
         (record,) = await gate.recorded(1)
     writer.close()
     assert record.outcome is RequestOutcome.ABANDONED
-    assert gate.host.table.outstanding(gate.host.table.row(0)) == 0
+    assert outstanding(gate.host.table.row(0)) == 0
 
 
 async def test_an_engine_that_says_later_without_saying_when(serve, stand):

@@ -25,6 +25,7 @@ from serving_adapter.emulation.swap_load import (
 from serving_adapter.exposition import Registry
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
+from serving_adapter.outstanding import outstanding
 from serving_adapter.request_log import RequestOutcome
 from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.limits import UNWATCHED_ARM
@@ -136,7 +137,7 @@ async def test_the_policy_picks_the_deployment_and_a_swap_takes_effect(stack, wo
     assert {(one.outcome, one.output_tokens, one.usage) for one in records} == {
         (RequestOutcome.OK, 4, True)
     }
-    assert [int(made.host.table.outstanding(made.host.table.row(n))) for n in range(3)] == [0] * 3
+    assert [int(outstanding(made.host.table.row(n))) for n in range(3)] == [0] * 3
 
 
 async def test_while_behind_no_policy_is_asked(stack, word_prepare, monkeypatch):
@@ -154,7 +155,7 @@ async def test_a_stream_is_followed_to_its_end(stack, word_prepare):
     made = await stack(None, None, prepare=word_prepare)
     await made.host.swap("last", 1)
     answer = await made.ask(stream=True, stream_options={"include_usage": True})
-    in_flight = int(made.host.table.outstanding(made.host.table.row(1)))
+    in_flight = int(outstanding(made.host.table.row(1)))
     async for _ in answer:
         pass
     (record,) = await made.recorded(1)
@@ -262,7 +263,7 @@ async def test_what_is_cancelled_or_fails_for_good_leaves_no_count_behind(stack,
     (failed,) = await broken.recorded(1)
     assert (failed.outcome, failed.attempts) == (RequestOutcome.ENGINE_ERROR, 2)
     for one in (made, broken):
-        assert one.host.table.outstanding(one.host.table.row(0)) == 0
+        assert outstanding(one.host.table.row(0)) == 0
 
 
 async def test_synchronous_calls_are_litellms_own(stack, word_prepare):
