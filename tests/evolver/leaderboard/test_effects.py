@@ -18,7 +18,7 @@ from evolver.leaderboard.spec import Control, Metric
 from sandbox.stats import MIN_WINDOWS
 
 TRACES = Path(__file__).resolve().parents[3].parent / "shared" / "traces"
-FEW = ("technique-fsa", "technique-sipipe")
+FEW = ("technique-fsa", "technique-unisparse")
 WHOLE = "EVOLVER_EFFECTS" in os.environ
 LOWER, HIGHER = (Metric(name="x", better=better) for better in ("lower", "higher"))
 
