@@ -13,6 +13,7 @@ them (`to_file`, `to_host`, or a function of its own).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -196,23 +197,20 @@ async def send_all(
     if len(requests) > MAX_REQUESTS:
         raise LoadRefused(f"{len(requests)} requests are too many: send {MAX_REQUESTS} at most.")
     started_s = time.perf_counter()
+    results = [Served(request, 0, False, math.nan, math.nan, 0) for request in requests]
 
-    async def one(request: LoadRequest) -> Served:
-        due_s = started_s + request.arrival_s / time_scale
-        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-        return await send(request)
+    async def one(number: int) -> None:
+        with contextlib.suppress(Exception):
+            results[number] = await send(requests[number])
 
-    tasks = [asyncio.create_task(one(request)) for request in requests]
-    if tasks:
-        await asyncio.wait(tasks, timeout=max_wall_s)
-    for task in tasks:
-        task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    lost = (Served(request, 0, False, math.nan, math.nan, 0) for request in requests)
-    return [
-        result if isinstance(result, Served) else missed
-        for result, missed in zip(results, lost, strict=True)
-    ]
+    # Tasks for all of them at once would hold the loop up, which others measure.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max_wall_s), asyncio.TaskGroup() as sending:
+            for number in sorted(range(len(requests)), key=lambda at: requests[at].arrival_s):
+                due_s = started_s + requests[number].arrival_s / time_scale
+                await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+                sending.create_task(one(number))
+    return results
 
 
 async def finished_by(urls: Sequence[str]) -> int:
