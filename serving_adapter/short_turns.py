@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-SHORT_S = 0.0005
+SHORT_S = 0.0001
 
 _Args = ParamSpec("_Args")
 _Found = TypeVar("_Found")
@@ -45,7 +45,7 @@ async def beside_the_loop(
     """What the work gives, done in a thread.
 
     Reading, verifying and compiling are mostly Python, and after every system call the loop waits
-    one switch interval for the interpreter: ten times shorter turns keep it answering.
+    one switch interval for the interpreter: fifty times shorter turns keep it answering.
     """
     _turns.begin()
     try:
