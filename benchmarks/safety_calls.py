@@ -31,6 +31,7 @@ from sandbox.interpreted import CallState, interpret_policy
 from sandbox.kernel.compiler import _call_hook as call_hook
 from sandbox.language.kinds import constants
 from sandbox.native import policy_builder
+from sandbox.native.hook_text import hook_text
 from sandbox.records import new_rows
 from sandbox.source import PolicySource
 from serving_adapter.activation import ROUTE_FUEL, NativeRouter
@@ -87,7 +88,8 @@ class Scene:
         rows["id"], rows["kv_capacity_tokens"], rows["role"] = np.arange(INSTANCES), 100_000, 0
         request["prompt_tokens"] = 500
         memory, scratch = np.zeros(contract.MEMORY_SLOTS), np.zeros(contract.SCRATCH_FLOATS)
-        parameters = source.vector() if source.tunables else np.zeros(1)
+        places = hook_text(source, "route").places
+        parameters = source.vector()[list(places)] if places else np.zeros(1)
         frame = np.zeros(1, FRAME)
         frame["request"], frame["instances"] = address_of(request), address_of(rows)
         frame["n_instances"], frame["memory"] = INSTANCES, address_of(memory)
@@ -165,7 +167,7 @@ def unchecked(source: PolicySource, hook: str) -> tuple[int, object]:
     scope = dict(checked)
     for name, function in bare.items():
         scope[name] = njit(**options)(types.FunctionType(function.__code__, scope, name))
-    text = policy_builder._with_entries(source)
+    text = policy_builder._with_entry(hook_text(source, hook))
     exec(compile(text, f"<unchecked {source.name}>", "exec"), scope)
     for name in [key for key in scope if key.startswith("f_")]:
         scope[name] = njit(**options)(scope[name])

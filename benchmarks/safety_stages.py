@@ -16,7 +16,7 @@ from sandbox.identity import policy_digest
 from sandbox.language import canonical, syntax
 from sandbox.native.cache import CodeCache
 from sandbox.native.compiler import Compiler
-from sandbox.native.machine_code import MachineCode
+from sandbox.native.policy_code import PolicyCode
 from sandbox.source import PolicySource
 from sandbox.verifier import verify
 from sandbox.worker_process import WarmProcess
@@ -147,7 +147,7 @@ def _named(text: str) -> str:
     return policy_digest(canonical.text_of(syntax.parse(text)), {}, CONTRACT_VERSION)
 
 
-def _link(source: PolicySource, code: MachineCode, hook: str) -> object:
+def _link(source: PolicySource, code: PolicyCode, hook: str) -> object:
     return link_policy(source, code, only=(hook,))
 
 
@@ -155,7 +155,7 @@ def _found(cache: CodeCache, source: PolicySource, hook: str) -> object:
     data = cache.get("a" * 64)
     if data is None:
         raise RuntimeError("the cache forgot what it was just given")
-    return _link(source, MachineCode.from_bytes(data), hook)
+    return _link(source, PolicyCode.from_bytes(data), hook)
 
 
 def _best_ms(work: Callable[[], object]) -> float:

@@ -6,15 +6,16 @@ only runs policies never imports a compiler.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from sandbox.errors import CodeRefused
+from sandbox.native.hook_text import hook_text
 from sandbox.native.linking import LinkedCode, link
-from sandbox.native.machine_code import MachineCode, code_digest
+from sandbox.native.policy_code import PolicyCode
 from sandbox.native.toolchain import policy_toolchain
 from sandbox.source import PolicySource
 
@@ -25,29 +26,33 @@ class CompiledPolicy:
 
     source: PolicySource
     digest: str
-    parameters: npt.NDArray[np.float64]
-    linked: LinkedCode
+    parameters: Mapping[str, npt.NDArray[np.float64]]
+    linked: Mapping[str, LinkedCode]
     engine: str = "compiled"
 
     @property
     def hooks(self) -> frozenset[str]:
         """Hooks it has."""
-        return frozenset(self.linked.addresses)
+        return frozenset(self.linked)
 
     def address(self, hook: str) -> int:
         """Address of a hook's native function."""
-        return self.linked.addresses[hook]
+        return self.linked[hook].addresses[hook]
+
+    def parameters_of(self, hook: str) -> npt.NDArray[np.float64]:
+        """Values of the constants that a hook reads."""
+        return self.parameters[hook]
 
     def with_parameters(self, parameters: Mapping[str, float]) -> CompiledPolicy:
         """The same machine code with other parameters."""
         return replace(
             self,
             digest=self.source.digest(parameters),
-            parameters=self.source.vector(parameters),
+            parameters=_parameters(self.source, parameters, self.linked),
         )
 
 
-def build_policy(source: PolicySource, only: Collection[str] | None = None) -> MachineCode:
+def build_policy(source: PolicySource, only: Collection[str] | None = None) -> PolicyCode:
     """Machine code of a verified source's hooks, or of `only` some: about 0.2 s a hook.
 
     Imports numba, which takes seconds with what it prepares: for compile processes.
@@ -59,25 +64,39 @@ def build_policy(source: PolicySource, only: Collection[str] | None = None) -> M
 
 def link_policy(
     source: PolicySource,
-    code: MachineCode,
+    code: PolicyCode,
     parameters: Mapping[str, float] | None = None,
     only: Collection[str] | None = None,
 ) -> CompiledPolicy:
     """Make the machine code of a verified source callable, or of `only` some hooks.
 
     Raises:
-        CodeRefused: it is of another source, toolchain or processor, lacks a hook, or calls what
+        CodeRefused: a hook's is missing, of another hook, toolchain or processor, or calls what
             it may not.
         ParametersRefused: a parameter is unknown or out of its range.
     """
-    values = source.vector(parameters)
-    if code.source_digest != code_digest(source):
+    wanted = [hook for hook in source.hooks if only is None or hook in only]
+    values = _parameters(source, parameters, wanted)
+    for hook in wanted:
+        _check(source, hook, code)
+    linked = {hook: link(code.hooks[hook]) for hook in wanted}
+    return CompiledPolicy(source, source.digest(parameters), values, linked)
+
+
+def _check(source: PolicySource, hook: str, code: PolicyCode) -> None:
+    if hook not in code.hooks:
+        raise CodeRefused(f"The machine code lacks {hook}: compile it with that hook.")
+    if code.lacks(source, hook):
         raise CodeRefused("The machine code is of another policy: compile this one.")
-    if code.toolchain != policy_toolchain():
+    if code.hooks[hook].toolchain != policy_toolchain():
         raise CodeRefused(
             "The machine code was made by or for another toolchain or processor: compile it here."
         )
-    wanted = frozenset(source.hooks if only is None else only) & frozenset(source.hooks)
-    if missing := min(wanted - code.hooks, default=""):
-        raise CodeRefused(f"The machine code lacks {missing}: compile it with that hook.")
-    return CompiledPolicy(source, source.digest(parameters), values, link(code, wanted))
+
+
+def _parameters(
+    source: PolicySource, parameters: Mapping[str, float] | None, wanted: Iterable[str]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """For each hook what it reads, in its order."""
+    values = source.vector(parameters)
+    return {hook: values[list(hook_text(source, hook).places)] for hook in wanted}

@@ -13,7 +13,7 @@ from sandbox.errors import EngineUnavailable
 from sandbox.source import PolicySource
 
 if TYPE_CHECKING:
-    from sandbox.native.machine_code import MachineCode
+    from sandbox.native.policy_code import PolicyCode
 
 EngineName = Literal["compiled", "interpreted", "auto"]
 
@@ -26,8 +26,6 @@ class LoadedPolicy(Protocol):
         digest: identity of source and parameters.
         engine: "compiled" or "interpreted".
         hooks: hooks it has; for others the host uses the default policy.
-        parameters: values in the order of `source.tunables`; a frame points at this array, so
-            other values in place change the policy without compiling it again.
     """
 
     @property
@@ -38,11 +36,17 @@ class LoadedPolicy(Protocol):
     def engine(self) -> str: ...  # noqa: D102
     @property
     def hooks(self) -> frozenset[str]: ...  # noqa: D102
-    @property
-    def parameters(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
 
     def address(self, hook: str) -> int:
         """Native function `int32 f(int64 *result, void **error, int64 frame_address)` of a hook.
+
+        Raises:
+            KeyError: the policy does not have it.
+        """
+        ...
+
+    def parameters_of(self, hook: str) -> npt.NDArray[np.float64]:
+        """Values of the constants that a hook's function reads: a frame points at this array.
 
         Raises:
             KeyError: the policy does not have it.
@@ -59,7 +63,7 @@ def load_policy(
     parameters: Mapping[str, float] | None = None,
     engine: EngineName = "auto",
     only: Collection[str] | None = None,
-    code: MachineCode | None = None,
+    code: PolicyCode | None = None,
 ) -> LoadedPolicy:
     """Make a policy callable, or `only` some of its hooks.
 

@@ -62,7 +62,8 @@ class Caller:
         self.memory = np.zeros(contract.MEMORY_SLOTS)
         self.fuel_used = 0
         self._scratch = np.zeros(contract.SCRATCH_FLOATS)
-        self._parameters = np.zeros(max(1, len(loaded.parameters)))
+        counts = [len(loaded.parameters_of(hook)) for hook in loaded.hooks]
+        self._parameters = np.zeros(max([1, *counts]))
         self._entries = {hook: NATIVE(loaded.address(hook)) for hook in loaded.hooks}
 
     def route(
@@ -205,7 +206,8 @@ class Caller:
         frame["fuel"], frame["rotation"] = fuel, rotation
         frame["memory"] = address_of(self.memory if memory is None else memory)
         frame["scratch"] = address_of(self._scratch)
-        self._parameters[: len(self.loaded.parameters)] = self.loaded.parameters
+        parameters = self.loaded.parameters_of(hook)
+        self._parameters[: len(parameters)] = parameters
         frame["parameters"] = address_of(self._parameters)
         for name, array in rows.items():
             frame[name] = address_of(array)

@@ -113,6 +113,11 @@ class InterpretedPolicy:
         """Address of a hook's callback."""
         return ctypes.cast(self.callbacks[hook], ctypes.c_void_p).value or 0
 
+    def parameters_of(self, hook: str) -> npt.NDArray[np.float64]:
+        """Values of all constants: a callback is given the policy's own order."""
+        del hook
+        return self.parameters
+
     def with_parameters(self, parameters: Mapping[str, float]) -> InterpretedPolicy:
         """The same code with other parameters."""
         return replace(

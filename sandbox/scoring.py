@@ -17,7 +17,7 @@ from typing import Any
 from sandbox.engine import LoadedPolicy, load_policy
 from sandbox.hardware import build_hardware
 from sandbox.native.compiler import compile_role
-from sandbox.native.machine_code import MachineCode
+from sandbox.native.policy_code import PolicyCode
 from sandbox.outcome_bytes import outcome_from_bytes, outcome_length, outcome_to_bytes
 from sandbox.plausibility import check_outcome
 from sandbox.predictions import told_in
@@ -186,7 +186,7 @@ def _loaded(source: PolicySource, code: bytes) -> LoadedPolicy:
     """The engines decide alike, so which one it is changes nothing but the time it takes."""
     if not code:
         return load_policy(source, engine="interpreted")
-    return load_policy(source, code=MachineCode.from_bytes(code))
+    return load_policy(source, code=PolicyCode.from_bytes(code))
 
 
 def _interpreting_s(source: PolicySource, asked: Sequence[Scenario]) -> float:

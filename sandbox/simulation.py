@@ -373,7 +373,7 @@ def _connect(sim: state.Sim, policy: LoadedPolicy, default: LoadedPolicy) -> Non
         for row, loaded in ((k, own), (len(HOOKS) + k, default)):
             if hook in loaded.hooks:
                 sim.hooks[row] = loaded.address(hook)
-                sim.hook_parameters[row] = loaded.parameters.ctypes.data
+                sim.hook_parameters[row] = loaded.parameters_of(hook).ctypes.data
     frame = sim.frame[0]
     frame["request"], frame["instance"] = (
         sim.request_row.ctypes.data,

@@ -93,4 +93,4 @@ class Stretches:
         for hook in PLANNER_SCOPE:
             own = policy if hook in policy.hooks else self._default
             self.sim.hooks[HOOKS.index(hook)] = own.address(hook)
-            self.sim.hook_parameters[HOOKS.index(hook)] = own.parameters.ctypes.data
+            self.sim.hook_parameters[HOOKS.index(hook)] = own.parameters_of(hook).ctypes.data

@@ -67,7 +67,7 @@ class NativeRouter:
             ctypes.c_int64(_address_of(self._frame)),
         )  # fmt: skip
         self._arrays: tuple[Rows | None, Rows | None, Memory | None] = None, None, None
-        self._words[_WORD["parameters"]] = _address_of(loaded.parameters)
+        self._words[_WORD["parameters"]] = _address_of(loaded.parameters_of("route"))
         self._words[_WORD["scratch"]] = _address_of(self._scratch)
 
     def route(

@@ -14,14 +14,14 @@ from sandbox.engine import LoadedPolicy
 from sandbox.errors import CompileFailed
 from sandbox.kernel.calls import CALLED
 from sandbox.native.compiler import machine_code
-from sandbox.native.machine_code import MachineCode
+from sandbox.native.policy_code import PolicyCode
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """Machine code of policies with all their hooks, by name."""
 
-    codes: Mapping[str, MachineCode]
+    codes: Mapping[str, PolicyCode]
 
     @classmethod
     def made(cls, hooks: Collection[str]) -> Shelf:

@@ -17,7 +17,9 @@ from types import TracebackType
 
 from sandbox.errors import CacheRefused, CodeRefused, CompileFailed
 from sandbox.native.cache import CodeCache, code_directory
-from sandbox.native.machine_code import MAX_CODE_BYTES, MachineCode, code_digest
+from sandbox.native.hook_text import hook_text
+from sandbox.native.machine_code import MAX_CODE_BYTES, MachineCode
+from sandbox.native.policy_code import PolicyCode
 from sandbox.native.toolchain import policy_toolchain
 from sandbox.source import PolicySource
 from sandbox.verifier import verify
@@ -53,7 +55,7 @@ class Compiler:
         self._warm: WarmProcess | None = None
         self._one_at_a_time = threading.Lock()
 
-    def compile(self, source_text: str, only: Collection[str] | None = None) -> MachineCode:
+    def compile(self, source_text: str, only: Collection[str] | None = None) -> PolicyCode:
         """Machine code of a text's hooks, or of `only` some.
 
         Raises:
@@ -64,7 +66,7 @@ class Compiler:
 
     def compile_source(
         self, source: PolicySource, only: Collection[str] | None = None
-    ) -> MachineCode:
+    ) -> PolicyCode:
         """Machine code of a verified source; raises as `compile`."""
         wanted = [hook for hook in source.hooks if only is None or hook in only]
         with self._one_at_a_time:
@@ -73,13 +75,13 @@ class Compiler:
             except JobFault as fault:
                 raise CompileFailed(_sentence(fault, self._deadline_s)) from fault
         try:
-            code = MachineCode.from_bytes(reply)
+            code = PolicyCode.from_bytes(reply)
         except CodeRefused as refused:
             raise CompileFailed("The compile process answered no machine code: try again.") from (
                 refused
             )
-        made = (code.source_digest, code.toolchain, code.hooks)
-        if made != (code_digest(source), policy_toolchain(), frozenset(wanted)):
+        made = {hook: (one.source_digest, one.toolchain) for hook, one in code.hooks.items()}
+        if made != {hook: (hook_text(source, hook).digest, policy_toolchain()) for hook in wanted}:
             raise CompileFailed(
                 "The compile process answered other code than was asked for: is another version "
                 "of this program installed beside this one?"
@@ -171,25 +173,32 @@ _default = _Default()
 atexit.register(_default.close)
 
 
-def machine_code(source: PolicySource, only: Collection[str] | None = None) -> MachineCode:
+def machine_code(source: PolicySource, only: Collection[str] | None = None) -> PolicyCode:
     """Machine code of a verified source's hooks, or of `only` some: from disk, else compiled.
+
+    A hook is kept by what it is made from, so one of another policy that is the same is found.
 
     Raises:
         CompileFailed: there is none, and none could be made.
     """
-    wanted = [hook for hook in source.hooks if only is None or hook in only]
-    if not wanted:
-        return MachineCode(code_digest(source), policy_toolchain(), {}, ())
-    cache = _policy_cache()
-    key = hashlib.sha256(
-        "\0".join((code_digest(source), policy_toolchain(), *wanted)).encode()
-    ).hexdigest()
-    if cache is not None and (data := cache.get(key)) is not None:
-        return MachineCode.from_bytes(data)
-    code = _default.get().compile_source(source, wanted)
-    if cache is not None:
-        cache.put(key, code.to_bytes())
-    return code
+    wanted = {h: _key(source, h) for h in source.hooks if only is None or h in only}
+    cache = _policy_cache() if wanted else None
+    found = {}
+    for hook, key in wanted.items():
+        if cache is not None and (data := cache.get(key)) is not None:
+            found[hook] = MachineCode.from_bytes(data)
+    if missing := [hook for hook in wanted if hook not in found]:
+        made = _default.get().compile_source(source, missing).hooks
+        for hook, code in made.items():
+            found[hook] = code
+            if cache is not None:
+                cache.put(wanted[hook], code.to_bytes())
+    return PolicyCode(found)
+
+
+def _key(source: PolicySource, hook: str) -> str:
+    parts = (hook_text(source, hook).digest, policy_toolchain())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _policy_cache() -> CodeCache | None:

@@ -6,7 +6,6 @@ and nothing runs before `linking.link` has looked at it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import struct
@@ -16,7 +15,6 @@ from typing import Any
 
 from sandbox.errors import CodeRefused
 from sandbox.identity import canonical_json
-from sandbox.source import PolicySource
 
 MAX_CODE_BYTES = 16 << 20
 MAX_HEADER_BYTES = 64 << 10
@@ -36,9 +34,9 @@ class MachineCode:
     """Object files that define some functions.
 
     Attributes:
-        source_digest: of what was compiled, 64 hex digits; of a policy see `code_digest`.
+        source_digest: of what was compiled, 64 hex digits; of a hook see `HookText`.
         toolchain: digest of the compiler, its version and the processor it compiled for.
-        symbols: function (a policy's hook, a kernel's entry) to the symbol that is its code.
+        symbols: function (a hook, a kernel's entry) to the symbol that is its code.
         objects: object files, which together define these symbols.
     """
 
@@ -118,9 +116,3 @@ def _is_plausible(header: Mapping[str, Any]) -> bool:
         and len(sizes) <= MAX_OBJECTS
         and all(type(size) is int and 0 < size <= MAX_CODE_BYTES for size in sizes)
     )
-
-
-def code_digest(source: PolicySource) -> str:
-    """What a policy's machine code is made from: its canonical text and that lowered."""
-    parts = (source.canonical, source.lowered)
-    return hashlib.sha256(b"".join(hashlib.sha256(x.encode()).digest() for x in parts)).hexdigest()

@@ -1,4 +1,4 @@
-"""Compiles policies: lowered code through numba to object files.
+"""Compiles policies: lowered code through numba to object files, hook by hook.
 
 Each hook is one native function of the frame's address (see `abi`). Bounds are checked and
 division follows Python; the lowered code checks both itself before, so that the frame says what
@@ -31,7 +31,9 @@ from sandbox.frame import FRAME, INDEX, OTHER, SCRATCH, row_dtype
 from sandbox.language.kinds import Kind, fields, hooks
 from sandbox.native.cache import code_directory, private_directory
 from sandbox.native.common_policy import COMMON
-from sandbox.native.machine_code import MachineCode, code_digest
+from sandbox.native.hook_text import HookText, hook_text
+from sandbox.native.machine_code import MachineCode
+from sandbox.native.policy_code import PolicyCode
 from sandbox.native.toolchain import policy_toolchain
 from sandbox.policies import default_source
 from sandbox.records import records
@@ -68,7 +70,7 @@ def _jit(function: Callable[..., Any], forceinline: bool = True, cache: bool = F
     return dispatcher
 
 
-INLINED_CHARACTERS = 2_000  # of a lowered helper; inlining larger ones costs minutes to compile
+INLINED_CHARACTERS = 1_500  # of a lowered helper; inlining larger ones costs minutes to compile
 _KEPT_TOOLKITS = 4  # of other toolchains and versions
 _GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)
 _MIX_1 = np.uint64(0xBF58_476D_1CE4_E5B9)
@@ -286,46 +288,41 @@ def load_toolkit() -> None:
         dispatcher._cache = NullCache()
 
 
-def build(source: PolicySource, only: Collection[str] | None = None) -> MachineCode:
-    """Object files of a verified source's hooks, or of `only` some: about 0.2 s a hook."""
+def build(source: PolicySource, only: Collection[str] | None = None) -> PolicyCode:
+    """Machine code of a verified source's hooks, or of `only` some: about 0.2 s a hook."""
     wanted = [hook for hook in source.hooks if only is None or hook in only]
+    return PolicyCode({hook: build_hook(hook_text(source, hook)) for hook in wanted})
+
+
+def build_hook(text: HookText) -> MachineCode:
+    """An object file of one hook, which is verified as a part of its policy."""
+    name = f"h_{text.hook}"
+    functions = text.functions()
     scope = dict(namespace())
-    code_object = compile(_with_entries(source), f"<policy {source.name}>", "exec")
+    code_object = compile(_with_entry(text), f"<hook {text.hook}>", "exec")
     exec(code_object, scope)  # noqa: S102  # verified, and only ever compiled
-    for text in re.split(r"\n\n(?=def )", source.lowered):
-        name = text[4 : text.index("(")]
-        if name.startswith("f_"):
-            scope[name] = _jit(scope[name], forceinline=len(text) < INLINED_CHARACTERS)
-    symbols, objects = {}, []
-    for hook in wanted:
-        entry = _jit(scope[f"h_{hook}"])
-        entry.compile((nb.int64,))
-        compiled = entry.overloads[(nb.int64,)]
-        symbols[hook] = compiled.fndesc.llvm_func_name
-        objects.append(compiled.library._get_compiled_object())
-    return MachineCode(code_digest(source), policy_toolchain(), symbols, tuple(objects))
+    for helper, lowered in functions.items():
+        if helper != name:
+            scope[helper] = _jit(scope[helper], forceinline=len(lowered) < INLINED_CHARACTERS)
+    entry = _jit(scope[name])
+    entry.compile((nb.int64,))
+    compiled = entry.overloads[(nb.int64,)]
+    symbols = {text.hook: compiled.fndesc.llvm_func_name}
+    objects = (compiled.library._get_compiled_object(),)
+    return MachineCode(text.digest, policy_toolchain(), symbols, objects)
 
 
-def _with_entries(source: PolicySource) -> str:
-    """Lowered text whose hooks take a frame's address and read their arguments from it."""
-    return re.sub(
-        r"^def h_(\w+)\(.*\):$",
-        lambda match: "\n    ".join(_entry(match.group(1), len(source.tunables))),
-        source.lowered,
-        flags=re.MULTILINE,
-    )
-
-
-def _entry(hook: str, parameters: int) -> list[str]:
+def _with_entry(text: HookText) -> str:
+    """Lowered text whose hook takes a frame's address and reads its arguments from it."""
     lines = [
-        f"def h_{hook}(address):",
+        f"def h_{text.hook}(address):",
         "frame = frame_at(address)",
         "begin(frame)",
-        f"P = floats_at(frame.parameters, {parameters})",
+        f"P = floats_at(frame.parameters, {len(text.places)})",
     ]
-    return lines + [
-        f"v_{name} = {_argument(name, kind)}" for name, kind in hooks()[hook].parameters
-    ]
+    lines += [f"v_{name} = {_argument(name, kind)}" for name, kind in hooks()[text.hook].parameters]
+    entry = "\n    ".join(lines)
+    return re.sub(r"^def h_\w+\(.*\):$", lambda _: entry, text.lowered, flags=re.MULTILINE)
 
 
 def _argument(name: str, kind: Kind) -> str:

@@ -2,7 +2,7 @@
 
 `sandbox.frame.Caller` sets a whole frame up for every call, for any rows. A scheduler asks the same
 few questions about each of its requests in every step, so here the frame is set up once and a call
-writes the fuel alone.
+writes two words.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving_adapter.activation import Memory, Rows
 HOOKS = ("priority", "admit", "tune")
 HOOK_FUEL = 60_000
 _WORD = {name: index for index, name in enumerate(frame.FRAME.names or ())}
-_FUEL, _STATUS = _WORD["fuel"], _WORD["status"]
+_FUEL, _STATUS, _PARAMETERS = _WORD["fuel"], _WORD["status"], _WORD["parameters"]
 
 
 class HookCaller:
@@ -45,8 +45,11 @@ class HookCaller:
         self._entries = {
             hook: frame.NATIVE(loaded.address(hook)) for hook in HOOKS if hook in loaded.hooks
         }
+        self._parameters = {
+            hook: frame.address_of(loaded.parameters_of(hook)) for hook in self._entries
+        }
         arrays = {"request": request, "instance": instance, "memory": memory,
-                  "scratch": self._scratch, "parameters": loaded.parameters}  # fmt: skip
+                  "scratch": self._scratch}  # fmt: skip
         for name, array in arrays.items():
             self._words[_WORD[name]] = frame.address_of(array)
 
@@ -64,6 +67,7 @@ class HookCaller:
         words = self._words
         words[_FUEL] = fuel
         words[_STATUS] = frame.OK
+        words[_PARAMETERS] = self._parameters[hook]
         if self._entries[hook](*self._results, self._address) != 0:
             kind = words[_STATUS] or frame.OTHER
             raise PolicyFault(hook, kind, frame.FAULTS[kind])

@@ -21,6 +21,7 @@ from sandbox.errors import PolicyFault
 from sandbox.frame import OK
 from sandbox.native.linking import link
 from sandbox.native.machine_code import MachineCode
+from sandbox.native.policy_code import PolicyCode
 from sandbox.native.toolchain import policy_toolchain
 from sandbox.verifier import verify
 from serving_adapter.activation import NativeRouter, Router, missing_rows
@@ -59,7 +60,7 @@ def decide(_: object, message: Mapping[str, Any], attachment: bytes, kept: dict[
 def _load(message: Mapping[str, Any], attachment: bytes) -> tuple[Router, str]:
     source = verify(message["source"], "policy")
     if attachment:
-        code = MachineCode.from_bytes(attachment)
+        code = PolicyCode.from_bytes(attachment)
         loaded = load_policy(source, message["parameters"], "compiled", ("route",), code)
     else:
         loaded = load_policy(source, message["parameters"], "interpreted", ("route",))

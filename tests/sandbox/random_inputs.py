@@ -122,10 +122,12 @@ def _number(kind, rng, wild):
 
 def guard(caller):
     """Put a caller's own arrays between guards; the guards."""
+    loaded = caller.loaded
+    most = max((len(loaded.parameters_of(hook)) for hook in loaded.hooks), default=0)
     guards = [
         Guarded(1, FRAME),
         Guarded(contract.SCRATCH_FLOATS, np.float64),
-        Guarded(len(caller.loaded.parameters), np.float64),
+        Guarded(most, np.float64),
     ]
     caller.frame, caller._scratch, caller._parameters = (one.array for one in guards)
     return guards

@@ -5,6 +5,7 @@ import os
 import signal
 import struct
 import weakref
+from dataclasses import replace
 
 import pytest
 from llvmlite import binding
@@ -16,7 +17,8 @@ from sandbox.errors import CodeRefused
 from sandbox.frame import NATIVE, Caller
 from sandbox.native.elf import symbols_of
 from sandbox.native.linking import link
-from sandbox.native.machine_code import MachineCode, code_digest
+from sandbox.native.machine_code import MachineCode
+from sandbox.native.policy_code import PolicyCode
 from sandbox.records import new_rows
 from sandbox.verifier import verify
 
@@ -109,7 +111,7 @@ def test_an_object_of_another_kind_or_machine_is_refused(offset, value):
 
 def test_a_policy_decides_alike_after_its_code_went_through_bytes(policy):
     source, made = policy
-    linked = link_policy(source, MachineCode.from_bytes(made.to_bytes()), {"LIMIT": 0.0})
+    linked = link_policy(source, PolicyCode.from_bytes(made.to_bytes()), {"LIMIT": 0.0})
     rows = new_rows(contract.Request, 1), new_rows(contract.Instance, 2)
     assert Caller(linked).route(*rows) == 3
     assert Caller(linked.with_parameters({"LIMIT": 9.0})).route(*rows) == -1
@@ -120,12 +122,11 @@ def test_code_of_another_source_or_toolchain_or_without_a_hook_is_refused(policy
     other = verify(ROUTE.replace("LIMIT", "4"))
     with pytest.raises(CodeRefused, match="another policy"):
         load_policy(other, code=made)
-    alien = MachineCode(made.source_digest, "0" * 64, made.symbols, made.objects)
+    alien = replace(made.hooks["route"], toolchain="0" * 64)
     with pytest.raises(CodeRefused, match="toolchain or processor"):
-        link_policy(source, alien)
-    fewer = MachineCode(code_digest(other), made.toolchain, {"admit": "x"}, made.objects)
+        link_policy(source, PolicyCode({"route": alien}))
     with pytest.raises(CodeRefused, match="lacks route"):
-        link_policy(other, fewer)
+        link_policy(source, PolicyCode({"admit": made.hooks["route"]}))
 
 
 def test_a_policy_without_the_hooks_asked_for_is_empty(policy):

@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.errors import CodeRefused
-from sandbox.native.machine_code import MAX_OBJECTS, MachineCode, code_digest
-from sandbox.policies import default_source
-from sandbox.verifier import verify
+from sandbox.native.machine_code import MAX_OBJECTS, MachineCode
 
 CODE = MachineCode("a" * 64, "b" * 64, {"route": "r$1", "admit": "a.2"}, (b"first", b"second"))
 
@@ -62,10 +60,3 @@ def test_law_what_is_cut_off_is_refused(length):
 def test_a_header_that_we_would_not_write_is_refused(changes):
     with pytest.raises(CodeRefused):
         MachineCode.from_bytes(packed(**changes))
-
-
-def test_the_digest_is_of_the_text_that_runs():
-    text = "def route(request, instances, memory):\n    return instances[0].id\n"
-    commented = verify(f"# words\n{text}")
-    assert code_digest(commented) == code_digest(verify(text))
-    assert code_digest(commented) != code_digest(default_source())

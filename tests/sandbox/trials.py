@@ -31,9 +31,9 @@ class Report:
 class Engine:
     """A loaded policy whose every array lies between guards."""
 
-    def __init__(self, source, hook, engine):
-        self.name, self.hook = engine, hook
-        self.caller = Caller(load_policy(source, engine=engine, only={hook}))
+    def __init__(self, loaded, hook):
+        self.name, self.hook = loaded.engine, hook
+        self.caller = Caller(loaded)
         self.guards = inputs.guard(self.caller)
 
     def call(self, given):
@@ -65,8 +65,8 @@ def tried(source, hook, seed, calls, compiled=False):
         compiled: compare machine code too, which takes time to make.
     """
     report = Report()
-    engines = [Engine(source, hook, "interpreted")]
-    engines += [Engine(source, hook, "compiled")] if compiled else []
+    names = ["interpreted", "compiled"] if compiled else ["interpreted"]
+    engines = [Engine(load_policy(source, engine=name, only={hook}), hook) for name in names]
     reference = plain.PlainPolicy(source)
     rng = inputs.seeded(seed, "inputs")
     for _ in range(calls):
@@ -74,7 +74,7 @@ def tried(source, hook, seed, calls, compiled=False):
         outcomes = [engine.call(given) for engine in engines]
         for _, _, _, wrong in outcomes:
             report.violations += wrong
-        report.violations += _disagreements(outcomes)
+        report.violations += disagreements(outcomes)
         report.violations += _over_the_bound(source, given, outcomes[0])
         end, _, after, _ = outcomes[0]
         report.ends[end[1] if end[0] == "fault" else "answer"] += 1
@@ -85,7 +85,7 @@ def tried(source, hook, seed, calls, compiled=False):
     return report
 
 
-def _disagreements(outcomes):
+def disagreements(outcomes):
     """Law 5: the engines leave the same answer or fault, fuel, memory and rows."""
     first, others = outcomes[0], outcomes[1:]
     for other in others:
