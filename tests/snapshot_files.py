@@ -4,7 +4,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from policy_store.keys import SigningKey, TrustedKeys, new_signing_key, write_trusted
-from policy_store.snapshot import Approval, Snapshot, SnapshotPolicy, write_snapshot
+from policy_store.snapshot import (
+    Approval,
+    Snapshot,
+    SnapshotCanary,
+    SnapshotPolicy,
+    write_snapshot,
+)
 from sandbox.contract import CONTRACT_VERSION
 from sandbox.verifier import verify
 
@@ -19,18 +25,22 @@ class SnapshotFile:
         self.sequence = 0
         self.named: dict[int, set[str]] = {}
 
-    def publish(self, active: str | None, last_good: str | None = None) -> int:
-        """The next sequence goes live for whoever follows the file."""
+    def publish(
+        self, active: str | None, last_good: str | None = None, canary: tuple[str, float] = ("", 0)
+    ) -> int:
+        """The next sequence goes live for whoever follows the file; a canary with its share."""
         self.sequence += 1
         policies = [_policy(text) for text in (active, last_good)]
+        trial = _policy(canary[0] or None)
         now = datetime.now(UTC).replace(microsecond=0)
         write_snapshot(
             self.path,
             Snapshot(self.sequence, *policies, issued_at=now, not_before=now - timedelta(hours=1),
-                     expires_at=now + timedelta(days=1), audit_head="b" * 64),
+                     expires_at=now + timedelta(days=1), audit_head="b" * 64,
+                     canary=SnapshotCanary(trial, canary[1]) if trial else None),
             self.key,
         )  # fmt: skip
-        self.named[self.sequence] = {policy.digest for policy in policies if policy}
+        self.named[self.sequence] = {policy.digest for policy in (*policies, trial) if policy}
         return self.sequence
 
 

@@ -19,10 +19,15 @@ from serving_adapter.facts import SESSION_HEADER, TENANT_HEADER, FactReader, Req
 from serving_adapter.hash_key import known_key
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts
-from serving_adapter.live import Live
+from serving_adapter.request_log import RequestOutcome, Visit
 from serving_adapter.safety.checks import Holding, held_by_policy
 from telemetry.engine_signals import MOST, EngineSignals
 
+_STATUS = {
+    RequestOutcome.OK: 200,
+    RequestOutcome.REJECTED: 429,
+    RequestOutcome.ENGINE_ERROR: 500,
+}
 _STATS = ("running", "waiting", "kv_capacity_tokens", "preemptions")
 
 
@@ -45,21 +50,26 @@ class Candidate:
 
 @dataclass(slots=True, eq=False)
 class RoutedRequest:
-    """One request while it looks for a replica; what decided it first decides it to the end.
+    """One request from its arrival to its end; what decided it first decides it to the end.
 
     Attributes:
-        tried: replicas that were chosen and had no room.
+        visit: `failed` are replicas that were chosen and had no room.
         chosen: the latest one.
+        over: it has ended.
     """
 
     number: str
-    facts: RequestFacts
-    live: Live | None = None
-    tried: frozenset[int] = frozenset()
+    visit: Visit
     chosen: int = -1
     held_count: int = 0
     held_since_s: float = math.nan
     held_by: str = ""
+    over: bool = False
+
+    @property
+    def facts(self) -> RequestFacts:
+        """What is known of it."""
+        return self.visit.facts
 
 
 @dataclass(slots=True)
@@ -104,7 +114,8 @@ class Chooser:
             body, facts = None, self._reader.read({}, headers, now_s)
         if not body:
             facts = replace(facts, prompt_tokens=-1, cached_tokens=-1)
-        return RoutedRequest(number, facts)
+        facts = replace(facts, stream=False)  # no token of an answer passes by here
+        return RoutedRequest(number, Visit("serve", self._unix_s(), facts))
 
     def choose(self, request: RoutedRequest, candidates: Sequence[Candidate]) -> str | Outcome:
         """The name of a replica, or that the request is held, rejected, or finds none.
@@ -112,47 +123,60 @@ class Chooser:
         A request that is asked about again was not taken by the replica it was sent to, or was
         held; it keeps the version that decided first.
         """
-        names = self._bring_up_to_date(candidates)
+        names, visit = self._bring_up_to_date(candidates), request.visit
         if request.chosen >= 0:
-            request.tried |= {request.chosen}
-        if request.tried >= names.keys():
-            request.tried = frozenset()
-        if request.live is None:
-            request.live = self._host.live
+            visit.failed |= {request.chosen}
+        if visit.failed >= names.keys():
+            visit.failed = frozenset()
+        if visit.live is None:
+            visit.live = self._host.live
         decision = self._decide(request)
         name = names.get(decision.instance_id, "")
         request.chosen = decision.instance_id if name else -1
+        visit.attempts += bool(name)
         self._note_held(request, decision)
         self._told(request, decision, name)
+        if decision.outcome is Outcome.REJECTED:
+            self.ended(request, RequestOutcome.REJECTED)
         return name or decision.outcome
 
     def served(self, request: RoutedRequest, name: str) -> None:
         """A replica has taken it; the session's next call is told where this one went."""
         known = self._known.get(name)
         self._held.pop(request, None)
+        request.visit.sent_s = self._host.now_s()
         if known is not None:
             self._reader.ended(request.facts, known.instance_id, 0)
 
-    def gone(self, request: RoutedRequest) -> None:
-        """Nobody waits for it any more."""
+    def ended(self, request: RoutedRequest, outcome: RequestOutcome) -> None:
+        """It was answered or refused, or nobody waits for it any more; only the first end counts.
+
+        The watchdog compares what became of it, as behind every door.
+        """
         self._held.pop(request, None)
+        if request.over:
+            return
+        request.over = True
+        request.visit.ended(outcome, _STATUS.get(outcome, 0))
+        self._host.ended(request.facts, request.visit.record(self._host.now_s()))
 
     def _decide(self, request: RoutedRequest) -> Decision:
-        host, held_s = self._host, self._host.now_s() - request.held_since_s
+        host, visit = self._host, request.visit
+        held_s = host.now_s() - request.held_since_s
         reason = HELD_TOO_LONG if held_s >= self._max_hold_s else BEHIND if host.behind else ""
         if reason == HELD_TOO_LONG:
             host.watchdog.held_too_long(request.held_by, held_s)
         if reason:
             return host.fallback(
-                request.facts, reason, request.tried,
-                held=reason == HELD_TOO_LONG, live=request.live,
-            )  # fmt: skip
+                request.facts, reason, visit.failed, held=reason == HELD_TOO_LONG, live=visit.live
+            )
         return host.route(
-            request.facts, exclude=request.tried, held_count=request.held_count, live=request.live
+            request.facts, exclude=visit.failed, held_count=request.held_count, live=visit.live
         )
 
     def _note_held(self, request: RoutedRequest, decision: Decision) -> None:
         if decision.outcome is not Outcome.HELD:
+            request.visit.decisions.append(decision)
             self._held.pop(request, None)
             return
         request.held_count += 1

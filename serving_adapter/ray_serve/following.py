@@ -16,7 +16,6 @@ from serving_adapter.admission import Admission
 from serving_adapter.errors import AdapterError, defect
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceTable
-from serving_adapter.safety.limits import UNWATCHED_ARM
 
 _log = logging.getLogger("evolver.ray_serve")
 
@@ -69,13 +68,12 @@ class RouterSettings:
 
 
 def new_host(settings: RouterSettings) -> PolicyHost:
-    """A host for one router; it has no control arm, since Serve tells nothing of outcomes."""
+    """A host for one router."""
     state = Path(settings.state) if settings.state is not None else None
     return PolicyHost(
         InstanceTable(counts_flights=False),
         prepare=partial(prepare_policy, engine=cast("EngineName", settings.engine)),
         admission=Admission(Path(settings.trust), deployment=settings.deployment, state=state),
-        limits=UNWATCHED_ARM,
         state=state,
         signals=signal_profile("ray-serve"),
     )

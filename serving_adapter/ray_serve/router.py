@@ -14,11 +14,14 @@ Whatever goes wrong in here, Serve's own choice (the shortest queue of all) serv
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ray.exceptions import TaskCancelledError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.request_router import RequestRouter
 
@@ -27,6 +30,7 @@ from serving_adapter.errors import AdapterError, defect
 from serving_adapter.ray_serve.choosing import Candidate, Chooser, RoutedRequest, body_of
 from serving_adapter.ray_serve.decision_file import DecisionFile
 from serving_adapter.ray_serve.following import RouterSettings, follow_in_router, new_host
+from serving_adapter.request_log import RequestOutcome
 
 if TYPE_CHECKING:
     from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
@@ -77,12 +81,20 @@ class PolicyRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray is not th
         self,
         pending_request: PendingRequest,
         replica_id: ReplicaID,
-        result: object,  # noqa: ARG002 - Serve gives it
+        result: Any,  # noqa: ANN401 - Serve's ReplicaResult
     ) -> None:
-        """A replica has accepted a request."""
+        """A replica has accepted a request; when it is done, whichever thread says so."""
         request = getattr(pending_request, KEPT_AS, None)
-        if request is not None and self._chooser is not None:
-            self._chooser.served(request, replica_id.unique_id)
+        chooser, loop = self._chooser, asyncio.get_running_loop()
+        if request is None or chooser is None:
+            return
+        chooser.served(request, replica_id.unique_id)
+
+        def done(end: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and the process with it
+                loop.call_soon_threadsafe(chooser.ended, request, outcome_of(end))
+
+        result.add_done_callback(done)
 
     def _begin(self) -> None:
         """Make the host on the loop that routes, once, and follow the snapshot from there."""
@@ -117,6 +129,7 @@ class PolicyRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray is not th
                 metadata.internal_request_id, body_of(pending.args), metadata.session_id
             )
             setattr(pending, KEPT_AS, request)
+            pending.future.add_done_callback(partial(_left_while_pending, chooser, request))
         by_name = {replica.replica_id.unique_id: replica for replica in replicas}
         cache = self.replica_queue_len_cache
         choice = chooser.choose(
@@ -136,7 +149,6 @@ class PolicyRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray is not th
         if choice is Outcome.REJECTED:
             self._reject(pending)
         if choice is Outcome.HELD:  # Serve asks again after its back-off
-            pending.future.add_done_callback(lambda _: chooser.gone(request))
             return []
         # Of one that is rejected Serve finds out as soon as it looks at a replica for it.
         return [replicas]
@@ -152,3 +164,22 @@ class PolicyRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray is not th
     def _decided(self, request: RoutedRequest, decision: Decision, replica: str) -> None:
         if self._log_file is not None:
             self._log_file.add(request.number, decision, replica)
+
+
+def outcome_of(end: object) -> RequestOutcome:
+    """How a request ended, by what Ray gives for it.
+
+    Ray tells of a replica that died; what a deployment raises itself looks like an answer to it.
+    """
+    cancelled = getattr(end, "cancelled", None)
+    if isinstance(end, TaskCancelledError) or (callable(cancelled) and cancelled()):
+        return RequestOutcome.ABANDONED
+    return RequestOutcome.ENGINE_ERROR if isinstance(end, BaseException) else RequestOutcome.OK
+
+
+def _left_while_pending(
+    chooser: Chooser, request: RoutedRequest, pending: asyncio.Future[Any]
+) -> None:
+    """Who waited for a replica has gone."""
+    if pending.cancelled():
+        chooser.ended(request, RequestOutcome.ABANDONED)

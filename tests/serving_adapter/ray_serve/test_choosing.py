@@ -8,6 +8,8 @@ from serving_adapter.errors import AdapterError
 from serving_adapter.instances import InstanceTable
 from serving_adapter.ray_serve.choosing import Candidate, Chooser, body_of
 from serving_adapter.ray_serve.following import RouterSettings
+from serving_adapter.request_log import RequestOutcome
+from serving_adapter.safety.ejection import EjectionKind
 from serving_adapter.safety.limits import UNWATCHED_ARM
 
 BODY = {"prompt": "eight ch", "max_tokens": 7}
@@ -102,6 +104,50 @@ async def test_a_real_policy_takes_the_replica_with_the_fewest_requests(chooser)
     await host.swap(SHORTEST, 1)
     assert choose.choose(choose.request("a", None), replicas(3, 1, 2)) == "r1"
     assert choose.choose(choose.request("b", None), replicas(0, 1, 2)[1:]) == "r1"
+
+
+async def on_trial(chooser, snapshot_of, of_canary):
+    """A canary on half of 100 sessions, all of whose requests end alike; host and decisions."""
+    now_s = [0.0]
+    choose, host, told = chooser(clock=lambda: now_s[0])
+    await host.apply(snapshot_of(1, "last", canary=("first", 0.5)))
+    for number in range(100):
+        request = choose.request(str(number), BODY, session=str(number))
+        name = choose.choose(request, replicas(0, 0))
+        choose.served(request, name)
+        now_s[0] += 1.0
+        choose.ended(request, of_canary if name == "r0" else RequestOutcome.OK)
+        choose.ended(request, RequestOutcome.BROKEN)  # only the first end counts
+    host.watchdog.look()
+    return host, [name for _, _, name in told]
+
+
+async def test_a_canary_is_compared_with_its_control_as_behind_the_gateway(chooser, snapshot_of):
+    host, names = await on_trial(chooser, snapshot_of, RequestOutcome.OK)
+    trial = host.report().canary
+    assert (trial.canary_requests, trial.control_requests) == (names.count("r0"), names.count("r1"))
+    assert min(trial.canary_requests, trial.control_requests) > 0
+    assert (trial.standing, trial.decisions) == ("open", 100)
+
+
+async def test_a_canary_whose_replicas_die_is_taken_out(chooser, snapshot_of):
+    host, _ = await on_trial(chooser, snapshot_of, RequestOutcome.ENGINE_ERROR)
+    assert [one.kind for one in host.report().ejections] == [EjectionKind.REGRESS]
+
+
+async def test_what_its_client_left_and_what_was_refused_ends_too(chooser):
+    choose, host, _ = chooser()
+    ended = []
+    host.ended = lambda facts, record: ended.append((record.outcome, record.attempts))
+    await host.swap("hold", 1)
+    left = choose.request("a", BODY)
+    choose.choose(left, replicas(0))
+    assert host.watchdog.held()
+    choose.ended(left, RequestOutcome.ABANDONED)
+    assert not host.watchdog.held()
+    await host.swap("reject", 2)
+    choose.choose(choose.request("b", BODY), replicas(0))
+    assert ended == [(RequestOutcome.ABANDONED, 0), (RequestOutcome.REJECTED, 0)]
 
 
 def test_what_is_measured_of_a_request_whatever_class_it_has():

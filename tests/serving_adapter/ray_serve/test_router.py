@@ -9,6 +9,7 @@ from serve_logs import lines_of, until
 from snapshot_files import SnapshotFile
 
 from serving_adapter.decision import BUILT_IN_DIGEST
+from serving_adapter.process_report import living_reports
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations are not ours to mend
 ROUTER = "serving_adapter.ray_serve.router.PolicyRequestRouter"
@@ -155,3 +156,19 @@ async def test_laws_8_and_9_nothing_fails_and_no_request_mixes_two_versions(serv
     faults = [one for one in decisions if one["reason"] == "zero-division"]
     assert faults
     assert all(one["author"] == "last_good" for one in faults)
+
+
+async def test_a_canary_is_compared_in_every_process_that_routes(serve, tmp_path):
+    file, state = SnapshotFile(tmp_path), tmp_path / "state"
+    file.publish(FEWEST.format(sequence=1), canary=(FIRST.format(sequence=1), 0.5))
+    handle = deploy("trial", file, tmp_path, state=str(state))
+    served = await load(serve.url + "/trial", handle, 5, 4)
+
+    def compared():
+        trials = [one.canary for one in living_reports(state) if one.canary is not None]
+        told = sum(one.canary_requests + one.control_requests for one in trials)
+        return trials if len(trials) >= 2 and told >= 0.9 * len(served) else None
+
+    trials = until(compared)
+    assert sum(one.canary_requests for one in trials) > 0
+    assert sum(one.control_requests for one in trials) > 0
