@@ -18,7 +18,8 @@ from sandbox import contract
 from sandbox.errors import PolicyFault
 from serving_adapter.activation import Ready, missing_rows
 from serving_adapter.asking import FAULT_KINDS
-from serving_adapter.decision import BUILT_IN_DIGEST, Author, DecisionInput
+from serving_adapter.decision import BUILT_IN_DIGEST, Arm, Author, DecisionInput
+from serving_adapter.engine_hooks.beside import Beside
 from serving_adapter.engine_hooks.decision_file import DecisionFile
 from serving_adapter.engine_hooks.engine_view import EngineView
 from serving_adapter.engine_hooks.hook_caller import HOOK_FUEL, HookCaller
@@ -26,6 +27,7 @@ from serving_adapter.engine_hooks.hook_metrics import HookMetrics
 from serving_adapter.host import PolicyHost
 from serving_adapter.instance_rows import columns_of
 from serving_adapter.live import Live
+from serving_adapter.safety.control_arm import shares_of
 from serving_adapter.safety.ejection import EjectionKind
 
 NOT_FINITE = "not-finite"
@@ -64,6 +66,7 @@ class Asker(Generic[R]):
         self.knobs: tuple[float, ...] = UNTUNED
         self._host, self._view, self._name = host, view, name
         self._decisions, self._metrics = decisions, metrics
+        self._beside = Beside(host, metrics)
         self._request = missing_rows(contract.Request, 1)
         self._instance = missing_rows(contract.Instance, 1)
         self._request_of = columns_of(self._request)
@@ -105,7 +108,8 @@ class Asker(Generic[R]):
         """
         ready, decider = place.ready, self._host.decider
         self._show(request, keyed)
-        memory = ready.memory.tobytes()
+        memory, beside = ready.memory.tobytes(), self._beside
+        shown = (bytes(self._request_bytes), bytes(self._instance_bytes)) if beside.wanted else None
         before_s, started_s = time.thread_time(), time.perf_counter()
         decider.asking = ready, started_s
         fault, value = "", math.nan
@@ -124,7 +128,11 @@ class Asker(Generic[R]):
             busy_s = min(busy_s, time.thread_time() - before_s)
         decider.judge(ready, busy_s, ended_s)
         if not fault:
+            if shown is not None:
+                tuned = hook == "tune"
+                beside.show(*shown, self.instance_of[KNOBS[0]][0].item() if tuned else value)
             return value
+        beside.forget()
         self._keep(ready, memory, fault, ended_s - started_s)
         self.out(place, hook, fault, EjectionKind.ERROR, f"{hook}: {fault}")
         return None
@@ -146,6 +154,7 @@ class Asker(Generic[R]):
 
     def decided(self, hook: str, place: Place, requests: int, started_s: float) -> None:
         """A policy has decided something about so many requests."""
+        self._beside.decided(hook)
         self._host.slot.number += 1
         self._metrics.decided(hook, place.author, requests, time.perf_counter() - started_s)
         sequence, digest = self._live.sequence, place.ready.digest
@@ -159,9 +168,12 @@ class Asker(Generic[R]):
 
     def _places_of(self, live: Live) -> list[Place]:
         """A canary decides in those engines whose names draw it, and there alone."""
-        wanted = list(live.chain)
-        if live.canary and draws_canary(self._name, live.canary.digest, live.weight):
-            wanted.insert(0, (Author.CANARY, live.canary))
+        wanted, canary = list(live.chain), live.canary
+        arm = Arm.NONE if canary is None else arm_of(self._name, canary.digest, live.weight)
+        if canary is not None and arm is Arm.POLICY:
+            wanted.insert(0, (Author.CANARY, canary))
+        self._metrics.drew(arm)
+        self._beside.went_live(live, drawn=arm is Arm.POLICY)
         known = {place.ready: place.caller for place in self._places}
         places = []
         for author, ready in wanted:
@@ -193,7 +205,8 @@ class Asker(Generic[R]):
         ))  # fmt: skip
 
 
-def draws_canary(name: str, digest: str, weight: float) -> bool:
-    """Whether an engine of this name runs a canary that gets `weight` of the engines."""
+def arm_of(name: str, digest: str, weight: float) -> Arm:
+    """The arm of an engine of this name beside a canary that gets `weight` of the engines."""
     drawn = hashlib.blake2b(f"{digest} {name}".encode(), digest_size=8).digest()
-    return int.from_bytes(drawn, "big") < weight * 2.0**64
+    # Shares keep the policy's arm at the upper end, the control's at the lower.
+    return shares_of(weight, 0.0).arm(2**64 - 1 - int.from_bytes(drawn, "big"))

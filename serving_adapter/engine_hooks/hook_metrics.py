@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving_adapter.decision import Author
+from serving_adapter.decision import Arm, Author
 from serving_adapter.exposition import Registry
 
 HOOK_BUCKETS_S = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
@@ -27,6 +27,14 @@ class HookMetrics:
         self._budget = registry.gauge(
             "evolver_engine_token_budget", "Tokens that a step may process now."
         )
+        self._beside = registry.counter(
+            "evolver_engine_beside_total",
+            "Answers of a policy that was asked beside the one that decides.",
+            ("policy", "hook", "result"),
+        )
+        self._arm = registry.gauge(
+            "evolver_engine_arm", "1 for the arm that this engine drew beside a canary.", ("arm",)
+        )
         self._refused_s = registry.gauge(
             "evolver_engine_refused_seconds", "How long the head of the queue was not admitted."
         )
@@ -48,6 +56,15 @@ class HookMetrics:
     def budget(self, tokens: int) -> None:
         """The engine's token budget."""
         self._budget.set(tokens)
+
+    def asked_beside(self, policy: str, hook: str, result: str) -> None:
+        """Another policy was asked what one decided: `agree`, `differ` or `fault`."""
+        self._beside.inc(policy, hook, result)
+
+    def drew(self, arm: Arm) -> None:
+        """The engine is in this arm of the comparison; in none without a canary."""
+        for one in (Arm.POLICY, Arm.CONTROL):
+            self._arm.set(float(one is arm), one)
 
     def refused(self, for_s: float) -> None:
         """For how long nobody was admitted although somebody waits."""

@@ -61,6 +61,7 @@ class Watchdog:
         held: says what each policy holds, by its digest.
         on_release: told on the event loop that a person has let a policy back in.
         beside: looks after something else of this host, in the watchdog's thread.
+        beside_hooks: asks policies on trial there what an engine's hooks decided.
         shadow: the default policy beside the live one, None until it is loaded.
         scrape_s: how often the door asks engines for their signals.
     """
@@ -80,6 +81,7 @@ class Watchdog:
         self.held: Callable[[], dict[str, Holding]] = dict
         self.on_release: Callable[[], None] = lambda: None
         self.beside: Callable[[], None] = lambda: None
+        self.beside_hooks: Callable[[], None] = lambda: None
         self.shadow: ShadowCompare | None = None
         self.scrape_s = 0.0
         self._table, self._slot, self._decider = table, slot, decider
@@ -167,7 +169,7 @@ class Watchdog:
         for look in (
             self._look_at_files, self._look_at_call, self._look_at_expiry, self._look_at_times,
             self._look_at_sample, self._look_at_arms, self._compare, self._write_dumps,
-            self.beside,
+            self.beside, self.beside_hooks,
         ):  # fmt: skip
             self._guarded(look)
 

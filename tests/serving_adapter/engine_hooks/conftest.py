@@ -64,6 +64,7 @@ class Bench:
     metrics: HookMetrics
     log: Path
     decisions: DecisionFile
+    registry: Registry
     now_s: list[float] = field(default_factory=lambda: [0.0])
 
     def wait(self, *prompts: int) -> None:
@@ -109,7 +110,7 @@ def bench(new_admission, tmp_path) -> Callable[..., Bench]:
         log = tmp_path / f"{name}.jsonl"
         decisions = DecisionFile(log, name)
         hooks = EngineHooks(host, engine, name=name, decisions=decisions, metrics=metrics)
-        return Bench(host, engine, hooks, metrics, log, decisions, now_s)
+        return Bench(host, engine, hooks, metrics, log, decisions, registry, now_s)
 
     return build
 

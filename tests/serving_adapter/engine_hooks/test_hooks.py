@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving_adapter.decision import BUILT_IN_DIGEST
-from serving_adapter.engine_hooks.asker import draws_canary
+from serving_adapter.decision import BUILT_IN_DIGEST, Arm
+from serving_adapter.engine_hooks.asker import arm_of
 
 LONGEST = '"""Longest first."""\n\ndef priority(request, instance, memory):\n' \
           "    return -1.0 * request.prompt_tokens\n"  # fmt: skip
@@ -176,9 +176,10 @@ async def test_a_canary_decides_in_the_engines_that_draw_it(
 ):
     canary = signed_policy(LONGEST)
     names = [f"engine-{number}" for number in range(20)]
-    drawn = [name for name in names if draws_canary(name, canary.digest, 0.3)]
-    assert 0 < len(drawn) < len(names)
-    assert set(drawn) <= {name for name in names if draws_canary(name, canary.digest, 0.5)}
+    arms = {name: arm_of(name, canary.digest, 0.3) for name in names}
+    assert set(arms.values()) == set(Arm)
+    drawn = [name for name in names if arms[name] is Arm.POLICY]
+    assert all(arm_of(name, canary.digest, 0.5) is Arm.POLICY for name in drawn)
     other = next(name for name in names if name not in drawn)
     for name, expected in ((drawn[0], [2, 1]), (other, [1, 2])):
         one = bench(name)
