@@ -26,7 +26,7 @@ def insert_term(draft: Draft, rng: random.Random) -> str | None:
     if pair is None:
         return None
     site, term = pair
-    value = _placed(draft, term, site)
+    value = place_term(draft, term, site)
     if rng.random() < 0.5:
         weight = _weight(draft, term, COST_WEIGHT, rng)
         sign = ast.Add() if term.sign > 0 else ast.Sub()
@@ -47,7 +47,7 @@ def guard(draft: Draft, rng: random.Random) -> str | None:
     if pair is None:
         return None
     site, term = pair
-    value = _placed(draft, term, site).id
+    value = place_term(draft, term, site).id
     level = draft.add_constant("LEVEL", _log_uniform(0.05, 5.0, rng), 0.001, 100.0).id
     factor = draft.add_constant("FACTOR", rng.choice((0.25, 0.5, 2.0, 4.0, 10.0)), 0.05, 50.0).id
     old = ast.unparse(site.value)
@@ -63,7 +63,7 @@ def join_condition(draft: Draft, rng: random.Random) -> str | None:
         return None
     site, term = pair
     joint = ast.And() if rng.random() < 0.5 else ast.Or()
-    site.put(ast.BoolOp(joint, [site.value, _placed(draft, term, site)]))
+    site.put(ast.BoolOp(joint, [site.value, place_term(draft, term, site)]))
     return f"{site.function} also asks: {term.idea}"
 
 
@@ -74,7 +74,7 @@ def skip_some(draft: Draft, rng: random.Random) -> str | None:
     if pair is None:
         return None
     site, term = pair
-    value = _placed(draft, term, site).id
+    value = place_term(draft, term, site).id
     level = draft.add_constant("LIMIT", _log_uniform(0.2, 5.0, rng), 0.01, 100.0).id
     site.insert(tree_of(f"if {value} > {level}:\n    continue").body[0])
     return f"{site.function} leaves out instances with much {term.idea}"
@@ -150,16 +150,17 @@ def _site_and_term(sites: Sequence[Site], rng: random.Random) -> tuple[Site, Ter
     if not sites:
         return None
     site = rng.choice(sites)
-    fitting = [term for term in BY_HOOK.get(site.function, PLACEMENT) if _fits(term, site)]
+    fitting = [term for term in BY_HOOK.get(site.function, PLACEMENT) if fits(term, site)]
     return (site, rng.choice(fitting)) if fitting else None
 
 
-def _fits(term: Term, site: Site) -> bool:
+def fits(term: Term, site: Site) -> bool:
+    """Are all records that the term reads in scope at the site?"""
     needed = names_in(expression(term.text)) & PLACEHOLDERS.keys()
     return all(site.of_kind(PLACEHOLDERS[name]) for name in needed)
 
 
-def _placed(draft: Draft, term: Term, site: Site) -> ast.Name:
+def place_term(draft: Draft, term: Term, site: Site) -> ast.Name:
     """A variable for the term, assigned on the line before the site."""
     names = {
         name: found[-1] for name, kind in PLACEHOLDERS.items() if (found := site.of_kind(kind))

@@ -2,7 +2,8 @@
 
 Constants are tuned and policies evolved on training windows, what is entered is chosen on
 validation windows, and every number of the board is of sealed windows, which nothing before them
-has seen. Where traffic is drawn, a second draw under another seed is sealed as a whole.
+has seen. Where traffic is drawn, a second draw under another seed is sealed as a whole, and there
+is a third one to choose on.
 """
 
 from __future__ import annotations
@@ -53,12 +54,14 @@ class Ground:
     Attributes:
         problem: searched, chosen and judged on by its windows.
         fresh: another draw of it, sealed as a whole; None where traffic is recorded.
+        choosing: a third draw, to choose on what enters; None where traffic is recorded.
         plain: the baseline's cluster, where that is another.
     """
 
     spec: ScenarioSpec
     problem: Problem
     fresh: Problem | None = None
+    choosing: Problem | None = None
     plain: ClusterSpec | None = None
 
 
@@ -84,18 +87,22 @@ class Contest:
     _runs: Runs = field(init=False)
     _task: BoardTask = field(init=False)
     _sealed: tuple[str, ...] = field(init=False)
+    _choosing: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         problem = self.ground.problem
         windows = self._windows = problem.windows()
-        fresh = _renamed(self.ground.fresh.windows().all) if self.ground.fresh else ()
-        self._runs = Runs((*windows.scenarios, *fresh))
+        fresh = _drawn("fresh", self.ground.fresh)
+        choosing = _drawn("choosing", self.ground.choosing)
+        self._runs = Runs((*windows.scenarios, *fresh, *choosing))
         words = description_of(problem, windows) if self.models else Description("", "")
         self._hooks = (problem.hooks | frozenset(self.ground.spec.decides)) & frozenset(CALLED)
         self._task = BoardTask(self._runs, windows, words, self._hooks)
         own = tuple(one.name for one in windows.sealed)
         more = tuple(one.name for one in fresh)
         self._sealed = own + more if more else windows.with_repeats(windows.sealed)
+        unseen = self._task.windows(Split.VALIDATION) + tuple(one.name for one in choosing)
+        self._choosing = unseen if choosing else self._training + unseen
 
     def run(self) -> dict[str, Any]:
         """Everything that was found, as plain values."""
@@ -134,7 +141,9 @@ class Contest:
         effort = self.effort
         tries = effort.tries.more if effort.tries is not None else 1
         seed = seed_for(effort.seed, 2)
-        breeding = Breeding(self._screen, self._training, tries, effort.evaluations, seed)
+        breeding = Breeding(
+            self._screen, self._training, self._choosing, tries, effort.evaluations, seed
+        )
         return evolve(self._task, tuned, self._hooks, breeding, self.models)
 
     @property
@@ -230,5 +239,7 @@ class _Clock:
         self._since_s = now_s
 
 
-def _renamed(windows: Sequence[Scenario]) -> tuple[Scenario, ...]:
-    return tuple(replace(one, name=f"fresh-{one.name}") for one in windows)
+def _drawn(label: str, problem: Problem | None) -> tuple[Scenario, ...]:
+    """All windows of another draw, under names of their own."""
+    windows = problem.windows().all if problem is not None else ()
+    return tuple(replace(one, name=f"{label}-{one.name}") for one in windows)

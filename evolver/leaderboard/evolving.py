@@ -1,4 +1,4 @@
-"""Evolution over a scenario's tuned library: crosses its hooks, then searches from there.
+"""Evolution over a scenario's tuned library: crosses its hooks, grows them, searches from there.
 
 The search is the product's own loop with the seeded mutator and the tuner, and recorded replies of
 a model where there are some. It looks at training windows only; what enters the board is chosen on
@@ -7,22 +7,28 @@ validation windows, as a policy that is to be deployed would be.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
+import statistics
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evolver.archive import Member
 from evolver.budget import Limits
 from evolver.draft import Draft
+from evolver.growth import HOOKS, Weights, enriched, groups, grown, weigh
+from evolver.journal import first_fault
 from evolver.leaderboard.runs import verified
-from evolver.leaderboard.tuning import Entry, objectives, tune
+from evolver.leaderboard.tuning import Entry, objectives, results_of, tune
 from evolver.loop import Memory, Search, SearchSettings
 from evolver.mutator import Mutator
 from evolver.proposer import Proposer
 from evolver.splice import blend_routes, take_hook
-from evolver.task import Human, Split, Task
+from evolver.task import Human, Task
+from evolver.terms import Term
 from evolver.written import written
+from sandbox.policies import default_text
 from sandbox.source import PolicySource
 from sandbox.verifier import PolicyRefused
 
@@ -30,7 +36,7 @@ FOUNDERS = 3  # of the tuned library, that the search starts from and must beat
 FINALISTS = 6  # of the search, that are compared on validation windows
 DONORS = 3  # of a hook, the best of the tuned library that have it
 TUNED = 2  # of those, that get their constants tuned once more
-LEAST_GAIN = 0.002  # on the screen, for a hook to be taken over
+LEAST_GAIN = 0.0005  # on the screen, for a hook to be taken over
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +45,14 @@ class Breeding:
 
     Attributes:
         screen: some of the training windows, for a first look.
+        choosing: where what enters is chosen; better nothing that was searched on.
         tries: settings of constants, of whatever is tuned.
         evaluations: of the search: one candidate on all training windows each.
     """
 
     screen: Sequence[str]
     training: Sequence[str]
+    choosing: Sequence[str]
     tries: int
     evaluations: float
     seed: int
@@ -83,10 +91,51 @@ def crossed(
         if not children or min(values) >= least * (1.0 - LEAST_GAIN):
             continue
         _, place = min((value, k) for k, value in enumerate(values))
-        best = tune(task, children[place], breeding.training, breeding.tries, breeding.seed)
-        least = objectives(task, [best], breeding.screen)[0]
-        found.append(best)
+        child = tune(task, children[place], breeding.training, breeding.tries, breeding.seed)
+        if child.objective < best.objective:
+            best = child
+            least = objectives(task, [best], breeding.screen)[0]
+            found.append(best)
     return found
+
+
+def matured(task: Task, entry: Entry, hooks: Collection[str], breeding: Breeding) -> list[Entry]:
+    """The entry with typical terms in its scores, after each hook that they made better."""
+    best, found = entry, list[Entry]()
+    for hook in HOOKS:
+        for terms in groups(hook) if hook in hooks else ():
+            child = _with_terms(task, best, hook, terms, breeding)
+            if child is not None and child.objective < best.objective:
+                best = child
+                found.append(best)
+    return found
+
+
+def _with_terms(
+    task: Task, base: Entry, hook: str, terms: Sequence[Term], breeding: Breeding
+) -> Entry | None:
+    """The base with those of the terms that save something in this hook's score; None without."""
+    plain = Draft.read(base.source.annotated(), base.parameters)
+    rich = enriched(plain, Draft.read(default_text()), hook, terms)
+    entry = None if rich is None else _verified(rich.text, base.name)
+    if rich is None or entry is None:
+        return None
+
+    def scores(windows: Sequence[str], settings: Sequence[Weights]) -> list[float]:
+        entries = [replace(entry, parameters={**entry.parameters, **one}) for one in settings]
+        return objectives(task, entries, windows)
+
+    weights = weigh(
+        list(rich.terms),
+        functools.partial(scores, breeding.screen),
+        functools.partial(scores, breeding.training),
+    )
+    weighed = [(rich.terms[name], value) for name, value in weights.items()]
+    text = grown(plain, Draft.read(default_text()), hook, terms, weighed) if weighed else None
+    child = None if text is None else _verified(text, f"{base.name} + {hook} terms")
+    if child is None:
+        return None
+    return replace(child, objective=objectives(task, [child], breeding.training)[0])
 
 
 def _children(base: Entry, entries: Sequence[Entry], hook: str, seed: int) -> list[Entry]:
@@ -120,8 +169,12 @@ def _blended(base: Entry, donor: Entry, hook: str, seed: int) -> Entry | None:
 
 def _read(draft: Draft, name: str) -> Entry | None:
     draft.claim = f"Bred from the library: {name}."
+    return _verified(draft.text(), name)
+
+
+def _verified(text: str, name: str) -> Entry | None:
     try:
-        source = verified(draft.text())
+        source = verified(text)
     except PolicyRefused:
         return None
     return Entry(name, source, source.parameters())
@@ -138,6 +191,7 @@ def evolve(
     able = [one for one in tuned if math.isfinite(one.objective)]
     people = tuple(_human(one) for one in able[:FOUNDERS])
     bred = crossed(task, able, hooks, breeding)
+    bred += matured(task, [able[0], *bred][-1], hooks, breeding)
     veterans = tuple(_human(one) for one in bred)
     donors = tuple(_human(one).text for one in able)
     settings = SearchSettings(seed=breeding.seed, human_share=0.0, tuned_humans=0, varied_share=0.0)
@@ -171,23 +225,44 @@ def _chosen(
     breeding: Breeding,
     candidates: int,
 ) -> Evolved:
-    """The best of the finalists, if it is better than the library; the first of them tuned on."""
-    windows = (*breeding.training, *task.windows(Split.VALIDATION))
+    """The finalist that is surest to be better than the library, if one is; the first tuned on."""
+    windows = breeding.choosing
     library = able[:FINALISTS]
     values = objectives(task, library, windows)
-    bar, name = min((value, one.name) for value, one in zip(values, library, strict=True))
+    rival = library[values.index(min(values))]
     entries = [_entry(member) for member in members[:FINALISTS]]
     more = [
         tune(task, one, breeding.training, breeding.tries, breeding.seed + k)
         for k, one in enumerate(entries[:TUNED])
     ]
     finalists = [*entries, *more]
-    found = objectives(task, finalists, windows)
-    if not finalists or min(found) >= bar:
-        return Evolved(None, "", name, 0.0, candidates)
-    least, place = min((value, k) for k, value in enumerate(found))
+    gains = _gains(task, finalists, rival, windows)
+    sure = [gain - error for gain, error in gains]
+    if not sure or max(sure) <= 0.0:
+        return Evolved(None, "", rival.name, 0.0, candidates)
+    place = sure.index(max(sure))
     idea = next(m.idea for m in members if m.name == finalists[place].name)
-    return Evolved(finalists[place], idea, name, 1.0 - least / bar, candidates)
+    saved = 1.0 - math.exp(-gains[place][0])
+    return Evolved(finalists[place], idea, rival.name, saved, candidates)
+
+
+def _gains(
+    task: Task, entries: Sequence[Entry], rival: Entry, windows: Sequence[str]
+) -> list[tuple[float, float]]:
+    """Mean of the logarithm of the rival's objective over each entry's, and its standard error.
+
+    A mean alone would prefer luck in a few windows to a little in all of them.
+    """
+    (bar, *found) = results_of(task, [rival, *entries], windows)
+    gains = []
+    for results in found:
+        if first_fault(results) is not None:
+            gains.append((-math.inf, 0.0))
+            continue
+        each = [math.log(bar[name].objective / results[name].objective) for name in windows]
+        spread = statistics.stdev(each) if len(each) > 1 else 0.0
+        gains.append((statistics.fmean(each), spread / math.sqrt(len(each))))
+    return gains
 
 
 def _entry(member: Member) -> Entry:

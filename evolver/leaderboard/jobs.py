@@ -30,7 +30,7 @@ from telemetry import generate, load_profile
 from telemetry.profile import TrafficProfile
 
 SMALL = 240  # requests of a contest that only loads what contests need
-FRESH = 1000  # added to the seed: of a draw that nobody searches on
+FRESH, CHOOSING = 1000, 2000  # added to the seed: of draws that nobody searches on
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,16 @@ def run_board(
 
 
 def lay(scenario: Scenario, seed: int, traces: Path | None) -> Ground:
-    """The scenario, another draw of it where nothing of it is recorded, and the plain cluster."""
+    """The scenario, two more draws of it where nothing of it is recorded, and the plain cluster."""
     problem = scenario.problem(seed, traces)
-    fresh = None
+    fresh = choosing = None
     if not scenario.spec.needs_files:
         fresh = scenario.problem(seed + FRESH, traces)
+        choosing = scenario.problem(seed + CHOOSING, traces)
     plain = scenario.baseline_cluster(problem.cluster)
-    return Ground(scenario.spec, problem, fresh, None if plain == problem.cluster else plain)
+    return Ground(
+        scenario.spec, problem, fresh, choosing, None if plain == problem.cluster else plain
+    )
 
 
 def _laid(scenario: Scenario, seed: int, traces: Path | None) -> bytes:

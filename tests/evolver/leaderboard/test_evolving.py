@@ -111,7 +111,7 @@ def tuned() -> list[Entry]:
 
 
 HOOKS = frozenset({"route", "priority"})
-BREEDING = Breeding(TRAINING, TRAINING, 1, 12, 1)
+BREEDING = Breeding(TRAINING, TRAINING, (*TRAINING, *VALIDATION), 1, 12, 1)
 
 
 def test_hooks_that_help_are_taken_over(tuned: list[Entry]) -> None:

@@ -1,0 +1,140 @@
+"""Grows a score: typical terms are put into it all at once at weight zero, then weighed one by one.
+
+The enriched policy is compiled once and decides as the plain one does until a weight moves, so that
+dozens of terms cost simulations only. What is worth nothing is left out of the text that remains.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from evolver.draft import Draft
+from evolver.insertions import fits, place_term
+from evolver.sites import Site, score_sites
+from evolver.splice import take_hook
+from evolver.terms import BY_HOOK, PLACEMENT, Term
+
+HOOKS = ("route", "route_decode", "priority", "evict")  # that decide by a score, in this order
+AT_ONCE = 13  # terms of one enriched policy: with more of them it takes long to compile
+MAGNITUDES = (0.01, 0.3, 10.0)  # of a weight; scores are seconds, shares or counts
+FINER = (1.0, 0.2, 5.0)  # times the magnitude found, once others have joined
+PROMISING = 8  # terms that are weighed together
+LEAST = 1e-4  # share of the objective that a term must save to stay
+MOST_WEIGHT, WEIGHT_SPAN = 1000.0, 30.0
+
+Weights = dict[str, float]
+Scores = Callable[[Sequence[Weights]], list[float]]
+"""Objectives of an enriched policy under some weights; lower is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enriched:
+    """A policy with terms in one of its scores.
+
+    Attributes:
+        text: to be verified.
+        terms: by the constant that weighs each.
+    """
+
+    text: str
+    terms: Mapping[str, Term]
+
+
+def groups(hook: str) -> list[tuple[Term, ...]]:
+    """The terms of a hook, as many at once as compile well."""
+    terms = BY_HOOK.get(hook, PLACEMENT)
+    return [terms[k : k + AT_ONCE] for k in range(0, len(terms), AT_ONCE)]
+
+
+def enriched(plain: Draft, default: Draft, hook: str, terms: Sequence[Term]) -> Enriched | None:
+    """The policy with these terms at weight zero; None where it has no score to put them into.
+
+    A hook that it lacks is first taken from the default policy.
+    """
+    draft, site = _opened(plain, default, hook, terms)
+    if site is None:
+        return None
+    found: dict[str, Term] = {}
+    for term in terms:
+        if fits(term, site):
+            weight = draft.add_constant("GROWN", 0.0, -MOST_WEIGHT, MOST_WEIGHT)
+            _add(draft, site, term, weight, ast.Add())
+            found[weight.id] = term
+    return Enriched(draft.text(), found) if found else None
+
+
+def grown(
+    plain: Draft,
+    default: Draft,
+    hook: str,
+    terms: Sequence[Term],
+    weighed: Sequence[tuple[Term, float]],
+) -> str | None:
+    """The policy with those terms only that have a weight, each under a name of its own."""
+    draft, site = _opened(plain, default, hook, terms)
+    if site is None:
+        return None
+    for term, value in weighed:
+        size = abs(value)
+        name = "_".join(term.idea.upper().replace("-", " ").split()[:2]) + "_WEIGHT"
+        weight = draft.add_constant(name, size, size / WEIGHT_SPAN, size * WEIGHT_SPAN)
+        _add(draft, site, term, weight, ast.Add() if value > 0.0 else ast.Sub())
+    ideas = ", ".join(term.idea for term, _ in weighed)
+    draft.claim = f"{draft.claim.split('. ')[0].rstrip('.')}. {hook} also weighs: {ideas}."
+    return draft.text()
+
+
+def weigh(names: Sequence[str], first: Scores, all_of_it: Scores) -> Weights:
+    """Weights that save something, found one by one on a first look, joined on all of it.
+
+    Each term is tried at all magnitudes and under both signs; the best of them are then put in
+    together, best first, as far as each makes the whole better.
+    """
+    settings = [
+        {name: sign * size} for name in names for size in MAGNITUDES for sign in (1.0, -1.0)
+    ]
+    (start, *values) = first([{}, *settings])
+    best: dict[str, tuple[float, Weights]] = {}
+    for value, setting in zip(values, settings, strict=True):
+        (name,) = setting
+        best[name] = min(best.get(name, (start, {})), (value, setting), key=lambda pair: pair[0])
+    promising = sorted((pair for pair in best.values() if pair[1]), key=lambda pair: pair[0])
+    return _joined([setting for _, setting in promising[:PROMISING]], all_of_it)
+
+
+def _joined(settings: Sequence[Weights], scores: Scores) -> Weights:
+    """Those settings together that make each other better."""
+    found: Weights = {}
+    if not settings:
+        return found
+    (least,) = scores([found])
+    for setting in settings:
+        ((name, size),) = setting.items()
+        tries = [{**found, name: size * times} for times in FINER]
+        values = scores(tries)
+        value = min(values)
+        if value < least * (1.0 - LEAST):
+            found, least = tries[values.index(value)], value
+    return found
+
+
+def _opened(
+    plain: Draft, default: Draft, hook: str, terms: Sequence[Term]
+) -> tuple[Draft, Site | None]:
+    """A copy that has the hook, and the score in it or in a helper that most terms fit."""
+    draft = plain.copy()
+    if hook not in draft.functions:
+        take_hook(draft, default, hook)
+    reached = draft.reachable({hook})
+    sites = [site for site in score_sites(draft) if site.function in reached]
+    fitting = [(sum(fits(term, site) for term in terms), site.function == hook) for site in sites]
+    if not sites or not max(fitting)[0]:
+        return draft, None
+    return draft, sites[fitting.index(max(fitting))]
+
+
+def _add(draft: Draft, site: Site, term: Term, weight: ast.Name, sign: ast.operator) -> None:
+    value = place_term(draft, term, site)
+    site.put(ast.BinOp(site.value, sign, ast.BinOp(weight, ast.Mult(), value)))
