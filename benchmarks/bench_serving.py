@@ -24,8 +24,8 @@ from itertools import islice
 from pathlib import Path
 
 import aiohttp
-import interruptions
 import numpy as np
+import numpy.typing as npt
 import serving_peers as peers
 from peer_environments import PeerUnavailable
 
@@ -46,6 +46,7 @@ from serving_adapter.live import Live
 BODY = {"model": "llama-3.1-8b", "prompt": "word " * 64, "max_tokens": 8}
 CLIENTS = 16
 MAX_WALL_S = 60.0
+Values = Sequence[float] | npt.NDArray[np.float64]
 STARTS = {
     "gateway": peers.gateway,
     "LiteLLM": peers.litellm,
@@ -154,67 +155,71 @@ async def many(
     return taken_ms, lost
 
 
-def decisions(engines: int, count: int = 10_000) -> str:
-    """A decision inside a door, compiled: all of it, and the policy's own call in it."""
+def decisions(engines: int, count: int = 5000, runs: int = 10) -> str:
+    """A decision inside a door, compiled: all of it, and the policy's own call in it.
+
+    Every run makes the same decisions. What the machine does meanwhile hits others in each, so the
+    fastest time of one decision in all runs is what it takes by itself.
+    """
+    asked = [RequestFacts(arrived_s=0.0, prompt_tokens=500 + n % 99, tenant=n % 7, session=n)
+             for n in range(1000)]  # fmt: skip
+    gc.collect()
+    gc.freeze()  # as `evolver serve` does
+    hosts = [_host(engines) for _ in range(runs)]
+    wall_us = np.array([_decided_us(host, asked, engines, count) for host in hosts])
+    before_s = time.thread_time()  # asked for seldom, as it takes its time
+    for facts in asked:
+        hosts[-1].route(facts)
+    busy_us = 1e6 * (time.thread_time() - before_s) / len(asked)
+    calls_us = [1e6 * one.call_s for host in hosts for one in host.recent]
+    return (
+        f"\na decision, {engines} engines, compiled: whole {three(wall_us.ravel())}, {busy_us:.3g} "
+        f"us of the processor each; the policy's own call p50 {pct(calls_us, 50)}, "
+        f"p99 {pct(calls_us, 99)} us\n"
+        f"  each decision's fastest of {runs} runs: {three(wall_us.min(0))}"
+    )
+
+
+def _host(engines: int) -> PolicyHost:
     table = InstanceTable()
     for _ in range(engines):
         table.add(InstanceFacts(kv_capacity_tokens=100_000, prefill_tokens_per_s=1e4,
                                 step_base_s=0.006, step_per_seq_s=1e-5))  # fmt: skip
     host = PolicyHost(table, prepare=partial(prepare_policy, engine="compiled"))
     asyncio.run(host.swap(LEAST, 1))
-    asked = [RequestFacts(arrived_s=0.0, prompt_tokens=500 + n % 99, tenant=n % 7, session=n)
-             for n in range(1000)]  # fmt: skip
-    with interruptions.one_processor():
-        wall_us, hit, tick = _decided_us(host, asked, engines, count)
-        before_s = time.thread_time()  # asked for seldom, as it takes its time
-        for facts in asked:
-            host.route(facts)
-        busy_us = 1e6 * (time.thread_time() - before_s) / len(asked)
-    calls_us = [1e6 * one.call_s for one in host.recent]
-    left_us = [took_us for took_us, is_hit in zip(wall_us, hit, strict=True) if not is_hit]
-    return (
-        f"\na decision, {engines} engines, compiled: whole {three(wall_us)}, {busy_us:.3g} us of "
-        f"the processor each; the policy's own call p50 {pct(calls_us, 50)}, "
-        f"p99 {pct(calls_us, 99)} us\n"
-        f"  without the {100 * sum(hit) / count:.2g} % during which {tick}, or another thread got "
-        f"the processor, however long they took: {three(left_us)}"
-    )
+    return host
 
 
 def _decided_us(
     host: PolicyHost, asked: Sequence[RequestFacts], engines: int, count: int
-) -> tuple[list[float], list[bool], str]:
-    """Microseconds of each decision, whether the kernel came between, and what it does there."""
-    table, ticks = host.table, interruptions.find_ticks()
-    flights, wall_us, hit = [], [], []
-    looked_s = -math.inf
+) -> list[float]:
+    """Microseconds of each decision, in between what a door does with it."""
+    table, flights, wall_us, looked_s = host.table, [], [], -math.inf
     for number in range(count):
         if host.now_s() - looked_s > host.limits.poll_s:  # as in a host that is `running`
             looked_s = host.now_s()
             host.watchdog.take_sample()
             host.watchdog.look()
         facts = asked[number % len(asked)]
-        switched, began_ns = interruptions.switches(), time.perf_counter_ns()
+        began_ns = time.perf_counter_ns()
         decision = host.route(facts)
-        ended_ns = time.perf_counter_ns()
-        wall_us.append(1e-3 * (ended_ns - began_ns))
-        hit.append(ticks.due(began_ns, ended_ns) or interruptions.switches() > switched)
+        wall_us.append(1e-3 * (time.perf_counter_ns() - began_ns))
         flights.append(table.dispatch(decision.instance_id, facts, host.now_s()))
         table.tokens(flights[-1], 1, host.now_s())
         if len(flights) > 4 * engines:
             table.finish(flights.pop(0))
-    return wall_us, hit, str(ticks)
+    return wall_us
 
 
-def three(values_us: Sequence[float]) -> str:
+def three(values_us: Values) -> str:
     """The percentiles that are shown."""
     shown = ", ".join(f"p{rank} {pct(values_us, rank)}" for rank in (50, 90, 99))
     return f"{shown} us"
 
 
-def pct(values: Sequence[float], rank: int) -> str:
+def pct(values: Values, rank: int) -> str:
     """A percentile in three digits."""
-    return f"{np.percentile(values, rank):.3g}" if values else "-"
+    return f"{np.percentile(values, rank):.3g}" if len(values) else "-"
 
 
 async def swaps(count: int) -> None:
