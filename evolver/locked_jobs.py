@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evolver.errors import ExperimentRefused
+from evolver.errors import EvolverError, ExperimentRefused
+from sandbox.errors import SandboxError
 from sandbox.worker_child import JobFault
-from sandbox.worker_layers import accepted, demand
+from sandbox.worker_layers import IsolationMissing, accepted, demand
 from sandbox.worker_lockdown import Limits
-from sandbox.worker_process import Role, WarmProcess, WorkerSetup
+from sandbox.worker_process import Role, WarmProcess, WorkerSetup, WorkersUnavailable
+from telemetry.errors import TelemetryError
 
 DEADLINE_S = 3600.0
 MOST_REPLY_BYTES = 64 << 20
@@ -69,16 +71,20 @@ class Workplace:
             WorkersUnavailable, IsolationMissing: no process can be had, or a layer is missing.
         """
         run = _Run(self, jobs, on_done)
-        threads = [
-            threading.Thread(target=run.work, daemon=True) for _ in range(min(workers, len(jobs)))
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if run.failures:
-            raise run.failures[0]
+        run.finish(workers)
         return [run.results[index] for index in range(len(jobs))]
+
+    def run_each(
+        self, jobs: Sequence[LockedJob], workers: int, on_done: Callable[[str], None]
+    ) -> list[dict[str, Any] | str]:
+        """The same, but a job that fails ends no other: what it failed by stands in its place.
+
+        Raises:
+            WorkersUnavailable, IsolationMissing: no process can be had, or a layer is missing.
+        """
+        run = _Run(self, jobs, on_done, apart=True)
+        run.finish(workers)
+        return [run.results[k] if k in run.results else run.refused[k] for k in range(len(jobs))]
 
     def start(self) -> WarmProcess:
         """A process that has prepared all that its children share."""
@@ -89,14 +95,30 @@ class Workplace:
 
 class _Run:
     def __init__(
-        self, place: Workplace, jobs: Sequence[LockedJob], on_done: Callable[[str], None]
+        self,
+        place: Workplace,
+        jobs: Sequence[LockedJob],
+        on_done: Callable[[str], None],
+        apart: bool = False,
     ) -> None:
-        self._place, self._jobs, self._on_done = place, jobs, on_done
+        self._place, self._jobs, self._on_done, self._apart = place, jobs, on_done, apart
         self._waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in range(len(jobs)):
             self._waiting.put(index)
         self.results: dict[int, dict[str, Any]] = {}
+        self.refused: dict[int, str] = {}
         self.failures: list[BaseException] = []
+
+    def finish(self, workers: int) -> None:
+        """Work off all jobs; raises what ended the work before that."""
+        count = min(workers, len(self._jobs))
+        threads = [threading.Thread(target=self.work, daemon=True) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.failures:
+            raise self.failures[0]
 
     def work(self) -> None:
         """One warm process, and a child of it for each job."""
@@ -115,8 +137,16 @@ class _Run:
                 index = self._waiting.get_nowait()
             except queue.Empty:
                 return
-            self.results[index] = _asked(warm, self._jobs[index], self._place.remedy)
-            self._on_done(self._jobs[index].title)
+            job = self._jobs[index]
+            try:
+                self.results[index] = _asked(warm, job, self._place.remedy)
+            except (WorkersUnavailable, IsolationMissing):
+                raise
+            except (EvolverError, SandboxError, TelemetryError) as error:
+                if not self._apart:
+                    raise
+                self.refused[index] = str(error)
+            self._on_done(job.title)
 
 
 def _asked(warm: WarmProcess, job: LockedJob, remedy: str) -> dict[str, Any]:

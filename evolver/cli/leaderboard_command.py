@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolver.cli.failures import Misused
+from evolver.cli.failures import Declined, Misused
 from evolver.cli.options import (
     OutFile,
     Output,
@@ -102,23 +103,31 @@ def leaderboard(
     effort = Effort(None if quick else Tries(more=tries), spent, seed)
     started = time.monotonic()
     with screen.steps("running contests", len(chosen)) as bar:
-        results = run_board(
+        ran = run_board(
             chosen, effort, given=given,
             recording=None if recording is None else read_recording(recording),
             traces=traces, workers=workers or os.cpu_count() or 1, on_done=bar.step,
         )  # fmt: skip
     seconds = time.monotonic() - started
     specs = tuple(one.spec for one in chosen)
-    report = report_of(specs, results, effort, seconds)
-    show_result(
-        screen, output, out,
-        lambda: document_of(specs, results, effort, seconds), lambda: report,
-    )  # fmt: skip
-    _say_who_is_absent(screen, given, results)
+    found = (specs, ran.results, effort, seconds, ran.failed)
+    report, document = report_of(*found), functools.partial(document_of, *found)
+    show_result(screen, output, out, document, lambda: report)
+    _say_who_is_absent(screen, given, ran.results)
     if html is not None:
         _save_page(screen, html, report)
     if json_file is not None:
-        screen.save(json_file, json_text(document_of(specs, results, effort, seconds)))
+        screen.save(json_file, json_text(document()))
+    _refuse_failed(ran.failed, len(specs))
+
+
+def _refuse_failed(failed: Mapping[str, str], count: int) -> None:
+    """Exit code 1, once all that was found is shown and saved."""
+    if failed:
+        raise Declined(
+            f"{len(failed)} of {count} scenarios failed: {', '.join(failed)}; mend what their "
+            "rows say, or name the others with --scenario."
+        )
 
 
 def _save_page(screen: Screen, file: Path, report: Report) -> None:
@@ -148,6 +157,7 @@ def _chosen(screen: Screen, names: list[str] | None, traces: Path | None) -> tup
 
 def _given(entries: list[str] | None) -> tuple[Given, ...]:
     from evolver.leaderboard.entrants import Given, checked
+    from sandbox.verifier import PolicyRefused
 
     found: dict[str, Given] = {}
     for entry in entries or ():
@@ -156,7 +166,11 @@ def _given(entries: list[str] | None) -> tuple[Given, ...]:
             raise Misused(f"{entry!r} is no entry: give --entry NAME=FILE.")
         if name in found:
             raise Misused(f"Two entries are called {name}: give one of them another name.")
-        found[name] = checked(Given(name, read_policy_file(Path(file))))
+        try:
+            found[name] = checked(Given(name, read_policy_file(Path(file))))
+        except PolicyRefused as refused:
+            words = f"The entry {name} is refused: {refused}"
+            raise Declined(words, f"evolver check {file}") from None
     return tuple(found.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from evolver.leaderboard.contest import Effort
@@ -14,10 +15,12 @@ from evolver.leaderboard.standings import (
     WON_SHARE,
     Added,
     Own,
+    Place,
     Result,
     added,
     best_tuned,
     cells,
+    fault_of,
     own,
     places,
 )
@@ -27,9 +30,13 @@ _TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "even": Tone.DIM}
 
 
 def document_of(
-    specs: Sequence[ScenarioSpec], results: Sequence[Result], effort: Effort, seconds: float
+    specs: Sequence[ScenarioSpec],
+    results: Sequence[Result],
+    effort: Effort,
+    seconds: float,
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, object]:
-    """Everything that was run and found, as plain values."""
+    """Everything that was run and found, as plain values; `failed` says why, by scenario."""
     by_name = {spec.name: spec for spec in specs}
     rows = []
     for result in results:
@@ -57,7 +64,7 @@ def document_of(
         "leaderboard": rows,
         "policies": [asdict(one) for one in places(results, by_name)],
         "effort": asdict(effort),
-        "won": _won(results), "wall_s": seconds,
+        "won": _won(results), "wall_s": seconds, "failed": dict(failed),
     }  # fmt: skip
 
 
@@ -71,21 +78,30 @@ def _won(results: Sequence[Result]) -> dict[str, int]:
 
 
 def report_of(
-    specs: Sequence[ScenarioSpec], results: Sequence[Result], effort: Effort, seconds: float
+    specs: Sequence[ScenarioSpec],
+    results: Sequence[Result],
+    effort: Effort,
+    seconds: float,
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
-    """Tables for people; what only a page shows is folded."""
+    """Tables for people; what only a page shows is folded, what was not run is left out."""
+    tuned = effort.tries is not None
     by_name = {spec.name: spec for spec in specs}
     report = Report("Leaderboard: the field's policies on the field's scenarios")
     report.say(
         "A ratio is how many times better: mean end-to-end time of the scenario's baseline over "
         "the entrant's, geometric mean over sealed windows with its 95 % interval; above 1 is "
         "better. Lost requests are charged. Nothing that tunes, evolves or chooses looks at them.",
-        f"{len(results)} scenarios in {seconds:.0f} s.",
+        f"{len(results)} {'scenario' if len(results) == 1 else 'scenarios'} in {seconds:.0f} s.",
     )
-    _systems(report, by_name, results)
+    if failed:
+        report.grid(("scenario", "failed"), [[*one] for one in failed.items()])
+    if not results:
+        return report
+    _systems(report, by_name, results, tuned)
     _scenarios(report, by_name, results)
-    _policies(report, by_name, results)
-    _matrix(report, by_name, results, "tuned" if effort.tries is not None else "written")
+    _policies(report, by_name, results, tuned)
+    _matrix(report, by_name, results, tuned)
     _notes(report, by_name, results)
     return report
 
@@ -108,11 +124,14 @@ def gain(one: Ratio) -> Cell:
     return Cell(f"{mean:+.1f} %{ends}", _TONES[one.verdict])
 
 
-def _systems(report: Report, specs: Mapping[str, ScenarioSpec], results: Sequence[Result]) -> None:
+def _systems(
+    report: Report, specs: Mapping[str, ScenarioSpec], results: Sequence[Result], tuned: bool
+) -> None:
+    how = "constants were tuned for mean end-to-end time; " if tuned else ""
     report.heading(
         "Each system on its own scenario",
-        "by the scenario's own metric, against its baseline as written; constants were tuned for "
-        "mean end-to-end time; published numbers are of other hardware, models and baselines",
+        f"by the scenario's own metric, against its baseline as written; {how}published numbers "
+        "are of other hardware, models and baselines",
     )
     rows: list[list[str | Cell]] = []
     for result in results:
@@ -123,12 +142,11 @@ def _systems(report: Report, specs: Mapping[str, ScenarioSpec], results: Sequenc
         )
         rows.append([
             spec.about, spec.name, spec.metric.name, spec.baseline.policy, published or "none",
-            shown(mine.written if mine else None), shown(mine.tuned if mine else None),
+            shown(mine.written if mine else None),
+            *([shown(mine.tuned if mine else None)] if tuned else []),
         ])  # fmt: skip
-    report.grid(
-        ("system", "scenario", "metric", "baseline", "published", "ours as written", "ours tuned"),
-        rows,
-    )
+    columns = ("system", "scenario", "metric", "baseline", "published", "ours as written")
+    report.grid((*columns, "ours tuned") if tuned else columns, rows)
 
 
 def _scenarios(
@@ -136,10 +154,12 @@ def _scenarios(
 ) -> None:
     report.heading(
         "Scenario by scenario",
-        "the best of the library in hindsight, and what evolution adds to it",
+        "the best of the library in hindsight"
+        + (", and what evolution adds to it" if _won(results)["of"] else ""),
     )
     rows: list[list[str | Cell]] = []
     lost: list[list[str | Cell]] = []
+    found = _won(results)
     for result in results:
         name = best_tuned(result)
         best = cells(result, specs[result["scenario"]], "tuned")[name]
@@ -149,14 +169,14 @@ def _scenarios(
             mine = [gain(more.over), gain(more.over_chosen), "won" if more.won else ""]
             lost += [] if more.won else [[result["scenario"], more.reason]]
         rows.append([
-            result["scenario"], f"{len(result['entrants'])}", name, shown(best), *mine
+            result["scenario"], f"{len(result['entrants'])}", name, shown(best),
+            *(mine if found["of"] else []),
         ])  # fmt: skip
-    columns = ("scenario", ">entrants", "best of the library", "its ratio to the baseline",
-               "evolved saves beside it", "beside the chosen one", "")  # fmt: skip
-    report.grid(columns, rows)
+    columns = ("scenario", ">entrants", "best of the library", "its ratio to the baseline")
+    more_columns = ("evolved saves beside it", "beside the chosen one", "")
+    report.grid((*columns, *more_columns) if found["of"] else columns, rows)
     if lost:
         report.grid(("where it does not win", "why"), lost)
-    found = _won(results)
     if found["of"]:
         asked = math.ceil(WON_SHARE * found["of"])
         report.say(
@@ -165,37 +185,53 @@ def _scenarios(
         )
 
 
-def _policies(report: Report, specs: Mapping[str, ScenarioSpec], results: Sequence[Result]) -> None:
+def _policies(
+    report: Report, specs: Mapping[str, ScenarioSpec], results: Sequence[Result], tuned: bool
+) -> None:
     report.heading(
         "Policy by policy", "over the scenarios in which each takes part, so not the same ones"
     )
-    rows = [
-        [one.name, one.group, f"{one.scenarios}", f"{one.written:.2f}", f"{one.tuned:.2f}",
+    rows: list[list[str | Cell]] = [
+        [one.name, one.group, f"{one.scenarios}",
+         *(_pooled(value, one) for value in (one.written, one.tuned)[: 1 + tuned]),
          f"{one.wins}"]
         for one in places(results, specs)
     ]  # fmt: skip
-    report.grid(("policy", "decides", ">scenarios", ">as written", ">tuned", ">best in"), rows)
+    kinds = (">as written", ">tuned")[: 1 + tuned]
+    report.grid(("policy", "decides", ">scenarios", *kinds, ">best in"), rows)
+
+
+def _pooled(value: float, place: Place) -> Cell:
+    """A policy's mean ratio; where decisions failed the default decided, so that is not its own."""
+    if math.isnan(value):
+        return Cell("faults" if place.faulty else "-", Tone.BAD if place.faulty else Tone.DIM)
+    return Cell(f"{value:.2f}" + (f" (faults in {place.faulty})" if place.faulty else ""))
 
 
 def _matrix(
-    report: Report, specs: Mapping[str, ScenarioSpec], results: Sequence[Result], kind: str
+    report: Report, specs: Mapping[str, ScenarioSpec], results: Sequence[Result], tuned: bool
 ) -> None:
+    kinds = ("written", "tuned")[: 1 + tuned]
     inside = Report("")
     for result in results:
         spec = specs[result["scenario"]]
-        both = [cells(result, spec, one) for one in ("written", kind)]
-        order = sorted(both[1], key=lambda name: (-both[1][name].mean, name))
+        each = {kind: cells(result, spec, kind) for kind in kinds}
+        last = each[kinds[-1]]
         rows: list[list[str | Cell]] = [
-            [name, shown(both[0][name]), shown(both[1][name]), _fault(result, name)]
-            for name in order
+            [
+                name,
+                *(_own_cell(result, name, kind, one[name]) for kind, one in each.items()),
+                fault_of(result, name) or "",
+            ]
+            for name in sorted(last, key=lambda name: (-last[name].mean, name))
         ]
-        inside.grid(("policy", "as written", "tuned", "fault"), rows, title=spec.name)
+        columns = ("policy", "as written", "tuned")[: 2 + tuned]
+        inside.grid((*columns, "fault"), rows, title=spec.name)
     report.fold("Every policy on every scenario", inside)
 
 
-def _fault(result: Result, name: str) -> str:
-    entrant = result["entrants"][name]
-    return (entrant.get("tuned") or entrant["written"])["fault"] or ""
+def _own_cell(result: Result, name: str, kind: str, one: Ratio) -> Cell:
+    return shown(one) if fault_of(result, name, kind) is None else Cell("faults", Tone.BAD)
 
 
 def _notes(report: Report, specs: Mapping[str, ScenarioSpec], results: Sequence[Result]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from evolver.leaderboard.effects import Effect, Ratio, kept
 from evolver.leaderboard.spec import ScenarioSpec
 from sandbox.report import Cell, Report, Tone
+from sandbox.stats import MIN_WINDOWS
 
 _COLUMNS = ("", "metric", "ratio", "95 % interval", "system", "baseline", "windows", "faults")
 _READ = {
@@ -117,7 +118,8 @@ def _verdict(report: Report, effect: Effect) -> None:
             f"{found.metric}."
         )
     words = "shows its effect here" if effect.shown else "does not show its effect here"
-    report.say(f"{spec.about} {words}.", tone=Tone.GOOD if effect.shown else Tone.PLAIN)
+    few = f": {effect.own.units} windows prove nothing" if effect.own.units < MIN_WINDOWS else ""
+    report.say(f"{spec.about} {words}{few}.", tone=Tone.GOOD if effect.shown else Tone.PLAIN)
     report.say(*(f"Differs: {sentence}" for sentence in spec.differs), tone=Tone.DIM)
 
 

@@ -30,7 +30,7 @@ from sandbox.kernel.calls import CALLED
 from sandbox.scenario import Scenario as Window
 from sandbox.scenario import outcome_of
 from sandbox.source import PolicySource
-from sandbox.stats import cluster_means, paired_bootstrap
+from sandbox.stats import MIN_WINDOWS, cluster_means, paired_bootstrap
 
 AS_WRITTEN, TUNED = "as written", "tuned"
 _Values = list[dict[str, float]]
@@ -91,10 +91,11 @@ class Effect:
 
     @property
     def shown(self) -> bool:
-        """Is the whole interval above 1, and the mean no less than what the file expects?"""
+        """Is the whole interval of enough windows above 1, and the mean as the file expects?"""
         expected = self.scenario.spec.expect
         least = 1.0 if expected is None else expected.least_ratio
-        return self.own.low > 1.0 and self.own.mean >= least
+        enough = self.own.units >= MIN_WINDOWS
+        return enough and self.own.low > 1.0 and self.own.mean >= least
 
 
 def effect_of(

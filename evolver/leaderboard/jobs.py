@@ -24,12 +24,14 @@ from evolver.recorded_answers import RecordedAnswers, RecordedEndpoint
 from evolver.recordings import Recording
 from sandbox.cluster import load_cluster
 from sandbox.engine import load_policy
+from sandbox.errors import SandboxError
 from sandbox.kernel.calls import CALLED
 from sandbox.replay import at_load, default_policy
 from telemetry import generate, load_profile
 from telemetry.profile import TrafficProfile
 
 SMALL = 240  # requests of a contest that only loads what contests need
+_FAILED = "failed"  # why, in place of what a contest found
 FRESH, CHOOSING = 1000, 2000  # added to the seed: of draws that nobody searches on
 
 
@@ -50,6 +52,14 @@ class Plan:
     some: ScenarioSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What `Contest.run` found, scenario by scenario in their order; why others failed, by name."""
+
+    results: list[dict[str, Any]]
+    failed: Mapping[str, str]
+
+
 def run_board(
     scenarios: Sequence[Scenario],
     effort: Effort,
@@ -59,11 +69,10 @@ def run_board(
     traces: Path | None = None,
     workers: int = 1,
     on_done: Callable[[str], None] = lambda _: None,
-) -> list[dict[str, Any]]:
-    """What `Contest.run` found, scenario by scenario in their order.
+) -> Ran:
+    """All contests; one that cannot be laid out, or fails, ends no other.
 
     Raises:
-        ExperimentRefused: a scenario cannot be laid out, or its contest failed.
         WorkersUnavailable, IsolationMissing: no process can be had, or a layer is missing.
     """
     plan = Plan(effort, tuple(given), recording, Shelf.made(CALLED), scenarios[0].spec)
@@ -72,7 +81,10 @@ def run_board(
         LockedJob(one.name, {}, functools.partial(_laid, one, effort.seed, traces))
         for one in scenarios
     ]
-    return place.run_all(jobs, workers, on_done)
+    found = place.run_each(jobs, workers, on_done)
+    whys = [one if isinstance(one, str) else one.get(_FAILED) for one in found]
+    failed = {job.title: why for job, why in zip(jobs, whys, strict=True) if why is not None}
+    return Ran([one for one in found if isinstance(one, dict) and _FAILED not in one], failed)
 
 
 def lay(scenario: Scenario, seed: int, traces: Path | None) -> Ground:
@@ -98,8 +110,11 @@ def contest_job(
     """One contest; runs in the locked-down child."""
     ground: Ground = pickle.loads(attachment)  # noqa: S301 - of our own parent
     models = _models(payload.recording)
-    found = Contest(ground, payload.effort, payload.shelf, payload.given, models).run()
-    return json.dumps(found).encode()
+    try:
+        contest = Contest(ground, payload.effort, payload.shelf, payload.given, models)
+    except SandboxError as error:  # it cannot be cut into windows: no defect, so in its own words
+        return json.dumps({_FAILED: str(error)}).encode()
+    return json.dumps(contest.run()).encode()
 
 
 def _models(recording: Recording | None) -> tuple[Recorded, ...]:

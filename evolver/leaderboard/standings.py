@@ -14,6 +14,7 @@ from evolver.leaderboard.spec import ScenarioSpec
 Result = Mapping[str, Any]
 WON_SHARE = 0.6  # of the scenarios, in which evolution is to beat the tuned library
 LITTLE = 1.02  # the best over the middle of the library, where decisions matter little
+_KINDS = ("written", "tuned")
 SMALL = 1.005  # a ratio that is within the noise of anything, whatever its interval
 
 
@@ -63,13 +64,17 @@ def cells(result: Result, spec: ScenarioSpec, kind: str) -> dict[str, Ratio]:
 
 def best_tuned(result: Result) -> str:
     """The entrant that took least on the sealed windows when tuned, in hindsight."""
-    names = [str(name) for name in result["entrants"] if _fault(result, name) is None]
+    names = [str(name) for name in result["entrants"] if fault_of(result, name) is None]
     return min(names, key=lambda name: (mean_log(objectives(result, name, "tuned")), name))
 
 
-def _fault(result: Result, name: str) -> str | None:
+def fault_of(result: Result, name: str, kind: str = "tuned") -> str | None:
+    """How a decision of an entrant failed on the sealed windows; of one not tuned as written.
+
+    The default then decides for it, so its objectives are not its own.
+    """
     entrant = result["entrants"][name]
-    fault: str | None = (entrant.get("tuned") or entrant["written"])["fault"]
+    fault: str | None = (entrant.get(kind) or entrant["written"])["fault"]
     return fault
 
 
@@ -138,7 +143,9 @@ class Place:
     """A policy over all scenarios in which it takes part.
 
     Attributes:
+        written, tuned: where none of its decisions failed; NaN where some did everywhere.
         wins: scenarios in which it is the best of the tuned library.
+        faulty: scenarios in which a decision failed, as written or tuned.
     """
 
     name: str
@@ -147,14 +154,12 @@ class Place:
     written: float
     tuned: float
     wins: int
+    faulty: int
 
 
 def places(results: Sequence[Result], specs: Mapping[str, ScenarioSpec]) -> list[Place]:
     """Every policy, the best of each group first; policies of unlike groups decide other things."""
-    written, tuned = (
-        {r["scenario"]: cells(r, specs[r["scenario"]], kind) for r in results}
-        for kind in ("written", "tuned")
-    )
+    there = {kind: [_sound(r, specs[r["scenario"]], kind) for r in results] for kind in _KINDS}
     best = [best_tuned(result) for result in results]
     hooks: dict[str, set[str]] = {}
     for result in results:
@@ -162,10 +167,22 @@ def places(results: Sequence[Result], specs: Mapping[str, ScenarioSpec]) -> list
             hooks.setdefault(name, set()).update(entrant["hooks"])
     found = [
         Place(
-            name, group_of(hooks[name]), sum(name in row for row in written.values()),
-            pooled([row[name] for row in written.values() if name in row]),
-            pooled([row[name] for row in tuned.values() if name in row]), best.count(name),
+            name, group_of(hooks[name]), sum(name in r["entrants"] for r in results),
+            pooled([row[name] for row in there["written"] if name in row]),
+            pooled([row[name] for row in there["tuned"] if name in row]), best.count(name),
+            sum(_fails(result, name) for result in results),
         )
         for name in hooks
     ]  # fmt: skip
-    return sorted(found, key=lambda one: (one.group, -one.tuned, one.name))
+    return sorted(found, key=lambda one: (one.group, math.isnan(one.tuned), -one.tuned, one.name))
+
+
+def _sound(result: Result, spec: ScenarioSpec, kind: str) -> dict[str, Ratio]:
+    """Cells of those whose decisions were all their own."""
+    found = cells(result, spec, kind)
+    return {name: one for name, one in found.items() if fault_of(result, name, kind) is None}
+
+
+def _fails(result: Result, name: str) -> bool:
+    there = name in result["entrants"]
+    return there and any(fault_of(result, name, kind) is not None for kind in _KINDS)

@@ -1,18 +1,20 @@
 """A whole contest on a small scenario: entrants, tuning, evolution, sealed windows.
 
-It compiles what it breeds, so it belongs to the slow ones (`make test-effects`).
+The whole one compiles what it breeds, so it belongs to the slow ones (`make test-effects`).
 """
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 
 import pytest
 from small_scenario import scenario
 
 from evolver.leaderboard.contest import Contest, Effort
 from evolver.leaderboard.entrants import Given
-from evolver.leaderboard.jobs import lay
+from evolver.leaderboard.jobs import Plan, contest_job, lay
 from evolver.leaderboard.shelf import Shelf
 from evolver.leaderboard.tuning import Tries
 
@@ -33,3 +35,11 @@ def test_all_entrants_meet_on_windows_that_nobody_searched(monkeypatch: pytest.M
     assert not sealed & {one.name for one in ground.problem.windows().training}
     assert found["own"].keys() == {"baseline", "written", "tuned"}
     assert found["evolved"]["library"] in found["entrants"]
+
+
+def test_a_scenario_that_is_too_short_says_so_in_its_own_words() -> None:
+    short = scenario(traffic={"0.requests": 40})
+    plan = Plan(Effort(None, 0.0), (), None, Shelf({}), short.spec)
+    found = json.loads(contest_job(plan, {}, pickle.dumps(lay(short, 0, None)), {}))
+    assert found.keys() == {"failed"}
+    assert "longer trace" in found["failed"]

@@ -11,7 +11,8 @@ import pytest
 from small_scenario import NOTHING_NEW, scenario
 
 from evolver.errors import ExperimentRefused
-from evolver.leaderboard.effects import effect_of, kept, ratio_of
+from evolver.leaderboard.effect_tables import report_of
+from evolver.leaderboard.effects import Effect, effect_of, kept, ratio_of
 from evolver.leaderboard.ground import load_scenario
 from evolver.leaderboard.reading import scenario_names
 from evolver.leaderboard.spec import Control, Metric
@@ -62,6 +63,16 @@ def test_what_is_recorded_once_counts_once():
     alone = ratio_of("a", LOWER, few[:2], many[:2])
     assert (once.units, once.low) == (2, pytest.approx(alone.low))
     assert once.low < ratio_of("a", LOWER, few, many).low
+
+
+def test_an_effect_needs_windows_enough_to_prove_anything():
+    def of(windows):
+        own = ratio_of("a", LOWER, numbers([1.0] * windows), numbers([2.0] * windows))
+        return Effect(load_scenario("technique-fsa"), (own,), (), (), headlines=(own, own))
+
+    assert of(MIN_WINDOWS).shown
+    assert not of(MIN_WINDOWS - 1).shown
+    assert "prove nothing" in str(report_of(of(MIN_WINDOWS - 1)).blocks)
 
 
 @pytest.mark.parametrize(

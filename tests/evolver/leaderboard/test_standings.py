@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from evolver.leaderboard.contest import Effort
 from evolver.leaderboard.reading import read_scenario, scenario_names
 from evolver.leaderboard.spec import ScenarioSpec
 from evolver.leaderboard.standings import added, best_tuned, own, places
+from sandbox.report import Fold, Grid, Report
 
 WINDOWS = [f"w{k:02d}" for k in range(10)]
 
@@ -97,3 +99,54 @@ def test_report_and_document_hold_every_scenario(spec: ScenarioSpec) -> None:
     assert document["won"] == {"won": 1, "of": 1}
     report = report_of([spec], results, Effort(), 1.0)
     assert spec.name in str(report.blocks)
+
+
+def faulty(spec: ScenarioSpec) -> dict[str, Any]:
+    found = result(spec, None)
+    broken = {"hooks": ["route"], "written": row(4.0, "index"), "tuned": row(4.0, "index")}
+    found["entrants"]["broken"] = broken
+    return found
+
+
+def texts(report: Report) -> list[str]:
+    """Every cell of every table, folded ones too."""
+    blocks, found = list(report.blocks), []
+    while blocks:
+        block = blocks.pop()
+        if isinstance(block, Fold):
+            blocks += block.blocks
+        elif isinstance(block, Grid):
+            found += [*block.columns, *(cell.text for line in block.rows for cell in line)]
+    return found
+
+
+def test_an_entrant_whose_decisions_fail_has_no_ratio_of_its_own(spec: ScenarioSpec) -> None:
+    sound = result(spec, None)
+    sound["entrants"]["broken"] = {"hooks": ["route"], "written": row(2.0), "tuned": row(2.0)}
+    fails = places([faulty(spec)], {spec.name: spec})
+    once = places([faulty(spec), sound], {spec.name: spec})
+    (broken,) = [one for one in fails if one.name == "broken"]
+    assert math.isnan(broken.tuned)
+    assert broken.faulty == 1
+    (mended,) = [one for one in once if one.name == "broken"]
+    assert (mended.tuned, mended.faulty) == (pytest.approx(2.0), 1)
+    cells = texts(report_of([spec], [faulty(spec)], Effort(), 1.0))
+    assert cells.count("faults") == 4, "twice by policy, twice by scenario"
+    assert "2.00 (faults in 1)" in texts(report_of([spec], [faulty(spec), sound], Effort(), 1.0))
+
+
+def test_what_was_not_done_has_no_column(spec: ScenarioSpec) -> None:
+    whole = texts(report_of([spec], [result(spec, 1.0)], Effort(), 1.0))
+    assert {"tuned", ">tuned", "ours tuned", "evolved saves beside it"} <= set(whole)
+    written = result(spec, None) | {"evolved": None}
+    for entrant in written["entrants"].values():
+        del entrant["tuned"]
+    quick = texts(report_of([spec], [written], Effort(None, 0.0), 1.0))
+    assert not [one for one in quick if "tuned" in one or "evolved" in one]
+
+
+def test_scenarios_that_failed_stand_beside_the_others(spec: ScenarioSpec) -> None:
+    failed = {"elsewhere": "too short; lengthen it"}
+    for results in ([result(spec, 1.0)], []):
+        assert "too short; lengthen it" in texts(report_of([spec], results, Effort(), 1.0, failed))
+        assert document_of([spec], results, Effort(), 1.0, failed)["failed"] == failed
