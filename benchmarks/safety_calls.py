@@ -27,11 +27,11 @@ from RestrictedPython import compile_restricted_exec
 from sandbox import contract, toolkit
 from sandbox.compiled import build_policy, link_policy
 from sandbox.frame import FRAME, address_of
+from sandbox.hook_text import hook_text
 from sandbox.interpreted import CallState, interpret_policy
 from sandbox.kernel.compiler import _call_hook as call_hook
 from sandbox.language.kinds import constants
 from sandbox.native import policy_builder
-from sandbox.native.hook_text import hook_text
 from sandbox.records import new_rows
 from sandbox.source import PolicySource
 from serving_adapter.activation import ROUTE_FUEL, NativeRouter

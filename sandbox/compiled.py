@@ -6,14 +6,14 @@ only runs policies never imports a compiler.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from sandbox.errors import CodeRefused
-from sandbox.native.hook_text import hook_text
+from sandbox.hook_text import parameters_by_hook
 from sandbox.native.linking import LinkedCode, link
 from sandbox.native.policy_code import PolicyCode
 from sandbox.native.toolchain import policy_toolchain
@@ -48,7 +48,7 @@ class CompiledPolicy:
         return replace(
             self,
             digest=self.source.digest(parameters),
-            parameters=_parameters(self.source, parameters, self.linked),
+            parameters=parameters_by_hook(self.source, parameters, self.linked),
         )
 
 
@@ -76,7 +76,7 @@ def link_policy(
         ParametersRefused: a parameter is unknown or out of its range.
     """
     wanted = [hook for hook in source.hooks if only is None or hook in only]
-    values = _parameters(source, parameters, wanted)
+    values = parameters_by_hook(source, parameters, wanted)
     for hook in wanted:
         _check(source, hook, code)
     linked = {hook: link(code.hooks[hook]) for hook in wanted}
@@ -92,11 +92,3 @@ def _check(source: PolicySource, hook: str, code: PolicyCode) -> None:
         raise CodeRefused(
             "The machine code was made by or for another toolchain or processor: compile it here."
         )
-
-
-def _parameters(
-    source: PolicySource, parameters: Mapping[str, float] | None, wanted: Iterable[str]
-) -> dict[str, npt.NDArray[np.float64]]:
-    """For each hook what it reads, in its order."""
-    values = source.vector(parameters)
-    return {hook: values[list(hook_text(source, hook).places)] for hook in wanted}

@@ -24,7 +24,7 @@ class LoadedPolicy(Protocol):
     Attributes:
         source: what was verified.
         digest: identity of source and parameters.
-        engine: "compiled" or "interpreted".
+        engine: "compiled", "interpreted", or "mixed" where each runs some of its hooks.
         hooks: hooks it has; for others the host uses the default policy.
     """
 

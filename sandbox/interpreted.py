@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import dis
+import functools
 import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from RestrictedPython.compile import compile_restricted_exec
 from sandbox import arithmetic, contract, lists, toolkit
 from sandbox.errors import EngineUnavailable
 from sandbox.frame import FRAME, INDEX, NATIVE, OTHER
+from sandbox.hook_text import hook_text, parameters_by_hook
 from sandbox.language.kinds import Kind, hooks
 from sandbox.records import records
 from sandbox.source import PolicySource
@@ -30,6 +32,7 @@ _PLACES: dict[str, int] = {name: at[1] // 8 for name, at in (FRAME.fields or {})
 _Frame = ctypes.c_int64 * (FRAME.itemsize // 8)  # every field but `value`, which is a float
 _FUEL, _STATUS, _SCRATCH_USED = _PLACES["fuel"], _PLACES["status"], _PLACES["scratch_used"]
 Value = Any  # a number, a light object or a list of either
+MOST_KEPT = 512  # callbacks
 _WRITTEN = {"new_plan", "moves", "entries", "branches", "cluster"}
 
 
@@ -100,7 +103,7 @@ class InterpretedPolicy:
 
     source: PolicySource
     digest: str
-    parameters: npt.NDArray[np.float64]
+    parameters: Mapping[str, npt.NDArray[np.float64]]
     callbacks: Mapping[str, Any]
     engine: str = "interpreted"
 
@@ -114,16 +117,15 @@ class InterpretedPolicy:
         return ctypes.cast(self.callbacks[hook], ctypes.c_void_p).value or 0
 
     def parameters_of(self, hook: str) -> npt.NDArray[np.float64]:
-        """Values of all constants: a callback is given the policy's own order."""
-        del hook
-        return self.parameters
+        """Values of the constants that a hook reads."""
+        return self.parameters[hook]
 
     def with_parameters(self, parameters: Mapping[str, float]) -> InterpretedPolicy:
         """The same code with other parameters."""
         return replace(
             self,
             digest=self.source.digest(parameters),
-            parameters=self.source.vector(parameters),
+            parameters=parameters_by_hook(self.source, parameters, self.callbacks),
         )
 
 
@@ -137,18 +139,24 @@ def interpret_policy(
     Raises:
         ParametersRefused: a parameter is unknown or out of its range.
     """
-    values = source.vector(parameters)
+    wanted = [hook for hook in source.hooks if only is None or hook in only]
+    values = parameters_by_hook(source, parameters, wanted)
+    callbacks = {}
+    for hook in wanted:
+        text = hook_text(source, hook)
+        callbacks[hook] = _callback(hook, text.lowered, len(text.places))
+    return InterpretedPolicy(source, source.digest(parameters), values, callbacks)
+
+
+@functools.lru_cache(MOST_KEPT)
+def _callback(hook: str, lowered: str, parameters: int) -> Value:
+    """A hook as a native function; it keeps nothing, so policies that share the hook share it."""
     scope = _scope()
-    compiled = compile_restricted_exec(source.lowered, f"<policy {source.name}>")
+    compiled = compile_restricted_exec(lowered, f"<hook {hook}>")
     if compiled.code is None:
         raise EngineUnavailable("RestrictedPython refused the lowered code: verify it again.")
     exec(compiled.code, scope)  # noqa: S102  # verified, restricted, and without builtins
-    callbacks = {
-        hook: NATIVE(_entry(scope[f"h_{hook}"], hook, len(source.tunables)))
-        for hook in source.hooks
-        if only is None or hook in only
-    }
-    return InterpretedPolicy(source, source.digest(parameters), values, callbacks)
+    return NATIVE(_entry(scope[f"h_{hook}"], hook, parameters))
 
 
 Entry = Callable[[Any, Any, int], int]

@@ -7,6 +7,7 @@ too much costs its parent a bounded buffer, until the deadline.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -14,6 +15,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from sandbox import wire
@@ -24,6 +26,7 @@ FaultKind = Literal["memory", "refused", "crash", "timeout"]
 # what a child may say of itself; the rest is the parent's to say
 _SAID: Mapping[str, FaultKind] = {"memory": "memory", "refused": "refused", "crash": "crash"}
 _PIECE_BYTES = 1 << 18
+_LOOK_S = 0.25  # between looks at the processor time of a child
 
 
 class JobFault(SandboxError):
@@ -92,9 +95,17 @@ class Child:
             raise JobFault("crash", str(broken)) from broken
 
     def ask(
-        self, message: Mapping[str, object], attachment: bytes = b"", *, deadline_s: float
+        self,
+        message: Mapping[str, object],
+        attachment: bytes = b"",
+        *,
+        deadline_s: float,
+        most_cpu_s: float = math.inf,
     ) -> bytes:
         """Hand over a job and wait for its reply.
+
+        Args:
+            most_cpu_s: of processor time over the process's life, where the system tells.
 
         Raises:
             JobFault: there is none; end the child then.
@@ -104,10 +115,20 @@ class Child:
         while (left_s := until_s - time.monotonic()) > 0.0:
             with selectors.DefaultSelector() as selector:
                 selector.register(self.channel, self.events)
-                ready = selector.select(left_s)
+                ready = selector.select(min(left_s, _LOOK_S) if most_cpu_s < math.inf else left_s)
             if ready and (reply := self.poll()) is not None:
                 return reply
+            if self.cpu_s() > most_cpu_s:
+                raise JobFault("timeout", f"{most_cpu_s:g} s of processor time")
         raise JobFault("timeout", f"{deadline_s:g} s")
+
+    def cpu_s(self) -> float:
+        """Processor time that it has used; 0.0 where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def pause(self) -> None:
         """Stop it between jobs: whatever it wants to do with the time, it does not."""

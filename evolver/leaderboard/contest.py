@@ -94,7 +94,7 @@ class Contest:
         windows = self._windows = problem.windows()
         fresh = _drawn("fresh", self.ground.fresh)
         choosing = _drawn("choosing", self.ground.choosing)
-        self._runs = Runs((*windows.scenarios, *fresh, *choosing))
+        self._runs = Runs((*windows.scenarios, *fresh, *choosing), self.shelf.codes)
         words = description_of(problem, windows) if self.models else Description("", "")
         self._hooks = (problem.hooks | frozenset(self.ground.spec.decides)) & frozenset(CALLED)
         self._task = BoardTask(self._runs, windows, words, self._hooks)
@@ -108,7 +108,6 @@ class Contest:
         """Everything that was found, as plain values."""
         clock = _Clock()
         written = entrants(self.ground.spec, self._hooks, self.given)
-        self._runs.ready(self.shelf.linked(written))
         tuned: list[Entry] = []
         evolved = None
         if self.effort.tries is not None:

@@ -75,7 +75,7 @@ def run_board(
     Raises:
         WorkersUnavailable, IsolationMissing: no process can be had, or a layer is missing.
     """
-    plan = Plan(effort, tuple(given), recording, Shelf.made(CALLED), scenarios[0].spec)
+    plan = Plan(effort, tuple(given), recording, Shelf.made(CALLED, workers), scenarios[0].spec)
     place = Workplace(f"{__name__}:contest_job", f"{__name__}:prepare", plan, reads_packages=True)
     jobs = [
         LockedJob(one.name, {}, functools.partial(_laid, one, effort.seed, traces))

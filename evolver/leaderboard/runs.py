@@ -1,7 +1,8 @@
 """Runs policies on the windows of one scenario in this process, nothing twice.
 
-For processes that are locked down as a whole. The engines decide alike, so which one runs a policy
-is a matter of time only: it is compiled once interpreting it has taken as long as compiling would.
+For processes that are locked down as a whole. The engines decide alike, so which one runs a hook is
+a matter of time only: hooks that some policy has in machine code run in it, the others are compiled
+once interpreting them has taken as long as compiling would.
 """
 
 from __future__ import annotations
@@ -9,23 +10,29 @@ from __future__ import annotations
 import functools
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from evolver.serving_task import ServingTask
 from evolver.task import Program, Refusal, Refused, Split
 from sandbox.cluster import ClusterSpec
-from sandbox.compiled import build_policy, link_policy
-from sandbox.engine import LoadedPolicy, load_policy
+from sandbox.compiled import build_policy
+from sandbox.engine import LoadedPolicy
 from sandbox.errors import SandboxError
+from sandbox.hook_text import hook_text
 from sandbox.kernel.calls import CALLED
+from sandbox.mixed import mix_policy
+from sandbox.native.machine_code import MachineCode
+from sandbox.native.policy_code import PolicyCode
 from sandbox.scenario import Scenario, outcome_of, score
 from sandbox.scores import Candidate, WindowScore, worst_score
 from sandbox.simulation import Outcome
 from sandbox.source import PolicySource
 from sandbox.verifier import PolicyRefused, verify
 
-COMPILE_S, CHARACTER_S = 0.2, 4e-4  # what compiling a policy takes, and for each character
+COMPILE_S, CHARACTER_S = 0.05, 3e-4  # what compiling a hook takes, and for each character
 MOST_TEXTS, MOST_LOADED = 2048, 128
 
 
@@ -35,33 +42,63 @@ def verified(text: str) -> PolicySource:
     return verify(text)
 
 
-@functools.lru_cache(MOST_LOADED)
-def compiled(canonical: str, text: str) -> LoadedPolicy:
-    """A policy in machine code made by this process."""
-    del canonical
-    source = verified(text)
-    return link_policy(source, build_policy(source, CALLED), only=CALLED)
+class Engines:
+    """Policies that can be called, with the machine code that there is.
 
+    Args:
+        codes: machine code of hooks, by the digest of the hook's text.
+    """
 
-@functools.lru_cache(MOST_LOADED)
-def interpreted(canonical: str, text: str) -> LoadedPolicy:
-    """A policy in the interpreted engine."""
-    del canonical
-    return load_policy(verified(text), engine="interpreted", only=CALLED)
+    def __init__(self, codes: Mapping[str, MachineCode]) -> None:
+        self._codes = dict(codes)
+        self._spent_s: dict[str, float] = {}  # on interpreting a hook, by its digest
+        self._loaded: OrderedDict[str, tuple[frozenset[str], LoadedPolicy]] = OrderedDict()
+
+    def load(self, source: PolicySource) -> LoadedPolicy:
+        """A policy; a hook without machine code is compiled if it has run as long as that takes."""
+        texts = [hook_text(source, hook) for hook in source.hooks if hook in CALLED]
+        for text in texts:
+            compiling_s = COMPILE_S + CHARACTER_S * len(text.lowered)
+            if text.digest not in self._codes and self._spent_s.get(text.digest, 0.0) > compiling_s:
+                self._codes |= {text.digest: build_policy(source, (text.hook,)).hooks[text.hook]}
+        known = {text.hook: self._codes.get(text.digest) for text in texts}
+        return self._kept(source, {hook: code for hook, code in known.items() if code is not None})
+
+    def spent(self, source: PolicySource, seconds: float) -> None:
+        """Note what it took, beside the simulator, to interpret hooks that have no machine code."""
+        digests = [hook_text(source, hook).digest for hook in source.hooks if hook in CALLED]
+        unknown = [digest for digest in digests if digest not in self._codes]
+        for digest in unknown:
+            self._spent_s[digest] = self._spent_s.get(digest, 0.0) + seconds / len(unknown)
+
+    def _kept(self, source: PolicySource, known: Mapping[str, MachineCode]) -> LoadedPolicy:
+        """The policy with these hooks in machine code; the latest are kept."""
+        kept = self._loaded.pop(source.canonical, None)
+        if kept is None or kept[0] != known.keys():
+            kept = frozenset(known), mix_policy(source, PolicyCode(known), CALLED)
+        self._loaded[source.canonical] = kept
+        if len(self._loaded) > MOST_LOADED:
+            self._loaded.popitem(last=False)
+        return kept[1]
 
 
 class Runs:
     """Scores of policies on windows, each simulated once; a pool as `ServingTask` wants it.
 
+    Args:
+        codes: machine code that is there already, of hooks, by the digest of the hook's text.
+
     Attributes:
         requests: simulated so far.
     """
 
-    def __init__(self, windows: Sequence[Scenario]) -> None:
+    def __init__(
+        self, windows: Sequence[Scenario], codes: Mapping[str, MachineCode] = MappingProxyType({})
+    ) -> None:
         self._windows = {window.name: window for window in windows}
         self._known: dict[tuple[str, str, str], WindowScore] = {}
-        self._spent_s: dict[str, float] = {}
-        self._ready: dict[str, LoadedPolicy] = {}
+        self._least_s: dict[str, float] = {}  # that a window took, which is the simulator
+        self._engines = Engines(codes)
         self.requests = 0
 
     def evaluate(
@@ -84,10 +121,6 @@ class Runs:
             self._known[key] = self._run(source, parameters, window)
         return self._known[key]
 
-    def ready(self, policies: Mapping[str, LoadedPolicy]) -> None:
-        """Machine code that is there already, by canonical text."""
-        self._ready.update(policies)
-
     def outcome(
         self,
         source: PolicySource,
@@ -100,20 +133,13 @@ class Runs:
         if cluster is not None:
             scenario = replace(scenario, cluster=cluster)
         self.requests += len(scenario.trace)
-        policy = self._policy(source).with_parameters(parameters)
+        policy = self._engines.load(source).with_parameters(parameters)
         started_s = time.process_time()
         found = outcome_of(scenario, policy)
-        spent_s = self._spent_s.get(source.canonical, 0.0) + time.process_time() - started_s
-        self._spent_s[source.canonical] = spent_s
+        taken_s = time.process_time() - started_s
+        least_s = self._least_s[window] = min(taken_s, self._least_s.get(window, taken_s))
+        self._engines.spent(source, taken_s - least_s)
         return found, scenario
-
-    def _policy(self, source: PolicySource) -> LoadedPolicy:
-        if source.canonical in self._ready:
-            return self._ready[source.canonical]
-        compiling_s = COMPILE_S + CHARACTER_S * len(source.canonical)
-        if self._spent_s.get(source.canonical, 0.0) > compiling_s:
-            return compiled(source.canonical, source.annotated())
-        return interpreted(source.canonical, source.annotated())
 
     def _run(
         self, source: PolicySource, parameters: Mapping[str, float], window: str

@@ -1,55 +1,67 @@
-"""The library in machine code: compiled once, kept on disk, linked in every contest."""
+"""The library in machine code: compiled once, kept on disk, known in every contest."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+import queue
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from evolver import library
 from evolver.leaderboard.runs import verified
-from evolver.leaderboard.tuning import Entry
-from sandbox.compiled import link_policy
-from sandbox.engine import LoadedPolicy
 from sandbox.errors import CompileFailed
 from sandbox.kernel.calls import CALLED
-from sandbox.native.compiler import machine_code
-from sandbox.native.policy_code import PolicyCode
+from sandbox.native.compiler import Compiler, machine_code
+from sandbox.native.machine_code import MachineCode
+from sandbox.policies import default_source
+from sandbox.source import PolicySource
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Machine code of policies with all their hooks, by name."""
+    """Machine code of hooks, by the digest of the hook's text."""
 
-    codes: Mapping[str, PolicyCode]
+    codes: Mapping[str, MachineCode]
 
     @classmethod
-    def made(cls, hooks: Collection[str]) -> Shelf:
-        """The library's policies with these hooks: from disk, else compiled, a second each or so.
+    def made(cls, hooks: Collection[str], workers: int = 1) -> Shelf:
+        """These hooks of the library and the default: from disk, else compiled, a second a policy.
 
         What cannot be compiled in time is left out, and made by whoever needs it.
+
+        Args:
+            workers: compile processes at once, of what is not on disk.
         """
-        codes = {}
-        for name in library.names():
-            source = verified(library.read(name))
-            wanted = [hook for hook in source.hooks if hook in hooks and hook in CALLED]
-            if wanted:
-                with contextlib.suppress(CompileFailed):
-                    codes[name] = machine_code(source, wanted)
-        return cls(codes)
+        wanted = frozenset(hooks) & frozenset(CALLED)
+        sources = [default_source(), *(verified(library.read(name)) for name in library.names())]
+        return cls({one.source_digest: one for one in _codes(sources, wanted, workers)})
 
     def read(self) -> None:
-        """Verify what is on it, which everybody who links will need."""
-        for name in self.codes:
+        """Verify the library, which everybody will need."""
+        for name in library.names():
             verified(library.read(name))
 
-    def linked(self, entries: Sequence[Entry]) -> dict[str, LoadedPolicy]:
-        """Those of the entries that are on it with their hooks, by their canonical text."""
-        found: dict[str, LoadedPolicy] = {}
-        for entry in entries:
-            if entry.name in self.codes:
-                source, hooks = verified(library.read(entry.name)), entry.source.hooks
-                found[entry.source.canonical] = link_policy(
-                    source, self.codes[entry.name], only=[h for h in hooks if h in CALLED]
-                )
-        return found
+
+def _codes(
+    sources: Sequence[PolicySource], hooks: Collection[str], workers: int
+) -> Iterator[MachineCode]:
+    """Machine code of all that compiles; the first by itself, since it may make the toolkit."""
+    compilers = queue.SimpleQueue[Compiler]()
+
+    def made(source: PolicySource) -> list[MachineCode]:
+        compiler = compilers.get()
+        try:
+            with contextlib.suppress(CompileFailed):
+                return list(machine_code(source, hooks, compiler).hooks.values())
+            return []
+        finally:
+            compilers.put(compiler)
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(workers):
+            compilers.put(stack.enter_context(Compiler()))
+        yield from made(sources[0])
+        with ThreadPoolExecutor(workers) as pool:
+            for codes in pool.map(made, sources[1:]):
+                yield from codes

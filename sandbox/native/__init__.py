@@ -1,14 +1,13 @@
 """Machine code as plain object files: made where a compiler runs, linked where a policy decides.
 
-1. `hook_text`: what one hook is by itself, whatever its policy calls things; code is kept by it.
-2. `machine_code`: what a compiler hands over, as bounded bytes, and `policy_code` that of several
+1. `machine_code`: what a compiler hands over, as bounded bytes, and `policy_code` that of several
    hooks; `elf` reads what an object needs.
-3. `linking`: object files to callable addresses, through llvmlite alone, in about a millisecond.
-4. `toolchain`: what machine code was made by and for; it runs nowhere else.
-5. `cache`: machine code on disk, private and authenticated.
-6. `compiler`: asks a process of its own for a policy's machine code, or the cache. There,
+2. `linking`: object files to callable addresses, through llvmlite alone, in about a millisecond.
+3. `toolchain`: what machine code was made by and for; it runs nowhere else.
+4. `cache`: machine code on disk, private and authenticated.
+5. `compiler`: asks a process of its own for a policy's machine code, or the cache. There,
    `compile_job` verifies the text, and `policy_builder` takes it through numba to object files.
-7. `process`: how such processes start.
+6. `process`: how such processes start.
 
 The simulator has a compiler of its own in `sandbox/kernel/compiler.py`; what it makes is kept and
 linked here, too.

@@ -1,8 +1,8 @@
 """Compiles policies in a process of its own, so that nobody who serves or waits has a compiler.
 
 A warm process holds numba and the toolkit; each text is verified and compiled in a fresh child of
-it, locked down, with a deadline. What comes back is checked against what this process verified
-itself. `machine_code` looks on the disk first and keeps what was made.
+it, locked down, with so much processor time. What comes back is checked against what this process
+verified itself. `machine_code` looks on the disk first and keeps what was made.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Collection
 from types import TracebackType
 
 from sandbox.errors import CacheRefused, CodeRefused, CompileFailed
+from sandbox.hook_text import hook_text
 from sandbox.native.cache import CodeCache, code_directory
-from sandbox.native.hook_text import hook_text
 from sandbox.native.machine_code import MAX_CODE_BYTES, MachineCode
 from sandbox.native.policy_code import PolicyCode
 from sandbox.native.toolchain import policy_toolchain
@@ -27,7 +27,7 @@ from sandbox.worker_child import Child, JobFault
 from sandbox.worker_lockdown import Limits
 from sandbox.worker_process import Role, WarmProcess, WorkerSetup, WorkersUnavailable
 
-DEADLINE_S = 30.0
+CPU_S, DEADLINE_S = 30.0, 240.0  # for what is asked for at once: of a processor, and on the wall
 _ROLE = "compile"
 _log = logging.getLogger("evolver.sandbox.native")
 
@@ -41,15 +41,22 @@ class Compiler:
     """One warm compile process, started with the first text; a context manager that ends it.
 
     Args:
-        deadline_s: wall-clock seconds for one policy.
+        cpu_s: seconds of processor time for one policy; what is too much on a busy machine is so
+            on an idle one.
+        deadline_s: wall-clock seconds after which nothing is waited for any more.
         memory_bytes: address space of a child.
 
     Several threads may use one; their policies are compiled one after the other.
     """
 
-    def __init__(self, deadline_s: float = DEADLINE_S, memory_bytes: int = 4 << 30) -> None:
-        self._deadline_s = deadline_s
-        limits = Limits(memory_bytes=memory_bytes, cpu_s=int(2 * deadline_s) + 1)
+    def __init__(
+        self,
+        cpu_s: float = CPU_S,
+        deadline_s: float = DEADLINE_S,
+        memory_bytes: int = 4 << 30,
+    ) -> None:
+        self._cpu_s, self._deadline_s = cpu_s, deadline_s
+        limits = Limits(memory_bytes=memory_bytes, cpu_s=int(2 * cpu_s) + 1)
         roles = {_ROLE: compile_role(limits)}
         self._setup = WorkerSetup(roles, prepare="sandbox.native.compile_job:prepare")
         self._warm: WarmProcess | None = None
@@ -73,7 +80,7 @@ class Compiler:
             try:
                 reply = self._ask(source, wanted)
             except JobFault as fault:
-                raise CompileFailed(_sentence(fault, self._deadline_s)) from fault
+                raise CompileFailed(_sentence(fault)) from fault
         try:
             code = PolicyCode.from_bytes(reply)
         except CodeRefused as refused:
@@ -108,7 +115,7 @@ class Compiler:
         child = self._fork()
         try:
             message = {"source": source.annotated(), "only": list(wanted)}
-            return child.ask(message, deadline_s=self._deadline_s)
+            return child.ask(message, deadline_s=self._deadline_s, most_cpu_s=self._cpu_s)
         finally:
             self._end(child)
 
@@ -140,10 +147,10 @@ class Compiler:
             self._warm = None
 
 
-def _sentence(fault: JobFault, deadline_s: float) -> str:
+def _sentence(fault: JobFault) -> str:
     _log.warning("a policy does not compile: %s", fault)
     if fault.kind == "timeout":
-        return f"The policy does not compile within {deadline_s:g} s: make it simpler."
+        return f"The policy does not compile within {fault.detail}: make it simpler."
     if fault.kind == "memory":
         return "The policy needs too much memory to compile: make it simpler."
     return f"The policy does not compile ({fault.detail}): run it interpreted, and report this."
@@ -173,10 +180,17 @@ _default = _Default()
 atexit.register(_default.close)
 
 
-def machine_code(source: PolicySource, only: Collection[str] | None = None) -> PolicyCode:
+def machine_code(
+    source: PolicySource,
+    only: Collection[str] | None = None,
+    compiler: Compiler | None = None,
+) -> PolicyCode:
     """Machine code of a verified source's hooks, or of `only` some: from disk, else compiled.
 
     A hook is kept by what it is made from, so one of another policy that is the same is found.
+
+    Args:
+        compiler: makes what is not on disk; this process's own when None.
 
     Raises:
         CompileFailed: there is none, and none could be made.
@@ -188,7 +202,7 @@ def machine_code(source: PolicySource, only: Collection[str] | None = None) -> P
         if cache is not None and (data := cache.get(key)) is not None:
             found[hook] = MachineCode.from_bytes(data)
     if missing := [hook for hook in wanted if hook not in found]:
-        made = _default.get().compile_source(source, missing).hooks
+        made = (compiler or _default.get()).compile_source(source, missing).hooks
         for hook, code in made.items():
             found[hook] = code
             if cache is not None:

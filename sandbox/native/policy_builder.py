@@ -28,10 +28,10 @@ from numba.np.numpy_support import carray
 from sandbox import arithmetic, contract, lists, toolkit
 from sandbox.arithmetic import SCRATCH_LIMIT, require, reserve
 from sandbox.frame import FRAME, INDEX, OTHER, SCRATCH, row_dtype
+from sandbox.hook_text import HookText, hook_text
 from sandbox.language.kinds import Kind, fields, hooks
 from sandbox.native.cache import code_directory, private_directory
 from sandbox.native.common_policy import COMMON
-from sandbox.native.hook_text import HookText, hook_text
 from sandbox.native.machine_code import MachineCode
 from sandbox.native.policy_code import PolicyCode
 from sandbox.native.toolchain import policy_toolchain

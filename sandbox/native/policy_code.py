@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sandbox.errors import CodeRefused
-from sandbox.native.hook_text import hook_text
+from sandbox.hook_text import hook_text
 from sandbox.native.machine_code import MAX_CODE_BYTES, MachineCode
 from sandbox.source import PolicySource
 

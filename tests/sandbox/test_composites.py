@@ -12,6 +12,7 @@ from evolver.splice import take_hook
 from sandbox.compiled import build_policy, link_policy
 from sandbox.engine import load_policy
 from sandbox.errors import CodeRefused
+from sandbox.mixed import mix_policy
 from sandbox.native.policy_code import PolicyCode
 from sandbox.verifier import verify
 
@@ -91,10 +92,11 @@ def assert_alike(source, code, rng):
     """The composite decides as it does interpreted, in two settings of its constants."""
     linked = link_policy(source, code, only=code.hooks)
     plain = load_policy(source, engine="interpreted", only=code.hooks)
+    mixed = mix_policy(source, code.only(list(code.hooks)[1:]), code.hooks)
     for parameters in ({}, drawn(source, rng)):
         for hook in code.hooks:
-            both = [one.with_parameters(parameters) for one in (plain, linked)]
-            engines = [trials.Engine(one, hook) for one in both]
+            all_three = [one.with_parameters(parameters) for one in (plain, linked, mixed)]
+            engines = [trials.Engine(one, hook) for one in all_three]
             for _ in range(CALLS):
                 given = inputs.inputs_for(hook, rng)
                 assert not list(trials.disagreements([one.call(given) for one in engines])), hook

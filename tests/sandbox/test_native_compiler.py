@@ -2,11 +2,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from evolver.library import read
 from sandbox import contract
 from sandbox.compiled import link_policy
 from sandbox.errors import CompileFailed, PolicyRefused
@@ -57,11 +59,32 @@ def test_what_the_verifier_refuses_reaches_no_compiler():
         Compiler().compile("import os\n")
 
 
-def test_a_policy_that_takes_too_long_fails_and_the_next_one_compiles(compiler):
-    compiler._deadline_s, before = 0.001, compiler._deadline_s
-    with pytest.raises(CompileFailed, match="make it simpler"):
-        compiler.compile(TEXT)
-    compiler._deadline_s = before
+def test_a_policy_that_takes_too_long_fails_and_the_next_one_compiles(compiler, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "_deadline_s", 0.001)
+        with pytest.raises(CompileFailed, match=r"within 0\.001 s: make it simpler"):
+            compiler.compile(TEXT)
+    assert set(compiler.compile(TEXT).hooks) == {"route"}
+
+
+def test_processor_time_is_what_a_policy_may_take_too_much_of(compiler, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "_cpu_s", 0.5)
+        with pytest.raises(CompileFailed, match=r"within 0\.5 s of processor time"):
+            compiler.compile(read("hexgen2"), only=("schedule",))  # takes seconds
+    assert set(compiler.compile(TEXT).hooks) == {"route"}
+
+
+def test_a_compiler_that_has_to_wait_for_a_processor_is_waited_for(compiler, monkeypatch):
+    asked = Child.ask
+
+    def late(child, *given, **limits):
+        child.pause()
+        threading.Timer(2.0, child.resume).start()
+        return asked(child, *given, **limits)
+
+    monkeypatch.setattr(Child, "ask", late)
+    monkeypatch.setattr(compiler, "_cpu_s", 1.9)
     assert set(compiler.compile(TEXT).hooks) == {"route"}
 
 

@@ -1,8 +1,8 @@
 """The text of one hook by itself: the hook, the helpers it reaches, and names that say nothing.
 
-Machine code is made hook by hook, and kept by this text. Policies that share a hook share its
-machine code, whatever else they do, whatever they call their helpers and constants, and whatever
-values those have: a frame points at the values of the constants that the called hook reads.
+Both engines run it. Machine code is made hook by hook, and kept by this text: policies that share
+a hook share its code, whatever else they do, whatever they call their helpers and constants, and
+whatever values those have. A frame points at the values of the constants that the hook reads.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from sandbox.language.kinds import hooks
 from sandbox.source import PolicySource
@@ -23,7 +26,7 @@ _PLACE = re.compile(r"(?<![\w.])P\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class HookText:
-    """What a hook's machine code is made from.
+    """What both engines run, and a hook's machine code is made from.
 
     Attributes:
         hook: its name.
@@ -59,6 +62,18 @@ def _hook_text(lowered: str, hook: str) -> HookText:
     cut.take(f"h_{hook}", f"h_{hook}", {name for name, _ in hooks()[hook].parameters})
     text = "\n\n".join(cut.texts) + "\n"
     return HookText(hook, text, tuple(cut.places), hashlib.sha256(text.encode()).hexdigest())
+
+
+def parameters_by_hook(
+    source: PolicySource, parameters: Mapping[str, float] | None, wanted: Iterable[str]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """For some hooks of a source what each reads of its constants, in the order it reads them.
+
+    Raises:
+        ParametersRefused: a parameter is unknown or out of its range.
+    """
+    values = source.vector(parameters)
+    return {hook: values[list(hook_text(source, hook).places)] for hook in wanted}
 
 
 _functions_of = functools.lru_cache(256)(functions_of)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from evolver.draft import Draft
 from evolver.library import names, read
 from evolver.splice import take_hook
-from sandbox.native.hook_text import hook_text
+from sandbox.hook_text import hook_text
 from sandbox.verifier import verify
 
 ADMIT = "def admit(request, instance, memory):\n    return request.turn < SOME\n"
