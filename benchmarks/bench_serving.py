@@ -29,8 +29,10 @@ import numpy.typing as npt
 import serving_peers as peers
 from peer_environments import PeerUnavailable
 
+import evolver.library
 from policy_store.keys import TrustedKeys, new_signing_key
 from policy_store.snapshot import Snapshot
+from sandbox.verifier import verify
 from serving_adapter.activation import prepare_policy
 from serving_adapter.admission import Admission
 from serving_adapter.emulation.decision_audit import DecisionLog, audit
@@ -42,11 +44,14 @@ from serving_adapter.facts import RequestFacts
 from serving_adapter.host import PolicyHost
 from serving_adapter.instances import InstanceFacts, InstanceTable
 from serving_adapter.live import Live
+from serving_adapter.preparing import load_modules
+from serving_adapter.short_turns import beside_the_loop
 
 BODY = {"model": "llama-3.1-8b", "prompt": "word " * 64, "max_tokens": 8}
 CLIENTS = 16
 MAX_WALL_S = 60.0
 Values = Sequence[float] | npt.NDArray[np.float64]
+LIBRARY = Path(evolver.library.__file__).parent
 STARTS = {
     "gateway": peers.gateway,
     "LiteLLM": peers.litellm,
@@ -85,6 +90,7 @@ def main() -> None:
         for engines in (16, 512):
             print(decisions(engines))
         asyncio.run(swaps(options.swaps))
+        print(asyncio.run(long_policy()))
 
 
 async def doors(names: Sequence[str], count: int) -> None:
@@ -257,7 +263,6 @@ async def swaps(count: int) -> None:
         report = await swap_under_load(send_all(load, partial(_decide, host)), publisher, timed)
         following.cancel()
         probing.cancel()
-        stalls_ms, worked_ms = zip(*await probing, strict=True)
     verdict = audit(log.decisions, report.snapshots, report.served)
     for violation in verdict.violations:
         print(violation)
@@ -268,8 +273,33 @@ async def swaps(count: int) -> None:
         f"the swap itself p50 {pct(assigned_us, 50)}, p99 {pct(assigned_us, 99)} us; "
         f"from the signed file to live p50 {pct(live_ms, 50)}, p99 {pct(live_ms, 99)} ms "
         f"(a file is looked at every 100 ms)\n"
-        f"longest time that the event loop stood still {max(stalls_ms):.3g} ms, "
-        f"p99 {pct(stalls_ms, 99)} ms; of it this process worked {max(worked_ms):.3g} ms at most, "
+        f"{stood_still(await probing)}"
+    )
+
+
+async def long_policy(times: int = 15) -> str:
+    """How the loop fares while the longest policy of the library is verified beside it."""
+    text = max((path.read_text(encoding="utf-8") for path in LIBRARY.glob("*.py")), key=len)
+    load_modules()
+    gc.collect()
+    gc.freeze()  # as `evolver serve` does
+    probing = asyncio.create_task(_stalls())
+    for _ in range(times):
+        await beside_the_loop(verify, text, "policy")
+        await asyncio.sleep(0.02)
+    probing.cancel()
+    return (
+        f"\nbeside a thread that verifies a policy of {len(text)} characters {times} times: "
+        f"{stood_still(await probing)}"
+    )
+
+
+def stood_still(stalls: Sequence[tuple[float, float]]) -> str:
+    """What `_stalls` found."""
+    late_ms, worked_ms = zip(*stalls, strict=True)
+    return (
+        f"longest time that the event loop stood still {max(late_ms):.3g} ms, "
+        f"p99 {pct(late_ms, 99)} ms; of it this process worked {max(worked_ms):.3g} ms at most, "
         f"p99 {pct(worked_ms, 99)} ms"
     )
 

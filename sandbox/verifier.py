@@ -17,7 +17,7 @@ from sandbox.language.inference import Inference
 from sandbox.language.kinds import PLANNER_HOOKS
 from sandbox.language.lengths import settle_lengths
 from sandbox.language.program import Program, check_writers, literal, read_program
-from sandbox.language.trees import tree_of
+from sandbox.language.trees import single_statements, tree_of
 from sandbox.source import PolicySource
 
 __all__ = ["PolicyRefused", "Refusal", "verify"]
@@ -129,8 +129,8 @@ def _cheaper(program: Program, hook: str) -> str:
 def _check_restricted(lowered: str) -> None:
     from RestrictedPython.compile import compile_restricted_exec
 
-    errors = compile_restricted_exec(tree_of(lowered)).errors
-    if errors:
+    found = [compile_restricted_exec(one).errors for one in single_statements(tree_of(lowered))]
+    if any(found):
         raise PolicyRefused(
             [Refusal(1, "restricted", "The second gate refused it.", "Write it more plainly.")]
         )

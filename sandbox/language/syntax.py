@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from sandbox.errors import PolicyRefused, Refusal
 from sandbox.language import canonical
 from sandbox.language.nodes import walk
-from sandbox.language.trees import tree_of
+from sandbox.language.trees import single_statements, tree_of
 
 MAX_BYTES, MAX_LINES = 16_384, 400
 MAX_BRACKETS, MAX_DEPTH, MAX_NODES, MAX_LOOPS = 24, 48, 6_000, 4
@@ -95,7 +95,8 @@ def check_compiles(tree: ast.Module) -> None:
         PolicyRefused: it is no Python, though it could be parsed.
     """
     try:
-        compile(tree, "<policy>", "exec", dont_inherit=True)
+        for statement in single_statements(tree):
+            compile(statement, "<policy>", "exec", dont_inherit=True)
     except SyntaxError as error:
         raise PolicyRefused([_syntax(error.lineno or 1, error.msg)]) from None
 
