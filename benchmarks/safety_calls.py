@@ -167,7 +167,7 @@ def unchecked(source: PolicySource, hook: str) -> tuple[int, object]:
     scope = dict(checked)
     for name, function in bare.items():
         scope[name] = njit(**options)(types.FunctionType(function.__code__, scope, name))
-    text = policy_builder._with_entry(hook_text(source, hook))
+    text = policy_builder._with_entry(hook, hook_text(source, hook).lowered)
     exec(compile(text, f"<unchecked {source.name}>", "exec"), scope)
     for name in [key for key in scope if key.startswith("f_")]:
         scope[name] = njit(**options)(scope[name])

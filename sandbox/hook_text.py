@@ -32,7 +32,7 @@ class HookText:
         hook: its name.
         lowered: functions in the lowered form, callees first, the hook last.
         places: of the constants it reads, in its order, among the policy's tunables.
-        digest: of the hook and its text, 64 hex digits.
+        digest: of the lowered text, 64 hex digits.
     """
 
     hook: str
@@ -40,9 +40,15 @@ class HookText:
     places: tuple[int, ...]
     digest: str
 
-    def functions(self) -> dict[str, str]:
-        """The text of each function, by name."""
-        return functions_of(self.lowered)
+
+def digest_of(lowered: str) -> str:
+    """The digest of a hook's lowered text."""
+    return hashlib.sha256(lowered.encode()).hexdigest()
+
+
+def count_constants(lowered: str) -> int:
+    """How many constants a hook's lowered text reads."""
+    return len(set(_PLACE.findall(lowered)))
 
 
 def functions_of(lowered: str) -> dict[str, str]:
@@ -61,7 +67,7 @@ def _hook_text(lowered: str, hook: str) -> HookText:
     cut = _Cut(_functions_of(lowered))
     cut.take(f"h_{hook}", f"h_{hook}", {name for name, _ in hooks()[hook].parameters})
     text = "\n\n".join(cut.texts) + "\n"
-    return HookText(hook, text, tuple(cut.places), hashlib.sha256(text.encode()).hexdigest())
+    return HookText(hook, text, tuple(cut.places), digest_of(text))
 
 
 def parameters_by_hook(

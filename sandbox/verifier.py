@@ -60,7 +60,7 @@ def _verified(text: str, name: str) -> PolicySource:
             "Do the same thing in one place, in a helper or a loop.",
         )  # fmt: skip
     _stop_if_refused(program)
-    _check_restricted(lowered)
+    check_restricted(lowered)
     syntax.check_compiles(tree)
     tree = canonical.keep(tree, {*program.functions, *program.constants, *program.derived})
     _spell_floats(tree, program)
@@ -126,7 +126,12 @@ def _cheaper(program: Program, hook: str) -> str:
     )
 
 
-def _check_restricted(lowered: str) -> None:
+def check_restricted(lowered: str) -> None:
+    """The second opinion, on lowered code.
+
+    Raises:
+        PolicyRefused: RestrictedPython does not admit it.
+    """
     from RestrictedPython.compile import compile_restricted_exec
 
     found = [compile_restricted_exec(one).errors for one in single_statements(tree_of(lowered))]

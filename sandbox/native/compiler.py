@@ -1,8 +1,10 @@
 """Compiles policies in a process of its own, so that nobody who serves or waits has a compiler.
 
-A warm process holds numba and the toolkit; each text is verified and compiled in a fresh child of
-it, locked down, with so much processor time. What comes back is checked against what this process
-verified itself. `machine_code` looks on the disk first and keeps what was made.
+A warm process holds numba and the toolkit; each hook is compiled in a fresh child of it, locked
+down, with so much processor time. The child sees the hook's own text and nothing of its policy, so
+that what it makes is good for every policy with that hook, and for no other. What comes back is
+checked against what this process verified itself. `machine_code` looks on the disk first and keeps
+what was made.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Collection
 from types import TracebackType
 
 from sandbox.errors import CacheRefused, CodeRefused, CompileFailed
-from sandbox.hook_text import hook_text
+from sandbox.hook_text import HookText, hook_text
 from sandbox.native.cache import CodeCache, code_directory
 from sandbox.native.machine_code import MAX_CODE_BYTES, MachineCode
 from sandbox.native.policy_code import PolicyCode
@@ -27,7 +29,7 @@ from sandbox.worker_child import Child, JobFault
 from sandbox.worker_lockdown import Limits
 from sandbox.worker_process import Role, WarmProcess, WorkerSetup, WorkersUnavailable
 
-CPU_S, DEADLINE_S = 30.0, 240.0  # for what is asked for at once: of a processor, and on the wall
+CPU_S, DEADLINE_S = 30.0, 240.0  # for one hook: of a processor, and on the wall
 _ROLE = "compile"
 _log = logging.getLogger("evolver.sandbox.native")
 
@@ -41,7 +43,7 @@ class Compiler:
     """One warm compile process, started with the first text; a context manager that ends it.
 
     Args:
-        cpu_s: seconds of processor time for one policy; what is too much on a busy machine is so
+        cpu_s: seconds of processor time for one hook; what is too much on a busy machine is so
             on an idle one.
         deadline_s: wall-clock seconds after which nothing is waited for any more.
         memory_bytes: address space of a child.
@@ -57,7 +59,8 @@ class Compiler:
     ) -> None:
         self._cpu_s, self._deadline_s = cpu_s, deadline_s
         limits = Limits(memory_bytes=memory_bytes, cpu_s=int(2 * cpu_s) + 1)
-        roles = {_ROLE: compile_role(limits)}
+        path = "sandbox.native.compile_job:hook_job"
+        roles = {_ROLE: Role(path, True, limits, MAX_CODE_BYTES)}
         self._setup = WorkerSetup(roles, prepare="sandbox.native.compile_job:prepare")
         self._warm: WarmProcess | None = None
         self._one_at_a_time = threading.Lock()
@@ -76,19 +79,27 @@ class Compiler:
     ) -> PolicyCode:
         """Machine code of a verified source; raises as `compile`."""
         wanted = [hook for hook in source.hooks if only is None or hook in only]
+        return PolicyCode({hook: self.compile_hook(hook_text(source, hook)) for hook in wanted})
+
+    def compile_hook(self, text: HookText) -> MachineCode:
+        """Machine code of a hook of a verified source.
+
+        Raises:
+            CompileFailed: see `compile`.
+        """
         with self._one_at_a_time:
             try:
-                reply = self._ask(source, wanted)
+                reply = self._ask(text)
             except JobFault as fault:
                 raise CompileFailed(_sentence(fault)) from fault
         try:
-            code = PolicyCode.from_bytes(reply)
+            code = MachineCode.from_bytes(reply)
         except CodeRefused as refused:
             raise CompileFailed("The compile process answered no machine code: try again.") from (
                 refused
             )
-        made = {hook: (one.source_digest, one.toolchain) for hook, one in code.hooks.items()}
-        if made != {hook: (hook_text(source, hook).digest, policy_toolchain()) for hook in wanted}:
+        made = (code.source_digest, code.toolchain, code.hooks)
+        if made != (text.digest, policy_toolchain(), frozenset((text.hook,))):
             raise CompileFailed(
                 "The compile process answered other code than was asked for: is another version "
                 "of this program installed beside this one?"
@@ -111,10 +122,10 @@ class Compiler:
     ) -> None:
         self.close()
 
-    def _ask(self, source: PolicySource, wanted: Collection[str]) -> bytes:
+    def _ask(self, text: HookText) -> bytes:
         child = self._fork()
         try:
-            message = {"source": source.annotated(), "only": list(wanted)}
+            message = {"lowered": text.lowered}
             return child.ask(message, deadline_s=self._deadline_s, most_cpu_s=self._cpu_s)
         finally:
             self._end(child)
@@ -195,24 +206,19 @@ def machine_code(
     Raises:
         CompileFailed: there is none, and none could be made.
     """
-    wanted = {h: _key(source, h) for h in source.hooks if only is None or h in only}
+    wanted = [hook for hook in source.hooks if only is None or hook in only]
     cache = _policy_cache() if wanted else None
-    found = {}
-    for hook, key in wanted.items():
-        if cache is not None and (data := cache.get(key)) is not None:
-            found[hook] = MachineCode.from_bytes(data)
-    if missing := [hook for hook in wanted if hook not in found]:
-        made = (compiler or _default.get()).compile_source(source, missing).hooks
-        for hook, code in made.items():
-            found[hook] = code
-            if cache is not None:
-                cache.put(wanted[hook], code.to_bytes())
-    return PolicyCode(found)
+    return PolicyCode({h: _hook_code(hook_text(source, h), cache, compiler) for h in wanted})
 
 
-def _key(source: PolicySource, hook: str) -> str:
-    parts = (hook_text(source, hook).digest, policy_toolchain())
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def _hook_code(text: HookText, cache: CodeCache | None, compiler: Compiler | None) -> MachineCode:
+    key = hashlib.sha256(f"{text.digest}\0{policy_toolchain()}".encode()).hexdigest()
+    if cache is not None and (data := cache.get(key)) is not None:
+        return MachineCode.from_bytes(data)
+    code = (compiler or _default.get()).compile_hook(text)
+    if cache is not None:
+        cache.put(key, code.to_bytes())
+    return code
 
 
 def _policy_cache() -> CodeCache | None:

@@ -28,7 +28,7 @@ from numba.np.numpy_support import carray
 from sandbox import arithmetic, contract, lists, toolkit
 from sandbox.arithmetic import SCRATCH_LIMIT, require, reserve
 from sandbox.frame import FRAME, INDEX, OTHER, SCRATCH, row_dtype
-from sandbox.hook_text import HookText, hook_text
+from sandbox.hook_text import count_constants, digest_of, functions_of, hook_text
 from sandbox.language.kinds import Kind, fields, hooks
 from sandbox.native.cache import code_directory, private_directory
 from sandbox.native.common_policy import COMMON
@@ -291,38 +291,38 @@ def load_toolkit() -> None:
 def build(source: PolicySource, only: Collection[str] | None = None) -> PolicyCode:
     """Machine code of a verified source's hooks, or of `only` some: about 0.2 s a hook."""
     wanted = [hook for hook in source.hooks if only is None or hook in only]
-    return PolicyCode({hook: build_hook(hook_text(source, hook)) for hook in wanted})
+    return PolicyCode({hook: build_hook(hook_text(source, hook).lowered) for hook in wanted})
 
 
-def build_hook(text: HookText) -> MachineCode:
-    """An object file of one hook, which is verified as a part of its policy."""
-    name = f"h_{text.hook}"
-    functions = text.functions()
+def build_hook(lowered: str) -> MachineCode:
+    """An object file of one hook, of its own text (see `HookText`) and nothing else."""
+    functions = functions_of(lowered)
+    hook = list(functions)[-1].removeprefix("h_")
     scope = dict(namespace())
-    code_object = compile(_with_entry(text), f"<hook {text.hook}>", "exec")
+    code_object = compile(_with_entry(hook, lowered), f"<hook {hook}>", "exec")
     exec(code_object, scope)  # noqa: S102  # verified, and only ever compiled
-    for helper, lowered in functions.items():
-        if helper != name:
-            scope[helper] = _jit(scope[helper], forceinline=len(lowered) < INLINED_CHARACTERS)
-    entry = _jit(scope[name])
+    for name, text in functions.items():
+        if name.startswith("f_"):
+            scope[name] = _jit(scope[name], forceinline=len(text) < INLINED_CHARACTERS)
+    entry = _jit(scope[f"h_{hook}"])
     entry.compile((nb.int64,))
     compiled = entry.overloads[(nb.int64,)]
-    symbols = {text.hook: compiled.fndesc.llvm_func_name}
+    symbols = {hook: compiled.fndesc.llvm_func_name}
     objects = (compiled.library._get_compiled_object(),)
-    return MachineCode(text.digest, policy_toolchain(), symbols, objects)
+    return MachineCode(digest_of(lowered), policy_toolchain(), symbols, objects)
 
 
-def _with_entry(text: HookText) -> str:
+def _with_entry(hook: str, lowered: str) -> str:
     """Lowered text whose hook takes a frame's address and reads its arguments from it."""
     lines = [
-        f"def h_{text.hook}(address):",
+        f"def h_{hook}(address):",
         "frame = frame_at(address)",
         "begin(frame)",
-        f"P = floats_at(frame.parameters, {len(text.places)})",
+        f"P = floats_at(frame.parameters, {count_constants(lowered)})",
     ]
-    lines += [f"v_{name} = {_argument(name, kind)}" for name, kind in hooks()[text.hook].parameters]
+    lines += [f"v_{name} = {_argument(name, kind)}" for name, kind in hooks()[hook].parameters]
     entry = "\n    ".join(lines)
-    return re.sub(r"^def h_\w+\(.*\):$", lambda _: entry, text.lowered, flags=re.MULTILINE)
+    return re.sub(r"^def h_\w+\(.*\):$", lambda _: entry, lowered, flags=re.MULTILINE)
 
 
 def _argument(name: str, kind: Kind) -> str:

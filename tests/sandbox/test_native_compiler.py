@@ -88,16 +88,31 @@ def test_a_compiler_that_has_to_wait_for_a_processor_is_waited_for(compiler, mon
     assert set(compiler.compile(TEXT).hooks) == {"route"}
 
 
-@pytest.mark.parametrize("reply", ["nonsense", "of another policy", "of fewer hooks"])
+@pytest.mark.parametrize("reply", ["nonsense", "of another policy", "of another hook"])
 def test_an_answer_to_another_question_is_not_believed(compiler, monkeypatch, reply):
     answers = {
         "nonsense": b"\0" * 100,
-        "of another policy": compiler.compile(OTHER).to_bytes(),
-        "of fewer hooks": compiler.compile(MORE, only=("route",)).to_bytes(),
+        "of another policy": compiler.compile(OTHER).hooks["route"].to_bytes(),
+        "of another hook": compiler.compile(MORE, only=("admit",)).hooks["admit"].to_bytes(),
     }
     monkeypatch.setattr(Child, "ask", lambda *_, **__: answers[reply])
     with pytest.raises(CompileFailed):
-        compiler.compile(MORE)
+        compiler.compile(MORE, only=("route",))
+
+
+def test_the_compiler_sees_nothing_of_a_policy_but_the_hook(compiler, monkeypatch):
+    told, asked = [], Child.ask
+
+    def watched(child, message, **limits):
+        told.append(message)
+        return asked(child, message, **limits)
+
+    monkeypatch.setattr(Child, "ask", watched)
+    compiler.compile("SECRET = 3\n" + MORE.replace("turn < 3", "turn < SECRET"))
+    texts = [message.pop("lowered") for message in told]
+    assert told == [{}, {}]
+    assert ["h_route" in text for text in texts] == [True, False]
+    assert not any("SECRET" in text for text in texts)
 
 
 def test_a_killed_process_is_replaced(compiler):
@@ -128,9 +143,9 @@ class Counting(Compiler):
         super().__init__()
         self.asked = []
 
-    def compile_source(self, source, only=None):
-        self.asked.append(list(only))
-        return super().compile_source(source, only)
+    def compile_hook(self, text):
+        self.asked.append(text.hook)
+        return super().compile_hook(text)
 
 
 @pytest.fixture
@@ -143,11 +158,11 @@ def counting(tmp_path, monkeypatch):
 
 def test_what_was_compiled_once_is_on_disk_until_somebody_changes_it(tmp_path, counting):
     first, again = machine_code(verify(TEXT)), machine_code(verify(TEXT))
-    assert (first, counting.asked) == (again, [["route"]])
+    assert (first, counting.asked) == (again, ["route"])
     (file,) = (tmp_path / "policies").glob("*.code")
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     assert machine_code(verify(TEXT)) is not None
-    assert counting.asked == [["route"]] * 2
+    assert counting.asked == ["route"] * 2
 
 
 def test_a_policy_with_one_new_hook_has_one_hook_compiled(counting):
@@ -155,7 +170,7 @@ def test_a_policy_with_one_new_hook_has_one_hook_compiled(counting):
     changed = "LIMIT = 3\n" + MORE.replace("turn < 3", "turn < LIMIT")
     assert set(machine_code(verify(changed)).hooks) == {"route", "admit"}
     machine_code(verify(changed.replace("LIMIT = 3", "LIMIT = 4").replace("LIMIT", "MOST")))
-    assert counting.asked == [["route", "admit"], ["admit"]]
+    assert counting.asked == ["route", "admit", "admit"]
 
 
 def test_whoever_loads_a_policy_imports_no_compiler():
