@@ -129,7 +129,7 @@ def test_law_9_what_is_live_is_approved_and_sequences_never_go_back(template, tm
     def new_store():
         return PolicyStore.open(shutil.copy(template, tmp_path / f"{next(numbers)}.db"))
 
-    machine_of(prepare, new_store, examples=12).TestCase().runTest()
+    machine_of(prepare, new_store, examples=settings.default.max_examples // 3).TestCase().runTest()
 
 
 def test_law_9_on_postgresql(postgres_store, prepare):
