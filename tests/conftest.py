@@ -13,6 +13,10 @@ settings.register_profile("change", max_examples=25)
 settings.register_profile("nightly", max_examples=250)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "change"))
 
+# Hundreds of processes are started here: each would compile all that it imports, for itself alone.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 HERE = Path(__file__).parent
 
 sys.path[:0] = [
