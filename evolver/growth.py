@@ -1,7 +1,8 @@
-"""Grows a score: typical terms are put into it all at once at weight zero, then weighed one by one.
+"""Grows a hook: typical terms are put into it all at once at weight zero, then weighed one by one.
 
-The enriched policy is compiled once and decides as the plain one does until a weight moves, so that
-dozens of terms cost simulations only. What is worth nothing is left out of the text that remains.
+A term joins a score as a summand, or a condition as a limit that it must keep. The enriched policy
+is compiled once and decides as the plain one does until a weight moves, so that dozens of terms
+cost simulations only. What is worth nothing is left out of the text that remains.
 """
 
 from __future__ import annotations
@@ -9,14 +10,24 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from evolver.draft import Draft
+from evolver.draft import Draft, expression
 from evolver.insertions import fits, place_term
-from evolver.sites import Site, score_sites
+from evolver.sites import Site, gate_sites, score_sites
 from evolver.splice import take_hook
 from evolver.terms import BY_HOOK, PLACEMENT, Term
 
-HOOKS = ("route", "route_decode", "priority", "evict")  # that decide by a score, in this order
+Place = Literal["score", "gate"]
+HOOKS: Mapping[str, tuple[Place, ...]] = {
+    "route": ("score", "gate"),
+    "route_decode": ("score",),
+    "priority": ("score",),
+    "evict": ("score",),
+    "admit": ("gate",),
+}
+"""What grows, in this order."""
+
 AT_ONCE = 13  # terms of one enriched policy: with more of them it takes long to compile
 MAGNITUDES = (0.01, 0.3, 10.0)  # of a weight; scores are seconds, shares or counts
 FINER = (1.0, 0.2, 5.0)  # times the magnitude found, once others have joined
@@ -43,24 +54,26 @@ class Enriched:
 
 
 def groups(hook: str) -> list[tuple[Term, ...]]:
-    """The terms of a hook, as many at once as compile well."""
-    terms = BY_HOOK.get(hook, PLACEMENT)
+    """The terms of a hook, as many at once as compile well; gates are about the place, too."""
+    terms = PLACEMENT if hook == "admit" else BY_HOOK.get(hook, PLACEMENT)
     return [terms[k : k + AT_ONCE] for k in range(0, len(terms), AT_ONCE)]
 
 
-def enriched(plain: Draft, default: Draft, hook: str, terms: Sequence[Term]) -> Enriched | None:
-    """The policy with these terms at weight zero; None where it has no score to put them into.
+def enriched(
+    plain: Draft, default: Draft, hook: str, place: Place, terms: Sequence[Term]
+) -> Enriched | None:
+    """The policy with these terms at weight zero; None where it has no such place for them.
 
     A hook that it lacks is first taken from the default policy.
     """
-    draft, site = _opened(plain, default, hook, terms)
+    draft, site = _opened(plain, default, hook, place, terms)
     if site is None:
         return None
     found: dict[str, Term] = {}
     for term in terms:
         if fits(term, site):
             weight = draft.add_constant("GROWN", 0.0, -MOST_WEIGHT, MOST_WEIGHT)
-            _add(draft, site, term, weight, ast.Add())
+            _put(draft, site, term, weight, place, positive=True)
             found[weight.id] = term
     return Enriched(draft.text(), found) if found else None
 
@@ -69,18 +82,19 @@ def grown(
     plain: Draft,
     default: Draft,
     hook: str,
+    place: Place,
     terms: Sequence[Term],
     weighed: Sequence[tuple[Term, float]],
 ) -> str | None:
     """The policy with those terms only that have a weight, each under a name of its own."""
-    draft, site = _opened(plain, default, hook, terms)
+    draft, site = _opened(plain, default, hook, place, terms)
     if site is None:
         return None
     for term, value in weighed:
         size = abs(value)
         name = "_".join(term.idea.upper().replace("-", " ").split()[:2]) + "_WEIGHT"
         weight = draft.add_constant(name, size, size / WEIGHT_SPAN, size * WEIGHT_SPAN)
-        _add(draft, site, term, weight, ast.Add() if value > 0.0 else ast.Sub())
+        _put(draft, site, term, weight, place, positive=value > 0.0)
     ideas = ", ".join(term.idea for term, _ in weighed)
     draft.claim = f"{draft.claim.split('. ')[0].rstrip('.')}. {hook} also weighs: {ideas}."
     return draft.text()
@@ -121,20 +135,32 @@ def _joined(settings: Sequence[Weights], scores: Scores) -> Weights:
 
 
 def _opened(
-    plain: Draft, default: Draft, hook: str, terms: Sequence[Term]
+    plain: Draft, default: Draft, hook: str, place: Place, terms: Sequence[Term]
 ) -> tuple[Draft, Site | None]:
-    """A copy that has the hook, and the score in it or in a helper that most terms fit."""
+    """A copy that has the hook, and the place in it or in a helper that most terms fit."""
     draft = plain.copy()
     if hook not in draft.functions:
         take_hook(draft, default, hook)
     reached = draft.reachable({hook})
-    sites = [site for site in score_sites(draft) if site.function in reached]
+    found = score_sites(draft) if place == "score" else gate_sites(draft)
+    sites = [site for site in found if site.function in reached]
     fitting = [(sum(fits(term, site) for term in terms), site.function == hook) for site in sites]
     if not sites or not max(fitting)[0]:
         return draft, None
     return draft, sites[fitting.index(max(fitting))]
 
 
-def _add(draft: Draft, site: Site, term: Term, weight: ast.Name, sign: ast.operator) -> None:
+def _put(
+    draft: Draft, site: Site, term: Term, weight: ast.Name, place: Place, *, positive: bool
+) -> None:
+    """Add the weighted term to a score, or ask of it not to be above 1 (below -1)."""
     value = place_term(draft, term, site)
-    site.put(ast.BinOp(site.value, sign, ast.BinOp(weight, ast.Mult(), value)))
+    if place == "score":
+        sign = ast.Add() if positive else ast.Sub()
+        site.put(ast.BinOp(site.value, sign, ast.BinOp(weight, ast.Mult(), value)))
+        return
+    limit = "<= 1.0" if positive else ">= -1.0"
+    condition = expression(f"{weight.id} * {value.id} {limit}")
+    old = site.value
+    asked = old.values if isinstance(old, ast.BoolOp) and isinstance(old.op, ast.And) else [old]
+    site.put(ast.BoolOp(ast.And(), [*asked, condition]))

@@ -67,6 +67,11 @@ def condition_sites(draft: Draft) -> list[Site]:
     return [site for site in _sites(draft) if _is_condition(site)]
 
 
+def gate_sites(draft: Draft) -> list[Site]:
+    """Conditions that are answered about a request: by admission, and by helpers."""
+    return [site for site in _sites(draft) if _is_gate(site)]
+
+
 def closed(draft: Draft, site: Site) -> ast.expr | None:
     """The site's expression with local variables written out, None when that is not possible.
 
@@ -150,6 +155,11 @@ def _is_condition(site: Site) -> bool:
         return True
     answers = isinstance(site.statement, ast.Return) and site.function in CONDITION_HOOKS
     return answers and not isinstance(site.value, ast.Constant)
+
+
+def _is_gate(site: Site) -> bool:
+    condition = isinstance(site.value, ast.Compare | ast.BoolOp)
+    return isinstance(site.statement, ast.Return) and condition and _per_request(site)
 
 
 def _is_logical(node: ast.expr) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from evolver.archive import Member
 from evolver.budget import Limits
 from evolver.draft import Draft
-from evolver.growth import HOOKS, Weights, enriched, groups, grown, weigh
+from evolver.growth import HOOKS, Place, Weights, enriched, groups, grown, weigh
 from evolver.journal import first_fault
 from evolver.leaderboard.runs import verified
 from evolver.leaderboard.tuning import Entry, objectives, results_of, tune
@@ -102,9 +102,10 @@ def crossed(
 def matured(task: Task, entry: Entry, hooks: Collection[str], breeding: Breeding) -> list[Entry]:
     """The entry with typical terms in its scores, after each hook that they made better."""
     best, found = entry, list[Entry]()
-    for hook in HOOKS:
-        for terms in groups(hook) if hook in hooks else ():
-            child = _with_terms(task, best, hook, terms, breeding)
+    places = [(hook, place) for hook in HOOKS if hook in hooks for place in HOOKS[hook]]
+    for hook, place in places:
+        for terms in groups(hook):
+            child = _with_terms(task, best, hook, place, terms, breeding)
             if child is not None and child.objective < best.objective:
                 best = child
                 found.append(best)
@@ -112,11 +113,12 @@ def matured(task: Task, entry: Entry, hooks: Collection[str], breeding: Breeding
 
 
 def _with_terms(
-    task: Task, base: Entry, hook: str, terms: Sequence[Term], breeding: Breeding
+    task: Task, base: Entry, hook: str, place: Place, terms: Sequence[Term], breeding: Breeding
 ) -> Entry | None:
-    """The base with those of the terms that save something in this hook's score; None without."""
+    """The base with those of the terms that save something in this hook; None without."""
     plain = Draft.read(base.source.annotated(), base.parameters)
-    rich = enriched(plain, Draft.read(default_text()), hook, terms)
+    default = Draft.read(default_text())
+    rich = enriched(plain, default, hook, place, terms)
     entry = None if rich is None else _verified(rich.text, base.name)
     if rich is None or entry is None:
         return None
@@ -131,7 +133,7 @@ def _with_terms(
         functools.partial(scores, breeding.training),
     )
     weighed = [(rich.terms[name], value) for name, value in weights.items()]
-    text = grown(plain, Draft.read(default_text()), hook, terms, weighed) if weighed else None
+    text = grown(plain, default, hook, place, terms, weighed) if weighed else None
     child = None if text is None else _verified(text, f"{base.name} + {hook} terms")
     if child is None:
         return None

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from evolver import library
 from evolver.draft import Draft
-from evolver.growth import AT_ONCE, HOOKS, Weights, enriched, groups, grown, weigh
-from evolver.terms import BY_HOOK, PLACEMENT
+from evolver.growth import AT_ONCE, HOOKS, Place, Weights, enriched, groups, grown, weigh
+from evolver.terms import BY_HOOK, PLACEMENT, URGENCY
 from sandbox.cluster import load_cluster
 from sandbox.engine import load_policy
 from sandbox.policies import default_text
@@ -52,21 +52,22 @@ def outcome(text: str) -> Outcome:
 def test_the_groups_of_a_hook_are_all_its_terms_in_order() -> None:
     for hook in HOOKS:
         parts = groups(hook)
-        assert [t for part in parts for t in part] == list(BY_HOOK.get(hook, PLACEMENT))
+        wanted = PLACEMENT if hook == "admit" else BY_HOOK.get(hook, PLACEMENT)
+        assert [term for part in parts for term in part] == list(wanted)
         assert max(map(len, parts)) <= AT_ONCE
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize(("hook", "place"), [(hook, one) for hook in HOOKS for one in HOOKS[hook]])
 def test_an_enriched_policy_decides_as_the_plain_one_until_a_weight_moves(
-    name: str, hook: str
+    name: str, hook: str, place: Place
 ) -> None:
     plain = Draft.read(library.read(name))
     if hook not in plain.functions:
         pytest.skip(f"{name} has no {hook}: the default's would take its place")
     before = outcome(plain.text())
     for terms in groups(hook):
-        rich = enriched(plain, default(), hook, terms)
+        rich = enriched(plain, default(), hook, place, terms)
         if rich is None:
             continue
         assert set(rich.terms) <= verify(rich.text).parameters().keys()
@@ -77,7 +78,7 @@ def test_an_enriched_policy_decides_as_the_plain_one_until_a_weight_moves(
 
 
 def test_terms_go_into_a_helper_where_the_score_is_computed_there() -> None:
-    rich = enriched(Draft.read(ROUTER), default(), "route", PLACEMENT[:3])
+    rich = enriched(Draft.read(ROUTER), default(), "route", "score", PLACEMENT[:3])
     assert rich is not None
     assert rich.text.index("GROWN") < rich.text.index("def cost_of")
     body = rich.text[rich.text.index("def cost_of") : rich.text.index("def route")]
@@ -86,14 +87,16 @@ def test_terms_go_into_a_helper_where_the_score_is_computed_there() -> None:
 
 def test_a_hook_that_is_lacking_comes_from_the_default_policy() -> None:
     (terms, *_) = groups("priority")
-    rich = enriched(Draft.read(ROUTER), default(), "priority", terms)
+    rich = enriched(Draft.read(ROUTER), default(), "priority", "score", terms)
     assert rich is not None
     assert "priority" in verify(rich.text).hooks
 
 
 def test_what_has_a_weight_stays_under_a_name_of_its_own_with_its_sign() -> None:
     terms = PLACEMENT[:4]
-    text = grown(Draft.read(ROUTER), default(), "route", terms, [(terms[0], 0.3), (terms[3], -3.0)])
+    text = grown(
+        Draft.read(ROUTER), default(), "route", "score", terms, [(terms[0], 0.3), (terms[3], -3.0)]
+    )
     assert text is not None
     source = verify(text)
     assert source.parameters() == {"QUEUE_LENGTH_WEIGHT": 0.3, "KV_USE_WEIGHT": 3.0} | {
@@ -102,6 +105,19 @@ def test_what_has_a_weight_stays_under_a_name_of_its_own_with_its_sign() -> None
     assert "GROWN" not in text
     assert "- KV_USE_WEIGHT" in text
     assert text.startswith('"""A router. route also weighs: queue length, KV use beyond a knee.')
+
+
+def test_a_condition_grows_limits_and_keeps_what_it_asked() -> None:
+    plain = Draft.read(library.read("glia"))
+    rich = enriched(plain, default(), "route", "gate", PLACEMENT[:2])
+    assert rich is not None
+    assert "and GROWN * extra <= 1.0 and (GROWN_2 * extra_2 <= 1.0)" in rich.text
+    text = grown(plain, default(), "admit", "gate", PLACEMENT[:2], [(PLACEMENT[1], 4.0)])
+    assert text is not None
+    source = verify(text)
+    assert source.parameters()["BATCH_SIZE_WEIGHT"] == 4.0
+    assert "OFFLINE_ROOM" in source.parameters()
+    assert enriched(plain, default(), "priority", "gate", URGENCY[:2]) is None
 
 
 @settings(max_examples=50, deadline=None)
