@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -33,6 +34,7 @@ from sandbox.source import PolicySource
 from sandbox.verifier import PolicyRefused, verify
 
 COMPILE_S, CHARACTER_S = 0.05, 3e-4  # what compiling a hook takes, and for each character
+OFTEN = 8  # jobs of one call with the same text and other constants: compiled at once
 MOST_TEXTS, MOST_LOADED = 2048, 128
 
 
@@ -71,6 +73,10 @@ class Engines:
         for digest in unknown:
             self._spent_s[digest] = self._spent_s.get(digest, 0.0) + seconds / len(unknown)
 
+    def wanted_often(self, source: PolicySource) -> None:
+        """Compile what it lacks the next time that it is loaded: it will run many times."""
+        self.spent(source, math.inf)
+
     def _kept(self, source: PolicySource, known: Mapping[str, MachineCode]) -> LoadedPolicy:
         """The policy with these hooks in machine code; the latest are kept."""
         kept = self._loaded.pop(source.canonical, None)
@@ -107,6 +113,9 @@ class Runs:
         on_done: Callable[[int, list[WindowScore]], None],
     ) -> list[list[WindowScore]]:
         """Scores of each job, one per window, in order."""
+        texts = Counter(candidate.source_text for candidate, _ in jobs)
+        for text in (text for text, times in texts.items() if times >= OFTEN):
+            self._engines.wanted_often(verified(text))
         found = []
         for index, (candidate, windows) in enumerate(jobs):
             found.append([self._score(candidate, window) for window in windows])
