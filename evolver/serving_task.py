@@ -148,13 +148,11 @@ class ServingTask:
 
     def evaluate(self, jobs: Sequence[Job], on_done: OnDone = nobody) -> list[list[WindowResult]]:
         """Scores from the pool; any fault is passed on and counts as the worst case."""
-        batch = [
-            (Candidate(job.program.annotated(), dict(job.parameters)), job.windows) for job in jobs
-        ]
+        batch = [(candidate_of(job), job.windows) for job in jobs]
         answers: list[list[WindowResult]] = [[] for _ in jobs]
 
         def done(index: int, scores: list[WindowScore]) -> None:
-            answers[index] = [_result(score) for score in scores]
+            answers[index] = [result_of(score) for score in scores]
             on_done(index, answers[index])
 
         self._pool.evaluate(batch, done)
@@ -182,7 +180,13 @@ class ServingTask:
         return guardrails(candidate, human, self._windows.all[0].cluster)
 
 
-def _result(score: WindowScore) -> WindowResult:
+def candidate_of(job: Job) -> Candidate:
+    """The policy of a job with its constants, as plain data."""
+    return Candidate(job.program.annotated(), dict(job.parameters))
+
+
+def result_of(score: WindowScore) -> WindowResult:
+    """A score as searches read it; any fault is one of the whole window."""
     fault = score.fault
     if fault is None and score.faults:
         fault = f"{score.faults} faulty decisions"

@@ -18,7 +18,7 @@ from sandbox.fingerprint import fingerprint
 from sandbox.frame import FAULTS
 from sandbox.hardware import build_hardware
 from sandbox.kernel.calls import HOOKS, INVALID_DECISION
-from sandbox.metrics import measure
+from sandbox.metrics import measure, objective_s
 from sandbox.remarks import remarks
 from sandbox.replay import default_policy
 from sandbox.scores import WORST_OBJECTIVE_S, WindowScore
@@ -78,18 +78,29 @@ def score(scenario: Scenario, outcome: Outcome) -> WindowScore:
     hardware = build_hardware(setup.cluster)
     metrics = measure(outcome, setup, hardware, scenario.warmup_s)
     faults = int(outcome.totals["faults"])
-    objective = metrics.objective_s
-    if not 0.0 < objective < WORST_OBJECTIVE_S:
-        objective = WORST_OBJECTIVE_S
     return WindowScore(
         scenario.name,
-        objective,
+        _worth(metrics.objective_s),
         metrics.flat(),
         faults,
         fault_name(outcome.totals) if faults else None,
         fingerprint(outcome),
         remarks(outcome, setup.trace, hardware, scenario.warmup_s),
     )
+
+
+def mark(scenario: Scenario, outcome: Outcome) -> WindowScore:
+    """The objective and the faults of `score`, without metrics and remarks."""
+    setup, faults = scenario.setup, int(outcome.totals["faults"])
+    hardware = build_hardware(setup.cluster)
+    objective = _worth(objective_s(outcome, setup, hardware, scenario.warmup_s))
+    fault = fault_name(outcome.totals) if faults else None
+    return WindowScore(scenario.name, objective, faults=faults, fault=fault)
+
+
+def _worth(objective: float) -> float:
+    """The objective, or the worst case for what cannot be measured."""
+    return objective if 0.0 < objective < WORST_OBJECTIVE_S else WORST_OBJECTIVE_S
 
 
 def fault_name(totals: np.void) -> str:

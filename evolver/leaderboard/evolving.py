@@ -13,6 +13,7 @@ import random
 import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from evolver.archive import Member
 from evolver.budget import Limits
@@ -20,7 +21,7 @@ from evolver.draft import Draft
 from evolver.growth import HOOKS, Place, Weights, enriched, groups, grown, weigh
 from evolver.journal import first_fault
 from evolver.leaderboard.runs import verified
-from evolver.leaderboard.tuning import Entry, objectives, results_of, tune
+from evolver.leaderboard.tuning import Entry, Marking, objectives, results_of, tune
 from evolver.loop import Memory, Search, SearchSettings
 from evolver.mutator import Mutator
 from evolver.proposer import Proposer
@@ -37,6 +38,10 @@ FINALISTS = 6  # of the search, that are compared on validation windows
 DONORS = 3  # of a hook, the best of the tuned library that have it
 TUNED = 2  # of those, that get their constants tuned once more
 LEAST_GAIN = 0.0005  # on the screen, for a hook to be taken over
+
+
+class Board(Task, Marking, Protocol):
+    """A task that can also be asked for objectives alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class Evolved:
 
 
 def crossed(
-    task: Task, tuned: Sequence[Entry], hooks: Collection[str], breeding: Breeding
+    task: Board, tuned: Sequence[Entry], hooks: Collection[str], breeding: Breeding
 ) -> list[Entry]:
     """The best entry with better hooks of others, after each hook that made it better.
 
@@ -99,7 +104,7 @@ def crossed(
     return found
 
 
-def matured(task: Task, entry: Entry, hooks: Collection[str], breeding: Breeding) -> list[Entry]:
+def matured(task: Board, entry: Entry, hooks: Collection[str], breeding: Breeding) -> list[Entry]:
     """The entry with typical terms in its scores, after each hook that they made better."""
     best, found = entry, list[Entry]()
     places = [(hook, place) for hook in HOOKS if hook in hooks for place in HOOKS[hook]]
@@ -113,7 +118,7 @@ def matured(task: Task, entry: Entry, hooks: Collection[str], breeding: Breeding
 
 
 def _with_terms(
-    task: Task, base: Entry, hook: str, place: Place, terms: Sequence[Term], breeding: Breeding
+    task: Board, base: Entry, hook: str, place: Place, terms: Sequence[Term], breeding: Breeding
 ) -> Entry | None:
     """The base with those of the terms that save something in this hook; None without."""
     plain = Draft.read(base.source.annotated(), base.parameters)
@@ -183,7 +188,7 @@ def _verified(text: str, name: str) -> Entry | None:
 
 
 def evolve(
-    task: Task,
+    task: Board,
     tuned: Sequence[Entry],
     hooks: frozenset[str],
     breeding: Breeding,
@@ -195,7 +200,7 @@ def evolve(
     bred = crossed(task, able, hooks, breeding)
     bred += matured(task, [able[0], *bred][-1], hooks, breeding)
     veterans = tuple(_human(one) for one in bred)
-    donors = tuple(_human(one).text for one in able)
+    donors = tuple(Draft.read(one.source.annotated(), one.parameters).text() for one in able)
     settings = SearchSettings(seed=breeding.seed, human_share=0.0, tuned_humans=0, varied_share=0.0)
     search = Search(
         task,
@@ -221,7 +226,7 @@ def _human(entry: Entry) -> Human:
 
 
 def _chosen(
-    task: Task,
+    task: Board,
     members: Sequence[Member],
     able: Sequence[Entry],
     breeding: Breeding,
@@ -249,7 +254,7 @@ def _chosen(
 
 
 def _gains(
-    task: Task, entries: Sequence[Entry], rival: Entry, windows: Sequence[str]
+    task: Board, entries: Sequence[Entry], rival: Entry, windows: Sequence[str]
 ) -> list[tuple[float, float]]:
     """Mean of the logarithm of the rival's objective over each entry's, and its standard error.
 

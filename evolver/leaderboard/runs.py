@@ -12,12 +12,12 @@ import json
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from evolver.serving_task import ServingTask
-from evolver.task import Program, Refusal, Refused, Split
+from evolver.serving_task import ServingTask, candidate_of, result_of
+from evolver.task import Description, Job, Program, Refusal, Refused, Split, WindowResult
 from sandbox.cluster import ClusterSpec
 from sandbox.compiled import build_policy
 from sandbox.engine import LoadedPolicy
@@ -27,11 +27,12 @@ from sandbox.kernel.calls import CALLED
 from sandbox.mixed import mix_policy
 from sandbox.native.machine_code import MachineCode
 from sandbox.native.policy_code import PolicyCode
-from sandbox.scenario import Scenario, outcome_of, score
+from sandbox.scenario import Scenario, mark, outcome_of, score
 from sandbox.scores import Candidate, WindowScore, worst_score
 from sandbox.simulation import Outcome
 from sandbox.source import PolicySource
 from sandbox.verifier import PolicyRefused, verify
+from sandbox.windows import Windows
 
 COMPILE_S, CHARACTER_S = 0.05, 3e-4  # what compiling a hook takes, and for each character
 OFTEN = 8  # jobs of one call with the same text and other constants: compiled at once
@@ -103,6 +104,7 @@ class Runs:
     ) -> None:
         self._windows = {window.name: window for window in windows}
         self._known: dict[tuple[str, str, str], WindowScore] = {}
+        self._marks: dict[tuple[str, str, str], WindowScore] = {}
         self._least_s: dict[str, float] = {}  # that a window took, which is the simulator
         self._engines = Engines(codes)
         self.requests = 0
@@ -113,22 +115,36 @@ class Runs:
         on_done: Callable[[int, list[WindowScore]], None],
     ) -> list[list[WindowScore]]:
         """Scores of each job, one per window, in order."""
-        texts = Counter(candidate.source_text for candidate, _ in jobs)
-        for text in (text for text, times in texts.items() if times >= OFTEN):
-            self._engines.wanted_often(verified(text))
+        self._compile_often([candidate for candidate, _ in jobs])
         found = []
         for index, (candidate, windows) in enumerate(jobs):
             found.append([self._score(candidate, window) for window in windows])
             on_done(index, found[-1])
         return found
 
+    def mark(self, jobs: Sequence[tuple[Candidate, Sequence[str]]]) -> list[list[WindowScore]]:
+        """The same without metrics and remarks, which take as long as a short window."""
+        self._compile_often([candidate for candidate, _ in jobs])
+        return [
+            [self._mark(candidate, window) for window in windows] for candidate, windows in jobs
+        ]
+
+    def _compile_often(self, candidates: Sequence[Candidate]) -> None:
+        texts = Counter(candidate.source_text for candidate in candidates)
+        for text in (text for text, times in texts.items() if times >= OFTEN):
+            self._engines.wanted_often(verified(text))
+
     def _score(self, candidate: Candidate, window: str) -> WindowScore:
-        source = verified(candidate.source_text)
-        parameters = {**source.parameters(), **(candidate.parameters or {})}
-        key = (source.canonical, json.dumps(parameters, sort_keys=True), window)
+        key = _key(candidate, window)
         if key not in self._known:
-            self._known[key] = self._run(source, parameters, window)
+            self._known[key] = self._run(candidate, window, score)
         return self._known[key]
+
+    def _mark(self, candidate: Candidate, window: str) -> WindowScore:
+        key = _key(candidate, window)
+        if key not in self._marks:
+            self._marks[key] = self._known.get(key) or self._run(candidate, window, mark)
+        return self._marks[key]
 
     def outcome(
         self,
@@ -151,17 +167,47 @@ class Runs:
         return found, scenario
 
     def _run(
-        self, source: PolicySource, parameters: Mapping[str, float], window: str
+        self,
+        candidate: Candidate,
+        window: str,
+        judge: Callable[[Scenario, Outcome], WindowScore],
     ) -> WindowScore:
+        source = verified(candidate.source_text)
         try:
-            outcome, scenario = self.outcome(source, parameters, window)
+            outcome, scenario = self.outcome(source, _parameters(candidate), window)
         except SandboxError as error:
             return worst_score(window, type(error).__name__)
-        return score(scenario, outcome)
+        return judge(scenario, outcome)
+
+
+def _parameters(candidate: Candidate) -> dict[str, float]:
+    return {**verified(candidate.source_text).parameters(), **(candidate.parameters or {})}
+
+
+def _key(candidate: Candidate, window: str) -> tuple[str, str, str]:
+    """Equal for what runs alike."""
+    canonical = verified(candidate.source_text).canonical
+    return canonical, json.dumps(_parameters(candidate), sort_keys=True), window
 
 
 class BoardTask(ServingTask):
-    """A scenario as a search sees it: what is sealed is not there, since no proof is asked for."""
+    """A scenario as a search sees it: what is sealed is not there, since no proof is asked for.
+
+    Args:
+        runs: of its windows.
+        windows, description, hooks: as of any task.
+    """
+
+    def __init__(
+        self, runs: Runs, windows: Windows, description: Description, hooks: Collection[str]
+    ) -> None:
+        super().__init__(runs, windows, description, hooks)
+        self._runs = runs
+
+    def mark(self, jobs: Sequence[Job]) -> list[list[WindowResult]]:
+        """Objectives and faults of jobs, as `evaluate` gives them with all the rest."""
+        wanted = [(candidate_of(job), job.windows) for job in jobs]
+        return [[result_of(score) for score in scores] for scores in self._runs.mark(wanted)]
 
     def windows(self, split: Split) -> tuple[str, ...]:
         """Training and validation windows only."""

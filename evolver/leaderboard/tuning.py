@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from evolver.archive import geometric_mean
 from evolver.journal import first_fault
-from evolver.task import Job, Results, Task
+from evolver.task import Job, Results, WindowResult
 from evolver.tuner import Tuning, axes_of
 from sandbox.source import PolicySource
 
@@ -25,6 +26,13 @@ class Entry:
     source: PolicySource
     parameters: Mapping[str, float]
     objective: float = math.inf
+
+
+class Marking(Protocol):
+    """What tuning needs of a task."""
+
+    def mark(self, jobs: Sequence[Job]) -> list[list[WindowResult]]:
+        """Objectives and faults of each job, one per window, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +49,23 @@ class Tries:
     finalists: int = 4
 
 
-def objective(task: Task, entry: Entry, windows: Sequence[str]) -> float:
+def objective(task: Marking, entry: Entry, windows: Sequence[str]) -> float:
     """Geometric mean over windows; infinite where a decision failed."""
     return objectives(task, [entry], windows)[0]
 
 
-def objectives(task: Task, entries: Sequence[Entry], windows: Sequence[str]) -> list[float]:
+def objectives(task: Marking, entries: Sequence[Entry], windows: Sequence[str]) -> list[float]:
     """The same of several."""
     return [_mean(results) for results in results_of(task, entries, windows)]
 
 
-def results_of(task: Task, entries: Sequence[Entry], windows: Sequence[str]) -> list[Results]:
+def results_of(task: Marking, entries: Sequence[Entry], windows: Sequence[str]) -> list[Results]:
     """What each entry did on each window."""
     jobs = [Job(entry.source, entry.parameters, tuple(windows)) for entry in entries]
-    return [{r.window: r for r in results} for results in task.evaluate(jobs)]
+    return [{r.window: r for r in results} for results in task.mark(jobs)]
 
 
-def tune(task: Task, entry: Entry, windows: Sequence[str], tries: int, seed: int) -> Entry:
+def tune(task: Marking, entry: Entry, windows: Sequence[str], tries: int, seed: int) -> Entry:
     """The entry with the best of so many settings on these windows, its own among them."""
     best = Entry(entry.name, entry.source, entry.parameters, objective(task, entry, windows))
     if not axes_of(entry.source.tunables):
@@ -75,7 +83,7 @@ def tune(task: Task, entry: Entry, windows: Sequence[str], tries: int, seed: int
 
 
 def tune_all(
-    task: Task,
+    task: Marking,
     entries: Sequence[Entry],
     screen: Sequence[str],
     training: Sequence[str],
@@ -96,7 +104,7 @@ def tune_all(
 
 
 def _measured(
-    task: Task, tuned: Sequence[Entry], written: Sequence[Entry], training: Sequence[str]
+    task: Marking, tuned: Sequence[Entry], written: Sequence[Entry], training: Sequence[str]
 ) -> list[Entry]:
     """The better on all training windows of each entry tuned on the screen and as written."""
     both = [*tuned, *written]

@@ -6,7 +6,7 @@ from sandbox.cluster import load_cluster
 from sandbox.engine import load_policy
 from sandbox.native.compiler import machine_code
 from sandbox.replay import at_load
-from sandbox.scenario import outcome_of, score
+from sandbox.scenario import mark, outcome_of, score
 from sandbox.scores import Candidate
 from sandbox.scoring import ServingScoring, score_job
 from sandbox.verifier import verify
@@ -43,6 +43,18 @@ def test_law_4_scores_do_not_depend_on_the_number_of_workers_nor_on_the_process(
     assert found[0] == found[1]
     assert found[0][0] == [score(window, outcome_of(window, here)) for window in payload]
     assert all(score.fault is None for scores in found[0] for score in scores)
+
+
+@pytest.mark.parametrize("name", ["round_robin", "least_loaded"])
+def test_a_mark_is_the_objective_of_the_score(windows, name):
+    policy = load_policy(verify(read(name)), engine="interpreted")
+    for window in windows.training[:2]:
+        outcome = outcome_of(window, policy)
+        whole, alone = score(window, outcome), mark(window, outcome)
+        assert alone.objective == whole.objective
+        assert (alone.faults, alone.fault) == (whole.faults, whole.fault)
+    outcome.entered[:] = -1
+    assert mark(window, outcome).objective == score(window, outcome).objective
 
 
 def test_a_kept_policy_takes_new_parameters(windows):

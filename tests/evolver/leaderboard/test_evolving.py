@@ -16,7 +16,6 @@ from evolver.task import (
     Results,
     Rung,
     Split,
-    Task,
     WindowResult,
 )
 from sandbox.verifier import verify
@@ -89,6 +88,9 @@ class Counting:
                 on_done(len(found) - 1, found[-1])
         return found
 
+    def mark(self, jobs: Sequence[Job]) -> list[list[WindowResult]]:
+        return self.evaluate(jobs)
+
     def niche(self, program: Program, results: Results) -> tuple[int, ...]:
         del results
         return (len(program.tunables),)
@@ -115,7 +117,7 @@ BREEDING = Breeding(TRAINING, TRAINING, (*TRAINING, *VALIDATION), 1, 12, 1)
 
 
 def test_hooks_that_help_are_taken_over(tuned: list[Entry]) -> None:
-    task: Task = Counting()
+    task = Counting()
     found, *_ = crossed(task, tuned, HOOKS, BREEDING)
     assert set(found.source.hooks) == HOOKS
     assert found.name == "router + queue.priority"
