@@ -44,19 +44,20 @@ class Shelf:
 
 
 def _codes(
-    sources: Sequence[PolicySource], hooks: Collection[str], workers: int
+    sources: Sequence[PolicySource], hooks: frozenset[str], workers: int
 ) -> Iterator[MachineCode]:
     """Machine code of all that compiles; the first by itself, since it may make the toolkit."""
     compilers = queue.SimpleQueue[Compiler]()
 
     def made(source: PolicySource) -> list[MachineCode]:
-        compiler = compilers.get()
+        compiler, found = compilers.get(), list[MachineCode]()
         try:
-            with contextlib.suppress(CompileFailed):
-                return list(machine_code(source, hooks, compiler).hooks.values())
-            return []
+            for hook in hooks & frozenset(source.hooks):
+                with contextlib.suppress(CompileFailed):  # the policy's other hooks are good
+                    found += machine_code(source, (hook,), compiler).hooks.values()
         finally:
             compilers.put(compiler)
+        return found
 
     with contextlib.ExitStack() as stack:
         for _ in range(workers):
