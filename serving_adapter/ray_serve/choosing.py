@@ -7,6 +7,7 @@ replica has, and what its `record_routing_stats` said last. All else stays missi
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -159,6 +160,14 @@ class Chooser:
         request.over = True
         request.visit.ended(outcome, _STATUS.get(outcome, 0))
         self._host.ended(request.facts, request.visit.record(self._host.now_s()))
+
+    def left_while_pending(self, request: RoutedRequest, pending: asyncio.Future[Any]) -> None:
+        """What it waited for a replica with is done: unless it got one, it has ended.
+
+        One that stayed here as held would count against the policy for ever.
+        """
+        if pending.cancelled() or pending.exception() is not None:
+            self.ended(request, RequestOutcome.ABANDONED)
 
     def _decide(self, request: RoutedRequest) -> Decision:
         host, visit = self._host, request.visit

@@ -129,7 +129,7 @@ class PolicyRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray is not th
                 metadata.internal_request_id, body_of(pending.args), metadata.session_id
             )
             setattr(pending, KEPT_AS, request)
-            pending.future.add_done_callback(partial(_left_while_pending, chooser, request))
+            pending.future.add_done_callback(partial(chooser.left_while_pending, request))
         by_name = {replica.replica_id.unique_id: replica for replica in replicas}
         cache = self.replica_queue_len_cache
         choice = chooser.choose(
@@ -175,11 +175,3 @@ def outcome_of(end: object) -> RequestOutcome:
     if isinstance(end, TaskCancelledError) or (callable(cancelled) and cancelled()):
         return RequestOutcome.ABANDONED
     return RequestOutcome.ENGINE_ERROR if isinstance(end, BaseException) else RequestOutcome.OK
-
-
-def _left_while_pending(
-    chooser: Chooser, request: RoutedRequest, pending: asyncio.Future[Any]
-) -> None:
-    """Who waited for a replica has gone."""
-    if pending.cancelled():
-        chooser.ended(request, RequestOutcome.ABANDONED)

@@ -1,3 +1,6 @@
+import asyncio
+from functools import partial
+
 import numpy as np
 import pytest
 from routing_policies import SHORTEST
@@ -43,6 +46,23 @@ async def test_a_request_that_its_replica_did_not_take_keeps_its_version(chooser
     assert choose.choose(request, replicas(4, 4)) == "r0"  # all were full: from the beginning
     assert {decision.sequence for _, decision, _ in told} == {1}
     assert choose.choose(choose.request("b", BODY), replicas(0, 0)) == "r1"
+
+
+@pytest.mark.parametrize("leave", [
+    lambda pending: pending.cancel(),
+    lambda pending: pending.set_exception(RuntimeError("the deployment is gone")),
+])  # fmt: skip
+async def test_a_held_request_that_gets_no_replica_is_held_no_more(chooser, leave):
+    choose, host, _ = chooser()
+    await host.swap("hold", 1)
+    request, pending = choose.request("a", None), asyncio.get_running_loop().create_future()
+    pending.add_done_callback(partial(choose.left_while_pending, request))
+    assert choose.choose(request, replicas(0)) is Outcome.HELD
+    assert host.watchdog.held()
+    leave(pending)
+    await asyncio.sleep(0)
+    assert not host.watchdog.held()
+    assert request.visit.outcome is RequestOutcome.ABANDONED
 
 
 async def test_a_policy_that_holds_has_its_time_then_the_built_in_places_the_request(chooser):
