@@ -118,7 +118,7 @@ class Child:
                 ready = selector.select(min(left_s, _LOOK_S) if most_cpu_s < math.inf else left_s)
             if ready and (reply := self.poll()) is not None:
                 return reply
-            if self.cpu_s() > most_cpu_s:
+            if most_cpu_s < math.inf and self.cpu_s() > most_cpu_s:
                 raise JobFault("timeout", f"{most_cpu_s:g} s of processor time")
         raise JobFault("timeout", f"{deadline_s:g} s")
 
