@@ -1,14 +1,17 @@
 """Asks a policy on trial what an engine's policy was asked: the same order, admission, budget?
 
 The engine's thread copies the rows that it showed and what was answered; the watchdog's thread asks
-again, with rows and a memory of its own, so no step waits for it. What is on trial decides nothing
-here. A shadow is asked in every engine. During a canary the engines that it drew ask the active
-policy beside it, and all others ask the canary: either way the two are compared on every engine.
+again, with rows and a memory of its own, so no step waits for it, and for a short time only: that
+thread has the live policy to look after. What is on trial decides nothing here. A shadow is asked
+in every engine. During a canary the engines that it drew ask the active policy beside it, and all
+others ask the canary: either way the two are compared on every engine.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -28,6 +31,7 @@ from serving_adapter.safety.shadow import AGREE, DIFFER, FAULT, SHADOW, ShadowRe
 CANARY, ACTIVE = "canary", "active"  # whom an answer is of, beside `SHADOW`
 MAX_WAITING = 64
 MAX_REQUESTS = 256  # of one order; those behind them are not compared
+LOOK_S = 0.1  # of processor time in one look; what is not asked by then is not compared
 
 
 class Shown(NamedTuple):
@@ -52,11 +56,19 @@ class Beside:
 
     Attributes:
         wanted: whether anybody is to be asked; only then rows are copied.
+
+    Args:
+        clock: processor time of the thread that looks, in seconds.
     """
 
-    def __init__(self, host: PolicyHost, metrics: HookMetrics) -> None:
+    def __init__(
+        self,
+        host: PolicyHost,
+        metrics: HookMetrics,
+        clock: Callable[[], float] = time.thread_time,
+    ) -> None:
         self.wanted = False
-        self._host, self._metrics = host, metrics
+        self._host, self._metrics, self._clock = host, metrics, clock
         self._asked: tuple[tuple[str, Ready], ...] = ()
         self._shown: list[Shown] = []
         self._waiting: deque[_Decided] = deque(maxlen=MAX_WAITING)
@@ -93,14 +105,21 @@ class Beside:
         """Ask what has come since, in the watchdog's thread."""
         present = set(self._asked)
         self._second = {who: one for who, one in self._second.items() if who in present}
+        until_s = self._clock() + LOOK_S
+
+        def on() -> bool:
+            return self._clock() < until_s
+
         while self._waiting:
             given = self._waiting.popleft()
+            if not on():
+                continue
             who = given.whose, given.ready
             if who not in present or self._host.slot.is_latched(given.ready.digest):
                 continue
             second = self._second.get(who) or _Second(given.ready)
             self._second[who] = second
-            for result in second.results(given.hook, given.shown):
+            for result in second.results(given.hook, given.shown, on):
                 self._count(given, result)
 
     def _count(self, given: _Decided, result: str) -> None:
@@ -122,21 +141,29 @@ class _Second:
         self._bytes = self._request.view(np.uint8).data, self._instance.view(np.uint8).data
         self._caller = HookCaller(ready.loaded, self._request, self._instance, new_memory())
 
-    def results(self, hook: str, shown: Sequence[Shown]) -> Iterator[str]:
-        """Whether it says the same: of an order once, else of each answer; nothing without it."""
+    def results(
+        self, hook: str, shown: Sequence[Shown], on: Callable[[], bool]
+    ) -> Iterator[str]:
+        """Whether it says the same: of an order once, else of each answer; nothing without it.
+
+        Args:
+            on: whether there is time for another question.
+        """
         if not self._caller.has(hook):
             return
         try:
-            answers = [self._answer(hook, one) for one in shown]
+            asked = itertools.takewhile(lambda _: on(), shown)
+            answers = [self._answer(hook, one) for one in asked]
         except PolicyFault:
             yield FAULT
             return
         if not all(map(math.isfinite, answers)):
             yield FAULT
             return
-        given = [one.answer for one in shown]
+        given = [one.answer for one in shown[: len(answers)]]
         if hook == "priority":
-            yield AGREE if _order(answers) == _order(given) else DIFFER
+            if len(answers) == len(shown):  # of a part of an order nothing is known
+                yield AGREE if _order(answers) == _order(given) else DIFFER
             return
         same = bool if hook == "admit" else int
         for answer, one in zip(answers, given, strict=True):

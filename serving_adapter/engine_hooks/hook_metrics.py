@@ -9,7 +9,7 @@ HOOK_BUCKETS_S = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0)
 
 
 class HookMetrics:
-    """Written by the engine's thread, rendered by another."""
+    """Written by the engine's thread and the watchdog's, rendered by another."""
 
     def __init__(self, registry: Registry) -> None:
         self._decisions = registry.counter(

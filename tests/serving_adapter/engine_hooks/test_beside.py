@@ -1,9 +1,12 @@
 """A policy on trial is asked again, by the watchdog, what another decided; it decides nothing."""
 
+import itertools
+
 import pytest
 
 from serving_adapter.decision import Arm
 from serving_adapter.engine_hooks.asker import arm_of
+from serving_adapter.engine_hooks.beside import LOOK_S
 from serving_adapter.safety.ejection import EjectionKind
 
 LONGEST = '"""Longest first."""\n\ndef priority(request, instance, memory):\n' \
@@ -17,6 +20,7 @@ ADMITS = '"""Admits those below."""\n\nBELOW_TOKENS = {below}\n\n\n' \
          "    return request.prompt_tokens < BELOW_TOKENS and memory[0] < 9.0\n"  # fmt: skip
 TUNES = '"""A budget."""\n\nTOKENS = {tokens}\n\n\ndef tune(instance, memory):\n' \
         "    set_token_budget(instance, int(TOKENS))\n"  # fmt: skip
+LATER = "\n\ndef tune(instance, memory):\n    set_token_budget(instance, 99)\n"
 
 
 def results(one, policy):
@@ -102,6 +106,22 @@ async def test_one_that_fails_beside_another_is_taken_out_before_anything_hangs_
     assert one.order() == [13, 20]
     one.host.watchdog.look()
     assert results(one, "shadow") == [0, 0, 1]
+
+
+async def test_what_is_not_asked_in_its_time_is_not_compared(
+    bench, snapshot_of, shortest, signed_policy
+):
+    one = bench()
+    both = ADMITS.format(below=100) + shortest.partition("\n")[2]
+    await one.host.apply(snapshot_of(1, signed_policy(both), shadow=signed_policy(both + LATER)))
+    beside = one.hooks._asker._beside
+    one.wait(40, 10, 20, 30)
+    for decide, said in ((one.order, 0), (one.admitted, 2)):
+        decide()
+        beside._clock = itertools.count(0.0, LOOK_S / 3.5).__next__  # two questions are in time
+        one.host.watchdog.look()
+        assert results(one, "shadow") == [said, 0, 0]
+        assert not beside._waiting
 
 
 async def test_what_a_policy_faulted_in_is_compared_with_nobody(
