@@ -13,27 +13,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evolver.draft import Draft, expression
-from evolver.insertions import fits, place_term
+from evolver.insertions import WEIGHT_SPAN, fits, place_term, weight_name
 from evolver.sites import Site, gate_sites, score_sites
 from evolver.splice import take_hook
 from evolver.terms import BY_HOOK, PLACEMENT, Term
 
 Place = Literal["score", "gate"]
-HOOKS: Mapping[str, tuple[Place, ...]] = {
+GROWING: Mapping[str, tuple[Place, ...]] = {
     "route": ("score", "gate"),
     "route_decode": ("score",),
     "priority": ("score",),
     "evict": ("score",),
     "admit": ("gate",),
 }
-"""What grows, in this order."""
+"""Hooks that grow, and where in them, in this order."""
 
 AT_ONCE = 13  # terms of one enriched policy: with more of them it takes long to compile
 MAGNITUDES = (0.01, 0.3, 10.0)  # of a weight; scores are seconds, shares or counts
 FINER = (1.0, 0.2, 5.0)  # times the magnitude found, once others have joined
 PROMISING = 8  # terms that are weighed together
 LEAST = 1e-4  # share of the objective that a term must save to stay
-MOST_WEIGHT, WEIGHT_SPAN = 1000.0, 30.0
+MOST_WEIGHT = 1000.0  # up and down, while terms are weighed
 
 Weights = dict[str, float]
 Scores = Callable[[Sequence[Weights]], list[float]]
@@ -42,7 +42,7 @@ Scores = Callable[[Sequence[Weights]], list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Enriched:
-    """A policy with terms in one of its scores.
+    """A policy with terms in one of its scores or conditions.
 
     Attributes:
         text: to be verified.
@@ -54,7 +54,10 @@ class Enriched:
 
 
 def groups(hook: str) -> list[tuple[Term, ...]]:
-    """The terms of a hook, as many at once as compile well; gates are about the place, too."""
+    """The terms of a hook, as many at once as compile well.
+
+    Those of admission are conditions already: limits are put on what placement looks at.
+    """
     terms = PLACEMENT if hook == "admit" else BY_HOOK.get(hook, PLACEMENT)
     return [terms[k : k + AT_ONCE] for k in range(0, len(terms), AT_ONCE)]
 
@@ -92,8 +95,8 @@ def grown(
         return None
     for term, value in weighed:
         size = abs(value)
-        name = "_".join(term.idea.upper().replace("-", " ").split()[:2]) + "_WEIGHT"
-        weight = draft.add_constant(name, size, size / WEIGHT_SPAN, size * WEIGHT_SPAN)
+        low, high = size / WEIGHT_SPAN, size * WEIGHT_SPAN
+        weight = draft.add_constant(weight_name(term), size, low, high)
         _put(draft, site, term, weight, place, positive=value > 0.0)
     ideas = ", ".join(term.idea for term, _ in weighed)
     draft.claim = f"{draft.claim.split('. ')[0].rstrip('.')}. {hook} also weighs: {ideas}."

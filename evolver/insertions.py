@@ -169,6 +169,11 @@ def place_term(draft: Draft, term: Term, site: Site) -> ast.Name:
     return site.name_before(draft.fresh("extra"), value)
 
 
+def weight_name(term: Term) -> str:
+    """What the constant that weighs a term is called, by the first two words of its idea."""
+    return "_".join(term.idea.upper().replace("-", " ").split()[:2]) + "_WEIGHT"
+
+
 def _with_constants(draft: Draft, term: Term) -> str:
     names = {name: draft.add_constant(name, *span).id for name, span in term.constants.items()}
     return ast.unparse(substituted(expression(term.text), names))
@@ -176,8 +181,8 @@ def _with_constants(draft: Draft, term: Term) -> str:
 
 def _weight(draft: Draft, term: Term, span: tuple[float, float], rng: random.Random) -> ast.Name:
     value = _log_uniform(*span, rng)
-    name = "_".join(term.idea.upper().replace("-", " ").split()[:2]) + "_WEIGHT"
-    return draft.add_constant(name, value, value / WEIGHT_SPAN, value * WEIGHT_SPAN)
+    low, high = value / WEIGHT_SPAN, value * WEIGHT_SPAN
+    return draft.add_constant(weight_name(term), value, low, high)
 
 
 def _log_uniform(low: float, high: float, rng: random.Random) -> float:

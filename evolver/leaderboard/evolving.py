@@ -2,7 +2,8 @@
 
 The search is the product's own loop with the seeded mutator and the tuner, and recorded replies of
 a model where there are some. It looks at training windows only; what enters the board is chosen on
-validation windows, as a policy that is to be deployed would be.
+others, as a policy that is to be deployed would be, and on training windows too where traffic is
+recorded and others are few.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol
 from evolver.archive import Member
 from evolver.budget import Limits
 from evolver.draft import Draft
-from evolver.growth import HOOKS, Place, Weights, enriched, groups, grown, weigh
+from evolver.growth import GROWING, Place, Weights, enriched, groups, grown, weigh
 from evolver.journal import first_fault
 from evolver.leaderboard.runs import verified
 from evolver.leaderboard.tuning import Entry, Marking, objectives, results_of, tune
@@ -34,7 +35,7 @@ from sandbox.source import PolicySource
 from sandbox.verifier import PolicyRefused
 
 FOUNDERS = 3  # of the tuned library, that the search starts from and must beat
-FINALISTS = 6  # of the search, that are compared on validation windows
+FINALISTS = 6  # of the search, and of the library, that are compared where things are chosen
 DONORS = 3  # of a hook, the best of the tuned library that have it
 TUNED = 2  # of those, that get their constants tuned once more
 LEAST_GAIN = 0.0005  # on the screen, for a hook to be taken over
@@ -68,7 +69,7 @@ class Evolved:
     """What evolution entered.
 
     Attributes:
-        entry: None when no candidate was better on the validation windows.
+        entry: None when no candidate was surely better where things are chosen.
         idea: where it came from and what was changed.
         library: whom it was compared with there, and `gain` by which share it was better.
     """
@@ -107,7 +108,7 @@ def crossed(
 def matured(task: Board, entry: Entry, hooks: Collection[str], breeding: Breeding) -> list[Entry]:
     """The entry with typical terms in its scores, after each hook that they made better."""
     best, found = entry, list[Entry]()
-    places = [(hook, place) for hook in HOOKS if hook in hooks for place in HOOKS[hook]]
+    places = [(hook, place) for hook in GROWING if hook in hooks for place in GROWING[hook]]
     for hook, place in places:
         for terms in groups(hook):
             child = _with_terms(task, best, hook, place, terms, breeding)
@@ -120,7 +121,7 @@ def matured(task: Board, entry: Entry, hooks: Collection[str], breeding: Breedin
 def _with_terms(
     task: Board, base: Entry, hook: str, place: Place, terms: Sequence[Term], breeding: Breeding
 ) -> Entry | None:
-    """The base with those of the terms that save something in this hook; None without."""
+    """The base with those of the terms that save something in this hook; None without any."""
     plain = Draft.read(base.source.annotated(), base.parameters)
     default = Draft.read(default_text())
     rich = enriched(plain, default, hook, place, terms)
@@ -194,7 +195,11 @@ def evolve(
     breeding: Breeding,
     models: Sequence[Proposer] = (),
 ) -> Evolved:
-    """Search from the tuned library and choose on validation windows."""
+    """Cross and grow the best of the tuned library, search from there, and choose.
+
+    Args:
+        tuned: the best first; in one of them at least no decision failed.
+    """
     able = [one for one in tuned if math.isfinite(one.objective)]
     people = tuple(_human(one) for one in able[:FOUNDERS])
     bred = crossed(task, able, hooks, breeding)

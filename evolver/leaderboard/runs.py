@@ -1,8 +1,8 @@
-"""Runs policies on the windows of one scenario in this process, nothing twice.
+"""Runs policies on the windows of one scenario in this process, and keeps what came out.
 
 For processes that are locked down as a whole. The engines decide alike, so which one runs a hook is
 a matter of time only: hooks that some policy has in machine code run in it, the others are compiled
-once interpreting them has taken as long as compiling would.
+once interpreting them has taken as long as compiling would, or when they are about to run often.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Engines:
 
 
 class Runs:
-    """Scores of policies on windows, each simulated once; a pool as `ServingTask` wants it.
+    """Scores of policies on windows, a pool as `ServingTask` wants it.
+
+    A window is simulated once for a score, which is a mark, too, and once for a mark before that.
 
     Args:
         codes: machine code that is there already, of hooks, by the digest of the hook's text.
@@ -123,7 +125,7 @@ class Runs:
         return found
 
     def mark(self, jobs: Sequence[tuple[Candidate, Sequence[str]]]) -> list[list[WindowScore]]:
-        """The same without metrics and remarks, which take as long as a short window."""
+        """The same without metrics and remarks, which take as long as a short window does."""
         self._compile_often([candidate for candidate, _ in jobs])
         return [
             [self._mark(candidate, window) for window in windows] for candidate, windows in jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from evolver import library
 from evolver.draft import Draft
-from evolver.growth import AT_ONCE, HOOKS, Place, Weights, enriched, groups, grown, weigh
+from evolver.growth import AT_ONCE, GROWING, Place, Weights, enriched, groups, grown, weigh
 from evolver.terms import BY_HOOK, PLACEMENT, URGENCY
 from sandbox.cluster import load_cluster
 from sandbox.engine import load_policy
@@ -50,7 +51,7 @@ def outcome(text: str) -> Outcome:
 
 
 def test_the_groups_of_a_hook_are_all_its_terms_in_order() -> None:
-    for hook in HOOKS:
+    for hook in GROWING:
         parts = groups(hook)
         wanted = PLACEMENT if hook == "admit" else BY_HOOK.get(hook, PLACEMENT)
         assert [term for part in parts for term in part] == list(wanted)
@@ -58,7 +59,9 @@ def test_the_groups_of_a_hook_are_all_its_terms_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("hook", "place"), [(hook, one) for hook in HOOKS for one in HOOKS[hook]])
+@pytest.mark.parametrize(
+    ("hook", "place"), [(hook, one) for hook, places in GROWING.items() for one in places]
+)
 def test_an_enriched_policy_decides_as_the_plain_one_until_a_weight_moves(
     name: str, hook: str, place: Place
 ) -> None:
@@ -136,6 +139,17 @@ def test_weights_that_are_found_never_make_it_worse(targets: dict[str, float]) -
     assert scores([found])[0] <= scores([{}])[0]
     assert found in seen or not found
     assert found.keys() <= targets.keys()
+
+
+def test_nothing_is_found_where_decisions_fail_under_every_weight() -> None:
+    def failing(asked: Sequence[Weights]) -> list[float]:
+        return [math.inf for _ in asked]
+
+    def failing_later(asked: Sequence[Weights]) -> list[float]:
+        return [math.inf if one else 1.0 for one in asked]
+
+    assert weigh("abc", failing, failing) == {}
+    assert weigh("abc", lambda asked: [1.0 - bool(one) for one in asked], failing_later) == {}
 
 
 def test_a_term_that_helps_on_the_first_look_only_does_not_stay() -> None:
