@@ -36,8 +36,8 @@ class Added:
 
     @property
     def won(self) -> bool:
-        """Better than the best of the tuned library, the whole interval above 1."""
-        return self.over.low > 1.0
+        """Better than the best of the tuned library, the whole interval above 1, by itself."""
+        return not self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,12 @@ def _room(result: Result) -> str:
 def _reason(
     over: Ratio, over_chosen: Ratio, best: str, chosen: str, evolved: Mapping[str, Any]
 ) -> str:
+    if evolved["row"]["fault"] is not None:  # the default then decided, so it is not its own
+        return f"a decision failed on a sealed window: {evolved['row']['fault']}"
     if over.low > 1.0:
         return ""
     if math.isnan(over.low):
         return f"only {over.units} sealed windows"
-    if evolved["row"]["fault"] is not None:
-        return f"a decision failed on a sealed window: {evolved['row']['fault']}"
     if best != chosen and over_chosen.low > 1.0:
         return (
             f"better than {chosen}, which people would have chosen as ours was, but {best} "

@@ -66,6 +66,15 @@ def test_evolution_wins_over_the_best_only(
     assert bool(found.reason) is not won
 
 
+def test_one_whose_decisions_fail_does_not_win(spec: ScenarioSpec) -> None:
+    found = result(spec, 1.0)
+    found["evolved"]["row"] = row(1.0, "index in route")
+    said = added(found)
+    assert said is not None
+    assert not said.won
+    assert "index in route" in said.reason
+
+
 def test_better_than_the_chosen_one_is_said(spec: ScenarioSpec) -> None:
     found = result(spec, 2.0)
     found["entrants"]["lucky"] = {"hooks": ["route"], "written": row(9.0), "tuned": row(1.9)}
