@@ -6,6 +6,7 @@ at once where nobody has said how many those are. Where its metrics tell its que
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from serving_adapter.instance_rows import Flight
@@ -18,7 +19,7 @@ class _Batch:
 
     seats: int | None = None
     running: dict[Flight, None] = field(default_factory=dict)
-    queued: dict[Flight, None] = field(default_factory=dict)
+    queued: OrderedDict[Flight, None] = field(default_factory=OrderedDict)
 
 
 class Seats:
@@ -53,7 +54,6 @@ class Seats:
 
     def _fill(self, batch: _Batch) -> None:
         while batch.queued and (batch.seats is None or len(batch.running) < batch.seats):
-            flight = next(iter(batch.queued))
-            del batch.queued[flight]
+            flight, _ = batch.queued.popitem(last=False)
             batch.running[flight] = None
             self._table.begun(flight)
