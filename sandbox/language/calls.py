@@ -35,6 +35,7 @@ from sandbox.language.kinds import (
     tools,
 )  # fmt: skip
 from sandbox.language.lattice import is_ordered, present
+from sandbox.language.narrowing import needed
 from sandbox.language.program import BUILTINS, closest
 from sandbox.language.reads import fields_read_by
 
@@ -185,7 +186,7 @@ def _len(inference: Inference, node: ast.Call) -> Kind:
         if isinstance(argument, Comprehension):
             comprehension(inference, argument)
             return INT
-        kind = present(inference.infer(argument))
+        kind = needed(inference, argument)
         sized = kind.name in ("rows", "list", "tuple") or kind in SEQUENCES
         if not sized and kind not in (TABLE, UNKNOWN, CONFLICT):
             inference.refuse(argument, "kind", f"{kind} has no length.", "Use len(rows).")

@@ -12,7 +12,7 @@ Names = frozenset[str]
 
 
 def check_flow(program: Program, inference: Inference) -> None:
-    """Refuse reads that may come before the assignment, and paths without an answer."""
+    """Refuse reads that may come before the assignment, paths without an answer, absent values."""
     for name in program.order:
         function = program.functions[name]
         flow = _Flow(program, inference.locals_of(name))
@@ -25,6 +25,20 @@ def check_flow(program: Program, inference: Inference) -> None:
                 function, "no-return", f"A path through {name} ends without an answer.",
                 f"End {name} with a return of {result}.",
             )  # fmt: skip
+    if not program.refusals:  # else it may be what was refused that would give the value
+        _check_values(program, inference)
+
+
+def _check_values(program: Program, inference: Inference) -> None:
+    """Refuse values that there never are: they have no kind, and so no lowered form."""
+    for node in inference.absent:
+        what = node.id if isinstance(node, ast.Name) else "This"
+        program.refuse(
+            node, "none", f"{what} is always None.", "Give it a value somewhere, or remove it."
+        )
+    never = [node for node, kind in inference.expressions.items() if kind == UNKNOWN]
+    if never and not inference.absent:
+        program.refuse(never[0], "none", "This never has a value.", "Give it one, or remove it.")
 
 
 class _Flow:

@@ -46,6 +46,7 @@ class Inference:
         self.fields_read: dict[str, set[str]] = {name: set() for name in program.functions}
         self.function = ""
         self.held: frozenset[str] = frozenset()  # variables that are not None where it stands
+        self.absent: list[ast.expr] = []  # always None where a field or an element of it is read
         self.reporting = False
         self.watch = Watch()  # set when a kind becomes wider: another pass is needed
         self.sites: dict[tuple[str, ast.expr], Cell] = {}
@@ -189,7 +190,7 @@ class Inference:
         if isinstance(target, ast.Name):
             self._store_name(target, kind)
         elif isinstance(target, ast.Tuple):
-            self._store_parts(target, present(kind))
+            self._store_parts(target, present(kind) if kind != NOTHING else kind)
         elif isinstance(target, ast.Subscript):
             self._store_item(target, kind)
         elif isinstance(target, ast.Attribute):

@@ -18,7 +18,7 @@ from sandbox.language.kinds import (
     hooks,
 )  # fmt: skip
 from sandbox.language.lattice import all_of, element_of, is_ordered, present, tuple_of
-from sandbox.language.narrowing import not_none
+from sandbox.language.narrowing import needed, not_none
 
 if TYPE_CHECKING:
     from sandbox.language.inference import Inference
@@ -149,8 +149,8 @@ def element(inference: Inference, node: ast.expr) -> Kind:
         name = node.func.id
         if name in ITERATORS and name not in inference.variables_here():
             return ITERATORS[name](inference, node)
-    kind = inference.infer(node)
-    found = yielded(present(kind))
+    kind = needed(inference, node)
+    found = yielded(kind)
     if found == CONFLICT and kind != CONFLICT:
         return inference.refuse(
             node, "not-iterable", f"{kind} cannot be looped over.", "Loop over rows or range(n)."
@@ -206,7 +206,7 @@ def step_of(node: ast.Call) -> int:
 
 def _enumerate(inference: Inference, node: ast.Call) -> Kind:
     start = node.args[1:] + [keyword.value for keyword in node.keywords if keyword.arg == "start"]
-    if len(node.args) + len(node.keywords) > 2 or not node.args or len(start) > 1:
+    if not node.args or len(start) > 1 or len(node.args) + len(node.keywords) != 1 + len(start):
         return inference.refuse(
             node, "arguments", "enumerate takes one iterable.", "Write enumerate(rows)."
         )
@@ -229,7 +229,13 @@ def _pair(*parts: Kind) -> Kind:
 def _reversed(inference: Inference, node: ast.Call) -> Kind:
     if not positional(inference, node, 1, 1):
         return CONFLICT
-    return element(inference, node.args[0])
+    given = node.args[0]
+    name = given.func.id if isinstance(given, ast.Call) and isinstance(given.func, ast.Name) else ""
+    if name in ("enumerate", "zip", "reversed"):
+        return inference.refuse(
+            node, "iterator", f"Python reverses no {name}().", f"Write reversed(list({name}(...)))."
+        )
+    return element(inference, given)
 
 
 def sorted_element(inference: Inference, node: ast.Call) -> Kind:

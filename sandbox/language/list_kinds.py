@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from sandbox.language import iterables
 from sandbox.language.kinds import CONFLICT, INT, NOTHING, NUMBERS, UNKNOWN, Kind
-from sandbox.language.lattice import element_of, present
+from sandbox.language.lattice import element_of
+from sandbox.language.narrowing import needed
 
 if TYPE_CHECKING:
     from sandbox.language.inference import Inference
@@ -23,7 +24,7 @@ def method(
             node, "method", f"{function.value.id} is not in scope.",
             "Use the toolkit's functions, or write it out.",
         )  # fmt: skip
-    owner = present(inference.infer(function.value))
+    owner = needed(inference, function.value)
     if owner in (UNKNOWN, CONFLICT):
         return owner
     if owner.name != "list" or function.attr not in _METHODS:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from sandbox.language.kinds import NOTHING, Kind
+from sandbox.language.lattice import present
 from sandbox.language.program import stored_names
 
 if TYPE_CHECKING:
@@ -44,6 +46,17 @@ def is_none_test(operator: ast.cmpop, right: ast.expr) -> bool:
     """Is it `... is None`, `... is not None` or the same with ==?"""
     none = isinstance(right, ast.Constant) and right.value is None
     return none and isinstance(operator, ast.Is | ast.IsNot | ast.Eq | ast.NotEq)
+
+
+def needed(inference: Inference, node: ast.expr) -> Kind:
+    """Kind of a value whose field, element or length is asked for: None has none of these.
+
+    What may be None stops the policy when it runs; what can only be None is kept to be refused.
+    """
+    kind = inference.infer(node)
+    if kind == NOTHING and inference.reporting:
+        inference.absent.append(node)
+    return present(kind)
 
 
 def assigned_in(inference: Inference, node: ast.For) -> set[str]:

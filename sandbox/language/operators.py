@@ -26,7 +26,7 @@ from sandbox.language.kinds import (
     tools,
 )  # fmt: skip
 from sandbox.language.lattice import all_of, element_of, is_ordered, present, tuple_of
-from sandbox.language.narrowing import is_none_test, not_none
+from sandbox.language.narrowing import is_none_test, needed, not_none
 from sandbox.language.program import BUILTINS, closest
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _name(inference: Inference, node: ast.Name) -> Kind:
 
 
 def _attribute(inference: Inference, node: ast.Attribute) -> Kind:
-    owner = present(inference.infer(node.value))
+    owner = needed(inference, node.value)
     if owner in (UNKNOWN, CONFLICT):
         return owner
     if owner.name != "record":
@@ -82,7 +82,7 @@ def _attribute(inference: Inference, node: ast.Attribute) -> Kind:
 
 
 def _subscript(inference: Inference, node: ast.Subscript) -> Kind:
-    owner = present(inference.infer(node.value))
+    owner = needed(inference, node.value)
     if isinstance(node.slice, ast.Slice):
         return _slice(inference, node, node.slice, owner)
     parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -331,7 +331,7 @@ def _member(inference: Inference, node: ast.Compare, left: ast.expr, right: ast.
         for choice in right.elts:
             inference.number(choice)
         return
-    kind = yielded(present(inference.infer(right)))
+    kind = yielded(needed(inference, right))
     if kind not in NUMBERS | {UNKNOWN}:
         inference.refuse(
             node, "in", "in needs a tuple or list of numbers.", "Write x in (MIXED, DECODE)."

@@ -120,7 +120,7 @@ class Expressions:
             if form == "enumerate":
                 first = f"({first})" if "," in first else first
                 return f"{name}, {first}", f"enumerate({inner})", [(name, INT), *kinds]
-            if form == "reversed" and "(" not in inner:
+            if form == "reversed" and not inner.startswith(("enumerate(", "zip(", "reversed(")):
                 return first, f"reversed({inner})", kinds
             if form == "zip":
                 second, other, more = self.iterable(0)

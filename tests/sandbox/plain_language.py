@@ -288,11 +288,19 @@ def side_by_side(*several):
     need(all(len(one) == size for one, size in sizes), OTHER)
 
 
-def turns(*bounds):
-    start, stop, step = (0, *bounds, 1) if len(bounds) == 1 else (*bounds, 1)[:3]
-    if len(bounds) > 1:
-        checked(stop - start)
-    return (Int(k) for k in range(start, stop, step))
+class Turns:
+    """range(), which can be walked from its end, too."""
+
+    def __init__(self, *bounds):
+        if len(bounds) > 1:
+            checked(bounds[1] - bounds[0])
+        self.numbers = range(*bounds)
+
+    def __iter__(self):
+        return map(Int, self.numbers)
+
+    def __reversed__(self):
+        return map(Int, reversed(self.numbers))
 
 
 def whole(x):

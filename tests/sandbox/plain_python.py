@@ -282,7 +282,7 @@ def _functions():
         "as_kind": as_kind, "back": plain.back, "list": plain.List, "tuple": plain.List,
         "as_bool": as_bool, "as_int": as_int, "as_float": as_float,
         "min": plain.extreme(lambda a, b: a < b), "max": plain.extreme(lambda a, b: a > b),
-        "sum": plain.total, "sorted": plain.ordered, "range": plain.turns, "int": plain.whole,
+        "sum": plain.total, "sorted": plain.ordered, "range": plain.Turns, "int": plain.whole,
         "round": plain.nearest, "float": float, "bool": bool, "abs": abs, "len": len, "any": any,
         "all": all, "enumerate": enumerate, "zip": plain.side_by_side, "reversed": reversed,
     }  # fmt: skip

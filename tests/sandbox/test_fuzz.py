@@ -43,6 +43,10 @@ FOUND = {
     "lists side by side, one of which grows":
         ROUTE + "    a, b = [1, 2], [3]\n    for x, y in zip(a, b):\n        a.append(x + y)\n"
         "    return len(a)\n",
+    "a range from its end": ROUTE + "    turns = 0\n"
+        "    for k in reversed(range(2, 11, 3)):\n        turns = turns * 7 + k\n"
+        "    for k, x in zip(reversed(range(3)), reversed(sorted(memory))):\n"
+        "        memory[k] = x\n    return turns\n",
     "what is not None beside a test": ROUTE + "    best = None\n    for k in range(3):\n"
         "        if best is None:\n            best = [k]\n            continue\n"
         "        best = best if k < 2 else None\n"
