@@ -8,8 +8,10 @@ cost simulations only. What is worth nothing is left out of the text that remain
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Literal
 
 from evolver.draft import Draft, expression
@@ -28,16 +30,17 @@ GROWING: Mapping[str, tuple[Place, ...]] = {
 }
 """Hooks that grow, and where in them, in this order."""
 
-AT_ONCE = 13  # terms of one enriched policy: with more of them it takes long to compile
+AT_ONCE = 14  # terms of one enriched policy: with more of them it takes long to compile
 MAGNITUDES = (0.01, 0.3, 10.0)  # of a weight; scores are seconds, shares or counts
 FINER = (1.0, 0.2, 5.0)  # times the magnitude found, once others have joined
 PROMISING = 8  # terms that are weighed together
 LEAST = 1e-4  # share of the objective that a term must save to stay
+SURE = 1.0  # standard errors that it must be away from saving nothing
 MOST_WEIGHT = 1000.0  # up and down, while terms are weighed
 
 Weights = dict[str, float]
-Scores = Callable[[Sequence[Weights]], list[float]]
-"""Objectives of an enriched policy under some weights; lower is better."""
+Scores = Callable[[Sequence[Weights]], list[Sequence[float]]]
+"""Logarithms of an enriched policy's objectives, window by window, under some weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def weigh(names: Sequence[str], first: Scores, all_of_it: Scores) -> Weights:
     settings = [
         {name: sign * size} for name in names for size in MAGNITUDES for sign in (1.0, -1.0)
     ]
-    (start, *values) = first([{}, *settings])
+    (start, *values) = (fmean(each) for each in first([{}, *settings]))
     best: dict[str, tuple[float, Weights]] = {}
     for value, setting in zip(values, settings, strict=True):
         (name,) = setting
@@ -122,7 +125,7 @@ def weigh(names: Sequence[str], first: Scores, all_of_it: Scores) -> Weights:
 
 
 def _joined(settings: Sequence[Weights], scores: Scores) -> Weights:
-    """Those settings together that make each other better."""
+    """Those settings together that surely make each other better."""
     found: Weights = {}
     if not settings:
         return found
@@ -131,10 +134,20 @@ def _joined(settings: Sequence[Weights], scores: Scores) -> Weights:
         ((name, size),) = setting.items()
         tries = [{**found, name: size * times} for times in FINER]
         values = scores(tries)
-        value = min(values)
-        if value < least * (1.0 - LEAST):
-            found, least = tries[values.index(value)], value
+        gains = [_gain(least, value) for value in values]
+        if max(gains) > LEAST:
+            place = gains.index(max(gains))
+            found, least = tries[place], values[place]
     return found
+
+
+def _gain(before: Sequence[float], after: Sequence[float]) -> float:
+    """What is surely saved, as a share: dozens are tried, and some look good by luck."""
+    saved = [old - new for old, new in zip(before, after, strict=True)]
+    if not all(map(math.isfinite, saved)):
+        return -math.inf
+    error = stdev(saved) / math.sqrt(len(saved)) if len(saved) > 1 else 0.0
+    return fmean(saved) - SURE * error
 
 
 def _opened(

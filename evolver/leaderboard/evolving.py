@@ -27,7 +27,7 @@ from evolver.loop import Memory, Search, SearchSettings
 from evolver.mutator import Mutator
 from evolver.proposer import Proposer
 from evolver.splice import blend_routes, take_hook
-from evolver.task import Human, Task
+from evolver.task import Human, Results, Task
 from evolver.terms import Term
 from evolver.written import written
 from sandbox.policies import default_text
@@ -129,9 +129,9 @@ def _with_terms(
     if rich is None or entry is None:
         return None
 
-    def scores(windows: Sequence[str], settings: Sequence[Weights]) -> list[float]:
+    def scores(windows: Sequence[str], settings: Sequence[Weights]) -> list[Sequence[float]]:
         entries = [replace(entry, parameters={**entry.parameters, **one}) for one in settings]
-        return objectives(task, entries, windows)
+        return [_logarithms(results) for results in results_of(task, entries, windows)]
 
     weights = weigh(
         list(rich.terms),
@@ -265,16 +265,23 @@ def _gains(
 
     A mean alone would prefer luck in a few windows to a little in all of them.
     """
-    (bar, *found) = results_of(task, [rival, *entries], windows)
+    (bar, *found) = map(_logarithms, results_of(task, [rival, *entries], windows))
     gains = []
-    for results in found:
-        if first_fault(results) is not None:
+    for each in found:
+        saved = [old - new for old, new in zip(bar, each, strict=True)]
+        if not all(map(math.isfinite, saved)):
             gains.append((-math.inf, 0.0))
             continue
-        each = [math.log(bar[name].objective / results[name].objective) for name in windows]
-        spread = statistics.stdev(each) if len(each) > 1 else 0.0
-        gains.append((statistics.fmean(each), spread / math.sqrt(len(each))))
+        spread = statistics.stdev(saved) if len(saved) > 1 else 0.0
+        gains.append((statistics.fmean(saved), spread / math.sqrt(len(saved))))
     return gains
+
+
+def _logarithms(results: Results) -> list[float]:
+    """Of the objectives by window; infinite where a decision failed."""
+    if first_fault(results) is not None:
+        return [math.inf] * len(results)
+    return [math.log(result.objective) for result in results.values()]
 
 
 def _entry(member: Member) -> Entry:

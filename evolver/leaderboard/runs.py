@@ -22,7 +22,7 @@ from sandbox.cluster import ClusterSpec
 from sandbox.compiled import build_policy
 from sandbox.engine import LoadedPolicy
 from sandbox.errors import SandboxError
-from sandbox.hook_text import hook_text
+from sandbox.hook_text import HookText, hook_text
 from sandbox.kernel.calls import CALLED
 from sandbox.mixed import mix_policy
 from sandbox.native.machine_code import MachineCode
@@ -55,28 +55,37 @@ class Engines:
     def __init__(self, codes: Mapping[str, MachineCode]) -> None:
         self._codes = dict(codes)
         self._spent_s: dict[str, float] = {}  # on interpreting a hook, by its digest
+        self._usual_s: dict[str, float] = {}  # on interpreting hooks of this name for one run
         self._loaded: OrderedDict[str, tuple[frozenset[str], LoadedPolicy]] = OrderedDict()
 
     def load(self, source: PolicySource) -> LoadedPolicy:
-        """A policy; a hook without machine code is compiled if it has run as long as that takes."""
+        """A policy; hooks without machine code are compiled once that is the shorter way.
+
+        So it is when one has been interpreted as long as compiling takes, the next run included.
+        """
         texts = [hook_text(source, hook) for hook in source.hooks if hook in CALLED]
         for text in texts:
             compiling_s = COMPILE_S + CHARACTER_S * len(text.lowered)
-            if text.digest not in self._codes and self._spent_s.get(text.digest, 0.0) > compiling_s:
+            interpreting_s = self._spent_s.get(text.digest, 0.0) + self._usual_s.get(text.hook, 0.0)
+            if text.digest not in self._codes and interpreting_s > compiling_s:
                 self._codes |= {text.digest: build_policy(source, (text.hook,)).hooks[text.hook]}
         known = {text.hook: self._codes.get(text.digest) for text in texts}
         return self._kept(source, {hook: code for hook, code in known.items() if code is not None})
 
     def spent(self, source: PolicySource, seconds: float) -> None:
         """Note what it took, beside the simulator, to interpret hooks that have no machine code."""
-        digests = [hook_text(source, hook).digest for hook in source.hooks if hook in CALLED]
-        unknown = [digest for digest in digests if digest not in self._codes]
-        for digest in unknown:
-            self._spent_s[digest] = self._spent_s.get(digest, 0.0) + seconds / len(unknown)
+        unknown = self._unknown(source)
+        for text in unknown:
+            each_s = self._usual_s[text.hook] = seconds / len(unknown)
+            self._spent_s[text.digest] = self._spent_s.get(text.digest, 0.0) + each_s
 
     def wanted_often(self, source: PolicySource) -> None:
         """Compile what it lacks the next time that it is loaded: it will run many times."""
-        self.spent(source, math.inf)
+        self._spent_s |= dict.fromkeys((text.digest for text in self._unknown(source)), math.inf)
+
+    def _unknown(self, source: PolicySource) -> list[HookText]:
+        texts = [hook_text(source, hook) for hook in source.hooks if hook in CALLED]
+        return [text for text in texts if text.digest not in self._codes]
 
     def _kept(self, source: PolicySource, known: Mapping[str, MachineCode]) -> LoadedPolicy:
         """The policy with these hooks in machine code; the latest are kept."""

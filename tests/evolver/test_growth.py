@@ -128,10 +128,10 @@ def test_a_condition_grows_limits_and_keeps_what_it_asked() -> None:
 def test_weights_that_are_found_never_make_it_worse(targets: dict[str, float]) -> None:
     seen = []
 
-    def scores(asked: Sequence[Weights]) -> list[float]:
+    def scores(asked: Sequence[Weights]) -> list[Sequence[float]]:
         seen.extend(asked)
         return [
-            100.0 + sum((one.get(name, 0.0) - target) ** 2 for name, target in targets.items())
+            [100.0 + sum((one.get(name, 0.0) - target) ** 2 for name, target in targets.items())]
             for one in asked
         ]
 
@@ -153,10 +153,21 @@ def test_nothing_is_found_where_decisions_fail_under_every_weight() -> None:
 
 
 def test_a_term_that_helps_on_the_first_look_only_does_not_stay() -> None:
-    def first(asked: Sequence[Weights]) -> list[float]:
-        return [1.0 - 0.1 * bool(one) for one in asked]
+    def first(asked: Sequence[Weights]) -> list[Sequence[float]]:
+        return [[1.0 - 0.1 * bool(one)] for one in asked]
 
-    def whole(asked: Sequence[Weights]) -> list[float]:
-        return [1.0 - 0.1 * (one.keys() == {"b"}) for one in asked]
+    def whole(asked: Sequence[Weights]) -> list[Sequence[float]]:
+        return [[1.0 - 0.1 * (one.keys() == {"b"})] * 3 for one in asked]
 
     assert weigh("abc", first, whole).keys() == {"b"}
+
+
+def test_luck_in_one_window_of_three_is_no_reason_to_stay_nor_is_a_fault() -> None:
+    def lucky(asked: Sequence[Weights]) -> list[Sequence[float]]:
+        return [[1.0 - 0.3 * bool(one), 1.0, 1.0] for one in asked]
+
+    def faulty(asked: Sequence[Weights]) -> list[Sequence[float]]:
+        return [[math.inf if one else 1.0] for one in asked]
+
+    assert weigh("a", lucky, lucky) == {}
+    assert weigh("a", faulty, faulty) == {}
