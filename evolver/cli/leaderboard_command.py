@@ -69,7 +69,7 @@ def leaderboard(
     entry: Entries = None,
     quick: Quick = False,
     evolve: Evolve = True,
-    evaluations: Evaluations = 6.0,
+    evaluations: Evaluations = 18.0,
     tries: TriesEach = 24,
     recording: Replies = None,
     seed: Seed = 0,

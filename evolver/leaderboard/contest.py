@@ -43,7 +43,7 @@ class Effort:
     """
 
     tries: Tries | None = field(default_factory=Tries)
-    evaluations: float = 6.0
+    evaluations: float = 18.0
     seed: int = 0
 
 

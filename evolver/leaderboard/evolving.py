@@ -20,16 +20,16 @@ from evolver.archive import Member
 from evolver.budget import Limits
 from evolver.draft import Draft
 from evolver.growth import GROWING, Place, Weights, enriched, groups, grown, weigh
-from evolver.journal import first_fault
 from evolver.leaderboard.runs import verified
 from evolver.leaderboard.tuning import Entry, Marking, objectives, results_of, tune
 from evolver.loop import Memory, Search, SearchSettings
 from evolver.mutator import Mutator
 from evolver.proposer import Proposer
 from evolver.splice import blend_routes, take_hook
-from evolver.task import Human, Results, Task
+from evolver.task import Human, Program, Results, Task
 from evolver.terms import Term
 from evolver.written import written
+from sandbox.hook_text import hook_text
 from sandbox.policies import default_text
 from sandbox.source import PolicySource
 from sandbox.verifier import PolicyRefused
@@ -131,7 +131,7 @@ def _with_terms(
 
     def scores(windows: Sequence[str], settings: Sequence[Weights]) -> list[Sequence[float]]:
         entries = [replace(entry, parameters={**entry.parameters, **one}) for one in settings]
-        return [_logarithms(results) for results in results_of(task, entries, windows)]
+        return [_logarithms(task, one) for one in results_of(task, entries, windows)]
 
     weights = weigh(
         list(rich.terms),
@@ -216,13 +216,20 @@ def evolve(
         memory=Memory(veterans=veterans),
     )
     result = search.run()
-    texts = {verified(one.text).canonical for one in people}
+    known = {_code_of(one.source) for one in able}
     best: dict[str, Member] = {}
     for member in result.members:
-        if member.program.canonical not in texts and not member.breaks:
+        if _code_of(member.program) not in known and not member.breaks:
             best.setdefault(member.program.canonical, member)
     tried = result.tally.scored + result.tally.dropped + len(bred)
     return _chosen(task, list(best.values()), able, breeding, tried)
+
+
+def _code_of(program: Program) -> frozenset[str]:
+    """Equal for policies that differ in names and constants only."""
+    if not isinstance(program, PolicySource):
+        raise TypeError("Only verified policies run.")
+    return frozenset(hook_text(program, hook).digest for hook in program.hooks)
 
 
 def _human(entry: Entry) -> Human:
@@ -265,7 +272,7 @@ def _gains(
 
     A mean alone would prefer luck in a few windows to a little in all of them.
     """
-    (bar, *found) = map(_logarithms, results_of(task, [rival, *entries], windows))
+    (bar, *found) = (_logarithms(task, one) for one in results_of(task, [rival, *entries], windows))
     gains = []
     for each in found:
         saved = [old - new for old, new in zip(bar, each, strict=True)]
@@ -277,11 +284,13 @@ def _gains(
     return gains
 
 
-def _logarithms(results: Results) -> list[float]:
-    """Of the objectives by window; infinite where a decision failed."""
-    if first_fault(results) is not None:
-        return [math.inf] * len(results)
-    return [math.log(result.objective) for result in results.values()]
+def _logarithms(task: Board, results: Results) -> list[float]:
+    """Of the objectives by window, under all its seeds; infinite where a decision failed."""
+    units: dict[str, list[float]] = {}
+    for name, result in results.items():
+        value = math.inf if result.fault is not None else math.log(result.objective)
+        units.setdefault(task.unit(name), []).append(value)
+    return [statistics.fmean(values) for values in units.values()]
 
 
 def _entry(member: Member) -> Entry:

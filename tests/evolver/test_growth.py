@@ -141,17 +141,6 @@ def test_weights_that_are_found_never_make_it_worse(targets: dict[str, float]) -
     assert found.keys() <= targets.keys()
 
 
-def test_nothing_is_found_where_decisions_fail_under_every_weight() -> None:
-    def failing(asked: Sequence[Weights]) -> list[float]:
-        return [math.inf for _ in asked]
-
-    def failing_later(asked: Sequence[Weights]) -> list[float]:
-        return [math.inf if one else 1.0 for one in asked]
-
-    assert weigh("abc", failing, failing) == {}
-    assert weigh("abc", lambda asked: [1.0 - bool(one) for one in asked], failing_later) == {}
-
-
 def test_a_term_that_helps_on_the_first_look_only_does_not_stay() -> None:
     def first(asked: Sequence[Weights]) -> list[Sequence[float]]:
         return [[1.0 - 0.1 * bool(one)] for one in asked]

@@ -51,9 +51,9 @@ def test_a_policy_of_known_hooks_is_in_machine_code_at_once(known, built):
     assert not built
 
 
-def test_an_unknown_hook_is_compiled_once_interpreting_it_took_as_long(known, built):
+def test_an_unknown_hook_is_compiled_once_interpreting_it_would_take_longer(known, built):
     engines, source = Engines(known), verify(ROUTE + NEW)
-    for _ in range(3):
+    for _ in range(2):  # the next run counts, too
         assert engines.load(source).interpreted.hooks == {"priority"}
         engines.spent(source, 0.04)
     loaded = engines.load(source)
@@ -61,6 +61,18 @@ def test_an_unknown_hook_is_compiled_once_interpreting_it_took_as_long(known, bu
     alone = engines.load(verify(NEW))
     assert alone.compiled.hooks == {"priority"}
     assert built == ["priority"]
+
+
+def test_what_will_run_often_or_is_dear_to_interpret_is_compiled_at_once(known, built):
+    engines, source = Engines(known), verify(ROUTE + NEW)
+    engines.wanted_often(source)
+    assert engines.load(source).interpreted.hooks == set()
+    other = verify(NEW.replace("prompt_tokens", "done_tokens"))
+    assert engines.load(other).interpreted.hooks == {"priority"}
+    engines.spent(other, 9.0)
+    another = verify(NEW.replace("prompt_tokens", "turn"))
+    assert engines.load(another).interpreted.hooks == set()
+    assert built == ["priority", "priority"]
 
 
 def test_a_policy_of_two_engines_does_what_it_does_in_one(known):
