@@ -10,7 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandbox.language import cost
-from sandbox.language.kinds import BOOL, FLOAT, FLOATS, INT, NOTHING, NUMBERS, UNKNOWN, Kind
+from sandbox.language.kinds import (
+    BOOL,
+    FLOAT,
+    FLOATS,
+    INT,
+    NOTHING,
+    NUMBERS,
+    UNKNOWN,
+    Kind,
+    hooks,
+)  # fmt: skip
 from sandbox.language.lattice import element_of, leaves_of, same
 
 if TYPE_CHECKING:
@@ -41,6 +51,19 @@ def converted(writer: Lowering, text: str, kind: Kind, wanted: Kind | None) -> s
     if kind.name == "list" and wanted == FLOATS:
         return writer.floats(text, kind)
     return text
+
+
+def widen_parameters(writer: Lowering) -> None:
+    """Make of a hook's parameters what its own assignments to them make of those variables.
+
+    A helper is called with what its variables hold. A host gives rows and records, where a hook
+    may go on to assign a list or None.
+    """
+    for name, given in hooks()[writer.name].parameters if writer.as_hook else ():
+        argument = f"v_{name}"
+        text = converted(writer, argument, given, writer.variable_kind(name))
+        if text != argument:
+            writer.emit(f"{argument} = {text}")
 
 
 def number(text: str, kind: Kind, wanted: Kind) -> str:

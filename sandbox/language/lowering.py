@@ -74,6 +74,7 @@ class Lowering(Writer):
             if self.result == NOTHING or self.result.name == "optional":
                 self.emit(f"return {conversions.default(self.result)}")
         with self.nested() as head:
+            conversions.widen_parameters(self)
             self._derived()
         parameters = ["frame", "P", *(f"v_{argument.arg}" for argument in function.args.args)]
         prefix = "h" if self.as_hook else "f"

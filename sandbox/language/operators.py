@@ -90,7 +90,8 @@ def _subscript(inference: Inference, node: ast.Subscript) -> Kind:
         inference.integer(part, "The index")
     if owner in (UNKNOWN, CONFLICT):
         return owner
-    if len(parts) == (2 if owner == TABLE else 1):
+    paired = isinstance(node.slice, ast.Tuple)  # rows[i,] has one part, and is no rows[i]
+    if paired == (owner == TABLE) and len(parts) == 1 + paired:
         if owner.name == "rows":
             return Kind("record", owner.record)
         if owner in SEQUENCES or owner == TABLE:

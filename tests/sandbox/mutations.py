@@ -92,7 +92,8 @@ def _expressions(tree):
             several = value if isinstance(value, list) else [value]
             for place, one in enumerate(several):
                 stored = isinstance(getattr(one, "ctx", None), ast.Store)
-                if isinstance(one, ast.expr) and not stored and name not in ("func", "target"):
+                read = isinstance(one, ast.expr) and not isinstance(one, ast.Slice) and not stored
+                if read and name not in ("func", "target"):
                     yield node, name, place if isinstance(value, list) else None
 
 

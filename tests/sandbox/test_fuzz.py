@@ -47,6 +47,12 @@ FOUND = {
         "    for k in reversed(range(2, 11, 3)):\n        turns = turns * 7 + k\n"
         "    for k, x in zip(reversed(range(3)), reversed(sorted(memory))):\n"
         "        memory[k] = x\n    return turns\n",
+    "a hook's rows become a list":
+        ROUTE + "    instances = [one for one in instances if not one.draining]\n"
+        "    instances.append(instances[0])\n    return instances[-1].id + len(instances)\n",
+    "a hook's record may become None": SCHEDULE + "    if memory[0] > 0.0:\n"
+        "        new_plan = None\n    if new_plan is not None:\n"
+        "        memory[1] = add_replica(new_plan, 0, 1, 1, MIXED)\n",
     "what is not None beside a test": ROUTE + "    best = None\n    for k in range(3):\n"
         "        if best is None:\n            best = [k]\n            continue\n"
         "        best = best if k < 2 else None\n"

@@ -41,6 +41,8 @@ OTHERWISE = {
     "enumerate with a keyword of another function":
         (ROUTE + "    for i, x in enumerate(memory, step=3):\n        pass\n    return 0\n",
          "arguments"),
+    "a place with a comma":
+        (ROUTE + "    memory[0] = memory[1,]\n    return 0\n", "subscript"),
     "enumerate from its end":
         (ROUTE + "    for i, x in reversed(enumerate(memory)):\n        pass\n    return 0\n",
          "iterator"),
