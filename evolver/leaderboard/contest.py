@@ -2,8 +2,8 @@
 
 Constants are tuned and policies evolved on training windows, what is entered is chosen on
 validation windows, and every number of the board is of sealed windows, which nothing before them
-has seen. Where traffic is drawn, a second draw under another seed is sealed as a whole, and there
-is a third one to choose on.
+has seen. Where traffic is drawn, two more draws under other seeds are sealed as a whole, and there
+is a fourth one to choose on.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Ground:
 
     Attributes:
         problem: searched, chosen and judged on by its windows.
-        fresh: another draw of it, sealed as a whole; None where traffic is recorded.
-        choosing: a third draw, to choose on what enters; None where traffic is recorded.
+        fresh: more draws of it, sealed as a whole; none where traffic is recorded.
+        choosing: one more, to choose on what enters; None where traffic is recorded.
         plain: the baseline's cluster, where that is another.
     """
 
     spec: ScenarioSpec
     problem: Problem
-    fresh: Problem | None = None
+    fresh: tuple[Problem, ...] = ()
     choosing: Problem | None = None
     plain: ClusterSpec | None = None
 
@@ -92,7 +92,8 @@ class Contest:
     def __post_init__(self) -> None:
         problem = self.ground.problem
         windows = self._windows = problem.windows()
-        fresh = _drawn("fresh", self.ground.fresh)
+        draws = enumerate(self.ground.fresh)
+        fresh = [one for k, draw in draws for one in _drawn(f"fresh{k}", draw)]
         choosing = _drawn("choosing", self.ground.choosing)
         self._runs = Runs((*windows.scenarios, *fresh, *choosing), self.shelf.codes)
         words = description_of(problem, windows) if self.models else Description("", "")

@@ -32,7 +32,7 @@ from telemetry.profile import TrafficProfile
 
 SMALL = 240  # requests of a contest that only loads what contests need
 _FAILED = "failed"  # why, in place of what a contest found
-FRESH, CHOOSING = 1000, 2000  # added to the seed: of draws that nobody searches on
+FRESH, CHOOSING = (1000, 3000), 2000  # added to the seed: of draws that nobody searches on
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,11 @@ def run_board(
 
 
 def lay(scenario: Scenario, seed: int, traces: Path | None) -> Ground:
-    """The scenario, two more draws of it where nothing of it is recorded, and the plain cluster."""
+    """The scenario, more draws of it where nothing of it is recorded, and the plain cluster."""
     problem = scenario.problem(seed, traces)
-    fresh = choosing = None
+    fresh, choosing = tuple[Problem, ...](), None
     if not scenario.spec.needs_files:
-        fresh = scenario.problem(seed + FRESH, traces)
+        fresh = tuple(scenario.problem(seed + draw, traces) for draw in FRESH)
         choosing = scenario.problem(seed + CHOOSING, traces)
     plain = scenario.baseline_cluster(problem.cluster)
     return Ground(
