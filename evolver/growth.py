@@ -134,20 +134,25 @@ def _joined(settings: Sequence[Weights], scores: Scores) -> Weights:
         ((name, size),) = setting.items()
         tries = [{**found, name: size * times} for times in FINER]
         values = scores(tries)
-        gains = [_gain(least, value) for value in values]
+        pairs = [saving(least, value) for value in values]
+        gains = [mean - SURE * error for mean, error in pairs]
         if max(gains) > LEAST:
             place = gains.index(max(gains))
             found, least = tries[place], values[place]
     return found
 
 
-def _gain(before: Sequence[float], after: Sequence[float]) -> float:
-    """What is surely saved, as a share: dozens are tried, and some look good by luck."""
+def saving(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """What logarithms of objectives fall by, as a mean and its standard error.
+
+    Minus infinity where a decision failed. A mean alone would prefer luck in a few windows to a
+    little in all of them, and dozens are tried.
+    """
     saved = [old - new for old, new in zip(before, after, strict=True)]
     if not all(map(math.isfinite, saved)):
-        return -math.inf
+        return -math.inf, 0.0
     error = stdev(saved) / math.sqrt(len(saved)) if len(saved) > 1 else 0.0
-    return fmean(saved) - SURE * error
+    return fmean(saved), error
 
 
 def _opened(

@@ -11,15 +11,15 @@ from __future__ import annotations
 import functools
 import math
 import random
-import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Protocol
 
 from evolver.archive import Member
 from evolver.budget import Limits
 from evolver.draft import Draft
-from evolver.growth import GROWING, Place, Weights, enriched, groups, grown, weigh
+from evolver.growth import GROWING, Place, Weights, enriched, groups, grown, saving, weigh
 from evolver.leaderboard.runs import verified
 from evolver.leaderboard.tuning import Entry, Marking, objectives, results_of, tune
 from evolver.loop import Memory, Search, SearchSettings
@@ -227,9 +227,14 @@ def evolve(
 
 def _code_of(program: Program) -> frozenset[str]:
     """Equal for policies that differ in names and constants only."""
+    source = _source(program)
+    return frozenset(hook_text(source, hook).digest for hook in source.hooks)
+
+
+def _source(program: Program) -> PolicySource:
     if not isinstance(program, PolicySource):
         raise TypeError("Only verified policies run.")
-    return frozenset(hook_text(program, hook).digest for hook in program.hooks)
+    return program
 
 
 def _human(entry: Entry) -> Human:
@@ -255,7 +260,8 @@ def _chosen(
         for k, one in enumerate(entries[:TUNED])
     ]
     finalists = [*entries, *more]
-    gains = _gains(task, finalists, rival, windows)
+    logs = [_logarithms(task, one) for one in results_of(task, [rival, *finalists], windows)]
+    gains = [saving(logs[0], each) for each in logs[1:]]
     sure = [gain - error for gain, error in gains]
     if not sure or max(sure) <= 0.0:
         return Evolved(None, "", rival.name, 0.0, candidates)
@@ -265,35 +271,14 @@ def _chosen(
     return Evolved(finalists[place], idea, rival.name, saved, candidates)
 
 
-def _gains(
-    task: Board, entries: Sequence[Entry], rival: Entry, windows: Sequence[str]
-) -> list[tuple[float, float]]:
-    """Mean of the logarithm of the rival's objective over each entry's, and its standard error.
-
-    A mean alone would prefer luck in a few windows to a little in all of them.
-    """
-    (bar, *found) = (_logarithms(task, one) for one in results_of(task, [rival, *entries], windows))
-    gains = []
-    for each in found:
-        saved = [old - new for old, new in zip(bar, each, strict=True)]
-        if not all(map(math.isfinite, saved)):
-            gains.append((-math.inf, 0.0))
-            continue
-        spread = statistics.stdev(saved) if len(saved) > 1 else 0.0
-        gains.append((statistics.fmean(saved), spread / math.sqrt(len(saved))))
-    return gains
-
-
 def _logarithms(task: Board, results: Results) -> list[float]:
     """Of the objectives by window, under all its seeds; infinite where a decision failed."""
     units: dict[str, list[float]] = {}
     for name, result in results.items():
         value = math.inf if result.fault is not None else math.log(result.objective)
         units.setdefault(task.unit(name), []).append(value)
-    return [statistics.fmean(values) for values in units.values()]
+    return [fmean(values) for values in units.values()]
 
 
 def _entry(member: Member) -> Entry:
-    if not isinstance(member.program, PolicySource):
-        raise TypeError("Only verified policies run.")
-    return Entry(member.name, member.program, dict(member.parameters), member.score)
+    return Entry(member.name, _source(member.program), dict(member.parameters), member.score)
